@@ -1,0 +1,156 @@
+"""A call: one logical operation as the application sees it, with all its attempts.
+
+Who opens a call decides how long it lasts. `otel_llmstream.call()` and the request methods of the SDKs put a
+boundary around several sends; without a boundary each send is a call of its own. A call begins to be recorded with
+its first attempt, and ends, once, when its boundary has been left and no attempt's stream is open any more. What
+the last attempt came to is what the call came to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import Any, Protocol
+
+from ._summary import Attempt, LLMRequest, Summary
+
+
+class Recording(Protocol):
+    """What the recorders keep of one call while it lasts. Times are unix nanoseconds, durations seconds."""
+
+    def activate(self) -> AbstractContextManager[Any]:
+        """Make the call's span the current one, so that the HTTP span of a send becomes its child."""
+        ...
+
+    def attempt_failed(self, attempt: Attempt, unix_ns: int) -> None:
+        """An attempt failed, and another one begins now."""
+        ...
+
+    def first_chunk(self, seconds: float, unix_ns: int) -> None:
+        """The first chunk came, `seconds` after the call's start."""
+        ...
+
+    def stalled(self, seconds: float, unix_ns: int) -> None:
+        """The network was silent for `seconds` between two chunks."""
+        ...
+
+    def gaps(self, seconds: Sequence[float]) -> None:
+        """Times between chunks, in order; each is given once."""
+        ...
+
+    def ended(self, summary: Summary, unix_ns: int) -> None:
+        """The call is over."""
+        ...
+
+
+class Recorder(Protocol):
+    """Makes recordings. Everything that leaves the process goes through one."""
+
+    def begin(self, request: LLMRequest, name: str | None, attributes: Mapping[str, Any], unix_ns: int) -> Recording:
+        """A call's first attempt begins; the call itself began at `unix_ns`."""
+        ...
+
+    def internal_error(self) -> None:
+        """An error of ours was caught."""
+        ...
+
+
+class Call:
+    """One call, from its opening to its one ending.
+
+    Args:
+        recorder: where it is recorded.
+        now: the start, in seconds of the monotonic clock.
+        unix_ns: the same moment, in unix nanoseconds.
+        name: a span name of the application's own.
+        attributes: span attributes of the application's own.
+        bounded: a boundary is open around the call, and `leave` will be called.
+
+    Attributes:
+        started: the start, in seconds of the monotonic clock.
+        attempts: attempts so far.
+        finished: whether the call has ended.
+        recording: what is being recorded, from the first attempt on.
+        summary: what it came to, when it has ended.
+    """
+
+    __slots__ = ("_attributes", "_bounded", "_bytes", "_chunks", "_last", "_last_end", "_latest", "_name", "_open",
+                 "_recorder", "_unix_ns", "attempts", "finished", "recording", "started", "summary")  # fmt: skip
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        now: float,
+        unix_ns: int,
+        *,
+        name: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        bounded: bool = False,
+    ) -> None:
+        self.started = now
+        self.attempts = 0
+        self.finished = False
+        self.recording: Recording | None = None
+        self._recorder = recorder
+        self._unix_ns = unix_ns
+        self._name = name
+        self._attributes = attributes or {}
+        self._bounded = bounded
+        self._open = 0
+        self._chunks = self._bytes = 0
+        self._last: Attempt | None = None
+        self._last_end = now
+        self._latest: Summary | None = None
+        self.summary: Summary | None = None
+
+    def unix_ns(self, now: float) -> int:
+        """A monotonic time as unix nanoseconds, anchored at the call's start: steps of the wall clock do not show."""
+        return self._unix_ns + int((now - self.started) * 1e9)
+
+    def attempt(self, request: LLMRequest, now: float) -> Recording:
+        """An attempt begins."""
+        self.attempts += 1
+        self._open += 1
+        if self.recording is None:
+            self.recording = self._recorder.begin(request, self._name, self._attributes, self._unix_ns)
+        elif self._last is not None and self._last.error_type is not None:
+            self.recording.attempt_failed(self._last, self.unix_ns(now))
+            self._last = None
+        return self.recording
+
+    def attempt_ended(self, number: int, summary: Summary, started: float, now: float) -> None:
+        """An attempt's stream ended; `number` is 1 for the first attempt."""
+        self._open -= 1
+        self._chunks += summary.chunks
+        self._bytes += summary.bytes
+        backoff = max(0.0, started - self._last_end) if number > 1 else 0.0
+        self._last = Attempt(
+            number, summary.request, summary.outcome, summary.error_type, summary.status,
+            now - started, backoff, summary.error, summary.message,
+        )  # fmt: skip
+        self._last_end = now
+        self._latest = summary
+        self._finish()
+
+    def leave(self) -> None:
+        """The boundary has been left; a stream may still be open."""
+        self._bounded = False
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._bounded or self._open or self.finished or self._latest is None or self.recording is None:
+            return
+        self.finished = True
+        summary = self._latest
+        if self.attempts > 1:
+            summary = replace(
+                summary, attempts=self.attempts, total_chunks=self._chunks, total_bytes=self._bytes
+            )
+        self.summary = summary
+        self.recording.ended(summary, self.unix_ns(self._last_end))
+
+
+CURRENT: ContextVar[Call | None] = ContextVar("otel_llmstream_call", default=None)
+"""The call that a boundary has opened around the running code."""

@@ -1,0 +1,175 @@
+"""Switching on and off: the one place that knows all layers and puts them together."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields, replace
+from importlib.util import find_spec
+from typing import Any, Final
+
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
+
+from . import _setup
+from ._observer import Clock, Engine, SystemClock
+from ._settings import Settings
+from ._summary import LLMRequest
+from .hooks import _httpx, _sdks
+from .recorders import Health, Telemetry
+from .recorders.health import HealthRecorder
+
+OPT_IN: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
+NEWEST: Final = "gen_ai_latest_experimental"
+
+
+class _Process:
+    """What is switched on in this process."""
+
+    def __init__(self) -> None:
+        self.engine: Engine | None = None
+        self.telemetry: Telemetry | None = None
+        self.at_exit = False
+        self.at_fork = False
+
+    def live(self) -> Iterable[tuple[LLMRequest, bool]]:
+        """The streams that are open now, each with whether it is stalled."""
+        engine = self.engine
+        if engine is None:
+            return ()
+        engine.settle()
+        now = engine.clock.now()
+        limit = engine.settings.stall_after
+        return [(it.stream.request, it.stream.silent_for(now) > limit) for it in tuple(engine.live)]
+
+    def close(self) -> None:
+        """End what is open when the interpreter ends."""
+        if self.engine is not None:
+            self.engine.close()
+
+    def forget(self) -> None:
+        """After a fork: the streams are the parent's."""
+        if self.engine is not None:
+            self.engine.forget()
+
+
+PROCESS: Final = _Process()
+
+
+class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
+    """OpenTelemetry's way to switch this package on; `otel_llmstream.instrument` uses it, and so does
+    `opentelemetry-instrument`, which knows it as `llmstream`."""
+
+    def instrumentation_dependencies(self) -> Collection[str]:
+        """Nothing that must be there: httpx and httpx2 are patched when they are imported, if they ever are."""
+        return ()
+
+    def _instrument(self, **kwargs: Any) -> None:
+        """See `otel_llmstream.instrument`; fields of `Settings` may also be given one by one."""
+        settings = _settings(kwargs)
+        own = any(kwargs.get(name) is not None for name in ("tracer_provider", "meter_provider"))
+        port = kwargs.get("prometheus_port")
+        if not own or port is not None:
+            _setup.set_up(port)
+        start(settings, kwargs, clock=kwargs.get("clock"))
+        if kwargs.get("http_spans", True):
+            _switch_http_spans_on(kwargs)
+
+    def _uninstrument(self, **_kwargs: Any) -> None:
+        """Observe no new stream; those that are open are seen to their end."""
+        _httpx.SWITCH.off()
+        _switch_http_spans_off()
+
+
+def start(settings: Settings, providers: Mapping[str, Any], *, clock: Clock | None = None) -> Engine:
+    """Put the layers together and switch the hooks on.
+
+    Args:
+        settings: the application's choices.
+        providers: `tracer_provider`, `meter_provider`, `logger_provider` and `logger`, each optional.
+        clock: where times come from.
+    """
+    telemetry = Telemetry(
+        PROCESS.live,
+        tracer_provider=providers.get("tracer_provider"),
+        meter_provider=providers.get("meter_provider"),
+        logger_provider=providers.get("logger_provider"),
+        logger=providers.get("logger"),
+        newest=NEWEST in os.environ.get(OPT_IN, ""),
+        health_window=settings.health_window,
+    )
+    engine = Engine(telemetry, settings, clock or SystemClock(), on_first=_register_exit)
+    PROCESS.engine, PROCESS.telemetry = engine, telemetry
+    _httpx.patch()
+    _sdks.patch()
+    _httpx.SWITCH.on(engine)
+    return engine
+
+
+def _register_exit() -> None:
+    """Called with the first stream: by then the application's providers exist, and what is registered last runs
+    first, so that our last spans end before their exporters do."""
+    if not PROCESS.at_exit:
+        PROCESS.at_exit = True
+        atexit.register(PROCESS.close)
+    if not PROCESS.at_fork and hasattr(os, "register_at_fork"):
+        PROCESS.at_fork = True
+        os.register_at_fork(after_in_child=PROCESS.forget)
+
+
+def health() -> Health:
+    """A snapshot of this process's streams; all zero before `instrument()`."""
+    engine, telemetry = PROCESS.engine, PROCESS.telemetry
+    recorder = telemetry.health if telemetry is not None else HealthRecorder(1)
+    live = list(PROCESS.live())
+    return recorder.snapshot(
+        instrumented=_httpx.SWITCH.engine is not None,
+        active=len(live),
+        stalled=sum(stalled for _, stalled in live),
+        internal_errors=engine.internal_errors if engine is not None else 0,
+    )
+
+
+def _settings(kwargs: Mapping[str, Any]) -> Settings:
+    """The settings given, else the environment's; single fields on top (a configuration file gives those)."""
+    settings = kwargs.get("settings") or Settings.from_environment()
+    single = {field.name: kwargs[field.name] for field in fields(Settings) if field.name in kwargs}
+    return replace(settings, **single) if single else settings
+
+
+# --- HTTP spans -------------------------------------------------------------------------------------------------
+
+_switched_on: list[tuple[Any, tuple[Any, ...]]] = []
+
+
+def _switch_http_spans_on(kwargs: Mapping[str, Any]) -> None:
+    from opentelemetry.instrumentation import httpx as instrumentation
+
+    providers = {name: kwargs.get(name) for name in ("tracer_provider", "meter_provider")}
+    for module, name in (("httpx", "HTTPXClientInstrumentor"), ("httpx2", "HTTPX2ClientInstrumentor")):
+        factory = getattr(instrumentation, name, None)
+        if factory is None or find_spec(module) is None:
+            continue
+        instrumentor = factory()
+        if not instrumentor.is_instrumented_by_opentelemetry:
+            instrumentor.instrument(skip_dep_check=True, **providers)
+            _switched_on.append((instrumentor, _outermost(module)))
+
+
+def _switch_http_spans_off() -> None:
+    """Switch off what we switched on, unless somebody has wrapped around it since: unwrapping takes the outermost
+    wrapper, whoever's it is."""
+    while _switched_on:
+        instrumentor, wrappers = _switched_on.pop()
+        if _outermost(instrumentor._module_name) == wrappers:  # noqa: SLF001
+            instrumentor.uninstrument()
+
+
+def _outermost(module: str) -> tuple[Any, ...]:
+    from importlib import import_module
+
+    loaded = import_module(module)
+    return (
+        loaded.HTTPTransport.__dict__.get("handle_request"),
+        loaded.AsyncHTTPTransport.__dict__.get("handle_async_request"),
+    )

@@ -1,0 +1,119 @@
+"""What a user can set, each also as an environment variable `OTEL_LLMSTREAM_*`."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+_log = logging.getLogger("otel_llmstream")
+
+PREFIX: Final = "OTEL_LLMSTREAM_"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Choices of the application; frozen, checked when made.
+
+    Every field can come from the environment: `stall_after` from `OTEL_LLMSTREAM_STALL_AFTER`, and so on.
+
+    Attributes:
+        stall_after: seconds that the network may stay silent between two chunks before the gap is a stall.
+        buffered_after: seconds of waiting before a burst that make the burst count as buffered delivery.
+        chunk_offsets: how many chunk times a span keeps at most (0 to 128); 0 switches the timeline off.
+        excluded_urls: regular expressions, searched for in `scheme://host/path`; what matches is not observed.
+        health_window: how many ended streams `health()` computes its percentiles over (1 to 100,000).
+
+    Raises:
+        ValueError: a value is out of its range, or an expression is not a regular expression.
+    """
+
+    stall_after: float = 10.0
+    buffered_after: float = 0.5
+    chunk_offsets: int = 128
+    excluded_urls: tuple[str, ...] = ()
+    health_window: int = 1024
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            complaint = check(getattr(self, name))
+            if complaint:
+                raise ValueError(f"{name} {complaint}, got {getattr(self, name)!r}")
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read `OTEL_LLMSTREAM_*`; what cannot be used is named in one warning and left at its default.
+
+        A typing error in an environment variable must not keep a service from starting.
+
+        Args:
+            environ: the variables to read; the process's own unless given.
+        """
+        environ = os.environ if environ is None else environ
+        found: dict[str, Any] = {}
+        for field in fields(cls):
+            text = environ.get(PREFIX + field.name.upper())
+            if text is None or not text.strip():
+                continue
+            try:
+                found |= _checked(field.name, _PARSERS[field.name](text))
+            except ValueError as exc:
+                _log.warning("ignored %s%s=%r: %s", PREFIX, field.name.upper(), text, exc)
+        return cls(**found)
+
+
+def _checked(name: str, value: Any) -> dict[str, Any]:
+    complaint = _CHECKS[name](value)
+    if complaint:
+        raise ValueError(complaint)
+    return {name: value}
+
+
+def _expressions(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+_PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "stall_after": float,
+    "buffered_after": float,
+    "chunk_offsets": int,
+    "excluded_urls": _expressions,
+    "health_window": int,
+}
+
+
+def _positive(value: Any) -> str:
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    return "" if good else "must be a number of seconds above 0"
+
+
+def _between(low: int, high: int) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        good = isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+        return "" if good else f"must be a whole number from {low} to {high}"
+
+    return check
+
+
+def _patterns(value: Any) -> str:
+    if not isinstance(value, tuple):
+        return "must be a tuple of regular expressions"
+    for pattern in value:
+        try:
+            re.compile(pattern)
+        except (re.error, TypeError) as exc:
+            return f"must hold regular expressions ({exc})"
+    return ""
+
+
+_CHECKS: Final[Mapping[str, Callable[[Any], str]]] = {
+    "stall_after": _positive,
+    "buffered_after": _positive,
+    "chunk_offsets": _between(0, 128),
+    "excluded_urls": _patterns,
+    "health_window": _between(1, 100_000),
+}

@@ -1,0 +1,512 @@
+"""The state of one stream, and how it ends: two literal tables, and the counts and times that go with them.
+
+Comes in: events of a dialect, with the time they arrived. Goes out: a `Summary`, once. No bytes, no clock, no
+telemetry; times are parameters, so that a test can be its own clock.
+
+    SENT ──Opened──► WAITING ──Chunk──► STREAMING ──last Finish──► FINISHED ──Terminator──► TERMINATED
+      ├──Refused──► REFUSED      (an InBandError leads from WAITING, STREAMING and FINISHED to ERRORED)
+      └──Foreign──► FOREIGN
+
+A stream is complete when its dialect's terminator was seen, or a finish reason for every choice. What comes after
+a terminator changes nothing. An event that a state does not name leaves the state as it is: we observe, and a
+server that breaks its own rules must not break us.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from itertools import pairwise
+from typing import Final
+
+from . import _catalog as catalog
+from ._events import (
+    CHUNK,
+    Chunk,
+    Event,
+    Finish,
+    Foreign,
+    InBandError,
+    Malformed,
+    Opened,
+    Refused,
+    Started,
+    Terminator,
+    Undecodable,
+    Usage,
+)
+from ._failures import stage_of
+from ._samples import Thinned, percentile
+from ._summary import LLMRequest, Outcome, Summary
+
+
+class State(Enum):
+    """Where a stream is."""
+
+    SENT = auto()
+    """The request is on its way; no headers yet."""
+    WAITING = auto()
+    """Headers are here, no chunk yet."""
+    STREAMING = auto()
+    """At least one chunk came."""
+    FINISHED = auto()
+    """Every choice has its finish reason."""
+    TERMINATED = auto()
+    """The terminator was seen."""
+    ERRORED = auto()
+    """The provider reported an error in the stream, or the body cannot be decoded."""
+    REFUSED = auto()
+    """The answer's status is no success."""
+    FOREIGN = auto()
+    """The answer is no event stream."""
+
+
+class End(Enum):
+    """What ended a stream, as seen from the bytes."""
+
+    EOF = auto()
+    """The body ended cleanly."""
+    FAILURE = auto()
+    """The transport raised."""
+    CLOSED = auto()
+    """The application closed it."""
+    CANCELLED = auto()
+    """The application's task was cancelled, or the process was interrupted."""
+    DROPPED = auto()
+    """Nobody closed it; it was collected as garbage, or the interpreter ended."""
+    GAVE_UP = auto()
+    """The application closed it at a malformed event."""
+
+
+class LastFinish(Finish):
+    """Not an event of its own: what a `Finish` counts as when no choice is open any more."""
+
+
+TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
+    State.SENT: {
+        Opened: State.WAITING,
+        Refused: State.REFUSED,
+        Foreign: State.FOREIGN,
+    },
+    State.WAITING: {
+        Chunk: State.STREAMING,
+        LastFinish: State.FINISHED,
+        Terminator: State.TERMINATED,
+        InBandError: State.ERRORED,
+        Undecodable: State.ERRORED,
+        Foreign: State.FOREIGN,
+    },
+    State.STREAMING: {
+        LastFinish: State.FINISHED,
+        Terminator: State.TERMINATED,
+        InBandError: State.ERRORED,
+        Undecodable: State.ERRORED,
+    },
+    State.FINISHED: {
+        Terminator: State.TERMINATED,
+        InBandError: State.ERRORED,
+    },
+    State.TERMINATED: {},
+    State.ERRORED: {},
+    State.REFUSED: {},
+    State.FOREIGN: {},
+}
+
+GIVEN: Final = None
+"""In `ENDINGS`: the error type is the one that was noted on the way, or that the ending brought."""
+
+_COMPLETED: Final = (Outcome.COMPLETED, GIVEN)
+_CANCELLED: Final = (Outcome.CANCELLED, GIVEN)
+_ABANDONED: Final = (Outcome.ABANDONED, GIVEN)
+_FAILED: Final = (Outcome.FAILED, GIVEN)
+_GAVE_UP: Final = (Outcome.FAILED, catalog.MALFORMED_EVENT)
+_FOREIGN: Final = (Outcome.TRUNCATED, catalog.NOT_A_STREAM)
+_TRUNCATED: Final = (Outcome.TRUNCATED, GIVEN)
+
+_OPEN: Final[Mapping[End, tuple[Outcome, str | None]]] = {
+    End.EOF: _TRUNCATED,
+    End.FAILURE: _FAILED,
+    End.CLOSED: _CANCELLED,
+    End.CANCELLED: _CANCELLED,
+    End.DROPPED: _ABANDONED,
+    End.GAVE_UP: _GAVE_UP,
+}
+
+_DONE: Final[Mapping[End, tuple[Outcome, str | None]]] = {
+    **dict.fromkeys(End, _COMPLETED),
+    End.GAVE_UP: _GAVE_UP,
+}
+
+ENDINGS: Final[Mapping[State, Mapping[End, tuple[Outcome, str | None]]]] = {
+    State.SENT: _OPEN,
+    State.WAITING: _OPEN,
+    State.STREAMING: _OPEN,
+    State.FINISHED: _DONE,
+    State.TERMINATED: _DONE,
+    State.ERRORED: dict.fromkeys(End, _FAILED),
+    State.REFUSED: dict.fromkeys(End, _FAILED),
+    State.FOREIGN: dict.fromkeys(End, _FOREIGN),
+}
+
+BATCH: Final = 512
+"""Chunk times held before they are counted: 4 KB a stream, and one merge into a histogram for 512 chunks."""
+
+SAMPLE: Final = 4096
+"""Gaps kept for the percentile, 32 KB a stream at most; a stream of more is sampled evenly."""
+
+MIN_BURST: Final = 10
+"""Chunks that a burst has at least. Fewer come together by chance."""
+
+BURST_GAP: Final = 0.0001
+"""Seconds of waiting for a chunk, on average, within a burst. No model makes 10,000 chunks a second."""
+
+BURST_HOLD: Final = 0.1
+"""The part of the wait before a burst that the application may have held the stream: while it does, chunks pile up
+in the socket, and that is no proxy's doing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the response's headers say, beside their event.
+
+    Attributes:
+        status: HTTP status code.
+        request_id: the provider's id of the request.
+        protocol: HTTP version.
+        tls: TLS version.
+    """
+
+    status: int
+    request_id: str | None = None
+    protocol: str | None = None
+    tls: str | None = None
+
+
+class Stream:
+    """One attempt's stream, from its send to its end."""
+
+    __slots__ = (
+        "_admit", "_answer", "_answered", "_batch", "_buffered_after", "_burst_wait", "_choices", "_drained", "_error_type",
+        "_finishes", "_first", "_first_wait", "_gap_count", "_gap_max", "_gap_sum", "_gap_wait",
+        "_last_hold", "_marks", "_message", "_origin", "_sample", "_since", "_stall_after", "_started",
+        "_usage", "bytes", "chunks", "doubtful", "ended", "extra", "frames", "hold", "junk", "malformed", "model",
+        "pending", "reads", "request", "response_id", "stalls", "state", "terminator", "wait", "waiting",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        request: LLMRequest,
+        now: float,
+        *,
+        origin: float | None = None,
+        stall_after: float = 10.0,
+        buffered_after: float = 0.5,
+        marks: int = 128,
+        admit: Callable[[str], str] = str,
+    ) -> None:
+        self.request = request
+        self.state = State.SENT
+        self.ended = False
+        self.reads = self.bytes = self.frames = self.chunks = self.malformed = self.stalls = 0
+        self.wait = self.hold = 0.0
+        self.waiting = True  # for the headers
+        self.doubtful = False  # a malformed event came with the last read: does the application go on?
+        self.pending = False  # the body ended inside an event
+        self.terminator = False
+        self.junk = False  # the body has lines, and none of them is of its format
+        self.response_id: str | None = None
+        self.model: str | None = None
+        self.extra: tuple[tuple[str, str], ...] = ()
+        self._answer: Answer | None = None
+        self._answered: float | None = None
+        self._started = now
+        self._origin = now if origin is None else origin
+        self._since = now
+        self._stall_after = stall_after
+        self._buffered_after = buffered_after
+        self._error_type: str | None = None
+        self._message = ""
+        self._admit = admit  # makes a provider's error code fit for a metric
+        self._choices = request.choices
+        self._finishes: dict[int, Finish] = {}
+        self._usage = Usage()
+        self._first: float | None = None
+        self._first_wait = self._last_hold = 0.0
+        self._burst_wait = 0.0
+        self._gap_wait = 0.0  # waited since the last chunk, or since the start
+        self._gap_count = 0
+        self._gap_sum = self._gap_max = 0.0
+        self._batch = array("d")
+        self._drained = False
+        self._sample = Thinned(SAMPLE)
+        self._marks = Thinned(marks)
+
+    # --- what arrives -------------------------------------------------------------------------------------------
+
+    def answered(self, event: Event, answer: Answer, now: float) -> None:
+        """The response's headers came."""
+        self._waited(now)
+        self.waiting = False
+        self._answer = answer
+        self._answered = now
+        if isinstance(event, Refused):
+            self._note(str(event.status), f"HTTP status {event.status}")
+        self._move(type(event))
+
+    def asked(self, now: float) -> None:
+        """The application asks for more bytes; it survived what it has."""
+        self.hold += now - self._since
+        self._since = now
+        self.waiting = True
+        self.doubtful = False
+
+    def arrived(self, size: int, now: float) -> None:
+        """The network gave bytes."""
+        waited = now - self._since
+        self.wait += waited
+        self._gap_wait += waited
+        self._since = now
+        self.waiting = False
+        self.reads += 1
+        self.bytes += size
+
+    def receive(self, event: Event, now: float) -> float:
+        """Take one event.
+
+        Args:
+            event: what a dialect read.
+            now: when its last byte came, in seconds.
+
+        Returns:
+            The seconds of silence that it ended, where they make a stall; else 0.
+        """
+        if event is not CHUNK:
+            if not isinstance(event, Chunk):
+                self._take(event)
+                return 0.0
+            self._choices = max(self._choices, event.index + 1)
+        self.chunks += 1
+        self._batch.append(now)
+        self._last_hold = self.hold
+        waited = self._gap_wait
+        self._gap_wait = 0.0
+        if self._first is None:
+            self._first = now
+            self._first_wait = waited
+            self._move(Chunk)
+            return 0.0
+        self._burst_wait += waited
+        if waited <= self._stall_after:
+            return 0.0
+        self.stalls += 1
+        return waited
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Finish):
+            self._finish(event)
+            return
+        if isinstance(event, Usage):
+            self._usage = _newer(self._usage, event)
+        elif isinstance(event, Started):
+            self._name(event)
+        elif isinstance(event, Malformed):
+            self.malformed += 1
+            self.doubtful = True
+        elif isinstance(event, Terminator):
+            self.terminator = True
+        elif self.state in (State.WAITING, State.STREAMING, State.FINISHED):
+            if isinstance(event, InBandError):
+                self._note(self._admit(event.code), event.message)
+            elif isinstance(event, Undecodable):
+                self._note(catalog.CONTENT_DECODING, event.message)
+        self._move(type(event))
+
+    def _finish(self, event: Finish) -> None:
+        self._choices = max(self._choices, event.index + 1)
+        self._finishes.setdefault(event.index, event)
+        self._move(LastFinish if len(self._finishes) >= self._choices else Finish)
+
+    def _name(self, event: Started) -> None:
+        self.response_id = event.response_id or self.response_id
+        self.model = event.model or self.model
+        self.extra = event.extra or self.extra
+
+    def _move(self, trigger: type[Event]) -> None:
+        self.state = TRANSITIONS[self.state].get(trigger, self.state)
+
+    def _note(self, error_type: str, message: str) -> None:
+        self._error_type = error_type
+        self._message = message
+
+    def _waited(self, now: float) -> None:
+        self.wait += now - self._since
+        self._gap_wait += now - self._since
+        self._since = now
+
+    # --- what can be asked while it lasts -----------------------------------------------------------------------
+
+    @property
+    def first_chunk(self) -> float | None:
+        """When the first chunk came."""
+        return self._first
+
+    @property
+    def gap_wait(self) -> float:
+        """Seconds waited on the network since the last chunk (or since the start), finished reads only."""
+        return self._gap_wait
+
+    def silent_for(self, now: float) -> float:
+        """Seconds that the network has been silent in this gap, the read that is under way included."""
+        return self._gap_wait + (now - self._since if self.waiting else 0.0)
+
+    @property
+    def full(self) -> bool:
+        """Whether `drain` is due."""
+        return len(self._batch) >= BATCH
+
+    def drain(self) -> list[float]:
+        """Count the chunk times that are held, and let go of them.
+
+        Returns:
+            The gaps that they make, in seconds; the last time stays, as the next gap's beginning.
+        """
+        times = self._batch
+        if not times:
+            return []
+        gaps = [later - earlier for earlier, later in pairwise(times)]
+        # The first time of every batch but the first was the last one of the batch before.
+        self._marks.extend(times[1:] if self._drained else times)
+        self._drained = True
+        if gaps:
+            self._gap_count += len(gaps)
+            self._gap_sum += sum(gaps)
+            self._gap_max = max(self._gap_max, *gaps)
+            self._sample.extend(gaps)
+        self._batch = array("d", (times[-1],))
+        return gaps
+
+    # --- how it ends --------------------------------------------------------------------------------------------
+
+    def end(
+        self,
+        how: End,
+        now: float,
+        *,
+        error_type: str | None = None,
+        error: BaseException | None = None,
+        message: str = "",
+    ) -> Summary:
+        """End the stream. To be called once; after `drain`.
+
+        Args:
+            how: what ended it.
+            now: when, in seconds.
+            error_type: the ending's own error type, where `how` is a failure.
+            error: the exception that came with it.
+            message: what went wrong in words, where the ending knows.
+        """
+        if self.waiting:
+            self._waited(now)
+        else:
+            self.hold += now - self._since
+        self.waiting = False
+        self.ended = True
+        self._count_last_silence()
+        outcome, why = ENDINGS[self.state][how]
+        if outcome.is_failure:
+            why = why or self._error_type or error_type or self._truncation()
+        return self._summarise(outcome, why, now, error, self._message or message)
+
+    def _count_last_silence(self) -> None:
+        """A silence that no chunk ended any more is a stall too: the one before a read time-out, above all."""
+        open_still = self.state is State.STREAMING
+        if open_still and self._first is not None and self._gap_wait > self._stall_after:
+            self.stalls += 1
+
+    def _truncation(self) -> str:
+        if self.junk and not self.frames:
+            return catalog.NOT_A_STREAM
+        if self.pending:
+            return catalog.STREAM_INCOMPLETE_EVENT
+        return catalog.STREAM_TRUNCATED if self.frames else catalog.STREAM_EMPTY
+
+    def _summarise(
+        self, outcome: Outcome, why: str | None, now: float, error: BaseException | None, message: str
+    ) -> Summary:
+        answer = self._answer
+        first = self._first
+        usage = self._usage
+        return Summary(
+            request=self.request,
+            outcome=outcome,
+            error_type=why,
+            stage=self._stage(why) if why else None,
+            duration=now - self._origin,
+            time_to_headers=None if self._answered is None else self._answered - self._started,
+            time_to_first_chunk=None if first is None else first - self._origin,
+            attempt_time_to_first_chunk=None if first is None else first - self._started,
+            time_to_last_chunk=None if first is None else self._batch[-1] - self._origin,
+            attempts=1,
+            chunks=self.chunks,
+            frames=self.frames,
+            reads=self.reads,
+            bytes=self.bytes,
+            malformed_events=self.malformed,
+            terminator=self.terminator,
+            gap_mean=self._gap_sum / self._gap_count if self._gap_count else None,
+            gap_p95=percentile(self._sample.values, 0.95),
+            gap_max=self._gap_max if self._gap_count else None,
+            wait=self.wait,
+            hold=self.hold,
+            stalls=self.stalls,
+            buffered=self._is_buffered(),
+            finish_reasons=self._finish_reasons(),
+            finish_reason=self._finishes[0].normal if 0 in self._finishes else catalog.NO_REASON,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cache_read_tokens=usage.cache_read_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
+            reasoning_tokens=usage.reasoning_tokens,
+            response_id=self.response_id,
+            response_model=self.model,
+            request_id=answer.request_id if answer else None,
+            status=answer.status if answer else None,
+            protocol=answer.protocol if answer else None,
+            tls=answer.tls if answer else None,
+            chunk_offsets=tuple(round((mark - self._origin) * 1000) for mark in self._marks.values),
+            extra=self.extra,
+            error=error,
+            message=message,
+            total_chunks=self.chunks,
+            total_bytes=self.bytes,
+        )
+
+    def _stage(self, why: str) -> str:
+        return stage_of(why, headers_seen=self._answered is not None, chunk_seen=self._first is not None)
+
+    def _finish_reasons(self) -> tuple[str, ...]:
+        """The provider's words in choice order; where one is missing, `error`; none at all for what never opened."""
+        found = self._finishes
+        complete = self.state in (State.FINISHED, State.TERMINATED)
+        if complete:
+            return tuple(found[index].reason for index in sorted(found))
+        return tuple(
+            found[index].reason if index in found else catalog.MISSING_REASON for index in range(self._choices)
+        )
+
+    def _is_buffered(self) -> bool:
+        """Whether a proxy kept the body back: a long wait, then a burst faster than any model writes."""
+        gaps = self.chunks - 1
+        return (
+            self.chunks >= MIN_BURST
+            and self._first_wait >= self._buffered_after
+            and self._burst_wait <= gaps * BURST_GAP
+            and self._last_hold <= self._first_wait * BURST_HOLD
+        )
+
+
+def _newer(old: Usage, new: Usage) -> Usage:
+    changes = {name: value for name in Usage.__slots__ if (value := getattr(new, name)) is not None}
+    return replace(old, **changes)

@@ -1,0 +1,77 @@
+"""The command ``otel-llmstream chaos``. In: an address. Out: a chaos server until Ctrl-C, and how to reach it."""
+
+import argparse
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from otel_llmstream.testing.chaos import ChaosServer
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the command line's parser."""
+    parser = subparsers.add_parser(
+        "chaos",
+        help="serve a local OpenAI- and Anthropic-compatible API that breaks on demand",
+        description="Serve a local OpenAI- and Anthropic-compatible streaming API. "
+        "The request's model names what happens: a scenario, with parameters as in 'ok?chunks=50&delay=0.01'.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=8765, help="port to listen on, 0 for a free one (default: %(default)s)"
+    )
+    parser.add_argument("--list", action="store_true", help="print the scenarios and exit")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the scenarios, or serve until Ctrl-C; the exit status is 2 where the server cannot run."""
+    try:
+        from otel_llmstream.testing.chaos import ChaosServer
+    except ModuleNotFoundError as error:
+        return _fail(f"the chaos server needs {error.name}: pip install 'otel-llmstream[testing]'")
+    if args.list:
+        print(_table())
+        return 0
+    try:
+        server = ChaosServer(host=args.host, port=args.port).start()
+    except OSError as error:
+        return _fail(f"cannot listen on {args.host}:{args.port}: {error.strerror or error}")
+    return _serve(server)
+
+
+def _serve(server: "ChaosServer") -> int:
+    try:
+        print(_welcome(server), flush=True)
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print("\nstopped")
+    finally:
+        server.stop()
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"otel-llmstream chaos: {message}", file=sys.stderr)
+    return 2
+
+
+def _welcome(server: "ChaosServer") -> str:
+    from otel_llmstream.testing.chaos import SCENARIOS
+
+    return f"""chaos server on {server.base_url} (Ctrl-C stops it)
+
+  OpenAI(base_url="{server.openai_url}", api_key="any")
+  Anthropic(base_url="{server.anthropic_url}", api_key="any")
+  what was served, and when: GET {server.base_url}/log
+
+model="<scenario>", or with parameters model="ok?chunks=50&delay=0.01"; scenarios (--list explains them):
+  {", ".join(SCENARIOS)}"""
+
+
+def _table() -> str:
+    from otel_llmstream.testing.chaos import SCENARIOS
+
+    width = max(map(len, SCENARIOS))
+    return "\n".join(f"{name:<{width}}  {scenario.summary}" for name, scenario in SCENARIOS.items())

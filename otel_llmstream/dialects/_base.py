@@ -1,0 +1,96 @@
+"""What a dialect is, and what all dialects share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import msgspec
+
+from .. import _catalog as catalog
+from .._events import Event, Finish, InBandError
+from .._summary import LLMRequest
+from ..wire import Frame
+from ._request import Target
+
+T = TypeVar("T")
+
+
+class Dialect(Protocol):
+    """Reads the frames of one stream. One object per stream; may keep what later frames need to be understood.
+
+    A dialect never raises on what a server sends: what does not parse is `MALFORMED`, what is not known is nothing.
+    Payloads are decoded into structs of the few fields that matter; a field whose type differs among providers is
+    `Any`, so that a surprise in one field never hides the others.
+
+    Attributes:
+        name: as in `llmstream.dialect`.
+    """
+
+    name: ClassVar[str]
+
+    @classmethod
+    def claims(cls, target: Target) -> LLMRequest | None:
+        """The request, where its path and body say that a stream of this dialect will answer it."""
+        ...
+
+    @classmethod
+    def knows(cls, frame: Frame) -> bool:
+        """Whether a first frame that answers an unknown request is of this dialect."""
+        ...
+
+    @classmethod
+    def describe(cls, target: Target) -> LLMRequest:
+        """The request, as this dialect reads it."""
+        ...
+
+    def read(self, frame: Frame) -> tuple[Event, ...]:
+        """What a frame says."""
+        ...
+
+
+def decode(decoder: Callable[[bytes], T], data: bytes) -> T | None:
+    """Decode a payload.
+
+    Returns:
+        The struct; None where the payload is JSON of another shape, which is no fault of the stream's.
+
+    Raises:
+        msgspec.DecodeError: the payload is not JSON.
+    """
+    try:
+        return decoder(data)
+    except msgspec.ValidationError:
+        return None
+
+
+def text(value: Any) -> str:
+    """A string as it is, a number as its text, everything else as nothing."""
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
+
+
+def count(value: Any) -> int | None:
+    """A token count, where it is one."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def entry(value: Any, key: str) -> Any:
+    """A member of a JSON object, where it is an object and has it."""
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def in_band_error(error: Any) -> InBandError:
+    """An error as an event, whatever its shape: an object, a string, a number.
+
+    A code that is a word says more than the type; a type says more than a number that repeats an HTTP status.
+    """
+    code, kind = text(entry(error, "code")), text(entry(error, "type"))
+    word = code if code and not code.isdigit() else kind or code
+    return InBandError(word, text(entry(error, "message")) or text(error))
+
+
+def finish(index: int, reason: str, words: Mapping[str, str]) -> Finish:
+    """A finish reason with its normal form; a word that is not known is `other`."""
+    return Finish(index, reason, words.get(reason.lower(), catalog.OTHER_REASON))

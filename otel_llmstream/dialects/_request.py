@@ -1,0 +1,144 @@
+"""What of a request tells that an LLM stream will answer it: method, address, path, and a few fields of its body."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import msgspec
+
+from .. import _catalog as catalog
+
+MAX_BODY: Final = 4 * 1024 * 1024
+"""Bytes of a request body that are parsed at most. Larger ones carry images as base64, and parsing them would cost
+milliseconds on the caller's thread; of those the first and last `EDGE` bytes are searched instead."""
+
+EDGE: Final = 64 * 1024
+
+
+class Body(msgspec.Struct):
+    """The fields of a request body that telemetry may know: parameters, never content."""
+
+    model: Any = None
+    stream: Any = None
+    n: Any = None
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    max_output_tokens: Any = None
+    temperature: Any = None
+    top_p: Any = None
+    top_k: Any = None
+    frequency_penalty: Any = None
+    presence_penalty: Any = None
+    seed: Any = None
+    stop: Any = None
+    stop_sequences: Any = None
+    reasoning_effort: Any = None
+    reasoning: Any = None
+    response_format: Any = None
+    service_tier: Any = None
+    previous_response_id: Any = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """A request on its way out.
+
+    Attributes:
+        method: HTTP method, upper case.
+        host: host name or address of the server.
+        port: TCP port of the server.
+        path: path of the URL.
+        query: query of the URL, without the question mark.
+        content: the body, or None where it is a stream of its own that must not be touched.
+    """
+
+    method: str
+    host: str
+    port: int
+    path: str
+    query: str
+    content: bytes | None
+
+    @cached_property
+    def body(self) -> Body:
+        """The body's fields; all empty where there is no JSON object."""
+        content = self.content or b""
+        if len(content) > MAX_BODY:
+            return _edges(content)
+        try:
+            return _decode(content)
+        except msgspec.DecodeError:
+            return Body()
+
+    @property
+    def model(self) -> str | None:
+        """The model asked for."""
+        model = self.body.model
+        return model if isinstance(model, str) and model else None
+
+    @property
+    def choices(self) -> int:
+        """How many choices were asked for."""
+        n = self.body.n
+        return n if isinstance(n, int) and n > 1 else 1
+
+    def parameters(self) -> tuple[tuple[str, Any], ...]:
+        """The request's parameters as (attribute name, value), those of a wrong type left out."""
+        body = self.body
+        wanted = (
+            (catalog.REQUEST_CHOICES, self.choices if self.choices > 1 else None, int),
+            (
+                catalog.REQUEST_MAX_TOKENS,
+                _first(body.max_completion_tokens, body.max_output_tokens, body.max_tokens),
+                int,
+            ),
+            (catalog.REQUEST_TEMPERATURE, body.temperature, float),
+            (catalog.REQUEST_TOP_P, body.top_p, float),
+            (catalog.REQUEST_TOP_K, body.top_k, int),
+            (catalog.REQUEST_FREQUENCY_PENALTY, body.frequency_penalty, float),
+            (catalog.REQUEST_PRESENCE_PENALTY, body.presence_penalty, float),
+            (catalog.REQUEST_SEED, body.seed, int),
+            (catalog.REQUEST_STOP_SEQUENCES, _strings(_first(body.stop, body.stop_sequences)), tuple),
+            (catalog.REQUEST_REASONING_LEVEL, _first(body.reasoning_effort, _entry(body.reasoning, "effort")), str),
+            (catalog.REQUEST_PREVIOUS_RESPONSE, body.previous_response_id, str),
+            (catalog.OUTPUT_TYPE, _OUTPUT_TYPES.get(str(_entry(body.response_format, "type"))), str),
+        )
+        return tuple((name, value) for name, raw, kind in wanted if (value := _as(kind, raw)) is not None)
+
+
+_decode: Final = msgspec.json.Decoder(Body).decode
+_STREAM: Final = re.compile(rb'"stream"\s*:\s*true')
+_MODEL: Final = re.compile(rb'"model"\s*:\s*"((?:[^"\\]|\\.){1,256})"')
+_OUTPUT_TYPES: Final = {"text": "text", "json_object": "json", "json_schema": "json"}
+
+
+def _edges(content: bytes) -> Body:
+    edges = content[:EDGE] + b"\0" + content[-EDGE:]
+    model = _MODEL.search(edges)
+    return Body(model=model[1].decode(errors="replace") if model else None, stream=bool(_STREAM.search(edges)) or None)
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _entry(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def _strings(value: Any) -> tuple[str, ...] | None:
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
+        return None
+    return tuple(values) or None
+
+
+def _as(kind: type, value: Any) -> Any:
+    if isinstance(value, bool):
+        return None
+    if kind is float:
+        return float(value) if isinstance(value, (int, float)) else None
+    return value if isinstance(value, kind) else None

@@ -1,0 +1,185 @@
+"""OpenAI Chat Completions, and what Azure, Groq, DeepSeek, OpenRouter, vLLM, Together, ... made of it.
+
+Frames: `data` only, JSON, then `data: [DONE]`. Legal end: `[DONE]`; or a finish reason for every choice. The
+variants differ in fields: where reasoning stands, where usage comes, what an error looks like.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from .. import _catalog as catalog
+from .._events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Chunk, Event, InBandError, Started, Usage
+from .._summary import LLMRequest
+from ..wire import Frame
+from ._base import count, decode, entry, finish, in_band_error, text
+from ._openai import describe_openai
+from ._request import Target
+
+DONE: Final = b"[DONE]"
+
+FINISH_WORDS: Final = {
+    "stop": catalog.STOP,
+    "eos": catalog.STOP,
+    "length": catalog.LENGTH,
+    "model_length": catalog.LENGTH,
+    "tool_calls": catalog.TOOL_CALLS,
+    "function_call": catalog.TOOL_CALLS,
+    "content_filter": catalog.CONTENT_FILTER,
+}
+
+
+class _Delta(msgspec.Struct):
+    content: Any = None
+    refusal: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
+    audio: Any = None
+    images: Any = None
+    reasoning: Any = None  # Groq, OpenRouter, newer vLLM
+    reasoning_content: Any = None  # DeepSeek, vLLM, xAI
+    reasoning_details: Any = None  # OpenRouter
+
+
+class _Choice(msgspec.Struct):
+    index: Any = 0
+    delta: _Delta | None = None
+    text: Any = None  # legacy completions, and Together beside `delta`
+    finish_reason: Any = None
+
+
+class _Payload(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    id: Any = None
+    object: Any = None
+    model: Any = None
+    usage: Any = None
+    error: Any = None
+    x_groq: Any = None
+    service_tier: Any = None
+    system_fingerprint: Any = None
+    code: Any = None  # of older vLLM's bare error object, as the next
+    message: Any = None
+
+
+_decode: Final = msgspec.json.Decoder(_Payload).decode
+
+
+class OpenAIChat:
+    """The head of the family."""
+
+    __slots__ = ("_named",)
+
+    name: ClassVar[str] = "openai.chat"
+    path: ClassVar[str] = "/chat/completions"
+    operation: ClassVar[str] = "chat"
+    api: ClassVar[str] = "chat_completions"
+    mark: ClassVar[bytes] = b'"chat.completion.chunk"'
+
+    def __init__(self) -> None:
+        self._named = False
+
+    @classmethod
+    def claims(cls, target: Target) -> LLMRequest | None:
+        """A POST to `*/chat/completions` with `"stream": true`."""
+        ours = target.method == "POST" and target.path.endswith(cls.path) and target.body.stream is True
+        return cls.describe(target) if ours else None
+
+    @classmethod
+    def knows(cls, frame: Frame) -> bool:
+        """A payload whose `object` is this dialect's."""
+        return cls.mark in frame.data
+
+    @classmethod
+    def describe(cls, target: Target) -> LLMRequest:
+        """The request, as this dialect reads it."""
+        return describe_openai(cls.name, cls.operation, cls.api, target)
+
+    def read(self, frame: Frame) -> tuple[Event, ...]:
+        """What a frame says."""
+        data = frame[1]
+        if data.startswith(DONE):  # SDKs stop at anything that starts so
+            return (TERMINATOR,)
+        if frame.oversized:
+            return ONE_CHUNK  # nothing but output is that large
+        try:
+            payload = decode(_decode, data)
+        except msgspec.DecodeError:
+            return (MALFORMED,)
+        return NOTHING if payload is None else self._interpret(payload)
+
+    def _interpret(self, payload: _Payload) -> tuple[Event, ...]:
+        choices = payload.choices
+        rest = payload.usage or payload.error or payload.x_groq
+        if self._named and not rest and choices and len(choices) == 1:
+            return _choice_events(choices[0])  # what nearly every frame is
+        events: list[Event] = []
+        if not self._named and payload.id:
+            # Azure's first chunk, of filter results for the prompt, has an empty id and model: wait for the next.
+            self._named = True
+            events.append(_started(payload))
+        for choice in choices or ():
+            events.extend(_choice_events(choice))
+        return (*events, *_usage(payload), *_error(payload))
+
+
+def _started(payload: _Payload) -> Started:
+    extra = (
+        (catalog.OPENAI_RESPONSE_TIER, text(payload.service_tier)),
+        (catalog.OPENAI_FINGERPRINT, text(payload.system_fingerprint)),
+    )
+    return Started(text(payload.id), text(payload.model) or None, tuple(pair for pair in extra if pair[1]))
+
+
+def _choice_events(choice: _Choice) -> tuple[Event, ...]:
+    index = choice.index if isinstance(choice.index, int) else 0
+    delta = choice.delta
+    output = NOTHING
+    if choice.text or (delta is not None and _has_output(delta)):
+        output = ONE_CHUNK if index == 0 else (Chunk(index),)
+    reason = choice.finish_reason
+    return (*output, finish(index, text(reason), FINISH_WORDS)) if reason else output
+
+
+def _has_output(delta: _Delta) -> bool:
+    return bool(
+        delta.content
+        or delta.tool_calls
+        or delta.reasoning_content
+        or delta.reasoning
+        or delta.refusal
+        or delta.function_call
+        or _reasons(delta.reasoning_details)
+        or delta.audio
+        or delta.images
+    )
+
+
+def _reasons(details: Any) -> bool:
+    """OpenRouter's details also carry signatures and encrypted state, which are no output."""
+    return isinstance(details, list) and any(entry(part, "text") or entry(part, "summary") for part in details)
+
+
+def _usage(payload: _Payload) -> tuple[Event, ...]:
+    usage = payload.usage or entry(payload.x_groq, "usage")
+    if not isinstance(usage, dict):
+        return NOTHING
+    return (
+        Usage(
+            count(usage.get("prompt_tokens")),
+            count(usage.get("completion_tokens")),
+            cache_read_tokens=count(entry(usage.get("prompt_tokens_details"), "cached_tokens")),
+            reasoning_tokens=count(entry(usage.get("completion_tokens_details"), "reasoning_tokens")),
+        ),
+    )
+
+
+def _error(payload: _Payload) -> tuple[Event, ...]:
+    error = payload.error or entry(payload.x_groq, "error")
+    if error:
+        return (in_band_error(error),)
+    if payload.object == "error":  # older vLLM: the whole payload is the error
+        return (InBandError(text(payload.code) or "error", text(payload.message)),)
+    return NOTHING

@@ -1,0 +1,171 @@
+"""OpenAI Responses: typed events, the type in the payload (some senders leave `event:` out, one puts it last).
+
+Legal end: `response.completed` or `response.incomplete`; `response.failed` and `error` are in-band errors. There
+is no `[DONE]`, though some gateways add one. A stored response can be resumed by a GET.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Final
+from urllib.parse import parse_qs
+
+import msgspec
+
+from .. import _catalog as catalog
+from .._events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, Finish, Started, Usage
+from .._summary import LLMRequest
+from ..wire import MESSAGE, Frame
+from ._base import count, decode, entry, in_band_error, text
+from ._openai import describe_openai
+from ._request import Target
+from .openai_chat import DONE
+
+
+class _Payload(msgspec.Struct):
+    type: Any = None
+    delta: Any = None
+    response: Any = None
+    error: Any = None
+    code: Any = None
+    message: Any = None
+    partial_image_b64: Any = None
+
+
+_decode: Final = msgspec.json.Decoder(_Payload).decode
+
+_RESUMED: Final = re.compile(r"/responses/[^/]+\Z")
+_IMAGE: Final = "response.image_generation_call.partial_image"
+_WORDS: Final = {
+    "max_output_tokens": catalog.LENGTH,
+    "max_tokens": catalog.LENGTH,
+    "content_filter": catalog.CONTENT_FILTER,
+}
+
+
+class OpenAIResponses:
+    """One response with its items; a single choice."""
+
+    __slots__ = ("_tools",)
+
+    name: ClassVar[str] = "openai.responses"
+
+    def __init__(self) -> None:
+        self._tools = False  # the output asks for a tool: the response's status says no more than "completed"
+
+    @classmethod
+    def claims(cls, target: Target) -> LLMRequest | None:
+        """A POST to `*/responses` with `"stream": true`, or the GET that resumes one."""
+        asked = target.method == "POST" and target.path.endswith("/responses") and target.body.stream is True
+        return cls.describe(target) if asked or _resumes(target) else None
+
+    @classmethod
+    def knows(cls, frame: Frame) -> bool:
+        """An event of a response."""
+        return frame.event.startswith(b"response.") or b'"type":"response.' in frame.data
+
+    @classmethod
+    def describe(cls, target: Target) -> LLMRequest:
+        """The request, as this dialect reads it."""
+        return describe_openai(cls.name, "chat", "responses", target)
+
+    def read(self, frame: Frame) -> tuple[Event, ...]:
+        """What a frame says."""
+        if frame.data.startswith(DONE):
+            return (TERMINATOR,)
+        if frame.oversized:
+            return self._oversized(frame)
+        try:
+            payload = decode(_decode, frame.data)
+        except msgspec.DecodeError:
+            return (MALFORMED,)
+        if payload is None:
+            return NOTHING
+        kind = payload.type
+        if payload.delta and isinstance(kind, str) and kind.endswith("delta"):
+            return ONE_CHUNK  # what nearly every frame is
+        return self._interpret(kind if isinstance(kind, str) else frame.event.decode(errors="replace"), payload)
+
+    def _interpret(self, kind: str, payload: _Payload) -> tuple[Event, ...]:
+        if kind == "response.function_call_arguments.done":
+            self._tools = True
+        if kind == _IMAGE:
+            return ONE_CHUNK if payload.partial_image_b64 else NOTHING
+        handler = _HANDLERS.get(kind)
+        return handler(payload, self._tools) if handler is not None else NOTHING
+
+    def _oversized(self, frame: Frame) -> tuple[Event, ...]:
+        """A response that holds images comes back whole in its last event, larger than any cap: its name is enough."""
+        kind = frame.event if frame.event != MESSAGE else _sniff(frame.data)
+        if kind == b"response.completed":
+            return (Finish(0, "completed", catalog.TOOL_CALLS if self._tools else catalog.STOP), TERMINATOR)
+        return ONE_CHUNK if kind.endswith((b"delta", b"partial_image")) else NOTHING
+
+
+def _resumes(target: Target) -> bool:
+    if target.method != "GET" or not _RESUMED.search(target.path):
+        return False
+    return parse_qs(target.query).get("stream") == ["true"]
+
+
+def _sniff(data: bytes) -> bytes:
+    found = re.search(rb'"type"\s*:\s*"([a-z_.]+)"', data)
+    return found[1] if found else b""
+
+
+def _created(payload: _Payload, _tools: bool) -> tuple[Event, ...]:
+    response = payload.response
+    tier = text(entry(response, "service_tier"))
+    extra = ((catalog.OPENAI_RESPONSE_TIER, tier),) if tier and tier != "auto" else ()
+    return (Started(text(entry(response, "id")) or None, text(entry(response, "model")) or None, extra),)
+
+
+def _completed(payload: _Payload, tools: bool) -> tuple[Event, ...]:
+    status = text(entry(payload.response, "status")) or "completed"
+    normal = catalog.TOOL_CALLS if tools else catalog.STOP
+    return (*_created(payload, tools), *_usage(payload), Finish(0, status, normal), TERMINATOR)
+
+
+def _incomplete(payload: _Payload, tools: bool) -> tuple[Event, ...]:
+    reason = text(entry(entry(payload.response, "incomplete_details"), "reason"))
+    normal = _WORDS.get(reason, catalog.OTHER_REASON)
+    return (*_created(payload, tools), *_usage(payload), Finish(0, "incomplete", normal), TERMINATOR)
+
+
+def _failed(payload: _Payload, tools: bool) -> tuple[Event, ...]:
+    error = entry(payload.response, "error") or {}
+    return (*_created(payload, tools), *_usage(payload), in_band_error(error))
+
+
+def _cancelled(payload: _Payload, tools: bool) -> tuple[Event, ...]:
+    return (*_created(payload, tools), Finish(0, "cancelled", catalog.OTHER_REASON), TERMINATOR)
+
+
+def _error(payload: _Payload, _tools: bool) -> tuple[Event, ...]:
+    """Documented flat; seen nested."""
+    return (in_band_error(payload.error or {"code": payload.code, "message": payload.message}),)
+
+
+def _usage(payload: _Payload) -> tuple[Event, ...]:
+    usage = entry(payload.response, "usage")
+    if not isinstance(usage, dict):
+        return NOTHING
+    return (
+        Usage(
+            count(usage.get("input_tokens")),
+            count(usage.get("output_tokens")),
+            cache_read_tokens=count(entry(usage.get("input_tokens_details"), "cached_tokens")),
+            reasoning_tokens=count(entry(usage.get("output_tokens_details"), "reasoning_tokens")),
+        ),
+    )
+
+
+_HANDLERS: Final[Mapping[str, Callable[[_Payload, bool], tuple[Event, ...]]]] = {
+    "response.created": _created,
+    "response.completed": _completed,
+    "response.incomplete": _incomplete,
+    "response.failed": _failed,
+    "response.cancelled": _cancelled,
+    "error": _error,
+}

@@ -1,0 +1,275 @@
+"""`Client.send` and `AsyncClient.send` of httpx and of httpx2.
+
+They are public, they see every transport (also custom and aiohttp-backed ones), and whether the caller streams is
+an argument. A patch only attaches: it asks the engine whether the request is one of ours, makes the call's span
+current while the request is sent, and puts a tap in the place of the response's stream.
+
+A module is patched once, also where it is imported later; `httpx2.alias_httpx()` makes the two names one module.
+Switching off turns a flag: taking our wrapper out could take out one that somebody else put around it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import ModuleType
+from typing import Any, Final
+
+import wrapt
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+
+from .._observer import Engine, Headers, Observer, Scout
+from .._stream import End
+from ..dialects import Target
+from ..wire import FRAMERS
+from ._endings import watch_collector
+from ._tap import async_tap, sync_tap
+
+MODULES: Final = ("httpx", "httpx2")
+
+REQUEST_ID_HEADERS: Final = (
+    "x-request-id",  # OpenAI, Groq, Azure, most gateways
+    "request-id",  # Anthropic
+    "apim-request-id",  # Azure API Management
+    "x-amzn-requestid",
+    "x-generation-id",  # OpenRouter
+    "x-ds-trace-id",  # DeepSeek
+    "mistral-correlation-id",
+    "x-kong-request-id",
+    "x-debug-trace-id",  # Cohere
+    "cf-ray",
+)
+"""Where providers put their id of a request; the first that is there counts."""
+
+
+class Switch:
+    """Which engine the patches feed, if any. One for the process: the patched classes are the process's too."""
+
+    def __init__(self) -> None:
+        self.engine: Engine | None = None
+        self._excluded: re.Pattern[str] | None = None
+
+    def on(self, engine: Engine) -> None:
+        """Observe from now on."""
+        patterns = engine.settings.excluded_urls
+        self._excluded = re.compile("|".join(f"(?:{pattern})" for pattern in patterns)) if patterns else None
+        self.engine = engine
+
+    def off(self) -> None:
+        """Observe no new stream; those that are open are seen to their end."""
+        self.engine = None
+
+    def engine_for(self, request: Any) -> Engine | None:
+        """The engine, where this request may be observed."""
+        engine = self.engine
+        if engine is None or not is_instrumentation_enabled():
+            return None
+        if self._excluded is not None and self._excluded.search(_plain_url(request)):
+            return None
+        return engine
+
+
+SWITCH: Final = Switch()
+
+_patched: set[int] = set()  # ids of modules; they live as long as the process
+
+
+def patch() -> None:
+    """Patch httpx and httpx2, now or when they are imported."""
+    watch_collector()
+    for name in MODULES:
+        if name in sys.modules:
+            _patch(sys.modules[name])
+        else:
+            wrapt.register_post_import_hook(_patch, name)
+
+
+def _patch(module: ModuleType) -> None:
+    if id(module) in _patched:
+        return
+    _patched.add(id(module))
+    wrapt.wrap_function_wrapper(module.Client, "send", partial(_send, sync_tap(module)))
+    wrapt.wrap_function_wrapper(module.AsyncClient, "send", partial(_async_send, async_tap(module)))
+
+
+# --- the two shells ---------------------------------------------------------------------------------------------
+
+
+def _send(
+    tap: type[Any], wrapped: Callable[..., Any], _client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    sending = _Sending.begin(args, kwargs)
+    if sending is None:
+        return wrapped(*args, **kwargs)
+    try:
+        with sending.activate():
+            response = wrapped(*args, **sending.arguments(kwargs))
+    except BaseException as exc:
+        sending.raised(exc)
+        raise
+    sending.answered(response, tap)
+    if sending.reads_whole:
+        try:
+            response.read()
+        except BaseException:
+            response.close()
+            raise
+    return response
+
+
+async def _async_send(
+    tap: type[Any], wrapped: Callable[..., Any], _client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    sending = _Sending.begin(args, kwargs)
+    if sending is None:
+        return await wrapped(*args, **kwargs)
+    try:
+        with sending.activate():
+            response = await wrapped(*args, **sending.arguments(kwargs))
+    except BaseException as exc:
+        sending.raised(exc)
+        raise
+    sending.answered(response, tap)
+    if sending.reads_whole:
+        try:
+            await response.aread()
+        except BaseException:
+            await response.aclose()
+            raise
+    return response
+
+
+# --- what they share --------------------------------------------------------------------------------------------
+
+
+class _Sending:
+    """One `send`, from before it to the tap."""
+
+    __slots__ = ("_engine", "_observer", "_started", "_target", "reads_whole")
+
+    def __init__(self, engine: Engine, target: Target, observer: Observer | None, *, reads_whole: bool) -> None:
+        self._engine = engine
+        self._target = target
+        self._observer = observer
+        self._started = engine.clock.now()
+        # `send(stream=False)` reads the body inside: we ask for a stream, tap it, and read it as `send` would.
+        self.reads_whole = reads_whole
+
+    @classmethod
+    def begin(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Sending | None:
+        """Look at a request; None where it can be no LLM stream. Never raises."""
+        request = args[0] if args else kwargs.get("request")
+        engine = SWITCH.engine_for(request)
+        if engine is None:
+            return None
+        try:
+            streams = bool(kwargs.get("stream"))
+            target = _target(request)
+            observer = engine.begin(target)
+            if observer is None and not streams:
+                return None
+            return cls(engine, target, observer, reads_whole=not streams)
+        except Exception as exc:
+            engine.internal_error(exc)
+            return None
+
+    def activate(self) -> Any:
+        """The context that the request is sent in."""
+        return self._observer.activate() if self._observer is not None else _NO_CONTEXT
+
+    def arguments(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """`send`'s keywords, with a stream asked for."""
+        return {**kwargs, "stream": True} if self.reads_whole else kwargs
+
+    def raised(self, error: BaseException) -> None:
+        """`send` raised: there will be no stream."""
+        if self._observer is not None:
+            self._observer.end(End.FAILURE if isinstance(error, Exception) else End.CANCELLED, error)
+
+    def answered(self, response: Any, tap: type[Any]) -> None:
+        """`send` returned: put a tap on the stream. Never raises."""
+        try:
+            headers = _headers(response)
+            watcher = self._watcher(headers)
+            if watcher is None:
+                return
+            if response.is_closed:
+                _read_already(response, watcher)
+            else:
+                response.stream = tap(response.stream, watcher)
+        except Exception as exc:
+            self._engine.internal_error(exc)
+            if self._observer is not None:
+                self._observer.end(End.DROPPED)
+
+    def _watcher(self, headers: Headers) -> Observer | Scout | None:
+        if self._observer is not None:
+            self._observer.answered(headers)
+            return self._observer
+        media_type = headers.content_type.partition(";")[0].strip().lower()
+        if headers.status == 200 and media_type in FRAMERS:  # noqa: PLR2004 - only a plain success has events
+            return Scout(self._engine, self._target, headers, self._started)
+        return None
+
+
+def _read_already(response: Any, watcher: Observer | Scout) -> None:
+    """The body was read before `send` returned: by an event hook, or because a mock transport made it of bytes."""
+    content = getattr(response, "_content", None)
+    if content is not None:
+        watcher.asked()
+        watcher.feed(content)
+    watcher.end(End.EOF if content is not None else End.CLOSED)
+
+
+class _NoContext:
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_exc: object) -> None:
+        pass
+
+
+_NO_CONTEXT: Final = _NoContext()
+
+
+def _plain_url(request: Any) -> str:
+    url = request.url
+    return f"{url.scheme}://{url.host}{url.path}"
+
+
+def _target(request: Any) -> Target:
+    url = request.url
+    return Target(
+        method=request.method,
+        host=url.host,
+        port=url.port or _DEFAULT_PORTS.get(url.scheme, 0),
+        path=url.path.rstrip("/"),
+        query=url.query.decode("ascii", "replace"),
+        # A body that is a stream of its own has no content yet, and reading it would take it from the request.
+        content=getattr(request, "_content", None),
+    )
+
+
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+
+def _headers(response: Any) -> Headers:
+    headers = response.headers
+    return Headers(
+        status=response.status_code,
+        content_type=headers.get("content-type", ""),
+        # What was read already was decoded already.
+        content_encoding="" if response.is_closed else headers.get("content-encoding", ""),
+        request_id=next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), None),
+        protocol=response.http_version.removeprefix("HTTP/"),
+        tls=_tls(response.extensions.get("network_stream")),
+    )
+
+
+def _tls(network_stream: Any) -> str | None:
+    info = getattr(network_stream, "get_extra_info", None)
+    ssl_object = info("ssl_object") if info is not None else None
+    version = ssl_object.version() if ssl_object is not None else None
+    return version.removeprefix("TLSv") if version else None

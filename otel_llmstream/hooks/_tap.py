@@ -1,0 +1,131 @@
+"""The tap: stands in the place of `response.stream`, lets every byte through, and tells an observer.
+
+It feeds before it yields, because an SDK that has read `[DONE]` does not come back. It survives a second
+iteration, a close before or after the iterator's `GeneratorExit`, no close at all, and garbage collection: the
+observer takes the first ending and ignores the others. Everything else that is asked of the stream (`elapsed`, an
+SDK's own attributes) is asked of the stream behind it.
+
+The two shells below are the same but for `async`; what they share is in the observer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from types import ModuleType
+from typing import Any, Protocol
+
+from .._stream import End
+from ._endings import closed_how, collecting
+
+
+class Watcher(Protocol):
+    """What a tap tells: an observer, or a scout."""
+
+    def asked(self) -> None: ...
+
+    def feed(self, data: bytes) -> None: ...
+
+    def end(self, how: End, error: BaseException | None = None, *, unsafe: bool = False) -> None: ...
+
+
+def _raised(watcher: Watcher, error: BaseException) -> None:
+    """The network read raised. An error is the transport's; a cancellation or an interrupt is the application's."""
+    watcher.end(End.FAILURE if isinstance(error, Exception) else End.CANCELLED, error)
+
+
+def _closed(watcher: Watcher) -> None:
+    how, error = closed_how()
+    watcher.end(how, error, unsafe=collecting())
+
+
+class _Forwarding:
+    """What both shells forward."""
+
+    def __init__(self, stream: Any, watcher: Watcher) -> None:
+        self._stream = stream
+        self._watcher = watcher
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_stream"], name)
+
+    def __del__(self) -> None:
+        watcher = self.__dict__.get("_watcher")
+        if watcher is not None:
+            watcher.end(End.DROPPED, unsafe=True)
+
+
+def sync_tap(module: ModuleType) -> type[Any]:
+    """The tap for a module's sync client; httpx checks that a stream is an instance of its own class.
+
+    Args:
+        module: httpx or httpx2.
+    """
+
+    class SyncTap(_Forwarding, module.SyncByteStream):  # type: ignore[name-defined,misc]
+        def __iter__(self) -> Iterator[bytes]:
+            watcher = self._watcher
+            asked, feed = watcher.asked, watcher.feed
+            asked()
+            reading = True  # an exception that comes while we yield is the consumer's, not the network's
+            try:
+                for data in self._stream:
+                    feed(data)
+                    reading = False
+                    yield data
+                    reading = True
+                    asked()
+            except GeneratorExit:
+                raise
+            except BaseException as exc:
+                if reading:
+                    _raised(watcher, exc)
+                raise
+            watcher.end(End.EOF)
+
+        def close(self) -> None:
+            _closed(self._watcher)
+            self._stream.close()
+
+    return SyncTap
+
+
+def async_tap(module: ModuleType) -> type[Any]:
+    """The tap for a module's async client.
+
+    Args:
+        module: httpx or httpx2.
+    """
+
+    class AsyncTap(_Forwarding, module.AsyncByteStream):  # type: ignore[name-defined,misc]
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            watcher = self._watcher
+            asked, feed = watcher.asked, watcher.feed
+            asked()
+            reading = True
+            stream = self._stream.__aiter__()
+            try:
+                async for data in stream:
+                    feed(data)
+                    reading = False
+                    yield data
+                    reading = True
+                    asked()
+            except GeneratorExit:
+                raise
+            except BaseException as exc:
+                if reading:
+                    _raised(watcher, exc)
+                raise
+            finally:
+                # The stream behind may be a generator itself: it must be closed here and now, as the loop would
+                # close it some time later, in a task of its own.
+                aclose = getattr(stream, "aclose", None)
+                if aclose is not None:
+                    await aclose()
+            watcher.end(End.EOF)
+
+        async def aclose(self) -> None:
+            _closed(self._watcher)
+            await self._stream.aclose()
+
+    return AsyncTap

@@ -1,0 +1,215 @@
+"""One structlog event for each thing that happened, and the conventions' exception event for a failed call.
+
+The keys are flat and are the catalogue's. By default the events end in the standard library's logger
+`otel_llmstream`, which is silent until the application configures logging; an application's own structlog logger
+can be given instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+from opentelemetry import trace
+from opentelemetry._logs import LoggerProvider, SeverityNumber, get_logger
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanContext, format_span_id, format_trace_id
+
+from .. import _catalog as catalog
+from .._summary import Attempt, LLMRequest, Outcome, Summary
+from .._version import __version__
+
+LEVELS: Final = {name: level for name, level, _ in catalog.LOG_EVENTS}
+
+_ENDS: Final[Mapping[Outcome, str]] = {
+    Outcome.COMPLETED: catalog.LOG_COMPLETED,
+    Outcome.CANCELLED: catalog.LOG_CANCELLED,
+    Outcome.ABANDONED: catalog.LOG_ABANDONED,
+    Outcome.TRUNCATED: catalog.LOG_TRUNCATED,
+    Outcome.FAILED: catalog.LOG_FAILED,
+}
+
+
+def default_logger() -> Any:
+    """A structlog logger that ends in the standard library's logger `otel_llmstream`.
+
+    The message is a line that reads well alone; every key is also an attribute of the record (`extra`), for JSON
+    formatters and for OpenTelemetry's logging handler.
+    """
+    logger = logging.getLogger("otel_llmstream")
+    # Without a handler of our own, an application that never configured logging would get warnings on its stderr.
+    if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+        logger.addHandler(logging.NullHandler())
+    return structlog.wrap_logger(
+        logger,
+        processors=[structlog.stdlib.filter_by_level, _to_record],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+
+def _to_record(_logger: Any, _method: str, event: structlog.typing.EventDict) -> tuple[tuple[str], dict[str, Any]]:
+    name = event.pop("event")
+    error = event.pop("exc_info", None)
+    line = " ".join((name, *(f"{key}={value}" for key, value in event.items())))
+    return (line,), {"exc_info": error, "extra": {"event.name": name, **event}}
+
+
+def add_trace_context(
+    _logger: Any, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """A structlog processor: puts the current span's `trace_id` and `span_id` on the application's own lines.
+
+    Lower-case hexadecimal, as in `traceparent`. An event that has them already keeps them; without a current span
+    nothing is added.
+    """
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid and "trace_id" not in event:
+        event["trace_id"] = format_trace_id(context.trace_id)
+        event["span_id"] = format_span_id(context.span_id)
+    return event
+
+
+class LogRecorder:
+    """Writes the lines.
+
+    Args:
+        logger: a structlog logger, or anything with `debug`, `info`, `warning`, `error` that takes an event and
+            keywords; the default one unless given.
+        provider: OpenTelemetry's logger provider, for the exception events; the global one unless given.
+    """
+
+    def __init__(self, logger: Any = None, provider: LoggerProvider | None = None) -> None:
+        self._own = logger is None
+        self._logger = default_logger() if logger is None else logger
+        self._events = get_logger(catalog.SCOPE, __version__, provider, catalog.SCHEMA_URL)
+
+    def started(self, request: LLMRequest, span: SpanContext) -> None:
+        """A call began."""
+        self._write(catalog.LOG_STARTED, request, span)
+
+    def retry(self, attempt: Attempt, span: SpanContext) -> None:
+        """An attempt failed and another one began."""
+        self._write(
+            catalog.LOG_RETRY,
+            attempt.request,
+            span,
+            {
+                catalog.ERROR_TYPE: attempt.error_type,
+                catalog.ATTEMPT_NUMBER: attempt.number,
+                catalog.HTTP_STATUS: attempt.status,
+                catalog.ATTEMPT_DURATION: round(attempt.duration, 6),
+                catalog.ATTEMPT_BACKOFF: round(attempt.backoff, 6),
+                **_exception(attempt.error),
+            },
+        )
+
+    def stalled(self, request: LLMRequest, seconds: float, span: SpanContext) -> None:
+        """The network was silent for too long."""
+        self._write(catalog.LOG_STALLED, request, span, {catalog.STALL_WAIT: round(seconds, 6)})
+
+    def ended(self, summary: Summary, span: SpanContext, context: Context) -> None:
+        """A call is over."""
+        name = _ENDS[summary.outcome]
+        if self._wanted(name):
+            extra = _facts(summary)
+            if summary.outcome.is_failure and summary.error is not None:
+                extra["exc_info"] = summary.error
+            self._write(name, summary.request, span, extra)
+        if summary.outcome.is_failure:
+            self._exception_event(summary, context)
+
+    def _wanted(self, name: str) -> bool:
+        if not self._own:
+            return True
+        level = logging.getLevelNamesMapping()[LEVELS[name].upper()]
+        return logging.getLogger("otel_llmstream").isEnabledFor(level)
+
+    def _write(
+        self, name: str, request: LLMRequest, span: SpanContext, extra: Mapping[str, Any] | None = None
+    ) -> None:
+        if not self._wanted(name):
+            return
+        keys = {
+            "trace_id": format_trace_id(span.trace_id),
+            "span_id": format_span_id(span.span_id),
+            catalog.OPERATION: request.operation,
+            catalog.PROVIDER: request.provider,
+            catalog.REQUEST_MODEL: request.model,
+            catalog.SERVER_ADDRESS: request.server_address,
+            **(extra or {}),
+        }
+        write = getattr(self._logger, LEVELS[name])
+        write(name, **{key: value for key, value in keys.items() if value is not None})
+
+    def _exception_event(self, summary: Summary, context: Context) -> None:
+        if not self._events_enabled(context):
+            return
+        error = summary.error
+        attributes = {
+            **_exception(error),
+            catalog.ERROR_TYPE: summary.error_type,
+            catalog.OPERATION: summary.request.operation,
+            catalog.PROVIDER: summary.request.provider,
+            catalog.REQUEST_MODEL: summary.request.model,
+        }
+        attributes.setdefault(catalog.EXCEPTION_TYPE, summary.error_type)
+        attributes.setdefault(catalog.EXCEPTION_MESSAGE, summary.message or _TRUNCATION_MESSAGE)
+        if error is not None:
+            attributes[catalog.EXCEPTION_STACKTRACE] = "".join(traceback.format_exception(error))
+        self._events.emit(
+            event_name=catalog.EXCEPTION_EVENT,
+            severity_number=SeverityNumber.WARN,
+            context=context,
+            attributes={key: value for key, value in attributes.items() if value is not None},
+        )
+
+    def _events_enabled(self, context: Context) -> bool:
+        enabled = getattr(self._events, "enabled", None)  # since API 1.45
+        return enabled is None or enabled(
+            context=context, severity_number=SeverityNumber.WARN, event_name=catalog.EXCEPTION_EVENT
+        )
+
+
+_TRUNCATION_MESSAGE: Final = "the stream ended before its end"
+
+
+def _exception(error: BaseException | None) -> dict[str, Any]:
+    if error is None:
+        return {}
+    kind = type(error)
+    return {catalog.EXCEPTION_TYPE: f"{kind.__module__}.{kind.__qualname__}", catalog.EXCEPTION_MESSAGE: str(error)}
+
+
+def _facts(summary: Summary) -> dict[str, Any]:
+    """What an ending's line says beside the request."""
+    facts: dict[str, Any] = {
+        catalog.OUTCOME: summary.outcome.value,
+        catalog.ERROR_TYPE: summary.error_type,
+        catalog.STAGE: summary.stage,
+        catalog.HTTP_STATUS: summary.status,
+        catalog.REQUEST_ID: summary.request_id,
+        catalog.RESPONSE_ID: summary.response_id,
+        catalog.ATTEMPTS: summary.attempts,
+        catalog.CHUNKS: summary.chunks,
+        catalog.BYTES: summary.bytes,
+        catalog.FINISH_REASON: summary.finish_reason,
+        catalog.STALLS: summary.stalls,
+        catalog.BUFFERED: summary.buffered,
+        catalog.DURATION.name: _rounded(summary.duration),
+        catalog.RESPONSE_TTFC: _rounded(summary.time_to_first_chunk),
+        catalog.TIME_TO_LAST_CHUNK: _rounded(summary.time_to_last_chunk),
+        catalog.GAP_MAX: _rounded(summary.gap_max),
+        catalog.USAGE_INPUT: summary.input_tokens,
+        catalog.USAGE_OUTPUT: summary.output_tokens,
+        catalog.DETAIL: summary.message or None,
+        **_exception(summary.error),
+    }
+    return facts
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)

@@ -1,0 +1,1 @@
+"""Tools for tests: a fake clock, telemetry in memory, replay, and the chaos server."""

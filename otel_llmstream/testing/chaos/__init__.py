@@ -1,0 +1,21 @@
+"""A local OpenAI- and Anthropic-compatible streaming server that breaks on demand.
+
+In: requests of the provider SDKs, or of anything else that speaks HTTP/1.1. Out: answers whose every byte is chosen by
+the scenario that the request's ``model`` names, and a log of what was sent and when.
+
+    from otel_llmstream.testing.chaos import ChaosServer
+
+    with ChaosServer() as server:
+        client = OpenAI(base_url=server.openai_url, api_key="any")
+        client.chat.completions.create(model="reset?at=3", messages=[...], stream=True)
+
+Needs h11: ``pip install otel-llmstream[testing]``.
+"""
+
+from ._endpoints import Endpoint
+from ._log import LogEntry, Outcome
+from ._params import Params
+from ._scenarios import SCENARIOS, Scenario
+from ._server import ChaosServer
+
+__all__ = ("SCENARIOS", "ChaosServer", "Endpoint", "LogEntry", "Outcome", "Params", "Scenario")

@@ -1,0 +1,58 @@
+"""One client's connection, in a thread of its own. In: a connected socket. Out: answers, until either side ends it."""
+
+import socket
+import threading
+from collections.abc import Iterator
+
+from ._attempts import Attempts
+from ._errors import Rejection
+from ._exchange import Exchange, answer, reject
+from ._log import Log, Outcome
+from ._request import read_requests
+from ._wire import Wire
+
+
+class Connection:
+    """Answers the requests of one connection."""
+
+    def __init__(self, sock: socket.socket, log: Log, attempts: Attempts, stopping: threading.Event) -> None:
+        self._sock = sock
+        self._log = log
+        self._attempts = attempts
+        self._stopping = stopping
+
+    def run(self) -> None:
+        """Serve until the connection ends, whoever ends it, and close the socket."""
+        with self._sock:
+            try:
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._serve()
+            except OSError:
+                return  # the client left between two answers: that is its right
+
+    def stop(self) -> None:
+        """Wake the thread wherever it waits; to be called when ``stopping`` is set, by another thread."""
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # it has ended by itself
+
+    def _serve(self) -> None:
+        for exchange, keep_alive in self._exchanges():
+            wire = Wire(self._sock, exchange.record, self._stopping, keep_alive=keep_alive)
+            outcome: Outcome = "cut"
+            try:
+                outcome = wire.perform(exchange.plan)
+            finally:
+                if not wire.keep_alive:
+                    self._sock.close()  # before the log says so
+                self._log.end(exchange.record, outcome)
+            if not wire.keep_alive:
+                return
+
+    def _exchanges(self) -> Iterator[tuple[Exchange, bool]]:
+        try:
+            for request in read_requests(self._sock):
+                yield answer(request, self._log, self._attempts), request.keep_alive
+        except Rejection as rejection:
+            yield reject(rejection, self._log), False

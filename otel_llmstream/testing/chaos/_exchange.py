@@ -1,0 +1,136 @@
+"""From a request to a plan. In: a `Request`. Out: the actions that answer it, and its `Record`; no socket here."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from ._actions import Action, Answer
+from ._attempts import Attempts, retry_count
+from ._endpoints import Endpoint
+from ._errors import Rejection
+from ._log import Log, Record
+from ._params import Params, read_params, split_model
+from ._plans import Plan
+from ._providers import provider_of
+from ._replies import make_reply
+from ._reply import Order, Reply
+from ._request import Request
+from ._scenarios import SCENARIOS, Scenario
+from ._sse import compact
+
+_JSON = ("content-type", "application/json")
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request's record and the plan that answers it."""
+
+    record: Record
+    plan: Iterator[Action]
+
+
+def answer(request: Request, log: Log, attempts: Attempts) -> Exchange:
+    """How to answer a request; all but ``GET /log`` are noted in the log."""
+    if request.method == "GET" and request.target.partition("?")[0].endswith("/log"):
+        return Exchange(_record(request), _told(200, [entry.as_dict() for entry in log.entries()]))
+    record = _record(request)
+    log.add(record)
+    try:
+        plan = _plan(request, record, attempts)
+    except Rejection as rejection:
+        plan = _rejected(rejection, record)
+    return Exchange(record, plan)
+
+
+def reject(rejection: Rejection, log: Log) -> Exchange:
+    """How to answer what is no request."""
+    record = Record(_request_id())
+    log.add(record)
+    return Exchange(record, _rejected(rejection, record))
+
+
+def _request_id() -> str:
+    return f"req_{uuid4().hex[:24]}"
+
+
+def _record(request: Request) -> Record:
+    return Record(
+        _request_id(),
+        path=request.target,
+        endpoint=Endpoint.of(request.target) if request.method == "POST" else None,
+        traceparent=request.headers.get("traceparent"),
+        retry_count=retry_count(request),
+    )
+
+
+def _told(status: int, value: Any, headers: tuple[tuple[str, str], ...] = ()) -> Iterator[Action]:
+    yield Answer(status, (_JSON, *headers), compact(value))
+
+
+def _rejected(rejection: Rejection, record: Record) -> Iterator[Action]:
+    provider = provider_of(record.endpoint)
+    envelope = provider.error(rejection.status, rejection.message, rejection.param, record.request_id)
+    return _told(rejection.status, envelope, provider.headers(record.request_id))
+
+
+def _plan(request: Request, record: Record, attempts: Attempts) -> Iterator[Action]:
+    endpoint = record.endpoint
+    if endpoint is None:
+        served = ", ".join(f"POST /{known.value}" for known in Endpoint)
+        raise Rejection(404, f"no such path: {request.method} {request.target}; served are {served}, GET /log")
+    body = _body(request)
+    record.model, record.stream = _model(body), body.get("stream") is True
+    name, query = split_model(record.model)
+    scenario = _scenario(name, endpoint)
+    record.scenario = scenario.name
+    params = read_params(query, scenario.defaults)
+    reply = _reply(record, body, params, scenario, lambda in_round: attempts.number(request, record.model, in_round))
+    plan: Plan = scenario.plan if record.stream else scenario.unstreamed
+    return plan(reply, params)
+
+
+def _body(request: Request) -> dict[str, Any]:
+    try:
+        body = json.loads(request.body)
+    except ValueError as error:
+        raise Rejection(400, f"the body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise Rejection(400, "the body is not a JSON object")
+    return body
+
+
+def _model(body: dict[str, Any]) -> str:
+    model = body.get("model")
+    if not isinstance(model, str):
+        raise Rejection(400, "the body names no model", param="model")
+    return model
+
+
+def _scenario(name: str, endpoint: Endpoint) -> Scenario:
+    scenario = SCENARIOS.get(name)
+    if scenario is None or endpoint not in scenario.endpoints:
+        known = ", ".join(known.name for known in SCENARIOS.values() if endpoint in known.endpoints)
+        raise Rejection(404, f"no scenario {name!r} at /{endpoint.value}; known are: {known}", param="model")
+    return scenario
+
+
+def _reply(
+    record: Record, body: dict[str, Any], params: Params, scenario: Scenario, attempt: Callable[[int], int]
+) -> Reply:
+    assert record.endpoint is not None
+    options = body.get("stream_options")
+    order = Order(
+        ident=record.request_id.removeprefix("req_"),
+        model=f"chaos-{scenario.name}",
+        finish=scenario.finish,
+        include_usage=isinstance(options, dict) and options.get("include_usage") is True,
+        size=params.size,
+        attempt=attempt,
+    )
+    reply = make_reply(record.endpoint, order)
+    if 0 < params.size < reply.smallest:
+        smallest = f"the smallest frame at /{record.endpoint.value} has {reply.smallest} bytes"
+        raise Rejection(400, f"bad parameter size={params.size}: {smallest}", param="model")
+    return reply

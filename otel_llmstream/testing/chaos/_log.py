@@ -1,0 +1,155 @@
+"""What the server did and when. In: the milestones of each request. Out: frozen `LogEntry` records."""
+
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+from ._endpoints import Endpoint
+
+Outcome = Literal["complete", "cut", "reset", "client_gone", "stopped"]
+"""How an answer ended: as HTTP wants, closed short of that, by a TCP reset, left by the client, or stopped with us."""
+
+Moment = Literal["received", "headers_sent", "first_chunk", "last_chunk", "ended"]
+"""The names of the times in a `LogEntry`."""
+
+# A long-lived server (the demo) must not grow for ever; a test looks back a few requests.
+_MAX_ENTRIES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One request and its answer.
+
+    Times are `time.perf_counter()` seconds, so within one process they compare with the client's own; None: not (yet).
+    A time is taken just before its bytes are handed to the socket, and noted once the socket has taken them.
+
+    Attributes:
+        request_id: The id in the answer's ``x-request-id`` or ``request-id`` header.
+        path: The request's target.
+        endpoint: The endpoint asked; None for an unknown path.
+        scenario: The scenario's name; empty if the model names none.
+        model: The request's ``model``, whole; empty if there is none.
+        stream: Whether the request asked for a stream.
+        traceparent: The request's ``traceparent`` header.
+        retry_count: The request's ``x-stainless-retry-count`` header.
+        status: The HTTP status answered.
+        received: When the request had been read to its end.
+        headers_sent: When the answer's headers were sent.
+        first_chunk: When the first output chunk was sent.
+        last_chunk: When the latest output chunk was sent.
+        ended: When the server was done with the answer.
+        chunks: Number of output chunks sent.
+        outcome: How the answer ended.
+        unix_offset: What to add to one of the times to get unix seconds.
+    """
+
+    request_id: str
+    path: str
+    endpoint: Endpoint | None
+    scenario: str
+    model: str
+    stream: bool
+    traceparent: str | None
+    retry_count: int | None
+    status: int | None
+    received: float
+    headers_sent: float | None
+    first_chunk: float | None
+    last_chunk: float | None
+    ended: float | None
+    chunks: int
+    outcome: Outcome | None
+    unix_offset: float
+
+    def unix(self, name: Moment) -> float | None:
+        """One of the times, by its name, as unix seconds."""
+        seconds: float | None = getattr(self, name)
+        return None if seconds is None else seconds + self.unix_offset
+
+    def as_dict(self) -> dict[str, Any]:
+        """The entry as JSON can hold it; each time also as unix seconds, under its name and ``_unix``."""
+        return asdict(self) | {f"{name}_unix": self.unix(name) for name in get_args(Moment)}
+
+
+@dataclass(slots=True)
+class Record:
+    """A request while it is served: the fields of its `LogEntry`, written by the one thread that serves it."""
+
+    request_id: str
+    path: str = ""
+    endpoint: Endpoint | None = None
+    scenario: str = ""
+    model: str = ""
+    stream: bool = False
+    traceparent: str | None = None
+    retry_count: int | None = None
+    status: int | None = None
+    received: float = field(default_factory=time.perf_counter)
+    headers_sent: float | None = None
+    first_chunk: float | None = None
+    last_chunk: float | None = None
+    ended: float | None = None
+    chunks: int = 0
+    outcome: Outcome | None = None
+    unix_offset: float = field(default_factory=lambda: time.time() - time.perf_counter())
+
+    def output(self, chunks: int, now: float) -> None:
+        """Note that output chunks were sent."""
+        if self.first_chunk is None:
+            self.first_chunk = now
+        self.last_chunk = now
+        self.chunks += chunks
+
+    def entry(self) -> LogEntry:
+        """The record as it stands, frozen."""
+        return LogEntry(**asdict(self))
+
+
+class Log:
+    """The records of a server, safe to read from any thread; past 10,000 the oldest are forgotten."""
+
+    def __init__(self) -> None:
+        self._records: OrderedDict[str, Record] = OrderedDict()
+        self._changed = threading.Condition()
+
+    def add(self, record: Record) -> None:
+        """Note a new request."""
+        with self._changed:
+            self._records[record.request_id] = record
+            while len(self._records) > _MAX_ENTRIES:
+                self._records.popitem(last=False)
+
+    def end(self, record: Record, outcome: Outcome) -> None:
+        """Note the end of a request, and wake those that wait for it."""
+        with self._changed:
+            record.outcome = outcome
+            record.ended = time.perf_counter()
+            self._changed.notify_all()
+
+    def entries(self) -> list[LogEntry]:
+        """All entries in the order of their requests, as they stand now."""
+        with self._changed:
+            return [record.entry() for record in self._records.values()]
+
+    def entry(self, request_id: str) -> LogEntry | None:
+        """The entry of a request as it stands now."""
+        with self._changed:
+            record = self._records.get(request_id)
+            return None if record is None else record.entry()
+
+    def wait_ended(self, request_id: str, timeout: float) -> LogEntry:
+        """The entry of a request, once it has ended.
+
+        Raises:
+            TimeoutError: If it has not ended within ``timeout`` seconds.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._has_ended(request_id), timeout):
+                raise TimeoutError(f"request {request_id} has not ended within {timeout} s")
+            return self._records[request_id].entry()
+
+    def _has_ended(self, request_id: str) -> bool:
+        record = self._records.get(request_id)
+        return record is not None and record.ended is not None

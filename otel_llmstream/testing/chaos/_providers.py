@@ -1,0 +1,84 @@
+"""What a provider's endpoints share. In: a request id, a status. Out: response headers, the JSON error envelope."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ._actions import Headers
+from ._endpoints import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A provider's manners.
+
+    Attributes:
+        headers: The response headers for a request id.
+        error: The error envelope for a status, a message, the name of the wrong field and a request id.
+    """
+
+    headers: Callable[[str], Headers]
+    error: Callable[[int, str, str | None, str], dict[str, Any]]
+
+
+_OPENAI_CODES = {404: "model_not_found", 429: "rate_limit_exceeded"}
+_ANTHROPIC_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    529: "overloaded_error",
+}
+_SERVER_ERROR = 500
+
+
+def _openai_headers(request_id: str) -> Headers:
+    return (
+        ("x-request-id", request_id),
+        ("openai-organization", "chaos"),
+        ("openai-processing-ms", "7"),
+        ("openai-version", "2020-10-01"),
+        ("x-ratelimit-limit-requests", "10000"),
+        ("x-ratelimit-limit-tokens", "2000000"),
+        ("x-ratelimit-remaining-requests", "9999"),
+        ("x-ratelimit-remaining-tokens", "1999988"),
+        ("x-ratelimit-reset-requests", "6ms"),
+        ("x-ratelimit-reset-tokens", "0s"),
+    )
+
+
+def _openai_error(status: int, message: str, param: str | None, _request_id: str) -> dict[str, Any]:
+    server = status >= _SERVER_ERROR
+    code = _OPENAI_CODES.get(status, "server_error" if server else None)
+    kind = "server_error" if server else "requests" if code == "rate_limit_exceeded" else "invalid_request_error"
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def _anthropic_headers(request_id: str) -> Headers:
+    reset = (datetime.now(UTC) + timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (
+        ("request-id", request_id),
+        ("anthropic-organization-id", "00000000-0000-4000-8000-000000000000"),
+        ("anthropic-ratelimit-requests-limit", "4000"),
+        ("anthropic-ratelimit-requests-remaining", "3999"),
+        ("anthropic-ratelimit-requests-reset", reset),
+        ("anthropic-ratelimit-tokens-limit", "480000"),
+        ("anthropic-ratelimit-tokens-remaining", "479000"),
+        ("anthropic-ratelimit-tokens-reset", reset),
+    )
+
+
+def _anthropic_error(status: int, message: str, _param: str | None, request_id: str) -> dict[str, Any]:
+    kind = _ANTHROPIC_TYPES.get(status, "api_error" if status >= _SERVER_ERROR else "invalid_request_error")
+    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
+
+
+OPENAI = Provider(_openai_headers, _openai_error)
+ANTHROPIC = Provider(_anthropic_headers, _anthropic_error)
+
+
+def provider_of(endpoint: Endpoint | None) -> Provider:
+    """Whose endpoint it is; an unknown path is answered in OpenAI's manner."""
+    return ANTHROPIC if endpoint is Endpoint.MESSAGES else OPENAI

@@ -1,0 +1,40 @@
+"""Layer 1: from bytes to frames. Knows nothing of LLMs, HTTP clients or telemetry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from ._content import Decoder, DecodingError, decoder_for
+from ._frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, Framer
+from ._ndjson import NDJSONFramer
+from ._sse import SSEFramer
+
+FRAMERS: Final[Mapping[str, Callable[[], Framer]]] = {
+    "text/event-stream": SSEFramer,
+    "application/x-ndjson": NDJSONFramer,
+    "application/stream+json": NDJSONFramer,
+}
+"""Media type -> framer. A new framing is one line here."""
+
+
+def framer_for(content_type: str) -> Framer | None:
+    """A framer for a `Content-Type` header, or None where it names no stream that is known here."""
+    factory = FRAMERS.get(content_type.partition(";")[0].strip().lower())
+    return factory() if factory is not None else None
+
+
+__all__ = [
+    "FRAMERS",
+    "KEPT_HEAD",
+    "MAX_FRAME",
+    "MESSAGE",
+    "Decoder",
+    "DecodingError",
+    "Frame",
+    "Framer",
+    "NDJSONFramer",
+    "SSEFramer",
+    "decoder_for",
+    "framer_for",
+]

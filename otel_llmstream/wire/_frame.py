@@ -1,0 +1,104 @@
+"""What a framer makes of bytes, and the limits that all framers share."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, Protocol
+
+MAX_FRAME: Final = 8 * 1024 * 1024
+"""Bytes of one frame that are held at most. The largest events that providers send carry one image as base64 (a
+4096 x 4096 PNG is some 5 MB); with this cap a hundred streams stuck inside such an event hold less than 1 GB."""
+
+KEPT_HEAD: Final = 64 * 1024
+"""Bytes kept of a frame that passed `MAX_FRAME`: enough to know what kind of event it was."""
+
+MESSAGE: Final = b"message"
+"""The event type of a frame that names none (WHATWG HTML, 9.2.6)."""
+
+
+class Frame(NamedTuple):
+    """One framed unit: a server-sent event, or a line of newline-delimited JSON.
+
+    Attributes:
+        event: the event type, `b"message"` where none was named.
+        data: the payload; only its first `KEPT_HEAD` bytes where `oversized`.
+        id: the last event id at dispatch.
+        oversized: the frame was larger than `MAX_FRAME`.
+    """
+
+    event: bytes
+    data: bytes
+    id: bytes = b""
+    oversized: bool = False
+
+
+class Framer(Protocol):
+    """Bytes in, frames out; never raises, whatever the bytes, and holds at most about `MAX_FRAME` of them.
+
+    Attributes:
+        comments: comment lines seen.
+        unknown: lines that the format does not know: a body of these alone is no such format.
+    """
+
+    comments: int
+    unknown: int
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take the next bytes of the body, in any split; give the frames that they complete."""
+        ...
+
+    def close(self) -> list[Frame]:
+        """Take the end of the body; give what the end itself completes."""
+        ...
+
+    @property
+    def pending(self) -> bool:
+        """Whether the bytes so far end inside a frame."""
+        ...
+
+
+class LineBuffer:
+    """Cuts bytes into lines, keeping an unfinished one for later.
+
+    Appending to one buffer and searching only the new bytes keeps the cost linear, also for a line that comes in
+    a million pieces.
+    """
+
+    __slots__ = ("_partial", "overflowed")
+
+    def __init__(self) -> None:
+        self._partial = bytearray()
+        self.overflowed = False
+
+    @property
+    def partial(self) -> bytes:
+        """The bytes of the unfinished line."""
+        return bytes(self._partial[:KEPT_HEAD])
+
+    def __bool__(self) -> bool:
+        """Whether a line is unfinished."""
+        return bool(self._partial)
+
+    def join(self, lines: list[bytes], *, complete: bool) -> list[bytes]:
+        """Prepend what was kept to the first line; keep the last one back unless it is complete."""
+        if not lines:
+            return lines
+        tail = b"" if complete else lines.pop()
+        if lines and self._partial:
+            lines[0] = self._take(lines[0])
+        if tail:
+            self._keep(tail)
+        return lines
+
+    def _take(self, rest: bytes) -> bytes:
+        line = bytes(self._partial) if self.overflowed else bytes(self._partial) + rest
+        self._partial.clear()
+        self.overflowed = False
+        return line
+
+    def _keep(self, tail: bytes) -> None:
+        if self.overflowed:
+            return
+        self._partial += tail
+        if len(self._partial) > MAX_FRAME:
+            del self._partial[KEPT_HEAD:]
+            self.overflowed = True
