@@ -40,7 +40,7 @@ class _Process:
         engine.settle()
         now = engine.clock.now()
         limit = engine.settings.stall_after
-        return [(it.stream.request, it.stream.silent_for(now) > limit) for it in tuple(engine.live)]
+        return [(it.stream.request, it.silent_for(now) > limit) for it in tuple(engine.live)]
 
     def close(self) -> None:
         """End what is open when the interpreter ends."""

@@ -185,14 +185,24 @@ class Answer:
 
 
 class Stream:
-    """One attempt's stream, from its send to its end."""
+    """One attempt's stream, from its send to its end.
+
+    Args:
+        request: what was asked for.
+        now: when the attempt began, in seconds.
+        origin: when the call began; durations count from there. The attempt's own beginning unless given.
+        stall_after: see `Settings`.
+        buffered_after: see `Settings`.
+        marks: chunk times kept at most.
+        admit: makes a provider's error code fit for a metric.
+    """
 
     __slots__ = (
-        "_admit", "_answer", "_answered", "_batch", "_buffered_after", "_burst_wait", "_choices", "_drained", "_error_type",
-        "_finishes", "_first", "_first_wait", "_gap_count", "_gap_max", "_gap_sum", "_gap_wait",
-        "_last_hold", "_marks", "_message", "_origin", "_sample", "_since", "_stall_after", "_started",
-        "_usage", "bytes", "chunks", "doubtful", "ended", "extra", "frames", "hold", "junk", "malformed", "model",
-        "pending", "reads", "request", "response_id", "stalls", "state", "terminator", "wait", "waiting",
+        "_admit", "_answer", "_answered", "_buffered_after", "_choices", "_drained", "_error_type",
+        "_finishes", "_first", "_first_wait", "_gap_count", "_gap_max", "_gap_sum", 
+        "_marks", "_message", "_origin", "_sample", "_stall_after", "_started", "_usage",
+        "batch", "bytes", "chunks", "extra", "frames", "gap_wait", "junk", "malformed", "model", "pending",
+        "reads", "request", "response_id", "stalls", "state", "terminator", "wait",
     )  # fmt: skip
 
     def __init__(
@@ -208,11 +218,8 @@ class Stream:
     ) -> None:
         self.request = request
         self.state = State.SENT
-        self.ended = False
         self.reads = self.bytes = self.frames = self.chunks = self.malformed = self.stalls = 0
-        self.wait = self.hold = 0.0
-        self.waiting = True  # for the headers
-        self.doubtful = False  # a malformed event came with the last read: does the application go on?
+        self.wait = 0.0
         self.pending = False  # the body ended inside an event
         self.terminator = False
         self.junk = False  # the body has lines, and none of them is of its format
@@ -223,7 +230,6 @@ class Stream:
         self._answered: float | None = None
         self._started = now
         self._origin = now if origin is None else origin
-        self._since = now
         self._stall_after = stall_after
         self._buffered_after = buffered_after
         self._error_type: str | None = None
@@ -233,12 +239,11 @@ class Stream:
         self._finishes: dict[int, Finish] = {}
         self._usage = Usage()
         self._first: float | None = None
-        self._first_wait = self._last_hold = 0.0
-        self._burst_wait = 0.0
-        self._gap_wait = 0.0  # waited since the last chunk, or since the start
+        self._first_wait = 0.0
+        self.gap_wait = 0.0  # seconds waited on the network since the last chunk, or since the start
         self._gap_count = 0
         self._gap_sum = self._gap_max = 0.0
-        self._batch = array("d")
+        self.batch = array("d")  # times of the chunks since the last `drain`, which is due at BATCH of them
         self._drained = False
         self._sample = Thinned(SAMPLE)
         self._marks = Thinned(marks)
@@ -247,30 +252,30 @@ class Stream:
 
     def answered(self, event: Event, answer: Answer, now: float) -> None:
         """The response's headers came."""
-        self._waited(now)
-        self.waiting = False
+        self.wait = self.gap_wait = now - self._started
         self._answer = answer
         self._answered = now
         if isinstance(event, Refused):
             self._note(str(event.status), f"HTTP status {event.status}")
         self._move(type(event))
 
-    def asked(self, now: float) -> None:
-        """The application asks for more bytes; it survived what it has."""
-        self.hold += now - self._since
-        self._since = now
-        self.waiting = True
-        self.doubtful = False
-
-    def arrived(self, size: int, now: float) -> None:
-        """The network gave bytes."""
-        waited = now - self._since
-        self.wait += waited
-        self._gap_wait += waited
-        self._since = now
-        self.waiting = False
-        self.reads += 1
+    def arrived(self, reads: int, size: int, waited: float) -> None:
+        """The network gave `size` bytes in `reads` pieces, after `waited` seconds of waiting for them."""
+        self.reads += reads
         self.bytes += size
+        self.wait += waited
+
+    def catch_up(self, times: list[float], silence: float) -> None:
+        """Take a run of chunks that needs no looking at: each after the first chunk, none after a stall.
+
+        Args:
+            times: when they came, in seconds.
+            silence: seconds waited on the network since the last of them.
+        """
+        self.chunks += len(times)
+        self.frames += len(times)
+        self.batch.extend(times)
+        self.gap_wait = silence
 
     def receive(self, event: Event, now: float) -> float:
         """Take one event.
@@ -288,16 +293,14 @@ class Stream:
                 return 0.0
             self._choices = max(self._choices, event.index + 1)
         self.chunks += 1
-        self._batch.append(now)
-        self._last_hold = self.hold
-        waited = self._gap_wait
-        self._gap_wait = 0.0
+        self.batch.append(now)
+        waited = self.gap_wait
+        self.gap_wait = 0.0
         if self._first is None:
             self._first = now
             self._first_wait = waited
             self._move(Chunk)
             return 0.0
-        self._burst_wait += waited
         if waited <= self._stall_after:
             return 0.0
         self.stalls += 1
@@ -313,7 +316,6 @@ class Stream:
             self._name(event)
         elif isinstance(event, Malformed):
             self.malformed += 1
-            self.doubtful = True
         elif isinstance(event, Terminator):
             self.terminator = True
         elif self.state in (State.WAITING, State.STREAMING, State.FINISHED):
@@ -340,11 +342,6 @@ class Stream:
         self._error_type = error_type
         self._message = message
 
-    def _waited(self, now: float) -> None:
-        self.wait += now - self._since
-        self._gap_wait += now - self._since
-        self._since = now
-
     # --- what can be asked while it lasts -----------------------------------------------------------------------
 
     @property
@@ -352,27 +349,13 @@ class Stream:
         """When the first chunk came."""
         return self._first
 
-    @property
-    def gap_wait(self) -> float:
-        """Seconds waited on the network since the last chunk (or since the start), finished reads only."""
-        return self._gap_wait
-
-    def silent_for(self, now: float) -> float:
-        """Seconds that the network has been silent in this gap, the read that is under way included."""
-        return self._gap_wait + (now - self._since if self.waiting else 0.0)
-
-    @property
-    def full(self) -> bool:
-        """Whether `drain` is due."""
-        return len(self._batch) >= BATCH
-
     def drain(self) -> list[float]:
         """Count the chunk times that are held, and let go of them.
 
         Returns:
             The gaps that they make, in seconds; the last time stays, as the next gap's beginning.
         """
-        times = self._batch
+        times = self.batch
         if not times:
             return []
         gaps = [later - earlier for earlier, later in pairwise(times)]
@@ -384,7 +367,7 @@ class Stream:
             self._gap_sum += sum(gaps)
             self._gap_max = max(self._gap_max, *gaps)
             self._sample.extend(gaps)
-        self._batch = array("d", (times[-1],))
+        self.batch = array("d", (times[-1],))
         return gaps
 
     # --- how it ends --------------------------------------------------------------------------------------------
@@ -394,6 +377,7 @@ class Stream:
         how: End,
         now: float,
         *,
+        asked: float | None = None,
         error_type: str | None = None,
         error: BaseException | None = None,
         message: str = "",
@@ -403,16 +387,14 @@ class Stream:
         Args:
             how: what ended it.
             now: when, in seconds.
+            asked: when the application asked for what did not come any more; None where it held the stream.
             error_type: the ending's own error type, where `how` is a failure.
             error: the exception that came with it.
             message: what went wrong in words, where the ending knows.
         """
-        if self.waiting:
-            self._waited(now)
-        else:
-            self.hold += now - self._since
-        self.waiting = False
-        self.ended = True
+        if asked is not None:
+            self.wait += now - asked
+            self.gap_wait += now - asked
         self._count_last_silence()
         outcome, why = ENDINGS[self.state][how]
         if outcome.is_failure:
@@ -422,7 +404,7 @@ class Stream:
     def _count_last_silence(self) -> None:
         """A silence that no chunk ended any more is a stall too: the one before a read time-out, above all."""
         open_still = self.state is State.STREAMING
-        if open_still and self._first is not None and self._gap_wait > self._stall_after:
+        if open_still and self._first is not None and self.gap_wait > self._stall_after:
             self.stalls += 1
 
     def _truncation(self) -> str:
@@ -447,7 +429,7 @@ class Stream:
             time_to_headers=None if self._answered is None else self._answered - self._started,
             time_to_first_chunk=None if first is None else first - self._origin,
             attempt_time_to_first_chunk=None if first is None else first - self._started,
-            time_to_last_chunk=None if first is None else self._batch[-1] - self._origin,
+            time_to_last_chunk=None if first is None else self.batch[-1] - self._origin,
             attempts=1,
             chunks=self.chunks,
             frames=self.frames,
@@ -459,7 +441,7 @@ class Stream:
             gap_p95=percentile(self._sample.values, 0.95),
             gap_max=self._gap_max if self._gap_count else None,
             wait=self.wait,
-            hold=self.hold,
+            hold=max(0.0, now - self._started - self.wait),  # all time is either the network's or the application's
             stalls=self.stalls,
             buffered=self._is_buffered(),
             finish_reasons=self._finish_reasons(),
@@ -498,13 +480,12 @@ class Stream:
 
     def _is_buffered(self) -> bool:
         """Whether a proxy kept the body back: a long wait, then a burst faster than any model writes."""
-        gaps = self.chunks - 1
-        return (
-            self.chunks >= MIN_BURST
-            and self._first_wait >= self._buffered_after
-            and self._burst_wait <= gaps * BURST_GAP
-            and self._last_hold <= self._first_wait * BURST_HOLD
-        )
+        if self.chunks < MIN_BURST or self._first_wait < self._buffered_after:
+            return False
+        waited = self.wait - self.gap_wait  # until the last chunk
+        held = self.batch[-1] - self._started - waited
+        in_burst = waited - self._first_wait
+        return in_burst <= (self.chunks - 1) * BURST_GAP and held <= self._first_wait * BURST_HOLD
 
 
 def _newer(old: Usage, new: Usage) -> Usage:

@@ -370,6 +370,24 @@ def test_chat_stream_in_order(server: ChaosServer) -> None:
     assert [event["usage"] for event in asked[:-2]] == [None] * (len(asked) - 2)
 
 
+def test_legacy_usage_where_asked(server: ChaosServer) -> None:
+    """The legacy endpoint sends its usage chunk under the same condition."""
+    asked = events(talk(server, COMPLETIONS, f"ok?{FAST}", stream_options={"include_usage": True}).body)
+
+    assert asked[-2]["choices"] == []
+    assert asked[-2]["usage"]["completion_tokens"] == 6
+
+
+@pytest.mark.parametrize(("name", "endpoint"), SHAPED)
+def test_a_stream_may_say_nothing(server: ChaosServer, name: str, endpoint: Endpoint) -> None:
+    """`chunks=0` is a healthy stream without output."""
+    raw = talk(server, endpoint, f"{name}?{FAST}&chunks=0")
+    entry = server.wait_ended(raw.request_id)
+
+    assert raw.ended
+    assert (entry.chunks, entry.first_chunk, entry.last_chunk) == (0, None, None)
+
+
 def test_responses_stream_in_order(server: ChaosServer) -> None:
     """A Responses stream is the full sequence of events, numbered without a gap, named alike in event and data."""
     raw = talk(server, RESPONSES, f"ok?{FAST}&chunks=2")
@@ -550,6 +568,14 @@ def test_an_unknown_path_is_404(server: ChaosServer, method: str, path: str) -> 
     assert answer.status_code == 404
     assert "/chat/completions" in answer.json()["error"]["message"]
     assert server.wait_ended(answer.headers["x-request-id"]).endpoint is None
+
+
+def test_a_body_too_large_is_413(server: ChaosServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the server holds of a request is bounded."""
+    monkeypatch.setattr("otel_llmstream.testing.chaos._request._MAX_BODY", 100)
+    raw = talk(server, CHAT, "ok", padding="x" * 100)
+
+    assert raw.status == 413
 
 
 def test_what_is_not_http_is_400(server: ChaosServer) -> None:
@@ -948,6 +974,15 @@ def test_attempts_are_counted_for_those_who_do_not(server: ChaosServer) -> None:
     assert other.headers["retry-after-ms"] == "20"
     assert json.loads(other.framed)["error"]["code"] == "rate_limit_exceeded"
     assert by_model == [429, 200] * 2
+
+
+def test_counts_of_attempts_are_bounded(server: ChaosServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only so many clients' attempts are remembered; one that is forgotten begins again."""
+    monkeypatch.setattr("otel_llmstream.testing.chaos._attempts._MAX_KEYS", 1)
+    keys = ("a", "b", "a")
+    answers = [talk(server, CHAT, f"429-429-ok?{FAST}&attempts=1", headers=f"x-chaos-key: {key}\r\n") for key in keys]
+
+    assert [raw.status for raw in answers] == [429] * 3
 
 
 # --- the log ---

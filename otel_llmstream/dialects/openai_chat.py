@@ -31,33 +31,40 @@ FINISH_WORDS: Final = {
 }
 
 
-class _Delta(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
     content: Any = None
-    refusal: Any = None
     tool_calls: Any = None
+    reasoning_content: Any = None  # DeepSeek, vLLM, xAI
+    reasoning: Any = None  # Groq, OpenRouter, newer vLLM
+    reasoning_details: Any = None  # OpenRouter
+    refusal: Any = None
     function_call: Any = None
     audio: Any = None
     images: Any = None
-    reasoning: Any = None  # Groq, OpenRouter, newer vLLM
-    reasoning_content: Any = None  # DeepSeek, vLLM, xAI
-    reasoning_details: Any = None  # OpenRouter
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     index: Any = 0
     delta: _Delta | None = None
-    text: Any = None  # legacy completions, and Together beside `delta`
     finish_reason: Any = None
+    text: Any = None  # legacy completions, and Together beside `delta`
 
 
-class _Payload(msgspec.Struct):
+class _Payload(msgspec.Struct, gc=False):
+    """What every frame may say."""
+
     choices: list[_Choice] | None = None
-    id: Any = None
-    object: Any = None
-    model: Any = None
     usage: Any = None
     error: Any = None
     x_groq: Any = None
+
+
+class _Named(_Payload, gc=False):
+    """What the first frames say beside, and frames without choices."""
+
+    id: Any = None
+    object: Any = None
+    model: Any = None
     service_tier: Any = None
     system_fingerprint: Any = None
     code: Any = None  # of older vLLM's bare error object, as the next
@@ -65,6 +72,7 @@ class _Payload(msgspec.Struct):
 
 
 _decode: Final = msgspec.json.Decoder(_Payload).decode
+_decode_named: Final = msgspec.json.Decoder(_Named).decode
 
 
 class OpenAIChat:
@@ -99,33 +107,44 @@ class OpenAIChat:
 
     def read(self, frame: Frame) -> tuple[Event, ...]:
         """What a frame says."""
-        data = frame[1]
-        if data.startswith(DONE):  # SDKs stop at anything that starts so
-            return (TERMINATOR,)
-        if frame.oversized:
-            return ONE_CHUNK  # nothing but output is that large
         try:
-            payload = decode(_decode, data)
+            payload = _decode(frame[1])
+        except msgspec.ValidationError:
+            return NOTHING  # JSON of another shape, which is no fault of the stream's
         except msgspec.DecodeError:
-            return (MALFORMED,)
-        return NOTHING if payload is None else self._interpret(payload)
-
-    def _interpret(self, payload: _Payload) -> tuple[Event, ...]:
+            return _no_json(frame)
         choices = payload.choices
-        rest = payload.usage or payload.error or payload.x_groq
-        if self._named and not rest and choices and len(choices) == 1:
-            return _choice_events(choices[0])  # what nearly every frame is
+        if self._named and choices and not (payload.usage or payload.error or payload.x_groq):
+            choice = choices[0]
+            if len(choices) == 1 and choice.delta is not None and choice.delta.content and not choice.finish_reason:
+                return ONE_CHUNK if not choice.index else _choice_events(choice)  # what nearly every frame is
+        return self._interpret(frame, payload)
+
+    def _interpret(self, frame: Frame, payload: _Payload) -> tuple[Event, ...]:
         events: list[Event] = []
-        if not self._named and payload.id:
-            # Azure's first chunk, of filter results for the prompt, has an empty id and model: wait for the next.
-            self._named = True
-            events.append(_started(payload))
-        for choice in choices or ():
+        if not self._named or not payload.choices:
+            named = decode(_decode_named, frame.data) or _Named()
+            events.extend(self._start(named))
+            events.extend(_bare_error(named))
+        for choice in payload.choices or ():
             events.extend(_choice_events(choice))
         return (*events, *_usage(payload), *_error(payload))
 
+    def _start(self, named: _Named) -> tuple[Event, ...]:
+        """Azure's first chunk, of filter results for the prompt, has an empty id and model: wait for the next."""
+        if self._named or not named.id:
+            return NOTHING
+        self._named = True
+        return (_started(named),)
 
-def _started(payload: _Payload) -> Started:
+
+def _no_json(frame: Frame) -> tuple[Event, ...]:
+    if frame.data.startswith(DONE):  # SDKs stop at anything that starts so
+        return (TERMINATOR,)
+    return ONE_CHUNK if frame.oversized else (MALFORMED,)  # nothing but output is larger than a frame may be
+
+
+def _started(payload: _Named) -> Started:
     extra = (
         (catalog.OPENAI_RESPONSE_TIER, text(payload.service_tier)),
         (catalog.OPENAI_FINGERPRINT, text(payload.system_fingerprint)),
@@ -178,8 +197,11 @@ def _usage(payload: _Payload) -> tuple[Event, ...]:
 
 def _error(payload: _Payload) -> tuple[Event, ...]:
     error = payload.error or entry(payload.x_groq, "error")
-    if error:
-        return (in_band_error(error),)
-    if payload.object == "error":  # older vLLM: the whole payload is the error
-        return (InBandError(text(payload.code) or "error", text(payload.message)),)
-    return NOTHING
+    return (in_band_error(error),) if error else NOTHING
+
+
+def _bare_error(payload: _Named) -> tuple[Event, ...]:
+    """Older vLLM: the whole payload is the error."""
+    if payload.object != "error":
+        return NOTHING
+    return (InBandError(text(payload.code) or "error", text(payload.message)),)

@@ -218,7 +218,7 @@ def _read_already(response: Any, watcher: Observer | Scout) -> None:
     """The body was read before `send` returned: by an event hook, or because a mock transport made it of bytes."""
     content = getattr(response, "_content", None)
     if content is not None:
-        watcher.asked()
+        watcher.asked_at = watcher.clock()
         watcher.feed(content)
     watcher.end(End.EOF if content is not None else End.CLOSED)
 

@@ -10,7 +10,7 @@ The two shells below are the same but for `async`; what they share is in the obs
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -21,16 +21,14 @@ from ._endings import closed_how, collecting
 class Watcher(Protocol):
     """What a tap tells: an observer, or a scout."""
 
-    def asked(self) -> None: ...
+    clock: Callable[[], float]
+    asked_at: float
 
     def feed(self, data: bytes) -> None: ...
 
+    def raised(self, error: BaseException) -> None: ...
+
     def end(self, how: End, error: BaseException | None = None, *, unsafe: bool = False) -> None: ...
-
-
-def _raised(watcher: Watcher, error: BaseException) -> None:
-    """The network read raised. An error is the transport's; a cancellation or an interrupt is the application's."""
-    watcher.end(End.FAILURE if isinstance(error, Exception) else End.CANCELLED, error)
 
 
 def _closed(watcher: Watcher) -> None:
@@ -64,21 +62,17 @@ def sync_tap(module: ModuleType) -> type[Any]:
     class SyncTap(_Forwarding, module.SyncByteStream):  # type: ignore[name-defined,misc]
         def __iter__(self) -> Iterator[bytes]:
             watcher = self._watcher
-            asked, feed = watcher.asked, watcher.feed
-            asked()
-            reading = True  # an exception that comes while we yield is the consumer's, not the network's
+            clock, feed = watcher.clock, watcher.feed
+            watcher.asked_at = clock()
             try:
                 for data in self._stream:
                     feed(data)
-                    reading = False
                     yield data
-                    reading = True
-                    asked()
+                    watcher.asked_at = clock()
             except GeneratorExit:
                 raise
             except BaseException as exc:
-                if reading:
-                    _raised(watcher, exc)
+                watcher.raised(exc)
                 raise
             watcher.end(End.EOF)
 
@@ -99,22 +93,18 @@ def async_tap(module: ModuleType) -> type[Any]:
     class AsyncTap(_Forwarding, module.AsyncByteStream):  # type: ignore[name-defined,misc]
         async def __aiter__(self) -> AsyncIterator[bytes]:
             watcher = self._watcher
-            asked, feed = watcher.asked, watcher.feed
-            asked()
-            reading = True
+            clock, feed = watcher.clock, watcher.feed
+            watcher.asked_at = clock()
             stream = self._stream.__aiter__()
             try:
                 async for data in stream:
                     feed(data)
-                    reading = False
                     yield data
-                    reading = True
-                    asked()
+                    watcher.asked_at = clock()
             except GeneratorExit:
                 raise
             except BaseException as exc:
-                if reading:
-                    _raised(watcher, exc)
+                watcher.raised(exc)
                 raise
             finally:
                 # The stream behind may be a generator itself: it must be closed here and now, as the loop would

@@ -37,16 +37,12 @@ class SSEFramer:
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take the next bytes; give the events that they complete."""
-        # Nearly every read of a chat stream is one whole event of one `data` line: the first line end is the last
-        # byte but one, and the last byte is another. Told at memory speed, it needs none of the state below.
-        if (
-            self._idle
-            and data[:6] == b"data: "
-            and data.find(b"\n") == len(data) - 2
-            and data[-1] == _LF
-            and b"\r" not in data
-        ):
-            return [_new(Frame, (MESSAGE, data[6:-2], self._id, False))]
+        # Nearly every read of a chat stream is one whole event of one `data` line. Told by comparisons that run at
+        # memory speed, it needs none of the state below.
+        if self._idle and data[:6] == b"data: " and data[-2:] == b"\n\n":
+            value = data[6:-2]
+            if _LF not in value and _CR not in value:
+                return [_new(Frame, (MESSAGE, value, self._id, False))]
         return self._parse(self._split(data))
 
     def close(self) -> list[Frame]:

@@ -29,7 +29,7 @@ class Attempts:
         with self._lock:
             count = self._counts.pop(key, 0)
             self._counts[key] = count + 1
-            if len(self._counts) > _MAX_KEYS:
+            while len(self._counts) > _MAX_KEYS:
                 self._counts.popitem(last=False)
             return count
 
