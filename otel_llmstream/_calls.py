@@ -145,9 +145,7 @@ class Call:
         self.finished = True
         summary = self._latest
         if self.attempts > 1:
-            summary = replace(
-                summary, attempts=self.attempts, total_chunks=self._chunks, total_bytes=self._bytes
-            )
+            summary = replace(summary, attempts=self.attempts, total_chunks=self._chunks, total_bytes=self._bytes)
         self.summary = summary
         self.recording.ended(summary, self.unix_ns(self._last_end))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from importlib.util import find_spec
 from typing import Any, Final
@@ -79,6 +80,28 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         """Observe no new stream; those that are open are seen to their end."""
         _httpx.SWITCH.off()
         _switch_http_spans_off()
+
+
+@contextmanager
+def replaced(
+    settings: Settings, providers: Mapping[str, Any], *, clock: Clock | None = None, http_spans: bool = False
+) -> Iterator[Engine]:
+    """Observe into other providers for a while; what was switched on before is switched on again afterwards."""
+    before = PROCESS.engine, PROCESS.telemetry, _httpx.SWITCH.engine
+    engine = start(settings, providers, clock=clock)
+    if http_spans:
+        _switch_http_spans_on(providers)
+    try:
+        yield engine
+    finally:
+        if http_spans:
+            _switch_http_spans_off()
+        engine.settle()
+        PROCESS.engine, PROCESS.telemetry = before[:2]
+        if before[2] is None:
+            _httpx.SWITCH.off()
+        else:
+            _httpx.SWITCH.on(before[2])
 
 
 def start(settings: Settings, providers: Mapping[str, Any], *, clock: Clock | None = None) -> Engine:

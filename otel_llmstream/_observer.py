@@ -177,7 +177,7 @@ cold; cold, a chunk costs us 4 µs, in a batch 1 to 2. All that the verdict need
 
 PATIENCE: Final = 0.05
 """Seconds of waiting after which a read is read through at once: such a stream is in no hurry, and a stall should
-be known when it ends."""
+be known when it ends. Never more than a part of `stall_after` that a whole backlog cannot add up to."""
 
 LARGE: Final = 4096
 """Bytes of a read that is read through at once, so that a backlog never holds more than 32 times as much."""
@@ -198,7 +198,7 @@ class Observer:
     """
 
     __slots__ = ("_backlog", "_decoder", "_dialect", "_framer", "_inert", "_last_read", "_malformed_read", "_number",
-                 "_reported_stalls", "_saw_chunk", "_started", "asked_at", "call", "clock", "engine", "recording", "stream")  # fmt: skip
+                 "_patience", "_reported_stalls", "_saw_chunk", "_started", "asked_at", "call", "clock", "engine", "recording", "stream")  # fmt: skip
 
     def __init__(self, engine: Engine, call: Call, dialect: Dialect, request: LLMRequest, started: float) -> None:
         settings = engine.settings
@@ -217,6 +217,7 @@ class Observer:
         self.clock = engine.clock.now
         self.asked_at = started
         self._backlog: list[tuple[bytes, float, float]] = []
+        self._patience = min(PATIENCE, settings.stall_after / BACKLOG)
         self._dialect = dialect
         self._framer: Framer = SSEFramer()
         self._decoder: Decoder | None = None
@@ -256,7 +257,7 @@ class Observer:
         asked, self.asked_at = self.asked_at, HELD
         backlog = self._backlog
         backlog.append((data, asked, now))
-        if len(backlog) >= BACKLOG or now - asked > PATIENCE or len(data) > LARGE:
+        if len(backlog) >= BACKLOG or now - asked > self._patience or len(data) > LARGE:
             self._read_backlog()
 
     def replay(self, backlog: Iterable[tuple[bytes, float, float]]) -> None:
@@ -328,32 +329,33 @@ class Observer:
             self._break(exc)
 
     def _read(self, backlog: list[tuple[bytes, float, float]]) -> None:
-        # Nearly every read is one plain chunk. Runs of them are gathered here and counted at once; all else goes
-        # through the state machine one by one.
-        stream, decoder, feed, read = self.stream, self._decoder, self._framer.feed, self._dialect.read
-        limit = self.engine.settings.stall_after
-        silence = stream.gap_wait
-        size, waited = 0, 0.0
-        run: list[float] = []
-        for data, asked, now in backlog:
-            size += len(data)
-            waited += now - asked
-            silence += now - asked
-            for frame in feed(data) if decoder is None else self._decode(decoder, data, now):
-                events = read(frame)
-                if events is ONE_CHUNK and self._saw_chunk and silence <= limit:
-                    run.append(now)
-                    silence = 0.0
-                else:
-                    stream.catch_up(run, silence)
-                    run = []
-                    self._take(events, now)
-                    silence = stream.gap_wait
-        stream.catch_up(run, silence)
-        stream.arrived(len(backlog), size, waited)
+        if not self._is_plain(backlog):
+            for data, asked, now in backlog:
+                self._read_one(data, now - asked, now)
         self._last_read = backlog[-1][2]
-        if len(stream.batch) >= BATCH:
+        if len(self.stream.batch) >= BATCH:
             self._drain()
+
+    def _is_plain(self, backlog: list[tuple[bytes, float, float]]) -> bool:
+        """Whether the reads were one plain chunk each, as nearly all are; then they have been counted.
+
+        No stall is among them: a read that waited for so long is read through at once, see `feed`.
+        """
+        if self._decoder is not None or not self._saw_chunk or len(backlog) == 1:
+            return False
+        reads = [data for data, _, _ in backlog]
+        payloads = self._framer.plain(reads)
+        if payloads is None or not self._dialect.plain(payloads):
+            return False
+        waited = sum([now - asked for _, asked, now in backlog])
+        self.stream.run([now for _, _, now in backlog], sum(map(len, reads)), waited)
+        return True
+
+    def _read_one(self, data: bytes, waited: float, now: float) -> None:
+        self.stream.arrived(len(data), waited)
+        frames = self._framer.feed(data) if self._decoder is None else self._decode(self._decoder, data, now)
+        for frame in frames:
+            self._take(self._dialect.read(frame), now)
 
     def _decode(self, decoder: Decoder, data: bytes, now: float) -> list[Frame]:
         frames: list[Frame] = []
@@ -402,7 +404,11 @@ class Observer:
         stream = self.stream
         if how is End.EOF:
             self._close_framer(now)
-        elif self._malformed_read == self._last_read and not self.waiting and how in (End.CLOSED, End.DROPPED, End.CANCELLED):
+        elif (
+            self._malformed_read == self._last_read
+            and not self.waiting
+            and how in (End.CLOSED, End.DROPPED, End.CANCELLED)
+        ):
             how = self._doubt(how, error)
         if not self._inert:
             self._drain()

@@ -259,23 +259,28 @@ class Stream:
             self._note(str(event.status), f"HTTP status {event.status}")
         self._move(type(event))
 
-    def arrived(self, reads: int, size: int, waited: float) -> None:
-        """The network gave `size` bytes in `reads` pieces, after `waited` seconds of waiting for them."""
-        self.reads += reads
-        self.bytes += size
+    def arrived(self, size: int, waited: float) -> None:
+        """The network gave `size` bytes, after `waited` seconds."""
         self.wait += waited
+        self.gap_wait += waited
+        self.reads += 1
+        self.bytes += size
 
-    def catch_up(self, times: list[float], silence: float) -> None:
-        """Take a run of chunks that needs no looking at: each after the first chunk, none after a stall.
+    def run(self, times: list[float], size: int, waited: float) -> None:
+        """The network gave a run of reads that were one chunk each, none of them the first, none after a stall.
 
         Args:
             times: when they came, in seconds.
-            silence: seconds waited on the network since the last of them.
+            size: bytes of all of them.
+            waited: seconds of waiting for all of them.
         """
-        self.chunks += len(times)
+        self.wait += waited
+        self.gap_wait = 0.0
+        self.reads += len(times)
+        self.bytes += size
         self.frames += len(times)
+        self.chunks += len(times)
         self.batch.extend(times)
-        self.gap_wait = silence
 
     def receive(self, event: Event, now: float) -> float:
         """Take one event.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
@@ -46,6 +46,13 @@ class Dialect(Protocol):
 
     def read(self, frame: Frame) -> tuple[Event, ...]:
         """What a frame says."""
+        ...
+
+    def plain(self, payloads: Sequence[bytes]) -> bool:
+        """The short cut for many frames at once: whether `read` would answer `ONE_CHUNK` to each payload.
+
+        Keeps nothing. False is always a right answer, and costs only time.
+        """
         ...
 
 

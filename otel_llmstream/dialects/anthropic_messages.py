@@ -6,7 +6,7 @@ in-band error. Token counts are cumulative; cached tokens come apart from the in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -20,9 +20,18 @@ from ._providers import provider_of
 from ._request import Target
 
 
-class _Payload(msgspec.Struct):
+class _Delta(msgspec.Struct, gc=False):
+    """Signatures and citations are deltas too, and only annotate the output."""
+
+    text: Any = None
+    thinking: Any = None
+    partial_json: Any = None
+    stop_reason: Any = None  # of `message_delta`
+
+
+class _Payload(msgspec.Struct, gc=False):
     type: Any = None
-    delta: Any = None
+    delta: _Delta | None = None
     message: Any = None
     content_block: Any = None
     usage: Any = None
@@ -30,6 +39,7 @@ class _Payload(msgspec.Struct):
 
 
 _decode: Final = msgspec.json.Decoder(_Payload).decode
+_decode_lines: Final = msgspec.json.Decoder(_Payload).decode_lines
 
 FINISH_WORDS: Final = {
     "end_turn": catalog.STOP,
@@ -40,9 +50,6 @@ FINISH_WORDS: Final = {
     "pause_turn": catalog.PAUSE,
     "refusal": catalog.REFUSAL,
 }
-
-_OUTPUT_DELTAS: Final = ("text", "thinking", "partial_json")
-"""Deltas that carry output; signatures and citations annotate it."""
 
 
 class AnthropicMessages:
@@ -73,9 +80,7 @@ class AnthropicMessages:
     def describe(cls, target: Target) -> LLMRequest:
         """The request, as this dialect reads it."""
         provider = provider_of(target.host, "anthropic")
-        return LLMRequest(
-            cls.name, "chat", provider, target.model, target.host, target.port, 1, target.parameters()
-        )
+        return LLMRequest(cls.name, "chat", provider, target.model, target.host, target.port, 1, target.parameters())
 
     def read(self, frame: Frame) -> tuple[Event, ...]:
         """What a frame says."""
@@ -93,6 +98,16 @@ class AnthropicMessages:
         handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
         return handler(self, payload) if handler is not None else NOTHING
 
+    def plain(self, payloads: Sequence[bytes]) -> bool:
+        """Whether each payload is a delta of output."""
+        try:
+            found = _decode_lines(b"\n".join(payloads))
+        except msgspec.DecodeError:
+            return False
+        return all(payload.type == "content_block_delta" and _delta(payload) is ONE_CHUNK for payload in found) and len(
+            found
+        ) == len(payloads)
+
     def started(self, payload: _Payload) -> tuple[Event, ...]:
         """`message_start`: the message's name, and the input's tokens."""
         message = payload.message
@@ -101,7 +116,7 @@ class AnthropicMessages:
 
     def ended(self, payload: _Payload) -> tuple[Event, ...]:
         """`message_delta`: the stop reason, and the tokens so far."""
-        reason = text(entry(payload.delta, "stop_reason"))
+        reason = text(payload.delta.stop_reason) if payload.delta is not None else ""
         stop = (finish(0, reason, FINISH_WORDS),) if reason else NOTHING
         return (*self._usage(payload.usage), *stop)
 
@@ -124,7 +139,7 @@ def _newer(value: Any, older: int | None) -> int | None:
 
 def _delta(payload: _Payload) -> tuple[Event, ...]:
     delta = payload.delta
-    if isinstance(delta, dict) and any(delta.get(key) for key in _OUTPUT_DELTAS):
+    if delta is not None and (delta.text or delta.thinking or delta.partial_json):
         return ONE_CHUNK
     return NOTHING
 

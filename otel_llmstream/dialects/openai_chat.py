@@ -6,6 +6,7 @@ variants differ in fields: where reasoning stands, where usage comes, what an er
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -72,6 +73,7 @@ class _Named(_Payload, gc=False):
 
 
 _decode: Final = msgspec.json.Decoder(_Payload).decode
+_decode_lines: Final = msgspec.json.Decoder(_Payload).decode_lines
 _decode_named: Final = msgspec.json.Decoder(_Named).decode
 
 
@@ -119,6 +121,27 @@ class OpenAIChat:
             if len(choices) == 1 and choice.delta is not None and choice.delta.content and not choice.finish_reason:
                 return ONE_CHUNK if not choice.index else _choice_events(choice)  # what nearly every frame is
         return self._interpret(frame, payload)
+
+    def plain(self, payloads: Sequence[bytes]) -> bool:
+        """Whether each payload carries output for the first choice and says nothing else."""
+        try:
+            found = _decode_lines(b"\n".join(payloads)) if self._named else ()
+        except msgspec.DecodeError:
+            return False
+        plain = [
+            payload
+            for payload in found
+            if (choices := payload.choices)
+            and len(choices) == 1
+            and (delta := (choice := choices[0]).delta) is not None
+            and (delta.content or _has_output(delta))
+            and not choice.finish_reason
+            and not choice.index
+            and not payload.usage
+            and not payload.error
+            and not payload.x_groq
+        ]
+        return len(plain) == len(payloads)
 
     def _interpret(self, frame: Frame, payload: _Payload) -> tuple[Event, ...]:
         events: list[Event] = []

@@ -7,7 +7,7 @@ is no `[DONE]`, though some gateways add one. A stored response can be resumed b
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 from urllib.parse import parse_qs
 
@@ -23,7 +23,7 @@ from ._request import Target
 from .openai_chat import DONE
 
 
-class _Payload(msgspec.Struct):
+class _Payload(msgspec.Struct, gc=False):
     type: Any = None
     delta: Any = None
     response: Any = None
@@ -34,6 +34,7 @@ class _Payload(msgspec.Struct):
 
 
 _decode: Final = msgspec.json.Decoder(_Payload).decode
+_decode_lines: Final = msgspec.json.Decoder(_Payload).decode_lines
 
 _RESUMED: Final = re.compile(r"/responses/[^/]+\Z")
 _IMAGE: Final = "response.image_generation_call.partial_image"
@@ -86,6 +87,19 @@ class OpenAIResponses:
         if payload.delta and isinstance(kind, str) and kind.endswith("delta"):
             return ONE_CHUNK  # what nearly every frame is
         return self._interpret(kind if isinstance(kind, str) else frame.event.decode(errors="replace"), payload)
+
+    def plain(self, payloads: Sequence[bytes]) -> bool:
+        """Whether each payload is a delta of output."""
+        try:
+            found = _decode_lines(b"\n".join(payloads))
+        except msgspec.DecodeError:
+            return False
+        plain = [
+            payload
+            for payload in found
+            if payload.delta and isinstance(kind := payload.type, str) and kind.endswith("delta")
+        ]
+        return len(plain) == len(payloads)
 
     def _interpret(self, kind: str, payload: _Payload) -> tuple[Event, ...]:
         if kind == "response.function_call_arguments.done":

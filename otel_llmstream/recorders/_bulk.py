@@ -55,9 +55,7 @@ class BulkHistogram:
         merge = len(values) > FEW and trusted()
         self.record_batch(values, attributes, get_current() if context is None else context, merge=merge)
 
-    def record_batch(
-        self, values: Sequence[float], attributes: _Attributes, context: Context, *, merge: bool
-    ) -> None:
+    def record_batch(self, values: Sequence[float], attributes: _Attributes, context: Context, *, merge: bool) -> None:
         """`record_many` with the choice made: merged where the SDK can be merged into, or plainly."""
         matches = self._matches() if merge else None
         if matches is None:

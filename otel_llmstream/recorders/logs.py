@@ -58,9 +58,7 @@ def _to_record(_logger: Any, _method: str, event: structlog.typing.EventDict) ->
     return (line,), {"exc_info": error, "extra": {"event.name": name, **event}}
 
 
-def add_trace_context(
-    _logger: Any, _method: str, event: structlog.typing.EventDict
-) -> structlog.typing.EventDict:
+def add_trace_context(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """A structlog processor: puts the current span's `trace_id` and `span_id` on the application's own lines.
 
     Lower-case hexadecimal, as in `traceparent`. An event that has them already keeps them; without a current span
@@ -128,9 +126,7 @@ class LogRecorder:
         level = logging.getLevelNamesMapping()[LEVELS[name].upper()]
         return logging.getLogger("otel_llmstream").isEnabledFor(level)
 
-    def _write(
-        self, name: str, request: LLMRequest, span: SpanContext, extra: Mapping[str, Any] | None = None
-    ) -> None:
+    def _write(self, name: str, request: LLMRequest, span: SpanContext, extra: Mapping[str, Any] | None = None) -> None:
         if not self._wanted(name):
             return
         keys = {

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from otel_llmstream.testing import Captured, capture
 from otel_llmstream.testing.chaos import ChaosServer
 
 
@@ -12,3 +13,10 @@ def chaos_server() -> Iterator[ChaosServer]:
     """A chaos server on a free loopback port, for the whole session."""
     with ChaosServer() as server:
         yield server
+
+
+@pytest.fixture
+def llm_streams() -> Iterator[Captured]:
+    """Streams are observed during the test, and what is recorded of them is kept in memory."""
+    with capture() as captured:
+        yield captured

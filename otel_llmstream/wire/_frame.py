@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 MAX_FRAME: Final = 8 * 1024 * 1024
@@ -44,6 +45,13 @@ class Framer(Protocol):
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take the next bytes of the body, in any split; give the frames that they complete."""
+        ...
+
+    def plain(self, reads: Sequence[bytes]) -> list[bytes] | None:
+        """The short cut for many reads at once: their payloads, where each read is just one whole, plain frame.
+
+        Takes nothing in. None where a single one is anything else; then all are for `feed`, one by one.
+        """
         ...
 
     def close(self) -> list[Frame]:

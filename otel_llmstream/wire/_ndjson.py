@@ -6,7 +6,13 @@ without a line end, as readers of this format accept it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Final
+
 from ._frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, LineBuffer
+
+
+_LF: Final = 0x0A
 
 
 class NDJSONFramer:
@@ -26,6 +32,13 @@ class NDJSONFramer:
         if complete:
             lines.pop()
         return [_frame(line) for line in self._lines.join(lines, complete=complete) if line.strip()]
+
+    def plain(self, reads: Sequence[bytes]) -> list[bytes] | None:
+        """The values of reads that are each one whole line."""
+        if self._lines:
+            return None
+        values = [value for read in reads if read[-1:] == b"\n" and (value := read[:-1].strip()) and _LF not in value]
+        return values if len(values) == len(reads) else None
 
     def close(self) -> list[Frame]:
         """Take the end of the body; the last line may go without a line end."""

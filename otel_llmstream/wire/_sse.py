@@ -7,6 +7,7 @@ or CRLF and nothing else (no U+2028), a field that the standard does not name is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from ._frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, LineBuffer
@@ -20,7 +21,19 @@ _new: Final = tuple.__new__  # half the cost of calling the class; on the path t
 class SSEFramer:
     """Incremental parser of `text/event-stream`."""
 
-    __slots__ = ("_data", "_event", "_id", "_idle", "_lines", "_oversized", "_size", "_skip_lf", "_started", "comments", "unknown")
+    __slots__ = (
+        "_data",
+        "_event",
+        "_id",
+        "_idle",
+        "_lines",
+        "_oversized",
+        "_size",
+        "_skip_lf",
+        "_started",
+        "comments",
+        "unknown",
+    )
 
     def __init__(self) -> None:
         self._lines = LineBuffer()
@@ -44,6 +57,28 @@ class SSEFramer:
             if _LF not in value and _CR not in value:
                 return [_new(Frame, (MESSAGE, value, self._id, False))]
         return self._parse(self._split(data))
+
+    def plain(self, reads: Sequence[bytes]) -> list[bytes] | None:
+        """The payloads of reads that are each one whole event of one `data` line, all with the same event type.
+
+        Nothing is taken in: where this gives None, or its answer is not used, the reads are for `feed`.
+        """
+        if not self._idle:
+            return None
+        first = reads[0]
+        head = first[:6] if first[:6] == b"data: " else first[: first.find(b"\ndata: ") + 7]
+        start = len(head)
+        if head != b"data: " and not (head.startswith(b"event: ") and head.count(b"\n") == 1):
+            return None
+        values = [
+            value
+            for read in reads
+            if read[:start] == head
+            and read[-2:] == b"\n\n"
+            and _LF not in (value := read[start:-2])
+            and _CR not in value
+        ]
+        return values if len(values) == len(reads) and _CR not in head else None
 
     def close(self) -> list[Frame]:
         """Take the end of the body: an event without its blank line is never dispatched."""

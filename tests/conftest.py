@@ -1,0 +1,65 @@
+"""What all tests share: the fixtures that users have too, and the promise to stay on this machine."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest_plugins = ["otel_llmstream.testing.pytest_plugin"]
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+os.environ["ANTHROPIC_OPEN_TELEMETRY"] = "false"  # its own spans are a matter of the tests that ask for them
+
+LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")  # noqa: S104 - an address to compare with
+
+
+class BlockedAddressError(AssertionError):
+    """A test tried to leave the machine."""
+
+
+def _check(address: Any) -> None:
+    host = address[0] if isinstance(address, tuple) else address
+    if isinstance(host, (str, bytes)) and not isinstance(address, tuple):
+        return  # a Unix socket's path
+    if not str(host).startswith(LOOPBACK):
+        raise BlockedAddressError(f"tests talk to this machine only, not to {address!r}")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def loopback_only() -> Iterator[None]:
+    """No test opens a connection to anything but this machine."""
+    real_connect, real_connect_ex = socket.socket.connect, socket.socket.connect_ex
+
+    def connect(self: socket.socket, address: Any) -> None:
+        _check(address)
+        real_connect(self, address)
+
+    def connect_ex(self: socket.socket, address: Any) -> int:
+        _check(address)
+        return real_connect_ex(self, address)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(socket.socket, "connect", connect)
+    patch.setattr(socket.socket, "connect_ex", connect_ex)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The folder of recorded streams; a test that needs it is skipped where there is none, but not in CI."""
+    name = os.environ.get("OTEL_LLMSTREAM_CORPUS")
+    if not name:
+        assert not os.environ.get("CI"), "CI must set OTEL_LLMSTREAM_CORPUS"
+        pytest.skip("OTEL_LLMSTREAM_CORPUS names no folder of recorded streams")
+    return Path(name)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Async tests run on asyncio."""
+    return "asyncio"
