@@ -59,7 +59,8 @@ PROCESS: Final = _Process()
 
 class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     """OpenTelemetry's way to switch this package on; `otel_llmstream.instrument` uses it, and so does
-    `opentelemetry-instrument`, which knows it as `llmstream`."""
+    `opentelemetry-instrument`, which knows it as `llmstream`.
+    """
 
     def instrumentation_dependencies(self) -> Collection[str]:
         """Nothing that must be there: httpx and httpx2 are patched when they are imported, if they ever are."""
@@ -131,7 +132,8 @@ def start(settings: Settings, providers: Mapping[str, Any], *, clock: Clock | No
 
 def _register_exit() -> None:
     """Called with the first stream: by then the application's providers exist, and what is registered last runs
-    first, so that our last spans end before their exporters do."""
+    first, so that our last spans end before their exporters do.
+    """
     if not PROCESS.at_exit:
         PROCESS.at_exit = True
         atexit.register(PROCESS.close)
@@ -181,7 +183,8 @@ def _switch_http_spans_on(kwargs: Mapping[str, Any]) -> None:
 
 def _switch_http_spans_off() -> None:
     """Switch off what we switched on, unless somebody has wrapped around it since: unwrapping takes the outermost
-    wrapper, whoever's it is."""
+    wrapper, whoever's it is.
+    """
     while _switched_on:
         instrumentor, wrappers = _switched_on.pop()
         if _outermost(instrumentor._module_name) == wrappers:  # noqa: SLF001

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from ._calls import CURRENT, Call, Recorder
-from ._events import MALFORMED, ONE_CHUNK, Event, Foreign, Malformed, Opened, Refused, Undecodable
+from ._events import MALFORMED, Event, Foreign, Malformed, Opened, Refused, Undecodable
 from ._failures import CodeBook, classify
 from ._settings import Settings
 from ._stream import BATCH, Answer, End, State, Stream
@@ -267,7 +267,8 @@ class Observer:
 
     def raised(self, error: BaseException) -> None:
         """The body's iterator was left by an exception: the network's, unless the application has not asked for
-        more since it got its last bytes."""
+        more since it got its last bytes.
+        """
         if self.waiting:
             self.end(End.FAILURE if isinstance(error, Exception) else End.CANCELLED, error)
 
@@ -441,7 +442,8 @@ class Observer:
 
 def _explain(how: End, error: BaseException | None) -> dict[str, Any]:
     """What an ending's exception may tell. A transport's own is told whole; of the application's only its class,
-    because its message may quote what the model said."""
+    because its message may quote what the model said.
+    """
     if error is None:
         return {}
     if how is End.FAILURE:

@@ -199,7 +199,7 @@ class Stream:
 
     __slots__ = (
         "_admit", "_answer", "_answered", "_buffered_after", "_choices", "_drained", "_error_type",
-        "_finishes", "_first", "_first_wait", "_gap_count", "_gap_max", "_gap_sum", 
+        "_finishes", "_first", "_first_wait", "_gap_count", "_gap_max", "_gap_sum",
         "_marks", "_message", "_origin", "_sample", "_stall_after", "_started", "_usage",
         "batch", "bytes", "chunks", "extra", "frames", "gap_wait", "junk", "malformed", "model", "pending",
         "reads", "request", "response_id", "stalls", "state", "terminator", "wait",

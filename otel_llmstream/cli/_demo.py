@@ -1,6 +1,7 @@
 """`otel-llmstream demo`."""
 
 from __future__ import annotations
+
 from typing import Any
 
 

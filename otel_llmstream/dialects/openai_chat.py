@@ -111,10 +111,8 @@ class OpenAIChat:
         """What a frame says."""
         try:
             payload = _decode(frame[1])
-        except msgspec.ValidationError:
-            return NOTHING  # JSON of another shape, which is no fault of the stream's
-        except msgspec.DecodeError:
-            return _no_json(frame)
+        except msgspec.DecodeError as exc:
+            return _no_payload(frame, exc)
         choices = payload.choices
         if self._named and choices and not (payload.usage or payload.error or payload.x_groq):
             choice = choices[0]
@@ -161,10 +159,13 @@ class OpenAIChat:
         return (_started(named),)
 
 
-def _no_json(frame: Frame) -> tuple[Event, ...]:
+def _no_payload(frame: Frame, why: msgspec.DecodeError) -> tuple[Event, ...]:
     if frame.data.startswith(DONE):  # SDKs stop at anything that starts so
         return (TERMINATOR,)
-    return ONE_CHUNK if frame.oversized else (MALFORMED,)  # nothing but output is larger than a frame may be
+    if frame.oversized:
+        return ONE_CHUNK  # nothing but output is larger than a frame may be
+    # JSON of another shape is no fault of the stream's.
+    return NOTHING if isinstance(why, msgspec.ValidationError) else (MALFORMED,)
 
 
 def _started(payload: _Named) -> Started:

@@ -106,7 +106,8 @@ class MetricsRecorder:
 
     def _bear(self, base: Base) -> None:
         """Add nothing to the series that a first event would otherwise create: a counter that is born at 1 has not
-        increased, and the first failure would be the one that nobody sees."""
+        increased, and the first failure would be the one that nobody sees.
+        """
         for ending in _ENDINGS:
             self._streams.add(0, {**base, **ending})
         for counter in (self._chunks, self._received, self._stalls, self._buffered):

@@ -11,7 +11,6 @@ from typing import Final
 
 from ._frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, LineBuffer
 
-
 _LF: Final = 0x0A
 
 
