@@ -1,0 +1,261 @@
+"""The examples do what their docstrings say, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from otel_llmstream.testing import ChaosServer
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
+PATIENCE = 45
+"""Seconds; a healthy run takes two or three, a busy machine several times that."""
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This process's variables without what tells SDKs and telemetry where to go; spans are printed at the end."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("OTEL_", "OPENAI_", "ANTHROPIC_", "LLM_")) and not name.lower().endswith("_proxy")
+    }
+    at_the_end = {"OTEL_TRACES_EXPORTER": "console", "OTEL_BSP_SCHEDULE_DELAY": "600000"}
+    return kept | at_the_end | {"PYTHONWARNINGS": "error", "PYTHONUNBUFFERED": "1"} | extra
+
+
+def run(script: str, *args: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / script, *args],
+        env=environment(**extra), capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    return done
+
+
+def objects(text: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects that begin a line of the output."""
+    decoder = json.JSONDecoder()
+    start = 0
+    while match := re.compile(r"^\{", re.MULTILINE).search(text, start):
+        found, start = decoder.raw_decode(text, match.start())
+        yield found
+
+
+def calls(text: str) -> list[dict[str, Any]]:
+    """The calls' spans in the order of their starts; HTTP spans are left out."""
+    spans = [span for span in objects(text) if "llmstream.outcome" in span.get("attributes", {})]
+    return sorted(spans, key=lambda span: span["start_time"])
+
+
+def outcomes(text: str) -> list[tuple[str, str | None]]:
+    return [(it["attributes"]["llmstream.outcome"], it["attributes"].get("error.type")) for it in calls(text)]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_is_short(script):
+    """An example is read in a minute."""
+    assert len((EXAMPLES / script).read_text().splitlines()) <= 85
+
+
+def test_openai_chat_shows_a_failure_that_the_sdk_does_not_see():
+    """Both streams look alike to the application; the second one's log line and span say that it was cut short."""
+    done = run("openai_chat.py")
+
+    assert re.findall(r"application: (\S+): \d+ characters, and no exception", done.stdout) == ["ok", "no-finish"]
+    assert outcomes(done.stdout) == [("completed", None), ("truncated", "stream_truncated")]
+    healthy, cut = calls(done.stdout)
+    assert healthy["attributes"]["gen_ai.usage.output_tokens"] > 0
+    assert healthy["attributes"]["gen_ai.response.finish_reasons"] == ["stop"]
+    assert cut["status"]["status_code"] == "ERROR"
+    assert re.search(r"^INFO llm_stream\.completed .*gen_ai\.request\.model=ok ", done.stderr, re.MULTILINE)
+    assert re.search(r"^ERROR llm_stream\.truncated .*error\.type=stream_truncated ", done.stderr, re.MULTILINE)
+
+
+def test_openai_chat_goes_where_the_environment_says(chaos_server):
+    """OPENAI_BASE_URL and the models on the command line are taken."""
+    model = "length?chunks=3&delay=0&size=321"
+    run("openai_chat.py", model, OPENAI_BASE_URL=chaos_server.openai_url, OPENAI_API_KEY="any")
+
+    assert [entry.path for entry in chaos_server.log if entry.model == model] == ["/v1/chat/completions"]
+
+
+def test_anthropic_messages_is_one_call_with_two_attempts():
+    """A fallback that worked is one completed span, with the failed attempt as an event on it."""
+    done = run("anthropic_messages.py")
+
+    (span,) = calls(done.stdout)
+    assert span["name"] == "story"
+    assert span["attributes"]["feature"] == "bedtime"
+    assert span["attributes"]["gen_ai.provider.name"] == "anthropic"
+    assert span["attributes"]["llmstream.outcome"] == "completed"
+    assert span["attributes"]["llmstream.attempts"] == 2
+    assert span["status"]["status_code"] == "UNSET"
+    failed = [it["attributes"] for it in span["events"] if it["name"] == "llmstream.attempt_failed"]
+    assert [it["error.type"] for it in failed] == ["overloaded_error"]
+    assert "WARNING llm_stream.retry" in done.stderr
+    assert "call: completed, 2 attempts, " in done.stdout
+
+
+def test_anthropic_messages_goes_where_the_environment_says(chaos_server):
+    """ANTHROPIC_BASE_URL and the models on the command line are taken."""
+    models = ["empty?size=322", "ok?chunks=2&size=322"]
+    run("anthropic_messages.py", models[1], ANTHROPIC_BASE_URL=chaos_server.anthropic_url, ANTHROPIC_API_KEY="any")
+
+    assert [entry.model for entry in chaos_server.log if entry.model in models] == [models[1]]
+
+
+def test_bare_httpx_needs_no_sdk():
+    """A request of the application's own making is seen; leaving it early is no failure."""
+    done = run("bare_httpx.py")
+
+    assert outcomes(done.stdout) == [("completed", None), ("cancelled", None)]
+    whole, left = calls(done.stdout)
+    assert whole["attributes"]["llmstream.dialect"] == "openai.chat"
+    assert left["status"]["status_code"] == "UNSET"
+    assert "application: ok: 200, 3 pieces" in done.stdout
+    assert re.findall(r"^(\w+): ([1-9]\d*)$", done.stdout, re.MULTILINE) == [("completed", "1"), ("cancelled", "1")]
+
+
+def test_bare_httpx_goes_where_the_environment_says(chaos_server):
+    """LLM_BASE_URL is taken, and the path is the gateway's own."""
+    model = "ok?chunks=6&delay=0&size=323"
+    run("bare_httpx.py", model, LLM_BASE_URL=chaos_server.base_url)
+
+    paths = [entry.path for entry in chaos_server.log if entry.model == model]
+    assert paths == ["/team-a/gateway/v1/chat/completions"] * 2
+
+
+def test_structlog_correlation_joins_the_lines():
+    """The lines of one request share a trace_id, the application's and ours; ours have the call's own span_id."""
+    done = run("structlog_correlation.py")
+
+    lines = list(objects(done.stdout))
+    assert [line["event"] for line in lines] == [
+        "question", "llm_stream.started", "llm_stream.completed", "answered",
+        "question", "llm_stream.started", "llm_stream.failed", "gave up",
+    ]  # fmt: skip
+    for request in (lines[:4], lines[4:]):
+        assert len({line["trace_id"] for line in request}) == 1
+        theirs, ours = ({line["span_id"] for line in part} for part in (request[::3], request[1:3]))
+        assert len(theirs) == len(ours) == 1
+        assert theirs != ours
+    assert lines[0]["trace_id"] != lines[4]["trace_id"]
+    assert int(lines[0]["trace_id"], 16)
+    assert lines[6]["error.type"] == "connection_reset"
+    assert "Traceback" in lines[6]["exception"]
+
+
+# --- the gateway ------------------------------------------------------------------------------------------------
+
+
+class Gateway:
+    """A running gateway, and all that it printed."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path, out: Path) -> None:
+        self.process = process
+        self._log = log
+        self._out = out
+        self.url = self._find_url()
+
+    def _find_url(self) -> str:
+        address = re.compile(r"Uvicorn running on (http://127\.0\.0\.1:\d+)")
+        found = eventually(lambda: address.search(self._log.read_text()) or self.process.poll() is not None)
+        assert isinstance(found, re.Match), self._log.read_text()
+        return found[1]
+
+    @property
+    def health(self) -> dict[str, Any]:
+        answer = httpx2.get(f"{self.url}/health", trust_env=False, timeout=PATIENCE)
+        return dict(answer.json())
+
+    def stop(self) -> str:
+        """Ctrl-C; what the gateway printed then and before."""
+        self.process.terminate()
+        self.process.wait(PATIENCE)
+        assert "Traceback" not in self._log.read_text(), self._log.read_text()
+        return self._out.read_text()
+
+
+def eventually(look: Callable[[], Any]) -> Any:
+    """What `look` finds, as soon as it finds something."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := look()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert found, "it did not come"
+    return found
+
+
+@contextmanager
+def gateway(folder: Path, server: ChaosServer) -> Iterator[Gateway]:
+    log, out = folder / "stderr", folder / "stdout"
+    variables = environment(
+        PORT="0", OPENAI_BASE_URL=server.openai_url, OPENAI_API_KEY="any", PYTHONWARNINGS="error::ResourceWarning"
+    )
+    with (
+        log.open("w") as stderr,
+        out.open("w") as stdout,
+        subprocess.Popen(
+            [sys.executable, EXAMPLES / "fastapi_gateway.py"], env=variables, stdout=stdout, stderr=stderr, text=True
+        ) as process,
+    ):
+        try:
+            yield Gateway(process, log, out)
+        finally:
+            process.kill()
+
+
+def stay(url: str, model: str) -> str:
+    return httpx2.get(f"{url}/answer", params={"model": model}, trust_env=False, timeout=PATIENCE).text
+
+
+def leave(url: str, model: str) -> str:
+    with httpx2.stream("GET", f"{url}/answer", params={"model": model}, trust_env=False, timeout=PATIENCE) as answer:
+        return next(answer.iter_text())
+
+
+@pytest.mark.parametrize(
+    "left",
+    ["pause?chunks=6&at=3&hold=20&size=324", "ok?chunks=50000&delay=0&size=2000"],
+    ids=["while it waits for the provider", "while it waits for the client"],
+)
+def test_gateway_ends_the_stream_of_a_client_that_left(left, chaos_server, tmp_path):
+    """Two clients, one of which leaves: one stream completed, one cancelled, and none is open afterwards."""
+    stayed = "ok?chunks=7&size=324"
+    with gateway(tmp_path, chaos_server) as running:
+        assert len(stay(running.url, stayed)) > 7
+        assert leave(running.url, left)
+        eventually(lambda: running.health["totals"]["cancelled"])
+        health = running.health
+        printed = running.stop()
+
+    assert health["instrumented"] is True
+    assert health["active"] == 0
+    assert health["totals"] == {"completed": 1, "truncated": 0, "failed": 0, "cancelled": 1, "abandoned": 0}
+    assert health["internal_errors"] == 0
+    assert outcomes(printed) == [("completed", None), ("cancelled", None)]
+    upstream = [entry for entry in chaos_server.log if entry.model == left]
+    assert [chaos_server.wait_ended(entry.request_id).outcome for entry in upstream] == ["client_gone"]
+
+
+def test_gateway_says_where_an_answer_broke(chaos_server, tmp_path):
+    """After a 200 there is only the body left to say it in."""
+    with gateway(tmp_path, chaos_server) as running:
+        text = stay(running.url, "reset?chunks=4&at=2&size=325")
+        health = running.health
+
+    assert text.endswith("\n[the answer ends here: APIConnectionError]\n")
+    assert health["error_types"] == {"connection_reset": 1}
