@@ -31,8 +31,8 @@ from otel_llmstream.testing import ChaosServer
 class ClosedStreamingResponse(StreamingResponse):
     """Closes its generator whatever happens.
 
-    When the client leaves while a piece is being sent, the generator is not running and hears nothing of it: it
-    would wait for the garbage collector, and the provider would go on streaming (and charging) until then.
+    A client may leave while a piece is being sent. Newer servers (ASGI 2.4) raise in `send` then, and the generator,
+    which is not running, would wait for the garbage collector while the provider goes on streaming and charging.
     """
 
     async def stream_response(self, send: Send) -> None:

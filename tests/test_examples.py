@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 import time
@@ -15,6 +17,8 @@ from typing import Any
 
 import httpx2
 import pytest
+from openai import AsyncOpenAI
+from starlette.requests import ClientDisconnect
 
 from otel_llmstream.testing import ChaosServer
 
@@ -222,14 +226,23 @@ def stay(url: str, model: str) -> str:
     return httpx2.get(f"{url}/answer", params={"model": model}, trust_env=False, timeout=PATIENCE).text
 
 
-def leave(url: str, model: str) -> str:
+def leave(url: str, model: str, server: ChaosServer) -> None:
+    """Take a piece, wait until nothing moves any more, and go."""
     with httpx2.stream("GET", f"{url}/answer", params={"model": model}, trust_env=False, timeout=PATIENCE) as answer:
-        return next(answer.iter_text())
+        assert next(answer.iter_raw())
+        seen = [-1]
+
+        def stands_still() -> bool:
+            time.sleep(0.2)
+            seen.append(next(entry.chunks for entry in server.log if entry.model == model))
+            return seen[-1] == seen[-2]
+
+        eventually(stands_still)
 
 
 @pytest.mark.parametrize(
     "left",
-    ["pause?chunks=6&at=3&hold=20&size=324", "ok?chunks=50000&delay=0&size=2000"],
+    ["pause?chunks=6&at=3&hold=20&size=324", "ok?chunks=50000&delay=0&size=4000"],
     ids=["while it waits for the provider", "while it waits for the client"],
 )
 def test_gateway_ends_the_stream_of_a_client_that_left(left, chaos_server, tmp_path):
@@ -237,8 +250,8 @@ def test_gateway_ends_the_stream_of_a_client_that_left(left, chaos_server, tmp_p
     stayed = "ok?chunks=7&size=324"
     with gateway(tmp_path, chaos_server) as running:
         assert len(stay(running.url, stayed)) > 7
-        assert leave(running.url, left)
-        eventually(lambda: running.health["totals"]["cancelled"])
+        leave(running.url, left, chaos_server)
+        eventually(lambda: sum(running.health["totals"].values()) == 2)
         health = running.health
         printed = running.stop()
 
@@ -247,8 +260,32 @@ def test_gateway_ends_the_stream_of_a_client_that_left(left, chaos_server, tmp_p
     assert health["totals"] == {"completed": 1, "truncated": 0, "failed": 0, "cancelled": 1, "abandoned": 0}
     assert health["internal_errors"] == 0
     assert outcomes(printed) == [("completed", None), ("cancelled", None)]
-    upstream = [entry for entry in chaos_server.log if entry.model == left]
-    assert [chaos_server.wait_ended(entry.request_id).outcome for entry in upstream] == ["client_gone"]
+    (upstream,) = [entry for entry in chaos_server.log if entry.model == left]
+    assert chaos_server.wait_ended(upstream.request_id).outcome == "client_gone"
+
+
+@pytest.mark.anyio
+async def test_gateway_ends_the_stream_when_sending_fails(chaos_server, llm_streams):
+    """A server that raises in `send` does not leave the provider's stream to the garbage collector."""
+    module = runpy.run_path(str(EXAMPLES / "fastapi_gateway.py"))
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+        if len(sent) > 3:
+            raise OSError("the client has left")
+
+    async with AsyncOpenAI(base_url=chaos_server.openai_url, api_key="any") as module["app"].state.provider:
+        response = module["ClosedStreamingResponse"](module["words"]("ok?chunks=50&size=326"))
+        gc.disable()
+        try:
+            with pytest.raises(ClientDisconnect):
+                await response({"type": "http", "asgi": {"spec_version": "2.4"}}, None, send)
+            outcome = llm_streams.span.attributes["llmstream.outcome"]
+        finally:
+            gc.enable()
+
+    assert outcome == "cancelled"
 
 
 def test_gateway_says_where_an_answer_broke(chaos_server, tmp_path):
