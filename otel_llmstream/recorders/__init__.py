@@ -15,7 +15,7 @@ from .. import _catalog as catalog
 from .._summary import Attempt, LLMRequest, Summary
 from .health import Health, HealthRecorder, Latency
 from .logs import LogRecorder, add_trace_context
-from .metrics import Live, MetricsRecorder
+from .metrics import Base, Live, MetricsRecorder
 from .spans import SpanEvents, SpanRecorder
 
 
@@ -113,7 +113,7 @@ class CallRecording:
         telemetry.health.ended(summary)
         telemetry.spans.end(self._span, summary, unix_ns)
 
-    def _final_base(self, summary: Summary) -> Mapping[str, str]:
+    def _final_base(self, summary: Summary) -> Base:
         """A fallback may have asked another model than the first attempt did."""
         return self._base if summary.request is self._request else self._telemetry.metrics.base(summary.request)
 

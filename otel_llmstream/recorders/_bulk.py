@@ -1,12 +1,15 @@
-"""Many values into one OpenTelemetry histogram at the price of a few.
+"""Metric series that are looked up once, and take many values at the price of a few.
 
-The API has only `Histogram.record`, which costs 7-8 µs, nearly all of it for cleaning and hashing attributes that
-are the same for every chunk of a stream. Here the SDK records the first value itself, which makes the series and
-decides about views, limits and exemplars; the others are merged into the series that it chose.
+The API has only `Histogram.record` and `Counter.add`. Each costs 7-8 µs, nearly all of it for cleaning and hashing
+attributes that are the same for every chunk of a stream and for every stream of a model. Here a `Series` remembers
+where the SDK keeps it, and hands its values over there: one value to the SDK's own aggregation, whatever it is, and
+many values to an explicit-bucket histogram in one step.
 
-That leans on the SDK's internals, so it is fenced in: only explicit-bucket series of the SDK's own histograms are
-merged into; `trusted` compares both ways on a private provider once, before the first use; whatever does not look
-as expected (another SDK, a proxy, an exponential histogram, an overflow series) gets plain records.
+That leans on the SDK's internals, so it is fenced in. `trusted` compares both ways on a private provider before the
+first use. Only the SDK's own instruments are written to directly; whatever does not look as expected (another
+implementation, a proxy without a provider, an unknown SDK) gets plain records through the API. A series that the SDK
+keeps nowhere of its own (past the cardinality limit, or not any more after a delta collection) goes to the SDK's
+own entrance for measurements, one by one.
 """
 
 from __future__ import annotations
@@ -14,142 +17,280 @@ from __future__ import annotations
 import logging
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from time import time_ns
-from typing import Any, Final
-from weakref import WeakKeyDictionary
+from typing import Any, Final, NamedTuple
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.metrics import Histogram
+from opentelemetry.metrics import Counter, Histogram
 
 _log: Final = logging.getLogger("otel_llmstream")
 
 FEW: Final = 4
-"""Up to so many values are as cheap to record plainly."""
+"""Up to so many values are as cheap to aggregate one by one."""
 
-_Attributes = Mapping[str, Any]
+MAX_SEARCHES: Final = 3
+"""How often a series is looked for that the SDK should have and does not. A collection may have come in between;
+past the cardinality limit it will never be found, and each search looks through all there are."""
+
+Attributes = Mapping[str, str | bool]
 
 
-class BulkHistogram:
-    """A histogram that takes many values at a time.
+class Series:
+    """One series of an instrument. Safe to use from any thread.
 
     Args:
-        histogram: an instrument of any OpenTelemetry implementation.
+        instrument: of any OpenTelemetry implementation.
+        attributes: the series's own, never changed afterwards. Strings, so that there is nothing to clean.
     """
 
-    def __init__(self, histogram: Histogram) -> None:
-        self._histogram = histogram
-        self._instrument: Any = histogram  # the SDK's own, behind a proxy
-        # The SDK's key of a series, by view match and attributes; how it is made differs among SDK versions.
-        self._keys: WeakKeyDictionary[Any, dict[tuple[Any, ...], Any]] = WeakKeyDictionary()
+    __slots__ = ("_attributes", "_found", "_instrument")
 
-    def record_many(self, values: Sequence[float], attributes: _Attributes, context: Context | None = None) -> None:
-        """Record values as if each had been given to `record`.
+    def __init__(self, instrument: Counter | Histogram, attributes: Attributes) -> None:
+        self._instrument = instrument
+        self._attributes = attributes
+        self._found: _Found | None = None
+
+    def record(self, value: float, context: Context) -> None:
+        """Record one value, or add it.
 
         Args:
-            values: finite, not negative, in the instrument's unit.
-            attributes: the same for all of them.
-            context: where exemplars take the trace from; the current context unless given.
+            value: finite, not negative, in the instrument's unit.
+            context: where exemplars take the trace from.
         """
-        merge = len(values) > FEW and trusted()
-        self.record_batch(values, attributes, get_current() if context is None else context, merge=merge)
+        self.record_many((value,), context)
 
-    def record_batch(self, values: Sequence[float], attributes: _Attributes, context: Context, *, merge: bool) -> None:
-        """`record_many` with the choice made: merged where the SDK can be merged into, or plainly."""
-        matches = self._matches() if merge else None
-        if matches is None:
-            for value in values:
-                self._histogram.record(value, attributes, context)
-            return
-        self._histogram.record(values[0], attributes, context)
-        for consumer, match in matches:
-            self._merge(consumer, match, values[1:], attributes, context)
-
-    def _matches(self) -> list[tuple[Any, Any]] | None:
-        """Where the SDK would send a measurement: (consumer, view match) pairs; None where this is not the SDK."""
-        instrument: Any = getattr(self._histogram, "_real_instrument", None) or self._histogram
-        consumer = getattr(instrument, "_measurement_consumer", None)
-        storages = getattr(consumer, "_reader_storages", None)
-        enabled = getattr(instrument, "_is_enabled", None)
-        if storages is None or (enabled is not None and not enabled()):
-            return None
-        self._instrument = instrument
-        return [
-            (consumer, match)
-            for storage in tuple(storages.values())
-            for match in storage._get_or_init_view_instrument_match(instrument)
-        ]
-
-    def _merge(
-        self, consumer: Any, match: Any, values: Sequence[float], attributes: _Attributes, context: Context
-    ) -> None:
-        key = self._key(match, attributes)
-        # A delta collection takes the series away: it must not happen between finding it and merging into it.
-        with match._lock:
-            series = match._attributes_aggregation.get(key) if key is not None else None
-            merged = type(series).__name__ == "_ExplicitBucketHistogramAggregation"
-            if merged:
-                _merge_explicit(series, values)
-        if merged:
-            self._offer(consumer, series, values, attributes, context)
+    def record_many(self, values: Sequence[float], context: Context) -> None:
+        """Record values as if each had been given to `record`."""
+        found = self._find()
+        if found is not None and trusted():
+            found.take(values, self._attributes, context)
         else:
-            self._plain(consumer, match, values, attributes, context)
+            self.record_plainly(values, context)
 
-    def _key(self, match: Any, attributes: _Attributes) -> Any:
-        known = self._keys.setdefault(match, {})
-        wanted = tuple(attributes.items())
-        if wanted not in known:
-            names = match._view._attribute_keys
-            kept = {name: value for name, value in wanted if names is None or name in names}
-            with match._lock:
-                found = [key for key, series in match._attributes_aggregation.items() if series._attributes == kept]
-            if not found:  # collected in between, or past the cardinality limit
-                return None
-            known[wanted] = found[0]
-        return known[wanted]
+    def record_directly(self, values: Sequence[float], context: Context) -> None:
+        """Record without asking whether the SDK is to be trusted."""
+        found = self._find()
+        assert found is not None, "this is the SDK, and it is switched on"
+        found.take(values, self._attributes, context)
 
-    def _offer(
-        self, consumer: Any, series: Any, values: Sequence[float], attributes: _Attributes, context: Context
-    ) -> None:
-        """Exemplars. The default reservoir keeps the last value of each bucket: only those need be offered."""
-        offered: Sequence[float] = values
-        if type(series._reservoir).__name__ == "AlignedHistogramBucketExemplarReservoir":
-            offered = _last_of_each_bucket(series._boundaries, values)
-        for measurement in self._measurements(offered, attributes, context):
-            series._sample_exemplar(measurement, _sampled(consumer, measurement))
+    def record_plainly(self, values: Sequence[float], context: Context) -> None:
+        """Record through the API, one by one."""
+        instrument: Any = self._instrument
+        take = getattr(instrument, "record", None) or instrument.add
+        for value in values:
+            take(value, self._attributes, context)
 
-    def _plain(
-        self, consumer: Any, match: Any, values: Sequence[float], attributes: _Attributes, context: Context
-    ) -> None:
-        for measurement in self._measurements(values, attributes, context):
-            match.consume_measurement(measurement, _sampled(consumer, measurement))
-
-    def _measurements(self, values: Sequence[float], attributes: _Attributes, context: Context) -> list[Any]:
-        from opentelemetry.sdk.metrics._internal.measurement import Measurement
-
-        now = time_ns()
-        return [Measurement(value, now, self._instrument, context, attributes) for value in values]
+    def _find(self) -> _Found | None:
+        """Where the SDK would send a measurement; None where this is not the SDK, or switched off."""
+        found = self._found
+        if found is None or not found.is_current():
+            found = self._found = _look_for(self._instrument, self._attributes)
+        return found if found is not None and found.is_enabled() else None
 
 
-def _sampled(consumer: Any, measurement: Any) -> bool:
-    return bool(
-        consumer._sdk_config.exemplar_filter.should_sample(
-            measurement.value, measurement.time_unix_nano, measurement.attributes, measurement.context
-        )
+class _Value(NamedTuple):
+    """What the SDK's aggregations read of a measurement. Its own class would clean the attributes once more."""
+
+    value: float
+    time_unix_nano: int
+    attributes: Attributes
+    context: Context
+
+
+@dataclass(frozen=True, slots=True)
+class _Internals:
+    """The SDK's classes that are leaned on. All are compared by identity: a subclass may do anything."""
+
+    consumer: type[Any]
+    instruments: tuple[type[Any], ...]
+    measurement: type[Any]
+    explicit: type[Any]
+    keeps_last: type[Any]
+    plain_filters: tuple[type[Any], ...]
+
+
+@cache
+def _internals() -> _Internals:
+    from opentelemetry.sdk.metrics._internal import aggregation, exemplar, instrument, measurement, measurement_consumer
+
+    return _Internals(
+        consumer=measurement_consumer.SynchronousMeasurementConsumer,
+        instruments=(instrument._Counter, instrument._Histogram),
+        measurement=measurement.Measurement,
+        explicit=aggregation._ExplicitBucketHistogramAggregation,
+        keeps_last=exemplar.AlignedHistogramBucketExemplarReservoir,
+        plain_filters=(
+            exemplar.AlwaysOffExemplarFilter,
+            exemplar.AlwaysOnExemplarFilter,
+            exemplar.TraceBasedExemplarFilter,
+        ),
     )
 
 
-def _merge_explicit(series: Any, values: Sequence[float]) -> None:
-    added = _bucket_counts(series._boundaries, values)
+def _look_for(api_instrument: Any, attributes: Attributes) -> _Found | None:
+    instrument = getattr(api_instrument, "_real_instrument", None) or api_instrument  # behind a proxy
+    consumer = getattr(instrument, "_measurement_consumer", None)
+    if consumer is None:
+        return None
+    try:
+        known = _internals()
+    except (ImportError, AttributeError):  # an SDK that has changed
+        return None
+    if type(instrument) not in known.instruments or type(consumer) is not known.consumer:
+        return None
+    return _Found(instrument, consumer, attributes)
+
+
+class _Found:
+    """The places where the SDK keeps one series: one for each reader and each view.
+
+    Args:
+        instrument: the SDK's own.
+        consumer: where its measurements go.
+        attributes: the series's own.
+    """
+
+    __slots__ = ("_consumer", "_filter", "_instrument", "_is_plain", "_places", "_storages")
+
+    def __init__(self, instrument: Any, consumer: Any, attributes: Attributes) -> None:
+        self._instrument = instrument
+        self._consumer = consumer
+        self._storages = consumer._reader_storages
+        self._filter = consumer._sdk_config.exemplar_filter
+        self._is_plain = type(self._filter) in _internals().plain_filters
+        self._places = [
+            _Place(match, attributes)
+            for storage in self._storages.values()
+            for match in storage._get_or_init_view_instrument_match(instrument)
+        ]
+
+    def is_current(self) -> bool:
+        """Whether no reader has come or gone; the SDK then makes a new mapping."""
+        return self._consumer._reader_storages is self._storages
+
+    def is_enabled(self) -> bool:
+        """Whether the meter is switched on; older SDKs have no such switch."""
+        enabled = getattr(self._instrument, "_is_enabled", None)
+        return enabled is None or bool(enabled())
+
+    def take(self, values: Sequence[float], attributes: Attributes, context: Context) -> None:
+        """Hand values over to all places."""
+        now = time_ns()
+        if len(values) > FEW and self._is_plain:
+            # These filters look at the context only: one answer for all values.
+            sampled = self._samples(_Value(values[0], now, attributes, context))
+            batch = _Batch(values, now, attributes, context, sampled)
+            for place in self._places:
+                place.merge(batch, self._instrument)
+        else:
+            for value in values:
+                one = _Value(value, now, attributes, context)
+                sampled = self._samples(one)
+                for place in self._places:
+                    place.take(one, self._instrument, sampled=sampled)
+
+    def _samples(self, one: _Value) -> bool:
+        return bool(self._filter.should_sample(one.value, one.time_unix_nano, one.attributes, one.context))
+
+
+class _Batch(NamedTuple):
+    """Values of one series that came together."""
+
+    values: Sequence[float]
+    now: int
+    attributes: Attributes
+    context: Context
+    sampled: bool
+
+    def one(self, value: float) -> _Value:
+        """One of them, as the SDK's aggregations take it."""
+        return _Value(value, self.now, self.attributes, self.context)
+
+
+class _Place:
+    """One view's series.
+
+    Args:
+        match: the SDK's meeting of a view and an instrument, for one reader.
+        attributes: the series's own.
+    """
+
+    __slots__ = ("_kept", "_key", "_match", "_searches")
+
+    def __init__(self, match: Any, attributes: Attributes) -> None:
+        names = match._view._attribute_keys
+        self._match = match
+        self._kept = {name: value for name, value in attributes.items() if names is None or name in names}
+        self._key: Any = None  # how the SDK makes one of attributes differs among its versions: it is looked up
+        self._searches = 0
+
+    def take(self, one: _Value, instrument: Any, *, sampled: bool) -> None:
+        """Hand one value over."""
+        match = self._match
+        # A delta collection takes the series away: it must not happen between finding it and writing to it.
+        with match._lock:
+            series = match._attributes_aggregation.get(self._key)
+            if series is not None:
+                series.aggregate(one, sampled)
+                return
+        measurement = _internals().measurement(one.value, one.time_unix_nano, instrument, one.context, one.attributes)
+        match.consume_measurement(measurement, sampled)
+        if self._key is None and self._searches < MAX_SEARCHES:
+            self._search()
+
+    def merge(self, batch: _Batch, instrument: Any) -> None:
+        """Hand many values over; the first one makes the series, where there is none (any more)."""
+        if self._merged(batch, batch.values):
+            return
+        self.take(batch.one(batch.values[0]), instrument, sampled=batch.sampled)
+        rest = batch.values[1:]
+        if not self._merged(batch, rest):
+            for value in rest:
+                self.take(batch.one(value), instrument, sampled=batch.sampled)
+
+    def _merged(self, batch: _Batch, values: Sequence[float]) -> bool:
+        known = _internals()
+        match = self._match
+        with match._lock:
+            series = match._attributes_aggregation.get(self._key)
+            if series is None:
+                return False
+            if type(series) is not known.explicit:
+                for value in values:
+                    series.aggregate(batch.one(value), batch.sampled)
+                return True
+            counts = _merge_explicit(series, values)
+            if batch.sampled:
+                # The default reservoir keeps the last value of each bucket: no others need be offered.
+                keeps_last = type(series._reservoir) is known.keeps_last
+                for value in _last_of_each_bucket(series._boundaries, values, counts) if keeps_last else values:
+                    series._sample_exemplar(batch.one(value), True)
+        return True
+
+    def _search(self) -> None:
+        self._searches += 1
+        match = self._match
+        with match._lock:
+            for key, series in reversed(match._attributes_aggregation.items()):  # the newest is the likeliest
+                if series._attributes == self._kept:
+                    self._key = key
+                    return
+
+
+def _merge_explicit(series: Any, values: Sequence[float]) -> list[int]:
+    counts = _bucket_counts(series._boundaries, values)
     with series._lock:
         if series._value is None:  # a collection has just emptied it
             series._value = series._get_empty_bucket_counts()
-        series._value = [count + more for count, more in zip(series._value, added, strict=True)]
+        series._value = [count + more for count, more in zip(series._value, counts, strict=True)]
         series._sum = sum(values, series._sum)
         if series._record_min_max:
-            series._min = min(series._min, min(values))
-            series._max = max(series._max, max(values))
+            series._min = min(series._min, *values)
+            series._max = max(series._max, *values)
+    return counts
 
 
 def _bucket_counts(bounds: Sequence[float], values: Sequence[float]) -> list[int]:
@@ -162,8 +303,8 @@ def _bucket_counts(bounds: Sequence[float], values: Sequence[float]) -> list[int
     return [high - low for low, high in pairwise((0, *below, len(ordered)))]
 
 
-def _last_of_each_bucket(bounds: Sequence[float], values: Sequence[float]) -> list[float]:
-    wanted = sum(1 for count in _bucket_counts(bounds, values) if count)
+def _last_of_each_bucket(bounds: Sequence[float], values: Sequence[float], counts: Sequence[int]) -> list[float]:
+    wanted = len(counts) - counts.count(0)
     found: dict[int, float] = {}
     for value in reversed(values):
         found.setdefault(bisect_left(bounds, value), value)
@@ -174,39 +315,55 @@ def _last_of_each_bucket(bounds: Sequence[float], values: Sequence[float]) -> li
 
 @cache
 def trusted() -> bool:
-    """Whether merging gives, with the SDK that is installed, just what plain records give. Tried once, some ms."""
+    """Whether writing directly gives, with the SDK that is installed, just what plain records give.
+
+    Tried once, some ms; logged once where it does not.
+    """
     try:
-        good = all(_probe(temporality, merge=True) == _probe(temporality, merge=False) for temporality in (1, 2))
+        good = all(_probe(temporality, direct=True) == _probe(temporality, direct=False) for temporality in (1, 2))
     except Exception:  # noqa: BLE001 - an SDK that has changed may fail in any way
         good = False
-        _log.debug("the bulk histogram's probe failed", exc_info=True)
+        _log.debug("the probe of the metrics SDK failed", exc_info=True)
     if not good:
         _log.info("this OpenTelemetry SDK is not known: chunk times are recorded one by one, some 8 µs each")
     return good
 
 
-def _probe(temporality: int, *, merge: bool) -> list[Any]:
-    """The points that a private provider exports for two batches, merged or recorded plainly."""
-    from opentelemetry.sdk.metrics import Histogram as SDKHistogram
-    from opentelemetry.sdk.metrics import MeterProvider
+def _probe(temporality: int, *, direct: bool) -> list[Any]:
+    """The points that a private provider exports for two rounds of values, written directly or recorded plainly."""
+    from opentelemetry.sdk import metrics as sdk
     from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
     from opentelemetry.sdk.resources import Resource
 
-    reader = InMemoryMetricReader(preferred_temporality={SDKHistogram: AggregationTemporality(temporality)})
-    provider = MeterProvider([reader], resource=Resource.get_empty(), shutdown_on_exit=False)
-    histogram = provider.get_meter("probe").create_histogram("probe", explicit_bucket_boundaries_advisory=[0.5, 2.0])
-    bulk = BulkHistogram(histogram)
+    wanted = AggregationTemporality(temporality)
+    reader = InMemoryMetricReader(preferred_temporality={sdk.Histogram: wanted, sdk.Counter: wanted})
+    provider = sdk.MeterProvider(
+        [reader], Resource.get_empty(), exemplar_filter=sdk.AlwaysOnExemplarFilter(), shutdown_on_exit=False
+    )
+    meter = provider.get_meter("probe")
+    attributes = {"a": "b"}
+    histogram = Series(meter.create_histogram("h", explicit_bucket_boundaries_advisory=[0.5, 2.0]), attributes)
+    counter = Series(meter.create_counter("c"), attributes)
     points: list[Any] = []
-    for values in ([0.25, 0.5, 1.0, 4.0, 0.125, 8.0], [2.0, 16.0, 0.5, 0.25, 32.0, 1.0]):
-        bulk.record_batch(values, {"a": "b"}, get_current(), merge=merge)
+    for values in ([0.25, 0.5, 1.0, 4.0, 0.125, 8.0], [2.0, 16.0, 0.5, 0.25, 32.0, 1.0], [1.0]):
+        for series in (histogram, counter):
+            record = series.record_directly if direct else series.record_plainly
+            record(values, get_current())
         points += _points(reader.get_metrics_data())
     provider.shutdown()
     return points
 
 
 def _points(data: Any) -> list[Any]:
+    """What must be equal: all that is exported but the times, and but a counter's exemplar, which is drawn by lot."""
+    numbers = ("value", "count", "sum", "bucket_counts", "min", "max")
     return [
-        (dict(point.attributes), point.count, point.sum, tuple(point.bucket_counts), point.min, point.max)
+        (
+            metric.name,
+            dict(point.attributes),
+            [getattr(point, name, None) for name in numbers],
+            [exemplar.value for exemplar in point.exemplars if hasattr(point, "bucket_counts")],
+        )
         for resource in data.resource_metrics
         for scope in resource.scope_metrics
         for metric in scope.metrics

@@ -24,6 +24,10 @@ from .._version import __version__
 
 LEVELS: Final = {name: level for name, level, _ in catalog.LOG_EVENTS}
 
+_NUMBERS: Final = {name: logging.getLevelNamesMapping()[level.upper()] for name, level in LEVELS.items()}
+
+_stdlib: Final = logging.getLogger("otel_llmstream")
+
 _ENDS: Final[Mapping[Outcome, str]] = {
     Outcome.COMPLETED: catalog.LOG_COMPLETED,
     Outcome.CANCELLED: catalog.LOG_CANCELLED,
@@ -39,12 +43,11 @@ def default_logger() -> Any:
     The message is a line that reads well alone; every key is also an attribute of the record (`extra`), for JSON
     formatters and for OpenTelemetry's logging handler.
     """
-    logger = logging.getLogger("otel_llmstream")
     # Without a handler of our own, an application that never configured logging would get warnings on its stderr.
-    if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
-        logger.addHandler(logging.NullHandler())
+    if not any(isinstance(handler, logging.NullHandler) for handler in _stdlib.handlers):
+        _stdlib.addHandler(logging.NullHandler())
     return structlog.wrap_logger(
-        logger,
+        _stdlib,
         processors=[structlog.stdlib.filter_by_level, _to_record],
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
@@ -121,10 +124,7 @@ class LogRecorder:
             self._exception_event(summary, context)
 
     def _wanted(self, name: str) -> bool:
-        if not self._own:
-            return True
-        level = logging.getLevelNamesMapping()[LEVELS[name].upper()]
-        return logging.getLogger("otel_llmstream").isEnabledFor(level)
+        return not self._own or _stdlib.isEnabledFor(_NUMBERS[name])
 
     def _write(self, name: str, request: LLMRequest, span: SpanContext, extra: Mapping[str, Any] | None = None) -> None:
         if not self._wanted(name):

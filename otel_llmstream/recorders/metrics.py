@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from opentelemetry import metrics
@@ -13,12 +13,49 @@ from .. import _catalog as catalog
 from .._catalog import Metric
 from .._summary import Attempt, LLMRequest, Outcome, Summary
 from .._version import __version__
-from ._bulk import BulkHistogram
+from ._bulk import Attributes, Series
 
 Live = Callable[[], Iterable[tuple[LLMRequest, bool]]]
 """The streams that are open now, each with whether it is stalled."""
 
-Base = Mapping[str, str]
+MAX_BORN: Final = 20
+"""Base attribute sets whose series are born at 0. Each set makes 40 series of `llmstream.streams`, and past 2,000
+series of one instrument the SDK puts all others into one: half of them at most are for births."""
+
+MAX_BASES: Final = 1000
+"""Base attribute sets that are told apart. The model's name comes from the request: a gateway that lets its users
+choose it would otherwise fill the memory. All others share `OVERFLOW`, as the SDK does it with series."""
+
+OVERFLOW: Final[Attributes] = {"otel.metric.overflow": True}
+
+Extra = tuple[str, str]
+"""An attribute beside the base ones."""
+
+
+class Base:
+    """A base attribute set, with its series.
+
+    Args:
+        attributes: never changed afterwards.
+    """
+
+    __slots__ = ("_series", "attributes")
+
+    def __init__(self, attributes: Attributes) -> None:
+        self.attributes = attributes
+        self._series: dict[tuple[int, tuple[Extra, ...]], Series] = {}
+
+    def record(self, instrument: Counter | Histogram, value: float, context: Context, *extra: Extra) -> None:
+        """Record one value into a series of this base set."""
+        self.series(instrument, extra).record(value, context)
+
+    def series(self, instrument: Counter | Histogram, extra: tuple[Extra, ...] = ()) -> Series:
+        """An instrument's series with these attributes beside the base ones."""
+        key = (id(instrument), extra)
+        found = self._series.get(key)
+        if found is None:
+            found = self._series[key] = Series(instrument, {**self.attributes, **dict(extra)})
+        return found
 
 
 class MetricsRecorder:
@@ -34,10 +71,11 @@ class MetricsRecorder:
         self._meter = metrics.get_meter(catalog.SCOPE, __version__, provider, catalog.SCHEMA_URL)
         self._live = live
         self._newest = newest
-        self._bases: dict[tuple[str | None, ...], dict[str, str]] = {}
+        self._bases: dict[tuple[str | None, ...], Base] = {}
+        self._overflow = Base(OVERFLOW)
         self._duration = self._histogram(catalog.DURATION)
         self._ttfc = self._histogram(catalog.TTFC)
-        self._gaps = BulkHistogram(self._histogram(catalog.TPOC))
+        self._gaps = self._histogram(catalog.TPOC)
         self._ttlc = self._histogram(catalog.TTLC)
         self._max_gap = self._histogram(catalog.MAX_GAP)
         self._hold = self._histogram(catalog.HOLD_TIME)
@@ -54,49 +92,52 @@ class MetricsRecorder:
 
     def base(self, request: LLMRequest) -> Base:
         """The base attributes of a call. A new set is born with its series at 0."""
-        key = (request.operation, request.provider, request.model, request.server_address)
+        key = _key(request)
         found = self._bases.get(key)
         if found is None:
-            found = {name: value for name, value in zip(catalog.BASE_ATTRIBUTES, key, strict=True) if value}
+            if len(self._bases) >= MAX_BASES:
+                return self._overflow
+            found = Base({name: value for name, value in zip(catalog.BASE_ATTRIBUTES, key, strict=True) if value})
             self._bases[key] = found
-            self._bear(found)
+            if len(self._bases) <= MAX_BORN:
+                self._bear(found.attributes)
         return found
 
     def attempt_failed(self, base: Base, attempt: Attempt, context: Context) -> None:
         """Count a retry, by the reason of the attempt that was retried."""
-        self._retries.add(1, {**base, catalog.ERROR_TYPE: attempt.error_type or ""}, context)
+        base.record(self._retries, 1, context, (catalog.ERROR_TYPE, attempt.error_type or ""))
 
     def gaps(self, base: Base, seconds: Sequence[float], context: Context) -> None:
         """Record times between chunks."""
-        self._gaps.record_many(seconds, base, context)
+        base.series(self._gaps).record_many(seconds, context)
 
     def ended(self, base: Base, summary: Summary, context: Context) -> None:
         """Record a call that is over."""
-        why = summary.error_type
-        with_error = {**base, catalog.ERROR_TYPE: why} if why else base
-        self._duration.record(summary.duration, with_error, context)
-        self._streams.add(1, {**with_error, **_ending(summary.outcome, summary.finish_reason)}, context)
+        error = ((catalog.ERROR_TYPE, summary.error_type),) if summary.error_type else ()
+        ending = _ending(summary.outcome, summary.finish_reason)
+        base.record(self._duration, summary.duration, context, *error)
+        base.record(self._streams, 1, context, *ending, *error)
         if summary.total_bytes:
-            self._received.add(summary.total_bytes, base, context)
+            base.record(self._received, summary.total_bytes, context)
         if summary.stalls:
-            self._stalls.add(summary.stalls, base, context)
+            base.record(self._stalls, summary.stalls, context)
         if summary.buffered:
-            self._buffered.add(1, base, context)
+            base.record(self._buffered, 1, context)
         if summary.time_to_first_chunk is not None:
             self._output(base, summary, context)
-        self._tokens.record(base, with_error, summary, context)
+        self._tokens.record(base, error, summary, context)
 
     def internal_error(self) -> None:
         """Count an error of ours."""
         self._internal_errors.add(1)
 
     def _output(self, base: Base, summary: Summary, context: Context) -> None:
-        self._chunks.add(summary.total_chunks, base, context)
-        self._ttfc.record(summary.time_to_first_chunk or 0.0, base, context)
-        self._ttlc.record(summary.time_to_last_chunk or 0.0, base, context)
-        self._hold.record(summary.hold, base, context)
+        base.record(self._chunks, summary.total_chunks, context)
+        base.record(self._ttfc, summary.time_to_first_chunk or 0.0, context)
+        base.record(self._ttlc, summary.time_to_last_chunk or 0.0, context)
+        base.record(self._hold, summary.hold, context)
         if summary.gap_max is not None:
-            self._max_gap.record(summary.gap_max, base, context)
+            base.record(self._max_gap, summary.gap_max, context)
 
     def _histogram(self, metric: Metric) -> Histogram:
         return _histogram(self._meter, metric, newest=self._newest)
@@ -104,12 +145,13 @@ class MetricsRecorder:
     def _counter(self, metric: Metric) -> Counter:
         return self._meter.create_counter(metric.name, metric.unit, metric.description)
 
-    def _bear(self, base: Base) -> None:
-        """Add nothing to the series that a first event would otherwise create: a counter that is born at 1 has not
-        increased, and the first failure would be the one that nobody sees.
+    def _bear(self, base: Attributes) -> None:
+        """Add nothing to the series that a first event would otherwise create.
+
+        A counter that is born at 1 has not increased, and the first failure would be the one that nobody sees.
         """
         for ending in _ENDINGS:
-            self._streams.add(0, {**base, **ending})
+            self._streams.add(0, {**base, **dict(ending)})
         for counter in (self._chunks, self._received, self._stalls, self._buffered):
             counter.add(0, base)
         for error_type in catalog.BORN_RETRIES:
@@ -123,11 +165,11 @@ class MetricsRecorder:
 
     def _observe(self, counts: Callable[[bool], bool]) -> list[Observation]:
         """One value for every base set there ever was, so that a gauge goes back to 0."""
-        totals = dict.fromkeys(tuple(self._bases), 0)
+        totals = dict.fromkeys((base for base in tuple(self._bases.values())), 0)
         for request, stalled in self._live():
-            key = (request.operation, request.provider, request.model, request.server_address)
-            totals[key] = totals.get(key, 0) + counts(stalled)
-        return [Observation(total, self._bases.get(key, {})) for key, total in totals.items()]
+            base = self._bases.get(_key(request), self._overflow)
+            totals[base] = totals.get(base, 0) + counts(stalled)
+        return [Observation(total, base.attributes) for base, total in totals.items()]
 
 
 class _ReleasedTokens:
@@ -136,11 +178,11 @@ class _ReleasedTokens:
     def __init__(self, meter: Meter) -> None:
         self._usage = _histogram(meter, catalog.TOKEN_USAGE, newest=False)
 
-    def record(self, base: Base, _with_error: Base, summary: Summary, context: Context) -> None:
+    def record(self, base: Base, _error: tuple[Extra, ...], summary: Summary, context: Context) -> None:
         if summary.input_tokens is not None:
-            self._usage.record(summary.input_tokens, {**base, catalog.TOKEN_TYPE: "input"}, context)
+            base.record(self._usage, summary.input_tokens, context, _INPUT)
         if summary.output_tokens is not None:
-            self._usage.record(summary.output_tokens, {**base, catalog.TOKEN_TYPE: "output"}, context)
+            base.record(self._usage, summary.output_tokens, context, _OUTPUT)
 
 
 class _NewestTokens:
@@ -153,9 +195,9 @@ class _NewestTokens:
             meter.create_counter(metric.name, metric.unit, metric.description) for metric in catalog.USAGE_COUNTERS
         ]
 
-    def record(self, base: Base, with_error: Base, summary: Summary, context: Context) -> None:
-        self._input.record(summary.input_tokens or 0, with_error, context)
-        self._output.record(summary.output_tokens or 0, with_error, context)
+    def record(self, base: Base, error: tuple[Extra, ...], summary: Summary, context: Context) -> None:
+        base.record(self._input, summary.input_tokens or 0, context, *error)
+        base.record(self._output, summary.output_tokens or 0, context, *error)
         values = (
             summary.input_tokens,
             summary.output_tokens,
@@ -165,7 +207,12 @@ class _NewestTokens:
         )
         for counter, value in zip(self._counters, values, strict=True):
             if value:
-                counter.add(value, {**base, catalog.TOKEN_MODALITY: "unknown"}, context)
+                base.record(counter, value, context, _MODALITY)
+
+
+_INPUT: Final = (catalog.TOKEN_TYPE, "input")
+_OUTPUT: Final = (catalog.TOKEN_TYPE, "output")
+_MODALITY: Final = (catalog.TOKEN_MODALITY, "unknown")
 
 
 def _histogram(meter: Meter, metric: Metric, *, newest: bool) -> Histogram:
@@ -179,20 +226,25 @@ def _gauge(meter: Meter, metric: Metric, callback: Callable[[CallbackOptions], I
     meter.create_observable_gauge(metric.name, [callback], metric.unit, metric.description)
 
 
-def _ending(outcome: Outcome, finish_reason: str) -> dict[str, str]:
-    return {catalog.OUTCOME: outcome.value, catalog.FINISH_REASON: finish_reason}
+def _key(request: LLMRequest) -> tuple[str | None, ...]:
+    """What tells base sets apart, in the order of `_catalog.BASE_ATTRIBUTES`."""
+    return request.operation, request.provider, request.model, request.server_address
 
 
-def _endings() -> Iterable[dict[str, str]]:
+def _ending(outcome: Outcome, finish_reason: str) -> tuple[Extra, ...]:
+    return (catalog.OUTCOME, outcome.value), (catalog.FINISH_REASON, finish_reason)
+
+
+def _endings() -> Iterable[tuple[Extra, ...]]:
     """The endings that a stream is likely to come to."""
     for reason in (catalog.STOP, catalog.LENGTH, catalog.TOOL_CALLS, catalog.CONTENT_FILTER):
         yield _ending(Outcome.COMPLETED, reason)
     for outcome in (Outcome.CANCELLED, Outcome.ABANDONED):
         yield _ending(outcome, catalog.NO_REASON)
     for error in catalog.ERROR_TYPES:
-        yield {**_ending(Outcome(error.outcome), catalog.NO_REASON), catalog.ERROR_TYPE: error.name}
+        yield *_ending(Outcome(error.outcome), catalog.NO_REASON), (catalog.ERROR_TYPE, error.name)
     for status in catalog.BORN_STATUSES:
-        yield {**_ending(Outcome.FAILED, catalog.NO_REASON), catalog.ERROR_TYPE: status}
+        yield *_ending(Outcome.FAILED, catalog.NO_REASON), (catalog.ERROR_TYPE, status)
 
 
 _ENDINGS: Final = tuple(_endings())

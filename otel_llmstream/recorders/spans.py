@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from typing import Any, Final
 
 from opentelemetry import trace
@@ -37,52 +38,60 @@ class SpanRecorder:
     def end(self, span: Span, summary: Summary, unix_ns: int) -> None:
         """End a call's span."""
         if span.is_recording():
-            span.set_attributes(dict(self._result(summary)))
+            span.set_attributes(self._result(summary))
             if summary.outcome.is_failure:
                 span.set_status(Status(StatusCode.ERROR, summary.message or None))
         span.end(unix_ns)
 
-    def _result(self, summary: Summary) -> Iterator[tuple[str, Any]]:
-        pairs = (
-            (catalog.REQUEST_MODEL, summary.request.model),
-            (catalog.RESPONSE_ID, summary.response_id),
-            (catalog.RESPONSE_MODEL, summary.response_model),
-            (catalog.RESPONSE_FINISH_REASONS, summary.finish_reasons or None),
-            (catalog.RESPONSE_TTFC, summary.time_to_first_chunk),
-            (catalog.USAGE_INPUT, summary.input_tokens),
-            (catalog.USAGE_OUTPUT, summary.output_tokens),
-            (catalog.USAGE_CACHE_READ, summary.cache_read_tokens),
-            (self._cache_write, summary.cache_write_tokens),
-            (catalog.USAGE_REASONING, summary.reasoning_tokens),
-            (catalog.ERROR_TYPE, summary.error_type),
-            (catalog.HTTP_STATUS, summary.status),
-            (catalog.PROTOCOL_VERSION, summary.protocol),
-            (catalog.TLS_VERSION, summary.tls),
-            (catalog.OUTCOME, summary.outcome.value),
-            (catalog.ATTEMPTS, summary.attempts),
-            (catalog.CHUNKS, summary.chunks),
-            (catalog.FRAMES, summary.frames),
-            (catalog.READS, summary.reads),
-            (catalog.BYTES, summary.bytes),
-            (catalog.MALFORMED, summary.malformed_events),
-            (catalog.TERMINATOR, summary.terminator),
-            (catalog.TIME_TO_HEADERS, summary.time_to_headers),
-            (catalog.ATTEMPT_TTFC, summary.attempt_time_to_first_chunk),
-            (catalog.TIME_TO_LAST_CHUNK, summary.time_to_last_chunk),
-            (catalog.GAP_MEAN, summary.gap_mean),
-            (catalog.GAP_P95, summary.gap_p95),
-            (catalog.GAP_MAX, summary.gap_max),
-            (catalog.WAIT, summary.wait),
-            (catalog.HOLD, summary.hold),
-            (catalog.STALLS, summary.stalls),
-            (catalog.BUFFERED, summary.buffered),
-            (catalog.STAGE, summary.stage),
-            (catalog.FINISH_REASON, summary.finish_reason),
-            (catalog.REQUEST_ID, summary.request_id),
-            (catalog.CHUNK_OFFSETS, summary.chunk_offsets or None),
-            *summary.extra,
-        )
-        return ((name, value) for name, value in pairs if value is not None)
+    def _result(self, summary: Summary) -> dict[str, Any]:
+        result = {name: value for name, value in zip(_NAMES, _values(summary), strict=True) if value not in _ABSENT}
+        if summary.cache_write_tokens is not None:
+            result[self._cache_write] = summary.cache_write_tokens
+        return result | dict(summary.extra)
+
+
+_RESULT: Final = (
+    (catalog.REQUEST_MODEL, "request.model"),
+    (catalog.RESPONSE_ID, "response_id"),
+    (catalog.RESPONSE_MODEL, "response_model"),
+    (catalog.RESPONSE_FINISH_REASONS, "finish_reasons"),
+    (catalog.RESPONSE_TTFC, "time_to_first_chunk"),
+    (catalog.USAGE_INPUT, "input_tokens"),
+    (catalog.USAGE_OUTPUT, "output_tokens"),
+    (catalog.USAGE_CACHE_READ, "cache_read_tokens"),
+    (catalog.USAGE_REASONING, "reasoning_tokens"),
+    (catalog.ERROR_TYPE, "error_type"),
+    (catalog.HTTP_STATUS, "status"),
+    (catalog.PROTOCOL_VERSION, "protocol"),
+    (catalog.TLS_VERSION, "tls"),
+    (catalog.OUTCOME, "outcome.value"),
+    (catalog.ATTEMPTS, "attempts"),
+    (catalog.CHUNKS, "chunks"),
+    (catalog.FRAMES, "frames"),
+    (catalog.READS, "reads"),
+    (catalog.BYTES, "bytes"),
+    (catalog.MALFORMED, "malformed_events"),
+    (catalog.TERMINATOR, "terminator"),
+    (catalog.TIME_TO_HEADERS, "time_to_headers"),
+    (catalog.ATTEMPT_TTFC, "attempt_time_to_first_chunk"),
+    (catalog.TIME_TO_LAST_CHUNK, "time_to_last_chunk"),
+    (catalog.GAP_MEAN, "gap_mean"),
+    (catalog.GAP_P95, "gap_p95"),
+    (catalog.GAP_MAX, "gap_max"),
+    (catalog.WAIT, "wait"),
+    (catalog.HOLD, "hold"),
+    (catalog.STALLS, "stalls"),
+    (catalog.BUFFERED, "buffered"),
+    (catalog.STAGE, "stage"),
+    (catalog.FINISH_REASON, "finish_reason"),
+    (catalog.REQUEST_ID, "request_id"),
+    (catalog.CHUNK_OFFSETS, "chunk_offsets"),
+)
+"""Span attributes and the fields of `Summary` that they come from."""
+
+_NAMES: Final = tuple(name for name, _ in _RESULT)
+_values: Final = attrgetter(*(field for _, field in _RESULT))
+_ABSENT: Final[tuple[object, ...]] = (None, ())
 
 
 def span_name(request: LLMRequest) -> str:
