@@ -1,0 +1,196 @@
+"""Real clients, each reduced to one thing: ask the chaos server for a stream, read it to its end, say what was seen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import anthropic
+import httpx
+import httpx2
+import openai
+
+from otel_llmstream.testing.chaos import ChaosServer, Endpoint
+
+MESSAGES = [{"role": "user", "content": "the question"}]
+KEY = "test-key"
+
+
+@dataclass
+class Seen:
+    """What an application saw of a stream: the items it got, and what was raised in the end."""
+
+    items: list[Any] = field(default_factory=list)
+    error: BaseException | None = None
+
+    @contextmanager
+    def watching(self) -> Iterator[Self]:
+        try:
+            yield self
+        except Exception as exc:
+            self.error = exc
+
+
+class Clients:
+    """One sync client of each kind for a whole session: making one costs more than most tests."""
+
+    def __init__(self, server: ChaosServer) -> None:
+        self.server = server
+        self.httpx = httpx.Client(verify=False)
+        self.httpx2 = httpx2.Client(verify=False)
+        self.openai = openai.OpenAI(
+            base_url=server.openai_url, api_key=KEY, max_retries=0, http_client=httpx2.Client(verify=False)
+        )
+        self.anthropic = anthropic.Anthropic(
+            base_url=server.anthropic_url, api_key=KEY, max_retries=0, http_client=httpx2.Client(verify=False)
+        )
+
+    def close(self) -> None:
+        for client in (self.httpx, self.httpx2, self.openai, self.anthropic):
+            client.close()
+
+    @property
+    def chat_url(self) -> str:
+        return f"{self.server.openai_url}/chat/completions"
+
+
+def body(model: str) -> dict[str, Any]:
+    """The body of a chat request."""
+    return {"model": model, "messages": MESSAGES, "stream": True}
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked for.
+
+    Attributes:
+        model: the scenario with its parameters.
+        timeout: the client's time-out in seconds.
+        retries: how often an SDK may try again.
+    """
+
+    model: str
+    timeout: float = 10.0
+    retries: int = 0
+
+
+def openai_chat(clients: Clients, ask: Ask) -> Seen:
+    client = clients.openai.with_options(timeout=ask.timeout, max_retries=ask.retries)
+    with Seen().watching() as seen:
+        for chunk in client.chat.completions.create(model=ask.model, messages=MESSAGES, stream=True):
+            seen.items.append(chunk)
+    return seen
+
+
+def openai_responses(clients: Clients, ask: Ask) -> Seen:
+    client = clients.openai.with_options(timeout=ask.timeout, max_retries=ask.retries)
+    with Seen().watching() as seen:
+        for event in client.responses.create(model=ask.model, input="the question", stream=True):
+            seen.items.append(event)
+    return seen
+
+
+def anthropic_messages(clients: Clients, ask: Ask) -> Seen:
+    client = clients.anthropic.with_options(timeout=ask.timeout, max_retries=ask.retries)
+    with Seen().watching() as seen:
+        for event in client.messages.create(model=ask.model, messages=MESSAGES, max_tokens=64, stream=True):
+            seen.items.append(event)
+    return seen
+
+
+def bare_httpx2(clients: Clients, ask: Ask) -> Seen:
+    return _bare(clients.httpx2, clients, ask)
+
+
+def bare_httpx(clients: Clients, ask: Ask) -> Seen:
+    return _bare(clients.httpx, clients, ask)
+
+
+def _bare(client: Any, clients: Clients, ask: Ask) -> Seen:
+    with (
+        Seen().watching() as seen,
+        client.stream("POST", clients.chat_url, json=body(ask.model), timeout=ask.timeout) as response,
+    ):
+        for data in response.iter_bytes():
+            seen.items.append(data)
+    return seen
+
+
+def async_openai_chat(clients: Clients, ask: Ask) -> Seen:
+    async def read(seen: Seen) -> None:
+        async with async_openai(clients.server, ask) as client:
+            stream = await client.chat.completions.create(model=ask.model, messages=MESSAGES, stream=True)
+            async for chunk in stream:
+                seen.items.append(chunk)
+
+    return _run(read)
+
+
+def async_anthropic_messages(clients: Clients, ask: Ask) -> Seen:
+    async def read(seen: Seen) -> None:
+        async with async_anthropic(clients.server, ask) as client:
+            stream = await client.messages.create(model=ask.model, messages=MESSAGES, max_tokens=64, stream=True)
+            async for event in stream:
+                seen.items.append(event)
+
+    return _run(read)
+
+
+def async_openai(server: ChaosServer, ask: Ask) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(
+        base_url=server.openai_url,
+        api_key=KEY,
+        timeout=ask.timeout,
+        max_retries=ask.retries,
+        http_client=httpx2.AsyncClient(verify=False),
+    )
+
+
+def async_anthropic(server: ChaosServer, ask: Ask) -> anthropic.AsyncAnthropic:
+    return anthropic.AsyncAnthropic(
+        base_url=server.anthropic_url,
+        api_key=KEY,
+        timeout=ask.timeout,
+        max_retries=ask.retries,
+        http_client=httpx2.AsyncClient(verify=False),
+    )
+
+
+def _run(read: Callable[[Seen], Awaitable[None]]) -> Seen:
+    seen = Seen()
+
+    async def main() -> None:
+        with seen.watching():
+            await read(seen)
+
+    asyncio.run(main())
+    return seen
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A client that reads a stream.
+
+    Attributes:
+        run: asks, reads, and says what it saw.
+        endpoint: where it asks.
+        bare: whether it only reads bytes: then nothing in a stream makes it stop.
+    """
+
+    run: Callable[[Clients, Ask], Seen]
+    endpoint: Endpoint
+    bare: bool = False
+
+
+DRIVERS = {
+    "openai": Driver(openai_chat, Endpoint.CHAT),
+    "openai-async": Driver(async_openai_chat, Endpoint.CHAT),
+    "openai-responses": Driver(openai_responses, Endpoint.RESPONSES),
+    "anthropic": Driver(anthropic_messages, Endpoint.MESSAGES),
+    "anthropic-async": Driver(async_anthropic_messages, Endpoint.MESSAGES),
+    "httpx2": Driver(bare_httpx2, Endpoint.CHAT, bare=True),
+    "httpx": Driver(bare_httpx, Endpoint.CHAT, bare=True),
+}
