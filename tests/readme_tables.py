@@ -1,0 +1,152 @@
+"""README's tables, made of what the code says. `python tests/readme_tables.py --write` puts them in.
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`; without `--write` the differences are printed, and
+the exit status is 1 where there are some.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final
+
+import otel_llmstream
+from otel_llmstream import _catalog as catalog
+from otel_llmstream import _settings
+from otel_llmstream.testing import SCENARIOS
+from otel_llmstream.testing.chaos import Params
+
+README: Final = Path(__file__).parent.parent / "README.md"
+
+_MARKED: Final = re.compile(r"(?P<open><!-- table: (?P<name>[a-z-]+) -->\n).*?(?P<close><!-- end -->)", re.DOTALL)
+_ENTRY: Final = re.compile(r"^    (?P<name>\w+): (?P<text>.*(?:\n     +.*)*)", re.MULTILINE)
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A Markdown table."""
+    heads = tuple(heads)
+    lines = [heads, ("---",) * len(heads), *rows]
+    return "".join(f"| {' | '.join(map(_cell, line))} |\n" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    return " ".join(str(value).split()).replace("|", r"\|")
+
+
+def code(value: Any) -> str:
+    """In backticks, or nothing of nothing."""
+    return f"`{value}`" if value not in ("", None) else ""
+
+
+def codes(values: Iterable[Any]) -> str:
+    """Each in backticks."""
+    return ", ".join(map(code, values))
+
+
+def section(documented: Any, title: str) -> dict[str, str]:
+    """The entries of a docstring's section: `Attributes`, `Args`."""
+    text = inspect.cleandoc(documented.__doc__ or "")
+    body = re.search(rf"^{title}:\n(?P<body>(?:(?: {{4}}.*)?\n?)+)", text, re.MULTILINE)
+    assert body, f"{documented!r} has no section {title}"
+    return {found["name"]: found["text"] for found in _ENTRY.finditer(body["body"])}
+
+
+def _error_types() -> str:
+    rows = ((code(it.name), it.outcome, it.cause, it.remedy) for it in catalog.ERROR_TYPES)
+    return table(("error.type", "outcome", "cause", "remedy"), rows)
+
+
+def _span_attributes() -> str:
+    rows = ((code(it.name), it.type, it.unit, it.description) for it in catalog.SPAN_ATTRIBUTES)
+    return table(("attribute", "type", "unit", "what it says"), rows)
+
+
+def _metrics() -> str:
+    rows = ((code(it.name), it.kind, it.unit, codes(it.attributes), it.description) for it in catalog.METRICS)
+    return table(("metric", "kind", "unit", "own attributes", "what one value is"), rows)
+
+
+def _newest_metrics() -> str:
+    renamed = ((code(it.newest), f"{code(it.name)} renamed") for it in catalog.METRICS if it.newest)
+    added = ((code(it.name), it.description) for it in catalog.NEWEST_METRICS)
+    return table(("metric", "what it is"), (*renamed, *added))
+
+
+def _log_events() -> str:
+    return table(("event", "level", "when"), ((code(name), level, when) for name, level, when in catalog.LOG_EVENTS))
+
+
+def _settings_table() -> str:
+    texts = section(otel_llmstream.Settings, "Attributes")
+    rows = (
+        (code(it.name), code(_settings.PREFIX + it.name.upper()), code(repr(it.default)), texts[it.name])
+        for it in fields(otel_llmstream.Settings)
+    )
+    return table(("field", "environment", "default", "what it sets"), rows)
+
+
+def _options() -> str:
+    texts = section(otel_llmstream.instrument, "Args")
+    parameters = inspect.signature(otel_llmstream.instrument).parameters.values()
+    rows = ((code(it.name), code(repr(it.default)), texts[it.name]) for it in parameters)
+    return table(("option", "default", "what it is"), rows)
+
+
+def _health() -> str:
+    texts = section(otel_llmstream.Health, "Attributes")
+    rows = ((code(it.name), texts[it.name]) for it in fields(otel_llmstream.Health))
+    return table(("field", "what it is"), rows)
+
+
+def _scenarios() -> str:
+    return table(("model", "what happens"), ((code(name), it.summary) for name, it in SCENARIOS.items()))
+
+
+def _scenario_parameters() -> str:
+    texts = section(Params, "Attributes")
+    rows = ((code(it.name), code(repr(it.default)), texts[it.name]) for it in fields(Params))
+    return table(("parameter", "default", "what it sets"), rows)
+
+
+TABLES: Final[Mapping[str, Callable[[], str]]] = {
+    "error-types": _error_types,
+    "span-attributes": _span_attributes,
+    "metrics": _metrics,
+    "newest-metrics": _newest_metrics,
+    "log-events": _log_events,
+    "settings": _settings_table,
+    "options": _options,
+    "health": _health,
+    "scenarios": _scenarios,
+    "scenario-parameters": _scenario_parameters,
+}
+
+
+def names(text: str) -> list[str]:
+    """The tables that a text has a place for."""
+    return [found["name"] for found in _MARKED.finditer(text)]
+
+
+def filled(text: str) -> str:
+    """The text with every table as it should be."""
+    return _MARKED.sub(lambda found: found["open"] + TABLES[found["name"]]() + found["close"], text)
+
+
+def main(arguments: list[str]) -> int:
+    """Print what differs, or write it; the exit status."""
+    text = README.read_text(encoding="utf-8")
+    wanted = filled(text)
+    if "--write" in arguments:
+        README.write_text(wanted, encoding="utf-8")
+        return 0
+    sys.stdout.writelines(difflib.unified_diff(text.splitlines(True), wanted.splitlines(True), "is", "should be"))
+    return int(text != wanted)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

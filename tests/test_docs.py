@@ -1,0 +1,197 @@
+"""What the documentation says is so: its tables, links, names, code and queries."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import readme_tables
+
+import otel_llmstream
+from otel_llmstream import Outcome, Settings, _catalog, testing
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+PATIENCE = 45
+"""Seconds for a block of code; a healthy one takes two."""
+
+STAND_INS = {'"gpt-5"': '"error"', '"gpt-5-mini"': '"ok"'}
+"""What README calls by a provider's name is asked of the chaos server under the scenario's."""
+
+
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def prose(text: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(text: str) -> set[str]:
+    """The addresses that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def run(*command: str | Path, cwd: Path, **extra: str) -> str:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OTEL_", "OPENAI_", "PYTEST_"))}
+    done = subprocess.run(
+        [sys.executable, *command], env=kept | extra, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+# --- tables -----------------------------------------------------------------------------------------------------
+
+
+def test_tables_are_those_of_the_code():
+    """README's tables are what `python tests/readme_tables.py --write` makes of the code."""
+    assert readme_tables.filled(README) == README
+
+
+def test_every_table_has_its_place():
+    """Each table stands in README once, so that none is forgotten."""
+    assert sorted(readme_tables.names(README)) == sorted(readme_tables.TABLES)
+
+
+def test_a_table_that_is_out_of_date_is_noticed():
+    """The comparison sees a changed cell, a missing row and an empty table."""
+    for stale in (
+        README.replace("| `stall_after` |", "| `stall_before` |"),
+        re.sub(r"^\| `not_a_stream` .*\n", "", README, flags=re.MULTILINE),
+        re.sub(r"(<!-- table: health -->\n).*?(<!-- end -->)", r"\1\2", README, flags=re.DOTALL),
+    ):
+        assert stale != README
+        assert readme_tables.filled(stale) == README
+
+
+@pytest.mark.parametrize(
+    "name", [*Outcome, _catalog.EVENT_FIRST_CHUNK, _catalog.EVENT_STALL, _catalog.EVENT_ATTEMPT_FAILED]
+)
+def test_tables_by_hand_are_whole(name):
+    """Every outcome and every span event has a row."""
+    assert re.search(rf"^\| `{re.escape(name)}` \|", README, re.MULTILINE)
+
+
+# --- names ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted({*otel_llmstream.__all__, *testing.__all__} - {"__version__"}))
+def test_public_names_are_documented(name):
+    """What can be imported is in README by its name."""
+    assert re.search(rf"`(?:otel_llmstream\.)?(?:testing\.)?{name}\b", README)
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Settings)])
+def test_settings_are_documented(field):
+    """Each setting is in README with its environment variable."""
+    assert f"| `{field}` | `OTEL_LLMSTREAM_{field.upper()}` |" in README
+
+
+def test_extras_are_documented():
+    """Each extra that a user installs is named."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (paragraph,) = re.findall(r"^Extras: (.*?)\n\n", README, re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"`(\w+)` \(", paragraph)) == set(extras) - {"instruments-any", "dev"}
+
+
+# --- links ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    """A link to a file of ours, or to a heading, has its target."""
+    text = prose((ROOT / page).read_text(encoding="utf-8"))
+    targets = [it for it in re.findall(r"\]\(([^)\s]+)\)", text) if not it.startswith(("https://", "mailto:"))]
+    missing = [
+        target
+        for target in targets
+        if not (target[1:] in anchors(text) if target.startswith("#") else (ROOT / target.partition("#")[0]).exists())
+    ]
+
+    assert not missing
+    assert targets or page == "CHANGELOG.md"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_in_backticks_exist(page):
+    """A path of ours that is named is there, from the root or from the package."""
+    named = re.findall(r"`((?:[\w.]+/)+[\w.]*\w\.py)`", prose((ROOT / page).read_text(encoding="utf-8")))
+
+    assert [path for path in named if not any((base / path).exists() for base in (ROOT, ROOT / "otel_llmstream"))] == []
+
+
+# --- code -------------------------------------------------------------------------------------------------------
+
+PYTHON = blocks("python")
+
+
+@pytest.mark.parametrize("number", range(len(PYTHON)))
+def test_python_blocks_run(number, chaos_server, tmp_path):
+    """README's Python does what it says, as a script or, where it is a test, under pytest."""
+    source = PYTHON[number]
+    for theirs, ours in STAND_INS.items():
+        source = source.replace(theirs, ours)
+    path = tmp_path / "test_block.py"
+    path.write_text(source)
+    where = {"OPENAI_BASE_URL": chaos_server.openai_url, "OPENAI_API_KEY": "any"}
+    command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", path) if "def test_" in source else (path,)
+    printed = run(*command, cwd=tmp_path, **where)
+
+    expected = re.findall(r"^ *print\(.*\)  # ([\w ]+)", source, re.MULTILINE)
+    assert printed.splitlines() == [line.partition(",")[0] for line in expected] or "1 passed" in printed
+
+
+def test_queries_ask_for_what_is_served(chaos_server, tmp_path):
+    """Every name in README's PromQL is a series or a label of what /metrics really has."""
+    queries = "\n".join(blocks("promql"))
+    script = tmp_path / "scrape.py"
+    script.write_text(
+        "import otel_llmstream, openai, prometheus_client\n"
+        "otel_llmstream.instrument(prometheus_port=0)\n"
+        "with openai.OpenAI() as client:\n"
+        "    for model in ('ok', 'empty'):\n"
+        "        with client.chat.completions.create(model=model, messages=[], stream=True) as stream:\n"
+        "            list(stream)\n"
+        "print(prometheus_client.generate_latest().decode())\n"
+    )
+    served = run(script, cwd=tmp_path, OPENAI_BASE_URL=chaos_server.openai_url, OPENAI_API_KEY="any")
+
+    series = set(re.findall(r"^(\w+)\{", served, re.MULTILINE))
+    labels = set(re.findall(r'[{,](\w+)="', served))
+    asked = set(re.findall(r"\b(?:llmstream|gen_ai_client)_\w+", queries)) - labels
+    assert len(asked) >= 3
+    assert asked <= series
+    by = {label.strip() for group in re.findall(r"by \(([^)]*)\)", queries) for label in group.split(",")}
+    assert by | set(re.findall(r"[{,](\w+)[!=]", queries)) <= labels
+
+
+def test_the_two_commands_name_extras_that_exist():
+    """The commands on README's first screen install what pyproject.toml has, and run what is installed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("pip install")]
+
+    assert commands == ['pip install -e ".[demo]" && otel-llmstream demo', 'pip install -e ".[dev]" && pytest']
+    assert {"demo", "dev"} <= set(project["optional-dependencies"])
+    assert "otel-llmstream" in project["scripts"]
+    assert 'pip install -e ".[dev]"' in (ROOT / ".ci" / "run").read_text()
+
+
+def test_changelog_knows_this_version():
+    """What is being worked on, or the version as it is, has its section, and something in it."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## \[([^\]]+)\][^\n]*\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
+    here = [sections[name] for name in ("Unreleased", otel_llmstream.__version__) if name in sections]
+
+    assert any(
+        re.search(r"^### (Added|Changed|Fixed|Removed|Deprecated|Security)\n\n- ", text, re.MULTILINE) for text in here
+    )
