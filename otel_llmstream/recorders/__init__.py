@@ -8,6 +8,7 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry._logs import LoggerProvider
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
@@ -83,7 +84,7 @@ class CallRecording:
 
     def activate(self) -> AbstractContextManager[Any]:
         """Make the call's span the current one. Its end and its status are ours to set, not the context's."""
-        return trace.use_span(self._span, record_exception=False, set_status_on_exception=False)
+        return _Current(trace.set_span_in_context(self._span))
 
     def attempt_failed(self, attempt: Attempt, unix_ns: int) -> None:
         """An attempt failed, and another one begins now."""
@@ -116,6 +117,21 @@ class CallRecording:
     def _final_base(self, summary: Summary) -> Base:
         """A fallback may have asked another model than the first attempt did."""
         return self._base if summary.request is self._request else self._telemetry.metrics.base(summary.request)
+
+
+class _Current:
+    """A context that is the current one for a while. Lighter than `trace.use_span`, which is a generator."""
+
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._token = attach(self._context)
+
+    def __exit__(self, *_exc: object) -> None:
+        detach(self._token)
 
 
 __all__ = ["CallRecording", "Health", "Latency", "Live", "Telemetry", "add_trace_context"]

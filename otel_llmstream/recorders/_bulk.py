@@ -38,6 +38,29 @@ past the cardinality limit it will never be found, and each search looks through
 Attributes = Mapping[str, str | bool]
 
 
+class Moment:
+    """What values that are recorded together share: the time, the context, and whether it is worth an exemplar.
+
+    Args:
+        context: where exemplars take the trace from.
+    """
+
+    __slots__ = ("_filter", "_sampled", "context", "now")
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.now = time_ns()
+        self._filter: Any = None
+        self._sampled = False
+
+    def is_sampled(self, by: Any) -> bool:
+        """Whether one of the SDK's own filters, which look at the context only, lets values become exemplars."""
+        if self._filter is not by:
+            self._sampled = bool(by.should_sample(0.0, self.now, {}, self.context))
+            self._filter = by
+        return self._sampled
+
+
 class Series:
     """One series of an instrument. Safe to use from any thread.
 
@@ -53,35 +76,31 @@ class Series:
         self._attributes = attributes
         self._found: _Found | None = None
 
-    def record(self, value: float, context: Context) -> None:
-        """Record one value, or add it.
+    def record(self, values: Sequence[float], moment: Moment) -> None:
+        """Record values as if each had been given to the instrument's `record`, or `add`.
 
         Args:
-            value: finite, not negative, in the instrument's unit.
-            context: where exemplars take the trace from.
+            values: finite, not negative, in the instrument's unit.
+            moment: when and where they are recorded.
         """
-        self.record_many((value,), context)
-
-    def record_many(self, values: Sequence[float], context: Context) -> None:
-        """Record values as if each had been given to `record`."""
         found = self._find()
         if found is not None and trusted():
-            found.take(values, self._attributes, context)
+            found.take(values, self._attributes, moment)
         else:
-            self.record_plainly(values, context)
+            self.record_plainly(values, moment)
 
-    def record_directly(self, values: Sequence[float], context: Context) -> None:
+    def record_directly(self, values: Sequence[float], moment: Moment) -> None:
         """Record without asking whether the SDK is to be trusted."""
         found = self._find()
         assert found is not None, "this is the SDK, and it is switched on"
-        found.take(values, self._attributes, context)
+        found.take(values, self._attributes, moment)
 
-    def record_plainly(self, values: Sequence[float], context: Context) -> None:
+    def record_plainly(self, values: Sequence[float], moment: Moment) -> None:
         """Record through the API, one by one."""
         instrument: Any = self._instrument
         take = getattr(instrument, "record", None) or instrument.add
         for value in values:
-            take(value, self._attributes, context)
+            take(value, self._attributes, moment.context)
 
     def _find(self) -> _Found | None:
         """Where the SDK would send a measurement; None where this is not the SDK, or switched off."""
@@ -162,7 +181,7 @@ class _Found:
         self._filter = consumer._sdk_config.exemplar_filter
         self._is_plain = type(self._filter) in _internals().plain_filters
         self._places = [
-            _Place(match, attributes)
+            _Place(instrument, match, attributes)
             for storage in self._storages.values()
             for match in storage._get_or_init_view_instrument_match(instrument)
         ]
@@ -176,99 +195,84 @@ class _Found:
         enabled = getattr(self._instrument, "_is_enabled", None)
         return enabled is None or bool(enabled())
 
-    def take(self, values: Sequence[float], attributes: Attributes, context: Context) -> None:
+    def take(self, values: Sequence[float], attributes: Attributes, moment: Moment) -> None:
         """Hand values over to all places."""
-        now = time_ns()
-        if len(values) > FEW and self._is_plain:
-            # These filters look at the context only: one answer for all values.
-            sampled = self._samples(_Value(values[0], now, attributes, context))
-            batch = _Batch(values, now, attributes, context, sampled)
+        if self._is_plain:
+            batch = _Batch(values, attributes, moment, moment.is_sampled(self._filter))
             for place in self._places:
-                place.merge(batch, self._instrument)
-        else:
-            for value in values:
-                one = _Value(value, now, attributes, context)
-                sampled = self._samples(one)
-                for place in self._places:
-                    place.take(one, self._instrument, sampled=sampled)
-
-    def _samples(self, one: _Value) -> bool:
-        return bool(self._filter.should_sample(one.value, one.time_unix_nano, one.attributes, one.context))
+                place.take(batch)
+            return
+        for value in values:  # an application's own filter may ask for anything
+            sampled = bool(self._filter.should_sample(value, moment.now, attributes, moment.context))
+            batch = _Batch((value,), attributes, moment, sampled)
+            for place in self._places:
+                place.take(batch)
 
 
 class _Batch(NamedTuple):
-    """Values of one series that came together."""
+    """Values of one series that come together."""
 
     values: Sequence[float]
-    now: int
     attributes: Attributes
-    context: Context
+    moment: Moment
     sampled: bool
 
     def one(self, value: float) -> _Value:
         """One of them, as the SDK's aggregations take it."""
-        return _Value(value, self.now, self.attributes, self.context)
+        return _Value(value, self.moment.now, self.attributes, self.moment.context)
 
 
 class _Place:
     """One view's series.
 
     Args:
+        instrument: the SDK's own.
         match: the SDK's meeting of a view and an instrument, for one reader.
         attributes: the series's own.
     """
 
-    __slots__ = ("_kept", "_key", "_match", "_searches")
+    __slots__ = ("_instrument", "_kept", "_key", "_match", "_searches")
 
-    def __init__(self, match: Any, attributes: Attributes) -> None:
+    def __init__(self, instrument: Any, match: Any, attributes: Attributes) -> None:
         names = match._view._attribute_keys
+        self._instrument = instrument
         self._match = match
         self._kept = {name: value for name, value in attributes.items() if names is None or name in names}
         self._key: Any = None  # how the SDK makes one of attributes differs among its versions: it is looked up
         self._searches = 0
 
-    def take(self, one: _Value, instrument: Any, *, sampled: bool) -> None:
-        """Hand one value over."""
+    def take(self, batch: _Batch) -> None:
+        """Hand values over. Where there is no series (any more), the first one makes it."""
+        if self._write(batch, batch.values):
+            return
+        self._enter(batch, batch.values[0])
+        rest = batch.values[1:]
+        if not self._write(batch, rest):
+            for value in rest:
+                self._enter(batch, value)
+
+    def _write(self, batch: _Batch, values: Sequence[float]) -> bool:
         match = self._match
         # A delta collection takes the series away: it must not happen between finding it and writing to it.
         with match._lock:
             series = match._attributes_aggregation.get(self._key)
-            if series is not None:
-                series.aggregate(one, sampled)
-                return
-        measurement = _internals().measurement(one.value, one.time_unix_nano, instrument, one.context, one.attributes)
-        match.consume_measurement(measurement, sampled)
-        if self._key is None and self._searches < MAX_SEARCHES:
-            self._search()
-
-    def merge(self, batch: _Batch, instrument: Any) -> None:
-        """Hand many values over; the first one makes the series, where there is none (any more)."""
-        if self._merged(batch, batch.values):
-            return
-        self.take(batch.one(batch.values[0]), instrument, sampled=batch.sampled)
-        rest = batch.values[1:]
-        if not self._merged(batch, rest):
-            for value in rest:
-                self.take(batch.one(value), instrument, sampled=batch.sampled)
-
-    def _merged(self, batch: _Batch, values: Sequence[float]) -> bool:
-        known = _internals()
-        match = self._match
-        with match._lock:
-            series = match._attributes_aggregation.get(self._key)
             if series is None:
                 return False
-            if type(series) is not known.explicit:
+            if len(values) > FEW and type(series) is _internals().explicit:
+                _merge(series, batch, values)
+            else:
                 for value in values:
                     series.aggregate(batch.one(value), batch.sampled)
-                return True
-            counts = _merge_explicit(series, values)
-            if batch.sampled:
-                # The default reservoir keeps the last value of each bucket: no others need be offered.
-                keeps_last = type(series._reservoir) is known.keeps_last
-                for value in _last_of_each_bucket(series._boundaries, values, counts) if keeps_last else values:
-                    series._sample_exemplar(batch.one(value), True)
         return True
+
+    def _enter(self, batch: _Batch, value: float) -> None:
+        one = batch.one(value)
+        measurement = _internals().measurement(
+            one.value, one.time_unix_nano, self._instrument, one.context, one.attributes
+        )
+        self._match.consume_measurement(measurement, batch.sampled)
+        if self._key is None and self._searches < MAX_SEARCHES:
+            self._search()
 
     def _search(self) -> None:
         self._searches += 1
@@ -280,7 +284,8 @@ class _Place:
                     return
 
 
-def _merge_explicit(series: Any, values: Sequence[float]) -> list[int]:
+def _merge(series: Any, batch: _Batch, values: Sequence[float]) -> None:
+    """Add many values to an explicit-bucket histogram."""
     counts = _bucket_counts(series._boundaries, values)
     with series._lock:
         if series._value is None:  # a collection has just emptied it
@@ -290,7 +295,12 @@ def _merge_explicit(series: Any, values: Sequence[float]) -> list[int]:
         if series._record_min_max:
             series._min = min(series._min, *values)
             series._max = max(series._max, *values)
-    return counts
+    if batch.sampled:
+        # The default reservoir keeps the last value of each bucket: no others need be offered.
+        if type(series._reservoir) is _internals().keeps_last:
+            values = _last_of_each_bucket(series._boundaries, values, counts)
+        for value in values:
+            series._sample_exemplar(batch.one(value), batch.sampled)
 
 
 def _bucket_counts(bounds: Sequence[float], values: Sequence[float]) -> list[int]:
@@ -348,7 +358,7 @@ def _probe(temporality: int, *, direct: bool) -> list[Any]:
     for values in ([0.25, 0.5, 1.0, 4.0, 0.125, 8.0], [2.0, 16.0, 0.5, 0.25, 32.0, 1.0], [1.0]):
         for series in (histogram, counter):
             record = series.record_directly if direct else series.record_plainly
-            record(values, get_current())
+            record(values, Moment(get_current()))
         points += _points(reader.get_metrics_data())
     provider.shutdown()
     return points

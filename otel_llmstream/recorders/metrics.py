@@ -13,7 +13,7 @@ from .. import _catalog as catalog
 from .._catalog import Metric
 from .._summary import Attempt, LLMRequest, Outcome, Summary
 from .._version import __version__
-from ._bulk import Attributes, Series
+from ._bulk import Attributes, Moment, Series
 
 Live = Callable[[], Iterable[tuple[LLMRequest, bool]]]
 """The streams that are open now, each with whether it is stalled."""
@@ -45,9 +45,9 @@ class Base:
         self.attributes = attributes
         self._series: dict[tuple[int, tuple[Extra, ...]], Series] = {}
 
-    def record(self, instrument: Counter | Histogram, value: float, context: Context, *extra: Extra) -> None:
+    def record(self, instrument: Counter | Histogram, value: float, moment: Moment, *extra: Extra) -> None:
         """Record one value into a series of this base set."""
-        self.series(instrument, extra).record(value, context)
+        self.series(instrument, extra).record((value,), moment)
 
     def series(self, instrument: Counter | Histogram, extra: tuple[Extra, ...] = ()) -> Series:
         """An instrument's series with these attributes beside the base ones."""
@@ -105,39 +105,40 @@ class MetricsRecorder:
 
     def attempt_failed(self, base: Base, attempt: Attempt, context: Context) -> None:
         """Count a retry, by the reason of the attempt that was retried."""
-        base.record(self._retries, 1, context, (catalog.ERROR_TYPE, attempt.error_type or ""))
+        base.record(self._retries, 1, Moment(context), (catalog.ERROR_TYPE, attempt.error_type or ""))
 
     def gaps(self, base: Base, seconds: Sequence[float], context: Context) -> None:
         """Record times between chunks."""
-        base.series(self._gaps).record_many(seconds, context)
+        base.series(self._gaps).record(seconds, Moment(context))
 
     def ended(self, base: Base, summary: Summary, context: Context) -> None:
         """Record a call that is over."""
+        moment = Moment(context)
         error = ((catalog.ERROR_TYPE, summary.error_type),) if summary.error_type else ()
         ending = _ending(summary.outcome, summary.finish_reason)
-        base.record(self._duration, summary.duration, context, *error)
-        base.record(self._streams, 1, context, *ending, *error)
+        base.record(self._duration, summary.duration, moment, *error)
+        base.record(self._streams, 1, moment, *ending, *error)
         if summary.total_bytes:
-            base.record(self._received, summary.total_bytes, context)
+            base.record(self._received, summary.total_bytes, moment)
         if summary.stalls:
-            base.record(self._stalls, summary.stalls, context)
+            base.record(self._stalls, summary.stalls, moment)
         if summary.buffered:
-            base.record(self._buffered, 1, context)
+            base.record(self._buffered, 1, moment)
         if summary.time_to_first_chunk is not None:
-            self._output(base, summary, context)
-        self._tokens.record(base, error, summary, context)
+            self._output(base, summary, moment)
+        self._tokens.record(base, error, summary, moment)
 
     def internal_error(self) -> None:
         """Count an error of ours."""
         self._internal_errors.add(1)
 
-    def _output(self, base: Base, summary: Summary, context: Context) -> None:
-        base.record(self._chunks, summary.total_chunks, context)
-        base.record(self._ttfc, summary.time_to_first_chunk or 0.0, context)
-        base.record(self._ttlc, summary.time_to_last_chunk or 0.0, context)
-        base.record(self._hold, summary.hold, context)
+    def _output(self, base: Base, summary: Summary, moment: Moment) -> None:
+        base.record(self._chunks, summary.total_chunks, moment)
+        base.record(self._ttfc, summary.time_to_first_chunk or 0.0, moment)
+        base.record(self._ttlc, summary.time_to_last_chunk or 0.0, moment)
+        base.record(self._hold, summary.hold, moment)
         if summary.gap_max is not None:
-            base.record(self._max_gap, summary.gap_max, context)
+            base.record(self._max_gap, summary.gap_max, moment)
 
     def _histogram(self, metric: Metric) -> Histogram:
         return _histogram(self._meter, metric, newest=self._newest)
@@ -178,11 +179,11 @@ class _ReleasedTokens:
     def __init__(self, meter: Meter) -> None:
         self._usage = _histogram(meter, catalog.TOKEN_USAGE, newest=False)
 
-    def record(self, base: Base, _error: tuple[Extra, ...], summary: Summary, context: Context) -> None:
+    def record(self, base: Base, _error: tuple[Extra, ...], summary: Summary, moment: Moment) -> None:
         if summary.input_tokens is not None:
-            base.record(self._usage, summary.input_tokens, context, _INPUT)
+            base.record(self._usage, summary.input_tokens, moment, _INPUT)
         if summary.output_tokens is not None:
-            base.record(self._usage, summary.output_tokens, context, _OUTPUT)
+            base.record(self._usage, summary.output_tokens, moment, _OUTPUT)
 
 
 class _NewestTokens:
@@ -195,9 +196,9 @@ class _NewestTokens:
             meter.create_counter(metric.name, metric.unit, metric.description) for metric in catalog.USAGE_COUNTERS
         ]
 
-    def record(self, base: Base, error: tuple[Extra, ...], summary: Summary, context: Context) -> None:
-        base.record(self._input, summary.input_tokens or 0, context, *error)
-        base.record(self._output, summary.output_tokens or 0, context, *error)
+    def record(self, base: Base, error: tuple[Extra, ...], summary: Summary, moment: Moment) -> None:
+        base.record(self._input, summary.input_tokens or 0, moment, *error)
+        base.record(self._output, summary.output_tokens or 0, moment, *error)
         values = (
             summary.input_tokens,
             summary.output_tokens,
@@ -207,7 +208,7 @@ class _NewestTokens:
         )
         for counter, value in zip(self._counters, values, strict=True):
             if value:
-                base.record(counter, value, context, _MODALITY)
+                base.record(counter, value, moment, _MODALITY)
 
 
 _INPUT: Final = (catalog.TOKEN_TYPE, "input")
