@@ -1,9 +1,110 @@
-"""`otel-llmstream demo`."""
+"""The command ``otel-llmstream demo``. In: options. Out: a live table while it runs, and a report at its end."""
 
 from __future__ import annotations
 
-from typing import Any
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Final
+from urllib.parse import urlsplit
+
+from ._interrupt import Interrupt
+
+_NEEDED: Final = ("openai", "anthropic", "rich", "h11", "opentelemetry.exporter.prometheus")
+_OTLP: Final = "opentelemetry.exporter.otlp.proto.http"
+
+_MAX_RATE: Final = 200.0
+_MAX_DURATION: Final = 7 * 86_400.0
 
 
-def add_parser(subparsers: Any) -> None:
-    """To come."""
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line's parser."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="watch real SDKs meet healthy and broken streams",
+        description="Drive the openai and anthropic SDKs against a local server that breaks streams, watch it live, "
+        "and see what the SDKs told the application beside what really happened. No account, no key.",
+    )
+    parser.add_argument(
+        "--duration",
+        type=_number(0, _MAX_DURATION),
+        default=20.0,
+        metavar="SECONDS",
+        help="how long to make calls (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--rate",
+        type=_number(0, _MAX_RATE),
+        default=6.0,
+        metavar="CALLS",
+        help="calls to begin in a second (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--otlp-endpoint",
+        type=_url,
+        metavar="URL",
+        help="send traces, metrics and logs by OTLP/HTTP too, such as http://127.0.0.1:4318",
+    )
+    parser.add_argument(
+        "--prometheus-port",
+        type=_port,
+        default=9464,
+        metavar="PORT",
+        help="port of /metrics on 127.0.0.1, 0 for a free one (default: %(default)s)",
+    )
+    parser.add_argument("--plain", action="store_true", help="no live table; by itself where the output is no terminal")
+    parser.add_argument("--seed", type=int, metavar="N", help="make the same calls in the same order each time")
+    parser.set_defaults(run=run)
+
+
+def _number(above: float, most: float) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        value = float(text)
+        if not (math.isfinite(value) and above < value <= most):
+            raise argparse.ArgumentTypeError(f"must be above {above:g} and at most {most:g}, got {text}")
+        return value
+
+    return number
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65_535:  # noqa: PLR2004 - TCP's
+        raise argparse.ArgumentTypeError(f"must be from 0 to 65535, got {text}")
+    return value
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise argparse.ArgumentTypeError(f"must be a URL such as http://127.0.0.1:4318, got {text}")
+    return text
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo; the exit status is 2 where packages are missing."""
+    missing = [name for name in (*_NEEDED, *([_OTLP] if args.otlp_endpoint else [])) if not _is_installed(name)]
+    if missing:
+        names = ", ".join(missing)
+        print(f'otel-llmstream demo: missing {names}: pip install "otel-llmstream[demo]"', file=sys.stderr)
+        return 2
+    with Interrupt() as interrupt:
+        print("otel-llmstream demo: loading the SDKs ...", flush=True)
+        # This takes a second or two, and Ctrl-C must be cared for by then.
+        from . import _session
+
+        _session.run(args, interrupt)
+    return 0
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:  # a package above it
+        return False

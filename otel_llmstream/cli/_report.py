@@ -1,0 +1,174 @@
+"""The demo's last word: what the SDK told the application, beside what really happened. In: a tally. Out: text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from otel_llmstream import Health
+
+from ._tally import Kind, Row, Tally, Verdict
+from ._words import OUTCOME_STYLES, SILENT, TOLD_STYLES, apis, between, plural, seconds
+
+WIDE: Final = 139
+"""Columns from which a row fits on one line."""
+
+ROOMY: Final = 150
+"""Columns from which the line has room between its cells."""
+
+_TITLES: Final = {
+    Verdict.RIGHT: "No failure",
+    Verdict.FALSE_ALARM: "No failure, but the SDK raised: the answer was complete",
+    Verdict.RAISED: "Failures that the SDK raised",
+    Verdict.IN_AN_EVENT: "Failures that the SDK did not raise; one of its items says so to whoever looks",
+    Verdict.SILENT: "Silent failures: the SDK's loop ended as after a success",
+}
+
+
+def write(console: Console, tally: Tally, health: Health) -> None:
+    """Write the tables and what they come to."""
+    rows = tally.rows()
+    if not rows:
+        console.print("No stream has ended: there is nothing to report.")
+        return
+    console.print(_legend())
+    draw = _wide if console.width >= WIDE else _narrow
+    for verdict in Verdict:
+        chosen = [row for row in rows if row.kind.verdict is verdict]
+        if chosen:
+            _section(console, verdict, chosen, draw)
+    _missing(console, tally)
+    console.print(_sum(tally, health))
+
+
+def _section(console: Console, verdict: Verdict, rows: Sequence[Row], draw: Draw) -> None:
+    console.print()
+    console.print(Text(_TITLES[verdict], "bold red" if verdict is Verdict.SILENT else "bold"))
+    console.print(draw(rows, console.width))
+
+
+def _legend() -> Text:
+    return Text(
+        "For each scenario of the chaos server: what the SDK told the application, beside what really happened.\n"
+        "first, last: time to the first and to the last token (median). gap: the largest between two tokens.",
+        "dim",
+    )
+
+
+Draw = Callable[[Sequence[Row], int], Table]
+
+
+def _table(*, gap: int) -> Table:
+    return Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="dim")
+
+
+# --- one line for a row ---
+
+
+def _wide(rows: Sequence[Row], width: int) -> Table:
+    table = _table(gap=2 if width >= ROOMY else 1)
+    table.add_column("scenario", width=15)
+    table.add_column("runs", width=4, justify="right")
+    table.add_column("API", width=12)
+    table.add_column("items", width=7, justify="right")
+    table.add_column("the SDK told the application", width=29)
+    table.add_column("what really happened", width=33)
+    table.add_column("first", width=7, justify="right", no_wrap=True)
+    table.add_column("last", width=7, justify="right", no_wrap=True)
+    table.add_column("gap", width=7, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            row.kind.scenario, str(row.runs), _apis(row), between(*row.items), _told(row.kind), _real(row.kind),
+            seconds(row.first), seconds(row.last), seconds(row.gap), _notes(row),
+        )  # fmt: skip
+    return table
+
+
+# --- two lines for a row ---
+
+
+def _narrow(rows: Sequence[Row], _width: int) -> Table:
+    table = _table(gap=1)
+    table.add_column("scenario\n  runs", width=15)
+    table.add_column("the SDK told the application\nitems, API", width=29)
+    table.add_column("what really happened\nfirst, last, gap")
+    for row in rows:
+        table.add_row(
+            Text(row.kind.scenario).append(f"\n  {row.runs} runs", "dim"),
+            _told(row.kind).append(f"\n{between(*row.items)} items, {_apis(row)}", "dim"),
+            _real(row.kind).append("\n").append_text(_times(row)),
+        )
+    return table
+
+
+def _times(row: Row) -> Text:
+    times = Text(f"{seconds(row.first)}, {seconds(row.last)}, {seconds(row.gap)}", "dim")
+    notes = _notes(row)
+    return times.append("  ").append_text(notes) if notes else times
+
+
+# --- cells ---
+
+
+def _told(kind: Kind) -> Text:
+    style = TOLD_STYLES.get(kind.verdict, "")
+    if kind.verdict is Verdict.RIGHT:
+        return Text("success")
+    if kind.verdict is Verdict.SILENT:
+        return Text("nothing: looked like success", style)
+    if kind.verdict is Verdict.IN_AN_EVENT:
+        return Text(f"an item of type {kind.told}", style)
+    return Text(str(kind.told), style)
+
+
+def _real(kind: Kind) -> Text:
+    text = Text(kind.outcome.value, OUTCOME_STYLES[kind.outcome])
+    return text.append(f" {kind.error_type}") if kind.error_type else text
+
+
+def _apis(row: Row) -> str:
+    return apis(row.apis)
+
+
+def _notes(row: Row) -> Text:
+    """What no SDK tells of streams that went well in the end."""
+    retries = [plural(row.retries, "retry")] if row.retries else []
+    flags = [name for name, is_so in (("stalled", row.stalled), ("buffered", row.buffered)) if is_so]
+    return Text(", ".join(retries + flags), "magenta")
+
+
+# --- the end ---
+
+
+def _missing(console: Console, tally: Tally) -> None:
+    missing = [line.scenario for line in tally.lines() if not line.runs]
+    if missing:
+        console.print(f"\nNot run in this time: {', '.join(missing)}.", style="dim")
+    if tally.unobserved:
+        console.print(f"\nNot observed: {plural(tally.unobserved, 'stream')}. This is a defect, please report it.")
+
+
+def _sum(tally: Tally, health: Health) -> Text:
+    counts = tally.by_verdict()
+    silent, told = counts[Verdict.SILENT], counts[Verdict.RAISED] + counts[Verdict.IN_AN_EVENT]
+    text = Text(f"\n{plural(sum(counts.values()), 'stream')}, {plural(told + silent, 'failure')}.\n")
+    text.append(f" {plural(silent, 'failure')} that the application never heard of ", SILENT if silent else "")
+    if health.internal_errors:
+        text.append(f"\n{plural(health.internal_errors, 'error')} of this library: please report it.", "red")
+    return text
+
+
+def close(console: Console, url: str, warnings: Sequence[str] = ()) -> None:
+    """Write where to go from here."""
+    for line in warnings:
+        console.print(Text(f"logged meanwhile: {line}", "magenta"))
+    console.print(f"\nMetrics for Prometheus were at {url}", highlight=False, soft_wrap=True)
+    console.print("\nIn your own service, two lines:\n")
+    console.print("    import otel_llmstream", style="bold", highlight=False)
+    console.print("    otel_llmstream.instrument()", style="bold", highlight=False)
+    console.print("\nBreak streams on demand, with your own code: otel-llmstream chaos", highlight=False)

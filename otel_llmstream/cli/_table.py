@@ -1,0 +1,158 @@
+"""The live view. In: the tally and `health()`. Out: something rich can draw, fitted to the terminal it is drawn on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from otel_llmstream import Health, Outcome
+
+from ._tally import Kind, Line, Tally, Verdict
+from ._words import NOTHING, OUTCOME_STYLES, SILENT, plural, seconds, share
+
+_GAP: Final = 3
+_REASONS_FROM: Final = 62
+"""Columns that one of the two halves needs to have room for the error types."""
+
+_HEADER_LINES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is seen at one moment.
+
+    Attributes:
+        elapsed: seconds since the start.
+        duration: seconds that it is to take.
+        ending: whether it only waits for the streams that are open.
+        url: where `/metrics` is.
+        health: the library's own snapshot.
+        lines: the scenarios.
+        silent: failures that the application was not told of.
+    """
+
+    elapsed: float
+    duration: float
+    ending: bool
+    url: str
+    health: Health
+    lines: list[Line]
+    silent: int
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw it."""
+        yield self._title()
+        yield Rule(style="dim")
+        yield self._now()
+        yield self._totals()
+        yield self._latency()
+        yield self._errors()
+        yield Text()
+        yield _halves(self.lines, options.max_width, options.size.height - _HEADER_LINES)
+
+    def _title(self) -> Table:
+        until = "waiting for the last streams" if self.ending else "Ctrl-C ends it"
+        return _spread(
+            Text("otel-llmstream demo", "bold"),
+            Text.assemble(f"{min(self.elapsed, self.duration):.0f} of {self.duration:.0f} s", (f"   {until}", "dim")),
+        )
+
+    def _now(self) -> Table:
+        now = _pairs(
+            ("active", str(self.health.active), ""),
+            ("stalled now", str(self.health.stalled), "magenta" if self.health.stalled else ""),
+            ("retries", str(self.health.retries), ""),
+        )
+        return _spread(now, Text(self.url))
+
+    def _totals(self) -> Table:
+        totals = self.health.totals
+        seen = [
+            (outcome.value, str(totals[outcome]), OUTCOME_STYLES[outcome])
+            for outcome in Outcome
+            if totals[outcome] or outcome.is_failure or outcome is Outcome.COMPLETED
+        ]
+        return _spread(_pairs(*seen), _pairs(("failure rate", share(self.health.failure_ratio), "bold")))
+
+    def _latency(self) -> Table:
+        first = self.health.time_to_first_chunk
+        latency = _pairs(("first token p50", seconds(first.p50), ""), ("p95", seconds(first.p95), ""))
+        silent = Text(f" {plural(self.silent, 'silent failure')} ", SILENT if self.silent else "dim")
+        return _spread(latency, silent)
+
+    def _errors(self) -> Text:
+        ranked = sorted(self.health.error_types.items(), key=lambda item: (-item[1], item[0]))
+        return _pairs(*((name, str(count), "") for name, count in ranked)) if ranked else Text("no errors yet", "dim")
+
+
+def view(tally: Tally, health: Health, *, elapsed: float, duration: float, ending: bool, url: str) -> View:
+    """Look at what there is now; see `View`."""
+    silent = tally.by_verdict()[Verdict.SILENT]
+    return View(elapsed, duration, ending, url, health, tally.lines(), silent)
+
+
+def progress(now: View) -> str:
+    """The same in one line, for an output that is no terminal."""
+    totals = now.health.totals
+    return (
+        f"{now.elapsed:5.0f} s  {plural(sum(totals.values()), 'stream')}: "
+        + ", ".join(f"{totals[outcome]} {outcome}" for outcome in Outcome if totals[outcome])
+        + f" ({now.silent} silently); {plural(now.health.retries, 'retry')}, {now.health.active} active"
+    )
+
+
+def _pairs(*pairs: tuple[str, str, str]) -> Text:
+    """Names and values; the names step back. One line: what has no room is cut at the right."""
+    text = Text(no_wrap=True, overflow="ellipsis")
+    for place, (name, value, style) in enumerate(pairs):
+        text.append("   " if place else "").append(f"{name} ", "dim").append(value, style)
+    return text
+
+
+def _spread(left: Text, right: Text) -> Table:
+    grid = Table.grid(expand=True)
+    grid.add_column(no_wrap=True)
+    grid.add_column(no_wrap=True, justify="right")
+    grid.add_row(left, right)
+    return grid
+
+
+# --- the scenarios, in two columns ---
+
+
+def _halves(lines: list[Line], width: int, height: int) -> Table:
+    """Half of the lines beside the other half, as many of them as there is room for."""
+    half = (len(lines) + 1) // 2
+    room = max(1, min(half, height - 1))
+    each = (width - _GAP) // 2
+    grid = Table.grid(padding=(0, _GAP, 0, 0), pad_edge=False)
+    grid.add_column(width=each)
+    grid.add_column(width=each)
+    grid.add_row(_part(lines[:half][:room], each), _part(lines[half:][:room], each))
+    return grid
+
+
+def _part(lines: Iterable[Line], width: int) -> Table:
+    with_reason = width >= _REASONS_FROM
+    table = Table(box=None, expand=True, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("scenario", no_wrap=True, width=15)
+    table.add_column("runs", no_wrap=True, justify="right", width=4)
+    table.add_column("latest", no_wrap=True, ratio=1)
+    table.add_column("silent", no_wrap=True, justify="right", width=6)
+    for line in lines:
+        silent = Text(f" {line.silent} ", SILENT) if line.silent else Text()
+        table.add_row(line.scenario, str(line.runs or NOTHING), _latest(line.latest, with_reason=with_reason), silent)
+    return table
+
+
+def _latest(kind: Kind | None, *, with_reason: bool) -> Text:
+    if kind is None:
+        return Text("waiting", "dim")
+    text = Text(kind.outcome.value, OUTCOME_STYLES[kind.outcome])
+    return text.append(f" {kind.error_type}", "dim") if with_reason and kind.error_type else text
