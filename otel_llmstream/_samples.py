@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterable, Sequence
 
@@ -52,5 +53,5 @@ def percentile(values: Iterable[float], share: float) -> float | None:
     ordered = sorted(values)
     if not ordered:
         return None
-    rank = -int(-share * len(ordered) // 1)  # the ceiling, without the float that math.ceil would see rounded up
+    rank = math.ceil(share * len(ordered))
     return ordered[max(rank, 1) - 1]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -87,7 +87,7 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
 
 
 def _positive(value: Any) -> str:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value > 0
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= sys.float_info.max
     return "" if good else "must be a number of seconds above 0"
 
 

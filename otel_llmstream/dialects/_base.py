@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, TypeVar
-
-import msgspec
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 from .. import _catalog as catalog
 from .._events import Event, Finish, InBandError
 from .._summary import LLMRequest
 from ..wire import Frame
+from ._json import entry, text
 from ._request import Target
-
-T = TypeVar("T")
 
 
 class Dialect(Protocol):
@@ -54,38 +51,6 @@ class Dialect(Protocol):
         Keeps nothing. False is always a right answer, and costs only time.
         """
         ...
-
-
-def decode(decoder: Callable[[bytes], T], data: bytes) -> T | None:
-    """Decode a payload.
-
-    Returns:
-        The struct; None where the payload is JSON of another shape, which is no fault of the stream's.
-
-    Raises:
-        msgspec.DecodeError: the payload is not JSON.
-    """
-    try:
-        return decoder(data)
-    except msgspec.ValidationError:
-        return None
-
-
-def text(value: Any) -> str:
-    """A string as it is, a number as its text, everything else as nothing."""
-    if isinstance(value, str):
-        return value
-    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
-
-
-def count(value: Any) -> int | None:
-    """A token count, where it is one."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def entry(value: Any, key: str) -> Any:
-    """A member of a JSON object, where it is an object and has it."""
-    return value.get(key) if isinstance(value, dict) else None
 
 
 def in_band_error(error: Any) -> InBandError:

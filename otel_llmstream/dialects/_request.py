@@ -10,12 +10,16 @@ from typing import Any, Final
 import msgspec
 
 from .. import _catalog as catalog
+from ._json import BROKEN, MAX_COUNT, entry
 
 MAX_BODY: Final = 4 * 1024 * 1024
 """Bytes of a request body that are parsed at most. Larger ones carry images as base64, and parsing them would cost
 milliseconds on the caller's thread; of those the first and last `EDGE` bytes are searched instead."""
 
 EDGE: Final = 64 * 1024
+
+MAX_CHOICES: Final = 128
+"""Choices of one stream, as OpenAI's limit on `n`. Finish reasons are kept for each, also for those that never came."""
 
 
 class Body(msgspec.Struct):
@@ -70,7 +74,7 @@ class Target:
             return _edges(content)
         try:
             return _decode(content)
-        except msgspec.DecodeError:
+        except BROKEN:
             return Body()
 
     @property
@@ -83,7 +87,7 @@ class Target:
     def choices(self) -> int:
         """How many choices were asked for."""
         n = self.body.n
-        return n if isinstance(n, int) and n > 1 else 1
+        return min(n, MAX_CHOICES) if isinstance(n, int) and n > 1 else 1
 
     def parameters(self) -> tuple[tuple[str, Any], ...]:
         """The request's parameters as (attribute name, value), those of a wrong type left out."""
@@ -102,9 +106,9 @@ class Target:
             (catalog.REQUEST_PRESENCE_PENALTY, body.presence_penalty, float),
             (catalog.REQUEST_SEED, body.seed, int),
             (catalog.REQUEST_STOP_SEQUENCES, _strings(_first(body.stop, body.stop_sequences)), tuple),
-            (catalog.REQUEST_REASONING_LEVEL, _first(body.reasoning_effort, _entry(body.reasoning, "effort")), str),
+            (catalog.REQUEST_REASONING_LEVEL, _first(body.reasoning_effort, entry(body.reasoning, "effort")), str),
             (catalog.REQUEST_PREVIOUS_RESPONSE, body.previous_response_id, str),
-            (catalog.OUTPUT_TYPE, _OUTPUT_TYPES.get(str(_entry(body.response_format, "type"))), str),
+            (catalog.OUTPUT_TYPE, _OUTPUT_TYPES.get(str(entry(body.response_format, "type"))), str),
         )
         return tuple((name, value) for name, raw, kind in wanted if (value := _as(kind, raw)) is not None)
 
@@ -125,10 +129,6 @@ def _first(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def _entry(value: Any, key: str) -> Any:
-    return value.get(key) if isinstance(value, dict) else None
-
-
 def _strings(value: Any) -> tuple[str, ...] | None:
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, list) or not all(isinstance(item, str) for item in values):
@@ -137,7 +137,7 @@ def _strings(value: Any) -> tuple[str, ...] | None:
 
 
 def _as(kind: type, value: Any) -> Any:
-    if isinstance(value, bool):
+    if isinstance(value, bool) or (isinstance(value, int) and abs(value) > MAX_COUNT):
         return None
     if kind is float:
         return float(value) if isinstance(value, (int, float)) else None

@@ -6,6 +6,7 @@ in-band error. Token counts are cumulative; cached tokens come apart from the in
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
@@ -15,7 +16,8 @@ from .. import _catalog as catalog
 from .._events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, Started, Usage
 from .._summary import LLMRequest
 from ..wire import Frame
-from ._base import count, decode, entry, finish, in_band_error, text
+from ._base import finish, in_band_error
+from ._json import BROKEN, count, decode, decode_each, entry, text
 from ._providers import provider_of
 from ._request import Target
 
@@ -40,6 +42,8 @@ class _Payload(msgspec.Struct, gc=False):
 
 _decode: Final = msgspec.json.Decoder(_Payload).decode
 _decode_lines: Final = msgspec.json.Decoder(_Payload).decode_lines
+
+_START: Final = re.compile(rb'"type"\s*:\s*"message_start"')
 
 FINISH_WORDS: Final = {
     "end_turn": catalog.STOP,
@@ -74,7 +78,7 @@ class AnthropicMessages:
     @classmethod
     def knows(cls, frame: Frame) -> bool:
         """The event that opens every message."""
-        return frame.event == b"message_start" or b'"type":"message_start"' in frame.data
+        return frame.event == b"message_start" or _START.search(frame.data) is not None
 
     @classmethod
     def describe(cls, target: Target) -> LLMRequest:
@@ -88,7 +92,7 @@ class AnthropicMessages:
             return ONE_CHUNK  # nothing but output is that large
         try:
             payload = decode(_decode, frame.data)
-        except msgspec.DecodeError:
+        except BROKEN:
             return (MALFORMED,)
         if payload is None:
             return NOTHING
@@ -100,13 +104,10 @@ class AnthropicMessages:
 
     def plain(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is a delta of output."""
-        try:
-            found = _decode_lines(b"\n".join(payloads))
-        except msgspec.DecodeError:
-            return False
-        return all(payload.type == "content_block_delta" and _delta(payload) is ONE_CHUNK for payload in found) and len(
-            found
-        ) == len(payloads)
+        found = decode_each(_decode_lines, payloads)
+        return found is not None and all(
+            payload.type == "content_block_delta" and _delta(payload) is ONE_CHUNK for payload in found
+        )
 
     def started(self, payload: _Payload) -> tuple[Event, ...]:
         """`message_start`: the message's name, and the input's tokens."""

@@ -15,9 +15,10 @@ from .. import _catalog as catalog
 from .._events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Chunk, Event, InBandError, Started, Usage
 from .._summary import LLMRequest
 from ..wire import Frame
-from ._base import count, decode, entry, finish, in_band_error, text
+from ._base import finish, in_band_error
+from ._json import BROKEN, count, decode, decode_each, entry, text
 from ._openai import describe_openai
-from ._request import Target
+from ._request import MAX_CHOICES, Target
 
 DONE: Final = b"[DONE]"
 
@@ -111,7 +112,7 @@ class OpenAIChat:
         """What a frame says."""
         try:
             payload = _decode(frame[1])
-        except msgspec.DecodeError as exc:
+        except BROKEN as exc:
             return _no_payload(frame, exc)
         choices = payload.choices
         if self._named and choices and not (payload.usage or payload.error or payload.x_groq):
@@ -122,10 +123,7 @@ class OpenAIChat:
 
     def plain(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload carries output for the first choice and says nothing else."""
-        try:
-            found = _decode_lines(b"\n".join(payloads)) if self._named else ()
-        except msgspec.DecodeError:
-            return False
+        found = (decode_each(_decode_lines, payloads) if self._named else None) or ()
         plain = [
             payload
             for payload in found
@@ -159,7 +157,7 @@ class OpenAIChat:
         return (_started(named),)
 
 
-def _no_payload(frame: Frame, why: msgspec.DecodeError) -> tuple[Event, ...]:
+def _no_payload(frame: Frame, why: Exception) -> tuple[Event, ...]:
     if frame.data.startswith(DONE):  # SDKs stop at anything that starts so
         return (TERMINATOR,)
     if frame.oversized:
@@ -177,7 +175,7 @@ def _started(payload: _Named) -> Started:
 
 
 def _choice_events(choice: _Choice) -> tuple[Event, ...]:
-    index = choice.index if isinstance(choice.index, int) else 0
+    index = choice.index if isinstance(choice.index, int) and 0 <= choice.index < MAX_CHOICES else 0
     delta = choice.delta
     output = NOTHING
     if choice.text or (delta is not None and _has_output(delta)):

@@ -17,7 +17,8 @@ from .. import _catalog as catalog
 from .._events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, Finish, Started, Usage
 from .._summary import LLMRequest
 from ..wire import MESSAGE, Frame
-from ._base import count, decode, entry, in_band_error, text
+from ._base import in_band_error
+from ._json import BROKEN, count, decode, decode_each, entry, text
 from ._openai import describe_openai
 from ._request import Target
 from .openai_chat import DONE
@@ -37,6 +38,8 @@ _decode: Final = msgspec.json.Decoder(_Payload).decode
 _decode_lines: Final = msgspec.json.Decoder(_Payload).decode_lines
 
 _RESUMED: Final = re.compile(r"/responses/[^/]+\Z")
+_TYPE: Final = re.compile(rb'"type"\s*:\s*"response\.')
+_TOOLS: Final = ("response.function_call_arguments.done", "response.custom_tool_call_input.done")
 _IMAGE: Final = "response.image_generation_call.partial_image"
 _WORDS: Final = {
     "max_output_tokens": catalog.LENGTH,
@@ -48,12 +51,13 @@ _WORDS: Final = {
 class OpenAIResponses:
     """One response with its items; a single choice."""
 
-    __slots__ = ("_tools",)
+    __slots__ = ("_normal",)
 
     name: ClassVar[str] = "openai.responses"
 
     def __init__(self) -> None:
-        self._tools = False  # the output asks for a tool: the response's status says no more than "completed"
+        # Whether or not the output asks for a tool, the response's status says no more than "completed".
+        self._normal = catalog.STOP
 
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
@@ -64,7 +68,7 @@ class OpenAIResponses:
     @classmethod
     def knows(cls, frame: Frame) -> bool:
         """An event of a response."""
-        return frame.event.startswith(b"response.") or b'"type":"response.' in frame.data
+        return frame.event.startswith(b"response.") or _TYPE.search(frame.data) is not None
 
     @classmethod
     def describe(cls, target: Target) -> LLMRequest:
@@ -79,7 +83,7 @@ class OpenAIResponses:
             return self._oversized(frame)
         try:
             payload = decode(_decode, frame.data)
-        except msgspec.DecodeError:
+        except BROKEN:
             return (MALFORMED,)
         if payload is None:
             return NOTHING
@@ -90,30 +94,25 @@ class OpenAIResponses:
 
     def plain(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is a delta of output."""
-        try:
-            found = _decode_lines(b"\n".join(payloads))
-        except msgspec.DecodeError:
-            return False
-        plain = [
-            payload
-            for payload in found
-            if payload.delta and isinstance(kind := payload.type, str) and kind.endswith("delta")
-        ]
-        return len(plain) == len(payloads)
+        found = decode_each(_decode_lines, payloads)
+        return found is not None and all(
+            payload.delta and isinstance(kind := payload.type, str) and kind.endswith("delta") for payload in found
+        )
 
     def _interpret(self, kind: str, payload: _Payload) -> tuple[Event, ...]:
-        if kind == "response.function_call_arguments.done":
-            self._tools = True
+        if kind in _TOOLS:
+            self._normal = catalog.TOOL_CALLS
         if kind == _IMAGE:
             return ONE_CHUNK if payload.partial_image_b64 else NOTHING
         handler = _HANDLERS.get(kind)
-        return handler(payload, self._tools) if handler is not None else NOTHING
+        return handler(payload, self._normal) if handler is not None else NOTHING
 
     def _oversized(self, frame: Frame) -> tuple[Event, ...]:
         """A response that holds images comes back whole in its last event, larger than any cap: its name is enough."""
         kind = frame.event if frame.event != MESSAGE else _sniff(frame.data)
-        if kind == b"response.completed":
-            return (Finish(0, "completed", catalog.TOOL_CALLS if self._tools else catalog.STOP), TERMINATOR)
+        handler = _HANDLERS.get(kind.decode(errors="replace"))
+        if handler is not None:
+            return handler(_Payload(), self._normal)
         return ONE_CHUNK if kind.endswith((b"delta", b"partial_image")) else NOTHING
 
 
@@ -128,35 +127,34 @@ def _sniff(data: bytes) -> bytes:
     return found[1] if found else b""
 
 
-def _created(payload: _Payload, _tools: bool) -> tuple[Event, ...]:
+def _created(payload: _Payload, _normal: str) -> tuple[Event, ...]:
     response = payload.response
     tier = text(entry(response, "service_tier"))
     extra = ((catalog.OPENAI_RESPONSE_TIER, tier),) if tier and tier != "auto" else ()
     return (Started(text(entry(response, "id")) or None, text(entry(response, "model")) or None, extra),)
 
 
-def _completed(payload: _Payload, tools: bool) -> tuple[Event, ...]:
+def _completed(payload: _Payload, normal: str) -> tuple[Event, ...]:
     status = text(entry(payload.response, "status")) or "completed"
-    normal = catalog.TOOL_CALLS if tools else catalog.STOP
-    return (*_created(payload, tools), *_usage(payload), Finish(0, status, normal), TERMINATOR)
+    return (*_created(payload, normal), *_usage(payload), Finish(0, status, normal), TERMINATOR)
 
 
-def _incomplete(payload: _Payload, tools: bool) -> tuple[Event, ...]:
+def _incomplete(payload: _Payload, normal: str) -> tuple[Event, ...]:
     reason = text(entry(entry(payload.response, "incomplete_details"), "reason"))
-    normal = _WORDS.get(reason, catalog.OTHER_REASON)
-    return (*_created(payload, tools), *_usage(payload), Finish(0, "incomplete", normal), TERMINATOR)
+    word = _WORDS.get(reason, catalog.OTHER_REASON)
+    return (*_created(payload, normal), *_usage(payload), Finish(0, "incomplete", word), TERMINATOR)
 
 
-def _failed(payload: _Payload, tools: bool) -> tuple[Event, ...]:
+def _failed(payload: _Payload, normal: str) -> tuple[Event, ...]:
     error = entry(payload.response, "error") or {}
-    return (*_created(payload, tools), *_usage(payload), in_band_error(error))
+    return (*_created(payload, normal), *_usage(payload), in_band_error(error))
 
 
-def _cancelled(payload: _Payload, tools: bool) -> tuple[Event, ...]:
-    return (*_created(payload, tools), Finish(0, "cancelled", catalog.OTHER_REASON), TERMINATOR)
+def _cancelled(payload: _Payload, normal: str) -> tuple[Event, ...]:
+    return (*_created(payload, normal), Finish(0, "cancelled", catalog.OTHER_REASON), TERMINATOR)
 
 
-def _error(payload: _Payload, _tools: bool) -> tuple[Event, ...]:
+def _error(payload: _Payload, _normal: str) -> tuple[Event, ...]:
     """Documented flat; seen nested."""
     return (in_band_error(payload.error or {"code": payload.code, "message": payload.message}),)
 
@@ -175,7 +173,7 @@ def _usage(payload: _Payload) -> tuple[Event, ...]:
     )
 
 
-_HANDLERS: Final[Mapping[str, Callable[[_Payload, bool], tuple[Event, ...]]]] = {
+_HANDLERS: Final[Mapping[str, Callable[[_Payload, str], tuple[Event, ...]]]] = {
     "response.created": _created,
     "response.completed": _completed,
     "response.incomplete": _incomplete,

@@ -12,6 +12,10 @@ MAX_FRAME: Final = 8 * 1024 * 1024
 KEPT_HEAD: Final = 64 * 1024
 """Bytes kept of a frame that passed `MAX_FRAME`: enough to know what kind of event it was."""
 
+LONGEST_LINE: Final = MAX_FRAME + 64
+"""Bytes of a line that are held at most; of a longer one the end is let go. A little more than a frame's payload may
+have, so that a line that was cut is seen to be too long once its field name is off."""
+
 MESSAGE: Final = b"message"
 """The event type of a frame that names none (WHATWG HTML, 9.2.6)."""
 
@@ -65,21 +69,20 @@ class Framer(Protocol):
 
 
 class LineBuffer:
-    """Cuts bytes into lines, keeping an unfinished one for later.
+    """Cuts bytes into lines, keeping an unfinished one for later; no line becomes longer than `LONGEST_LINE`.
 
     Appending to one buffer and searching only the new bytes keeps the cost linear, also for a line that comes in
     a million pieces.
     """
 
-    __slots__ = ("_partial", "overflowed")
+    __slots__ = ("_partial",)
 
     def __init__(self) -> None:
         self._partial = bytearray()
-        self.overflowed = False
 
     @property
     def partial(self) -> bytes:
-        """The bytes of the unfinished line."""
+        """The beginning of the unfinished line, at most `KEPT_HEAD` bytes."""
         return bytes(self._partial[:KEPT_HEAD])
 
     def __bool__(self) -> bool:
@@ -92,21 +95,18 @@ class LineBuffer:
             return lines
         tail = b"" if complete else lines.pop()
         if lines and self._partial:
-            lines[0] = self._take(lines[0])
+            self._keep(lines[0])
+            lines[0] = bytes(self._partial)
+            self._partial.clear()
         if tail:
             self._keep(tail)
         return lines
 
-    def _take(self, rest: bytes) -> bytes:
-        line = bytes(self._partial) if self.overflowed else bytes(self._partial) + rest
-        self._partial.clear()
-        self.overflowed = False
-        return line
-
     def _keep(self, tail: bytes) -> None:
-        if self.overflowed:
-            return
-        self._partial += tail
-        if len(self._partial) > MAX_FRAME:
-            del self._partial[KEPT_HEAD:]
-            self.overflowed = True
+        room = LONGEST_LINE - len(self._partial)
+        self._partial += tail if len(tail) <= room else tail[:room]
+
+
+def portions(data: bytes) -> list[bytes]:
+    """A read that is larger than a frame may be, in portions that are not: no split of the bytes passes the cap."""
+    return [data[start : start + MAX_FRAME] for start in range(0, len(data), MAX_FRAME)]

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from ._frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, LineBuffer
+from ._frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, LineBuffer, portions
 
 _BOM: Final = b"\xef\xbb\xbf"
 _CR: Final = 0x0D
 _LF: Final = 0x0A
+_FIELDS: Final = (b"data", b"event", b"id", b"retry")
 _new: Final = tuple.__new__  # half the cost of calling the class; on the path that every chunk takes
 
 
@@ -28,7 +29,6 @@ class SSEFramer:
         "_idle",
         "_lines",
         "_oversized",
-        "_size",
         "_skip_lf",
         "_started",
         "comments",
@@ -37,8 +37,7 @@ class SSEFramer:
 
     def __init__(self) -> None:
         self._lines = LineBuffer()
-        self._data: list[bytes] = []
-        self._size = 0  # bytes in _data
+        self._data: bytes | bytearray | None = None  # a buffer of its own only from the second line on
         self._event = b""
         self._id = b""
         self._oversized = False
@@ -50,6 +49,8 @@ class SSEFramer:
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take the next bytes; give the events that they complete."""
+        if len(data) > MAX_FRAME:
+            return [frame for portion in portions(data) for frame in self.feed(portion)]
         # Nearly every read of a chat stream is one whole event of one `data` line. Told by comparisons that run at
         # memory speed, it needs none of the state below.
         if self._idle and data[:6] == b"data: " and data[-2:] == b"\n\n":
@@ -78,17 +79,28 @@ class SSEFramer:
             and _LF not in (value := read[start:-2])
             and _CR not in value
         ]
-        return values if len(values) == len(reads) and _CR not in head else None
+        plain = len(values) == len(reads) and _CR not in head and sum(map(len, reads)) <= MAX_FRAME
+        return values if plain else None
 
     def close(self) -> list[Frame]:
-        """Take the end of the body: an event without its blank line is never dispatched."""
+        """Take the end of the body: an event without its blank line is never dispatched.
+
+        The last line goes without a line end where a body is no event stream: it is looked at once more.
+        """
+        name = self._unfinished().partition(b":")[0]
+        if not any(field.startswith(name) for field in _FIELDS):
+            self.unknown += 1
         return []
 
     @property
     def pending(self) -> bool:
         """Whether the bytes so far end inside an event; an unfinished comment is none."""
-        unfinished = self._lines.partial
-        return bool(self._data or self._event) or bool(unfinished and not unfinished.startswith(b":"))
+        line = self._unfinished()
+        return self._data is not None or bool(self._event) or bool(line and not line.startswith(b":"))
+
+    def _unfinished(self) -> bytes:
+        line = self._lines.partial
+        return line if self._started else line.removeprefix(_BOM)
 
     def _split(self, data: bytes) -> list[bytes]:
         if self._skip_lf and data:
@@ -112,26 +124,29 @@ class SSEFramer:
                 self._append(line[6:] if line[5:6] == b" " else line[5:])
             else:
                 self._field(line)
-        self._idle = self._started and not (self._lines or self._data or self._event or self._skip_lf)
+        self._idle = self._started and not (self._lines or self._event or self._skip_lf or self._data is not None)
         return frames
 
     def _dispatch(self, frames: list[Frame]) -> None:
-        if self._data:
-            data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-            frames.append(Frame(self._event or MESSAGE, data, self._id, self._oversized))
-            self._data = []
-            self._size = 0
+        if self._data is not None:
+            frames.append(Frame(self._event or MESSAGE, bytes(self._data), self._id, self._oversized))
+            self._data = None
             self._oversized = False
         self._event = b""
 
     def _append(self, value: bytes) -> None:
-        self._size += len(value) + 1
-        if self._size > MAX_FRAME:
-            self._data = [b"\n".join(self._data)[:KEPT_HEAD] or value[:KEPT_HEAD]]
-            self._size = len(self._data[0])
+        if self._oversized:
+            return
+        if self._data is None:
+            self._data = value
+        else:
+            if isinstance(self._data, bytes):
+                self._data = bytearray(self._data)
+            self._data += b"\n"
+            self._data += value
+        if len(self._data) > MAX_FRAME:
+            self._data = bytes(self._data[:KEPT_HEAD])
             self._oversized = True
-        elif not self._oversized:
-            self._data.append(value)
 
     def _field(self, line: bytes) -> None:
         if line.startswith(b":"):

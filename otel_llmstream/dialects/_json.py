@@ -1,0 +1,70 @@
+"""JSON that anybody may have sent: decoded without surprises, and read without trusting a type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+BROKEN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises of a payload that is no JSON, or is nested deeper than the stack."""
+
+MAX_COUNT: Final = 2**63 - 1
+"""The largest integer that an exporter can send; one larger would cost the whole batch that it is in."""
+
+
+def decode(decoder: Callable[[bytes], T], data: bytes) -> T | None:
+    """Decode a payload.
+
+    Returns:
+        The struct; None where the payload is JSON of another shape, which is no fault of the stream's.
+
+    Raises:
+        msgspec.DecodeError, UnicodeDecodeError, RecursionError: see `BROKEN`.
+    """
+    try:
+        return decoder(data)
+    except msgspec.ValidationError:
+        return None
+
+
+def decode_each(decoder: Callable[[bytes], list[T]], payloads: Sequence[bytes]) -> list[T] | None:
+    """Decode many payloads in one go, each a JSON object on one line.
+
+    Args:
+        decoder: decodes lines.
+        payloads: the lines.
+
+    Returns:
+        One struct for each payload; None where that cannot be said.
+    """
+    lines = b"\n".join(payloads)
+    # A line may hold two values, and a value go over two lines. Not where each line begins and ends as an object does.
+    seams = len(payloads) - 1
+    if lines.count(b"}\n{") != seams or lines.count(b"\n") != seams:
+        return None
+    try:
+        found = decoder(lines)
+    except BROKEN:
+        return None
+    return found if len(found) == len(payloads) else None
+
+
+def text(value: Any) -> str:
+    """A string as it is, a number as its text, everything else as nothing."""
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
+
+
+def count(value: Any) -> int | None:
+    """A token count, where it is one."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT else None
+
+
+def entry(value: Any, key: str) -> Any:
+    """A member of a JSON object, where it is an object and has it."""
+    return value.get(key) if isinstance(value, dict) else None
