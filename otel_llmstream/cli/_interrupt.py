@@ -9,7 +9,9 @@ import threading
 from types import FrameType
 from typing import Any, Final, Self
 
-_SHOW_CURSOR: Final = "\x1b[?25h"
+_RESTORE: Final = b"\x1b[?1049l\x1b[?25h"
+"""Back to the terminal's first screen, and its cursor shown."""
+
 _STATUS: Final = 128
 
 
@@ -43,5 +45,5 @@ class Interrupt:
     def _leave(self, number: int) -> None:
         """End the process where it stands. Threads and clean-up do not count any more, the terminal does."""
         if sys.stdout.isatty():
-            os.write(sys.stdout.fileno(), f"{_SHOW_CURSOR}\n".encode())
+            os.write(sys.stdout.fileno(), _RESTORE)
         os._exit(_STATUS + number)

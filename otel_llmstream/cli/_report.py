@@ -53,8 +53,9 @@ def _section(console: Console, verdict: Verdict, rows: Sequence[Row], draw: Draw
 
 def _legend() -> Text:
     return Text(
-        "For each scenario of the chaos server: what the SDK told the application, beside what really happened.\n"
-        "first, last: time to the first and to the last token (median). gap: the largest between two tokens.",
+        "What the SDK told the application, beside what really happened.\n"
+        "first, last: time to the first and last token, medians\n"
+        "gap: the largest between two tokens",
         "dim",
     )
 
@@ -99,7 +100,7 @@ def _narrow(rows: Sequence[Row], _width: int) -> Table:
     table.add_column("what really happened\nfirst, last, gap")
     for row in rows:
         table.add_row(
-            Text(row.kind.scenario).append(f"\n  {row.runs} runs", "dim"),
+            Text(row.kind.scenario).append(f"\n  {plural(row.runs, 'run')}", "dim"),
             _told(row.kind).append(f"\n{between(*row.items)} items, {_apis(row)}", "dim"),
             _real(row.kind).append("\n").append_text(_times(row)),
         )
@@ -116,18 +117,20 @@ def _times(row: Row) -> Text:
 
 
 def _told(kind: Kind) -> Text:
-    style = TOLD_STYLES.get(kind.verdict, "")
-    if kind.verdict is Verdict.RIGHT:
-        return Text("success")
-    if kind.verdict is Verdict.SILENT:
-        return Text("nothing: looked like success", style)
-    if kind.verdict is Verdict.IN_AN_EVENT:
-        return Text(f"an item of type {kind.told}", style)
-    return Text(str(kind.told), style)
+    return Text.assemble((_TOLD[kind.verdict].format(kind.told), TOLD_STYLES.get(kind.verdict, "")))
+
+
+_TOLD: Final = {
+    Verdict.RIGHT: "success",
+    Verdict.FALSE_ALARM: "{}",
+    Verdict.RAISED: "{}",
+    Verdict.IN_AN_EVENT: "an item: {}",
+    Verdict.SILENT: "nothing: looked like success",
+}
 
 
 def _real(kind: Kind) -> Text:
-    text = Text(kind.outcome.value, OUTCOME_STYLES[kind.outcome])
+    text = Text.assemble((kind.outcome.value, OUTCOME_STYLES[kind.outcome]))
     return text.append(f" {kind.error_type}") if kind.error_type else text
 
 
@@ -155,9 +158,11 @@ def _missing(console: Console, tally: Tally) -> None:
 
 def _sum(tally: Tally, health: Health) -> Text:
     counts = tally.by_verdict()
-    silent, told = counts[Verdict.SILENT], counts[Verdict.RAISED] + counts[Verdict.IN_AN_EVENT]
-    text = Text(f"\n{plural(sum(counts.values()), 'stream')}, {plural(told + silent, 'failure')}.\n")
-    text.append(f" {plural(silent, 'failure')} that the application never heard of ", SILENT if silent else "")
+    silent, raised, in_items = counts[Verdict.SILENT], counts[Verdict.RAISED], counts[Verdict.IN_AN_EVENT]
+    text = Text(f"\n{plural(sum(counts.values()), 'stream')}, {plural(silent + raised + in_items, 'failure')}")
+    if silent + raised + in_items:
+        text.append(f": {raised} raised by the SDK, {in_items} told in an item,\n")
+        text.append(f" {silent} that the application never heard of ", SILENT if silent else "")
     if health.internal_errors:
         text.append(f"\n{plural(health.internal_errors, 'error')} of this library: please report it.", "red")
     return text

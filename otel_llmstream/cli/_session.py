@@ -69,7 +69,8 @@ def _observe(
         _say_where(console, args, telemetry.metrics)
         workload = Workload(server, orders(args.seed), args.rate, tally)
         stack.callback(workload.close)
-        workload.warm_up()
+        if not interrupt.asked:
+            workload.warm_up()
         otel_llmstream.instrument(settings=Settings(stall_after=STALL_AFTER), **telemetry.providers())
         stack.callback(otel_llmstream.uninstrument)
         with _lines(console) if plain else _pictures(console) as show:
@@ -97,7 +98,8 @@ def _watch(
     workload: Workload, interrupt: Interrupt, duration: float, look: Callable[[float, bool], View], show: Show
 ) -> None:
     started = time.monotonic()
-    workload.start()
+    if not interrupt.asked:
+        workload.start()
     while not workload.finished:
         elapsed = time.monotonic() - started
         ending = interrupt.asked or elapsed >= duration
@@ -109,8 +111,8 @@ def _watch(
 
 @contextmanager
 def _pictures(console: Console) -> Iterator[Show]:
-    """The live table; the report takes its place."""
-    with Live(console=console, auto_refresh=False, transient=True) as live:
+    """The live table, on the terminal's other screen, so that it leaves nothing behind."""
+    with Live(console=console, auto_refresh=False, screen=True) as live:
         yield lambda now: live.update(now, refresh=True)
 
 

@@ -20,6 +20,9 @@ _GAP: Final = 3
 _REASONS_FROM: Final = 62
 """Columns that one of the two halves needs to have room for the error types."""
 
+_ROOMY: Final = 46
+"""Columns from which a half has room between its cells."""
+
 _HEADER_LINES: Final = 8
 
 
@@ -140,7 +143,8 @@ def _halves(lines: list[Line], width: int, height: int) -> Table:
 
 def _part(lines: Iterable[Line], width: int) -> Table:
     with_reason = width >= _REASONS_FROM
-    table = Table(box=None, expand=True, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    gap = 2 if width >= _ROOMY else 1
+    table = Table(box=None, expand=True, padding=(0, gap, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("scenario", no_wrap=True, width=15)
     table.add_column("runs", no_wrap=True, justify="right", width=4)
     table.add_column("latest", no_wrap=True, ratio=1)
@@ -154,5 +158,5 @@ def _part(lines: Iterable[Line], width: int) -> Table:
 def _latest(kind: Kind | None, *, with_reason: bool) -> Text:
     if kind is None:
         return Text("waiting", "dim")
-    text = Text(kind.outcome.value, OUTCOME_STYLES[kind.outcome])
+    text = Text.assemble((kind.outcome.value, OUTCOME_STYLES[kind.outcome]))
     return text.append(f" {kind.error_type}", "dim") if with_reason and kind.error_type else text
