@@ -80,7 +80,7 @@ class Series:
         """Record values as if each had been given to the instrument's `record`, or `add`.
 
         Args:
-            values: finite, not negative, in the instrument's unit.
+            values: one or more; finite, not negative, in the instrument's unit.
             moment: when and where they are recorded.
         """
         found = self._find()
@@ -156,11 +156,11 @@ def _look_for(api_instrument: Any, attributes: Attributes) -> _Found | None:
         return None
     try:
         known = _internals()
-    except (ImportError, AttributeError):  # an SDK that has changed
-        return None
-    if type(instrument) not in known.instruments or type(consumer) is not known.consumer:
-        return None
-    return _Found(instrument, consumer, attributes)
+        if type(instrument) in known.instruments and type(consumer) is known.consumer:
+            return _Found(instrument, consumer, attributes)
+    except (ImportError, AttributeError, TypeError):
+        _log.debug("the metrics SDK has changed", exc_info=True)
+    return None
 
 
 class _Found:
