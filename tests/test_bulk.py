@@ -1,6 +1,7 @@
 """The exported metrics are the same, whether values are recorded through the API or by `recorders._bulk`."""
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -61,6 +62,16 @@ def test_every_aggregation_and_temporality_exports_the_same() -> None:
     seen: list[str] = []
     twins.check_all(_bulk, seen.append)
     assert len(seen) == len(VIEWS) * len(READERS)
+
+
+@pytest.mark.parametrize("views", VIEWS.values(), ids=VIEWS)
+def test_a_series_is_looked_up_once(views: Sequence[View], monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the second batch on nothing is cleaned, hashed or searched for, whatever the view makes of it."""
+    with Twins(_bulk, (CUMULATIVE, DELTA), views) as pair:
+        pair.record(MANY)
+        monkeypatch.setattr(_bulk._Place, "_enter", _never)
+        pair.record(MANY)
+        pair.check()
 
 
 def test_the_comparison_can_fail() -> None:
@@ -207,6 +218,16 @@ def test_an_applications_own_reservoir_is_offered_every_value() -> None:
 # --- threads ----------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads take turns as often as they can, so that what may come in between does."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("hasty_threads")
 @pytest.mark.parametrize("batch", [MANY, MANY[:FEW], [0.05]], ids=["many", "few", "one"])
 def test_nothing_is_lost_or_counted_twice_while_readers_collect(batch: list[float]) -> None:
     """Threads that record and readers that collect, all at once: the deltas add up, and so does the total."""
@@ -222,14 +243,14 @@ def test_nothing_is_lost_or_counted_twice_while_readers_collect(batch: list[floa
     def write() -> None:
         for turn in range(turns):
             series.record(batch, Moment(SAMPLED))
-            if turn % 10 == 0:
+            if turn % 3 == 0:
                 histogram.record(batch[0], ATTRIBUTES, SAMPLED)
 
     def collect() -> None:
         while running.is_set():
             collected.extend(twins.points(readers[0].get_metrics_data()))
             readers[1].get_metrics_data()
-            time.sleep(0.0005)
+            time.sleep(0.0001)
 
     collector = threading.Thread(target=collect)
     threads = [threading.Thread(target=write) for _ in range(writers)]
@@ -242,16 +263,33 @@ def test_nothing_is_lost_or_counted_twice_while_readers_collect(batch: list[floa
     collected.extend(twins.points(readers[0].get_metrics_data()))
     (total,) = twins.points(readers[1].get_metrics_data())
     provider.shutdown()
-    expected = writers * (turns * len(batch) + turns // 10)
+    expected = writers * (turns * len(batch) + turns // 3)
     assert total["count"] == sum(point["count"] for point in collected) == expected
     assert total["sum"] == pytest.approx(sum(point["sum"] for point in collected))
-    assert total["sum"] == pytest.approx(writers * (turns * sum(batch) + turns // 10 * batch[0]))
+    assert total["sum"] == pytest.approx(writers * (turns * sum(batch) + turns // 3 * batch[0]))
     assert list(total["bucket_counts"]) == [sum(column) for column in zip(*_buckets(collected), strict=True)]
     assert len(collected) > 1, "no collection came in between"
 
 
 def _buckets(collected: list[dict[str, Any]]) -> list[Sequence[int]]:
     return [point["bucket_counts"] for point in collected]
+
+
+def test_whoever_holds_the_series_is_waited_for() -> None:
+    """Plain records of other threads hold the series's own lock only."""
+    with Twins(_bulk) as pair:
+        pair.record(MANY)
+        found = pair.series("histogram", ATTRIBUTES)._found
+        (series,) = found._places[0]._match._attributes_aggregation.values()
+        before = sum(series._value)
+        thread = threading.Thread(target=pair.series("histogram", ATTRIBUTES).record, args=(MANY, Moment(SAMPLED)))
+        with series._lock:
+            thread.start()
+            thread.join(0.05)
+            assert thread.is_alive()
+            assert sum(series._value) == before
+        thread.join()
+        assert sum(series._value) == before + len(MANY)
 
 
 def test_a_collection_between_looking_and_writing_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,6 +370,23 @@ def test_a_subclass_of_the_sdks_instrument_gets_every_value() -> None:
         own = Own("own", None, pair.direct.histogram._measurement_consumer)  # type: ignore[attr-defined]
         Series(own, ATTRIBUTES).record(MANY, Moment(SAMPLED))
         assert recorded == MANY
+
+
+def test_a_consumer_that_is_not_the_sdks_gets_every_measurement() -> None:
+    """Who replaces what comes after the instrument wants to see what it is given."""
+    with Twins(_bulk) as pair:
+        instrument: Any = pair.direct.histogram
+        kind: Any = type(instrument._measurement_consumer)
+        seen: list[float] = []
+
+        class Own(kind):  # type: ignore[misc]
+            def consume_measurement(self, measurement: Any) -> None:
+                seen.append(measurement.value)
+
+        consumer = instrument._measurement_consumer
+        instrument._measurement_consumer = Own(consumer._sdk_config, ())
+        Series(instrument, ATTRIBUTES).record(MANY, Moment(SAMPLED))
+        assert seen == MANY
 
 
 def test_a_meter_that_is_switched_off_records_nothing() -> None:
