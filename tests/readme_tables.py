@@ -17,7 +17,9 @@ from typing import Any, Final
 
 import otel_llmstream
 from otel_llmstream import _catalog as catalog
-from otel_llmstream import _settings
+from otel_llmstream import _failures, _settings, wire
+from otel_llmstream.dialects import _request
+from otel_llmstream.recorders import metrics
 from otel_llmstream.testing import SCENARIOS
 from otel_llmstream.testing.chaos import Params
 
@@ -103,6 +105,18 @@ def _health() -> str:
     return table(("field", "what it is"), rows)
 
 
+def _caps() -> str:
+    rows = (
+        ("events of one span", catalog.MAX_SPAN_EVENTS, "in metrics only"),
+        ("base attribute sets told apart by metrics", metrics.MAX_BASES, "one set, `otel.metric.overflow`"),
+        ("base attribute sets whose series are born at 0", metrics.MAX_BORN, "born with their first event"),
+        ("distinct provider codes in `error.type`", _failures.MAX_CODES, f"`{_failures.OTHER}`"),
+        ("bytes kept of one event of a stream", wire.MAX_FRAME, "its beginning tells its kind"),
+        ("bytes of a request that are parsed", _request.MAX_BODY, "both ends are searched"),
+    )
+    return table(("what", "at most", "past that"), ((what, f"{most:,}", then) for what, most, then in rows))
+
+
 def _scenarios() -> str:
     return table(("model", "what happens"), ((code(name), it.summary) for name, it in SCENARIOS.items()))
 
@@ -122,6 +136,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "settings": _settings_table,
     "options": _options,
     "health": _health,
+    "caps": _caps,
     "scenarios": _scenarios,
     "scenario-parameters": _scenario_parameters,
 }
