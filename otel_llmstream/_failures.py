@@ -100,7 +100,15 @@ def _read(names: set[str], message: str) -> str:
         return catalog.INCOMPLETE_BODY if "Not enough data" in message else catalog.INVALID_FRAMING
     if "ContentLengthError" in names:
         return catalog.INCOMPLETE_BODY
-    return catalog.TLS_ERROR if "SSLError" in names else catalog.CONNECTION_RESET
+    if "SSLError" in names and "SSLEOFError" not in names:  # the latter is a connection dropped without a good-bye
+        return catalog.TLS_ERROR
+    return catalog.CONNECTION_RESET
+
+
+def _connect_timeout(names: set[str], _message: str) -> str:
+    """The aiohttp transport calls every broken connection of aiohttp's a `ConnectTimeout`."""
+    dropped = "ServerDisconnectedError" in names or "ConnectionResetError" in names
+    return catalog.CONNECTION_RESET if dropped else catalog.CONNECT_TIMEOUT
 
 
 def _write(names: set[str], _message: str) -> str:
@@ -124,10 +132,11 @@ _PROTOCOL_MESSAGES: Final = (
 )
 
 _RULES: Final[Mapping[str, str | Callable[[set[str], str], str]]] = {
-    "ConnectTimeout": catalog.CONNECT_TIMEOUT,
+    "ConnectTimeout": _connect_timeout,
     "ReadTimeout": catalog.READ_TIMEOUT,
     "WriteTimeout": catalog.WRITE_TIMEOUT,
     "PoolTimeout": catalog.POOL_TIMEOUT,
+    "TimeoutException": catalog.READ_TIMEOUT,  # by itself only from transports that do not say which
     "ConnectError": _connect,
     "ReadError": _read,
     "WriteError": _write,
