@@ -1,0 +1,37 @@
+"""Compares plain and direct records under the OpenTelemetry SDK that is on the path. To be run, not imported.
+
+    python -S tests/sdk_versions.py otel_llmstream/recorders/_bulk.py
+
+`_bulk` is loaded by its path: the package around it may need a newer OpenTelemetry than the one that is looked at.
+"""
+
+import importlib.util
+import sys
+from importlib.metadata import version
+from types import ModuleType
+
+import twins
+
+
+def load(path: str) -> ModuleType:
+    """A module by its file."""
+    spec = importlib.util.spec_from_file_location("bulk", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def main() -> None:
+    """Fail where the two differ; say what was compared."""
+    bulk = load(sys.argv[1])
+    print("opentelemetry-sdk", version("opentelemetry-sdk"))  # noqa: T201
+    assert bulk.trusted(), "the probe found a difference"
+    bulk.Series.record_plainly = None  # from here on, nothing may fall back
+    twins.check_all(bulk, print)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""Direct records export what plain records do, under every OpenTelemetry SDK that is supported, and under older ones.
+
+Each version is installed into a folder of its own and looked at in a process of its own.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from twins import READERS, VIEWS
+
+from otel_llmstream.recorders import _bulk
+
+TESTS = Path(__file__).parent
+
+VERSIONS = ("1.30.0", "1.36.0", "1.40.0", "1.44.0", "1.45.2")
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sdks")
+
+
+def installed(version: str, folder: Path) -> Path:
+    """A folder with this version and what it needs, and with nothing else."""
+    target = folder / version
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--target", str(target)]
+    done = subprocess.run([*pip, f"opentelemetry-sdk=={version}"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = f"pip cannot install opentelemetry-sdk {version}: {done.stderr.strip()[-300:]}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return target
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_direct_and_plain_records_export_the_same(version: str, folder: Path) -> None:
+    """All aggregations, temporalities and sets of readers, with nothing recorded plainly behind our back."""
+    path = os.pathsep.join((str(installed(version, folder)), str(TESTS)))
+    done = subprocess.run(
+        # -S: the packages of this environment are not there.
+        [sys.executable, "-S", "-W", "error", str(TESTS / "sdk_versions.py"), str(_bulk.__file__)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": os.environ.get("PATH", ""), "PYTHONPATH": path},
+    )
+    assert done.returncode == 0, done.stderr
+    first, *compared = done.stdout.splitlines()
+    assert first == f"opentelemetry-sdk {version}"
+    assert len(compared) == len(VIEWS) * len(READERS)
