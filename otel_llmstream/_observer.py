@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from ._calls import CURRENT, Call, Recorder
+from ._calls import Call, Recorder, current
 from ._events import MALFORMED, Event, Foreign, Malformed, Opened, Refused, Undecodable
 from ._failures import CodeBook, classify
 from ._settings import Settings
@@ -113,9 +113,7 @@ class Engine:
         if self._on_first is not None:
             self._on_first()
             self._on_first = None
-        call = CURRENT.get()
-        if call is None or call.finished:
-            call = self.open_call(now=started)
+        call = current() or self.open_call(now=started)
         return Observer(self, call, dialect(), request, started)
 
     def open_call(
@@ -152,7 +150,7 @@ class Engine:
     def close(self) -> None:
         """End what is still open: the interpreter is about to end."""
         self.settle()
-        for observer in tuple(self.live):
+        for observer in self.live.copy():  # not `tuple`, which may collect garbage, and so end streams, as it goes
             observer.end(End.DROPPED)
 
     def forget(self) -> None:
@@ -171,7 +169,7 @@ class Engine:
             _log.debug("internal error while counting one", exc_info=True)
 
 
-BACKLOG: Final = 32
+BACKLOG: Final = 64
 """Reads that are kept before they are read through. An SDK spends some 75 µs on a chunk and leaves our code and data
 cold; cold, a chunk costs us 4 µs, in a batch 1 to 2. All that the verdict needs are the bytes and their times."""
 
@@ -181,6 +179,9 @@ be known when it ends. Never more than a part of `stall_after` that a whole back
 
 LARGE: Final = 4096
 """Bytes of a read that is read through at once, so that a backlog never holds more than 32 times as much."""
+
+LOST: Final = "lost sight of: an internal error of otel_llmstream"
+"""What is said of a stream that an error of ours hid the end of."""
 
 HELD: Final = -1.0
 """In `Observer.asked_at`: the application has its bytes and has not asked for more."""
@@ -197,8 +198,8 @@ class Observer:
         recording: where the call is recorded.
     """
 
-    __slots__ = ("_backlog", "_decoder", "_dialect", "_framer", "_inert", "_last_read", "_malformed_read", "_number",
-                 "_patience", "_reported_stalls", "_saw_chunk", "_started", "asked_at", "call", "clock", "engine", "recording", "stream")  # fmt: skip
+    __slots__ = ("_asked", "_decoder", "_dialect", "_framer", "_inert", "_last_read", "_malformed_read", "_number",
+                 "_patience", "_reads", "_times", "_reported_stalls", "_saw_chunk", "_started", "asked_at", "call", "clock", "engine", "recording", "stream")  # fmt: skip
 
     def __init__(self, engine: Engine, call: Call, dialect: Dialect, request: LLMRequest, started: float) -> None:
         settings = engine.settings
@@ -216,7 +217,9 @@ class Observer:
         self.recording = call.attempt(request, started)
         self.clock = engine.clock.now
         self.asked_at = started
-        self._backlog: list[tuple[bytes, float, float]] = []
+        self._reads: list[bytes] = []
+        self._asked: list[float] = []  # when each of them was asked for
+        self._times: list[float] = []  # when each of them came
         self._patience = min(PATIENCE, settings.stall_after / BACKLOG)
         self._dialect = dialect
         self._framer: Framer = SSEFramer()
@@ -255,14 +258,19 @@ class Observer:
         """
         now = self.clock()
         asked, self.asked_at = self.asked_at, HELD
-        backlog = self._backlog
-        backlog.append((data, asked, now))
-        if len(backlog) >= BACKLOG or now - asked > self._patience or len(data) > LARGE:
+        reads = self._reads
+        reads.append(data)
+        self._asked.append(asked)
+        self._times.append(now)
+        if len(reads) >= BACKLOG or now - asked > self._patience or len(data) > LARGE:
             self._read_backlog()
 
-    def replay(self, backlog: Iterable[tuple[bytes, float, float]]) -> None:
+    def replay(self, reads: Iterable[tuple[bytes, float, float]]) -> None:
         """Bytes that came earlier, while nobody knew whose stream it was, with when they were asked for and came."""
-        self._backlog.extend(backlog)
+        for data, asked, now in reads:
+            self._reads.append(data)
+            self._asked.append(asked)
+            self._times.append(now)
         self._read_backlog()
 
     def raised(self, error: BaseException) -> None:
@@ -279,7 +287,7 @@ class Observer:
 
     def silent_for(self, now: float) -> float:
         """Seconds that the network has been silent in this gap, the read that is under way included."""
-        before = 0.0 if self._backlog else self.stream.gap_wait
+        before = 0.0 if self._reads else self.stream.gap_wait
         return before + (now - self.asked_at if self.waiting else 0.0)
 
     def end(self, how: End, error: BaseException | None = None, *, unsafe: bool = False) -> None:
@@ -322,41 +330,38 @@ class Observer:
             self._decoder = decoder_for(headers.content_encoding) if headers.content_encoding else None
 
     def _read_backlog(self) -> None:
-        backlog, self._backlog = self._backlog, []
+        reads, asked, times = self._reads, self._asked, self._times
+        if self._inert or not reads:
+            return
+        self._reads, self._asked, self._times = [], [], []
         try:
-            if backlog and not self._inert:
-                self._read(backlog)
+            if not self._read_plain(reads, asked, times):
+                self._read_each(reads, asked, times)
+            self._last_read = times[-1]
+            if len(self.stream.batch) >= BATCH:
+                self._drain()
         except Exception as exc:
             self._break(exc)
 
-    def _read(self, backlog: list[tuple[bytes, float, float]]) -> None:
-        if not self._is_plain(backlog):
-            for data, asked, now in backlog:
-                self._read_one(data, now - asked, now)
-        self._last_read = backlog[-1][2]
-        if len(self.stream.batch) >= BATCH:
-            self._drain()
-
-    def _is_plain(self, backlog: list[tuple[bytes, float, float]]) -> bool:
-        """Whether the reads were one plain chunk each, as nearly all are; then they have been counted.
+    def _read_plain(self, reads: list[bytes], asked: list[float], times: list[float]) -> bool:
+        """Count the reads at once, where each was one plain chunk, as nearly all are.
 
         No stall is among them: a read that waited for so long is read through at once, see `feed`.
         """
-        if self._decoder is not None or not self._saw_chunk or len(backlog) == 1:
+        if self._decoder is not None or not self._saw_chunk or len(reads) == 1:
             return False
-        reads = [data for data, _, _ in backlog]
         payloads = self._framer.plain(reads)
         if payloads is None or not self._dialect.plain(payloads):
             return False
-        waited = sum([now - asked for _, asked, now in backlog])
-        self.stream.run([now for _, _, now in backlog], sum(map(len, reads)), waited)
+        self.stream.run(times, sum(map(len, reads)), sum(times) - sum(asked))
         return True
 
-    def _read_one(self, data: bytes, waited: float, now: float) -> None:
-        self.stream.arrived(len(data), waited)
-        frames = self._framer.feed(data) if self._decoder is None else self._decode(self._decoder, data, now)
-        for frame in frames:
-            self._take(self._dialect.read(frame), now)
+    def _read_each(self, reads: list[bytes], asked: list[float], times: list[float]) -> None:
+        stream, decoder, feed, read = self.stream, self._decoder, self._framer.feed, self._dialect.read
+        for data, since, now in zip(reads, asked, times, strict=True):
+            stream.arrived(len(data), now - since)
+            for frame in feed(data) if decoder is None else self._decode(decoder, data, now):
+                self._take(read(frame), now)
 
     def _decode(self, decoder: Decoder, data: bytes, now: float) -> list[Frame]:
         frames: list[Frame] = []
@@ -395,28 +400,44 @@ class Observer:
 
     def _finish(self, how: End, now: float, error: BaseException | None) -> None:
         self._read_backlog()
+        self._read_end(how, now)
         try:
             summary = self._summarise(how, now, error)
+        except Exception as exc:
+            self._break(exc)
+            return
+        try:
+            if summary.stalls > self._reported_stalls:
+                self._stalled(self.stream.gap_wait, now)
+        except Exception as exc:
+            self._break(exc)
+        try:
             self.call.attempt_ended(self._number, summary, self._started, now)
+        except Exception as exc:
+            self._break(exc)
+        self._inert = True  # what is still read of the body, after an ending that was not its own, changes nothing
+
+    def _read_end(self, how: End, now: float) -> None:
+        """Take what the end itself completes, and count what is held."""
+        try:
+            if not self._inert:
+                if how is End.EOF:
+                    self._close_framer(now)
+                self._drain()
         except Exception as exc:
             self._break(exc)
 
     def _summarise(self, how: End, now: float, error: BaseException | None) -> Summary:
-        stream = self.stream
-        if how is End.EOF:
-            self._close_framer(now)
-        elif (
+        if self._inert and how in (End.EOF, End.CLOSED):
+            # Nobody read on, so nobody knows what end it was. Whoever is to blame, it is not the provider.
+            return self.stream.end(End.DROPPED, now, message=LOST)
+        if (
             self._malformed_read == self._last_read
             and not self.waiting
             and how in (End.CLOSED, End.DROPPED, End.CANCELLED)
         ):
             how = self._doubt(how, error)
-        if not self._inert:
-            self._drain()
-        summary = stream.end(how, now, asked=self.asked_at if self.waiting else None, **_explain(how, error))
-        if summary.stalls > self._reported_stalls:
-            self._stalled(stream.gap_wait, now)
-        return summary
+        return self.stream.end(how, now, asked=self.asked_at if self.waiting else None, **_explain(how, error))
 
     def _doubt(self, how: End, error: BaseException | None) -> End:
         """A malformed event came with the bytes that the application saw last: is it why it stopped?
@@ -465,8 +486,8 @@ class Scout:
     first frames tell. Until then the bytes are kept, and then replayed with the times they came at.
     """
 
-    __slots__ = ("_answered", "_decoder", "_engine", "_framer", "_headers", "_kept", "_observer", "_size", "_started",
-                 "_strange", "_target", "asked_at", "clock")  # fmt: skip
+    __slots__ = ("_answered", "_asked_at", "_decoder", "_engine", "_framer", "_headers", "_kept", "_observer", "_size",
+                 "_started", "_strange", "_target", "clock")  # fmt: skip
 
     def __init__(self, engine: Engine, target: Target, headers: Headers, started: float) -> None:
         self._engine = engine
@@ -478,22 +499,31 @@ class Scout:
         self._decoder = decoder_for(headers.content_encoding) if headers.content_encoding else None
         self._kept: list[tuple[bytes, float, float]] = []  # with the times they were asked for and came at
         self.clock = engine.clock.now
-        self.asked_at = self._answered
+        self._asked_at = self._answered
         self._size = 0
         self._strange = 0
         self._observer: Observer | None = None
+
+    @property
+    def asked_at(self) -> float:
+        """As an observer's. Told to the observer there and then, so that a silence is seen while it lasts."""
+        return self._asked_at
+
+    @asked_at.setter
+    def asked_at(self, now: float) -> None:
+        self._asked_at = now
+        if self._observer is not None:
+            self._observer.asked_at = now
 
     def raised(self, error: BaseException) -> None:
         """The body's iterator was left by an exception."""
         self._framer = None
         if self._observer is not None:
-            self._observer.asked_at = self.asked_at
             self._observer.raised(error)
 
     def feed(self, data: bytes) -> None:
         """Bytes came."""
         if self._observer is not None:
-            self._observer.asked_at = self.asked_at
             self._observer.feed(data)
         elif self._framer is not None:
             try:

@@ -12,6 +12,8 @@ T = TypeVar("T")
 BROKEN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises of a payload that is no JSON, or is nested deeper than the stack."""
 
+_BRACE: Final = 0x7D
+
 MAX_COUNT: Final = 2**63 - 1
 """The largest integer that an exporter can send; one larger would cost the whole batch that it is in."""
 
@@ -41,13 +43,13 @@ def decode_each(decoder: Callable[[bytes], list[T]], payloads: Sequence[bytes]) 
     Returns:
         One struct for each payload; None where that cannot be said.
     """
-    lines = b"\n".join(payloads)
-    # A line may hold two values, and a value go over two lines. Not where each line begins and ends as an object does.
-    seams = len(payloads) - 1
-    if lines.count(b"}\n{") != seams or lines.count(b"\n") != seams:
+    # The decoder reads value after value and lets one go over two lines. Where each payload begins and ends as an
+    # object does, none can: no JSON has `}` and `{` with nothing between them. So each holds one value or more, and
+    # the count tells.
+    if len([payload for payload in payloads if payload[:1] == b"{" and payload[-1] == _BRACE]) != len(payloads):
         return None
     try:
-        found = decoder(lines)
+        found = decoder(b"\n".join(payloads))
     except BROKEN:
         return None
     return found if len(found) == len(payloads) else None
