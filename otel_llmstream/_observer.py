@@ -178,7 +178,7 @@ PATIENCE: Final = 0.05
 be known when it ends. Never more than a part of `stall_after` that a whole backlog cannot add up to."""
 
 LARGE: Final = 4096
-"""Bytes of a read that is read through at once, so that a backlog never holds more than 32 times as much."""
+"""Bytes of a read that is read through at once, so that a backlog never holds more than 64 times as much."""
 
 LOST: Final = "lost sight of: an internal error of otel_llmstream"
 """What is said of a stream that an error of ours hid the end of."""
@@ -331,9 +331,9 @@ class Observer:
 
     def _read_backlog(self) -> None:
         reads, asked, times = self._reads, self._asked, self._times
+        self._reads, self._asked, self._times = [], [], []
         if self._inert or not reads:
             return
-        self._reads, self._asked, self._times = [], [], []
         try:
             if not self._read_plain(reads, asked, times):
                 self._read_each(reads, asked, times)
