@@ -71,13 +71,14 @@ class Call:
     Attributes:
         started: the start, in seconds of the monotonic clock.
         attempts: attempts so far.
+        bounded: whether a boundary is open around the call.
         finished: whether the call has ended.
         recording: what is being recorded, from the first attempt on.
         summary: what it came to, when it has ended.
     """
 
-    __slots__ = ("_attributes", "_bounded", "_bytes", "_chunks", "_last", "_last_end", "_latest", "_name", "_open",
-                 "_recorder", "_unix_ns", "attempts", "finished", "recording", "started", "summary")  # fmt: skip
+    __slots__ = ("_attributes", "_bytes", "_chunks", "_last", "_last_end", "_latest", "_name", "_open", "_recorder",
+                 "_unix_ns", "attempts", "bounded", "finished", "recording", "started", "summary")  # fmt: skip
 
     def __init__(
         self,
@@ -97,7 +98,7 @@ class Call:
         self._unix_ns = unix_ns
         self._name = name
         self._attributes = attributes or {}
-        self._bounded = bounded
+        self.bounded = bounded
         self._open = 0
         self._chunks = self._bytes = 0
         self._last: Attempt | None = None
@@ -112,12 +113,12 @@ class Call:
     def attempt(self, request: LLMRequest, now: float) -> Recording:
         """An attempt begins."""
         self.attempts += 1
-        self._open += 1
         if self.recording is None:
             self.recording = self._recorder.begin(request, self._name, self._attributes, self._unix_ns)
-        elif self._last is not None and self._last.error_type is not None:
-            self.recording.attempt_failed(self._last, self.unix_ns(now))
-            self._last = None
+        last, self._last = self._last, None
+        if last is not None and last.error_type is not None:
+            self.recording.attempt_failed(last, self.unix_ns(now))
+        self._open += 1  # not before: an attempt that could not be recorded will not be ended either
         return self.recording
 
     def attempt_ended(self, number: int, summary: Summary, started: float, now: float) -> None:
@@ -136,11 +137,11 @@ class Call:
 
     def leave(self) -> None:
         """The boundary has been left; a stream may still be open."""
-        self._bounded = False
+        self.bounded = False
         self._finish()
 
     def _finish(self) -> None:
-        if self._bounded or self._open or self.finished or self._latest is None or self.recording is None:
+        if self.bounded or self._open or self.finished or self._latest is None or self.recording is None:
             return
         self.finished = True
         summary = self._latest
@@ -151,4 +152,13 @@ class Call:
 
 
 CURRENT: ContextVar[Call | None] = ContextVar("otel_llmstream_call", default=None)
-"""The call that a boundary has opened around the running code."""
+"""The call that a boundary has opened around the running code; see `current`."""
+
+
+def current() -> Call | None:
+    """The call that a boundary is open around now, if one is.
+
+    A task that outlives a boundary still has its call in `CURRENT`; what it sends then is no attempt of that call.
+    """
+    call = CURRENT.get()
+    return call if call is not None and call.bounded else None

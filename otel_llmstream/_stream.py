@@ -474,7 +474,7 @@ class Stream:
         return stage_of(why, headers_seen=self._answered is not None, chunk_seen=self._first is not None)
 
     def _finish_reasons(self) -> tuple[str, ...]:
-        """The provider's words in choice order; where one is missing, `error`; none at all for what never opened."""
+        """The provider's words in choice order; where one was due and did not come, `error`."""
         found = self._finishes
         complete = self.state in (State.FINISHED, State.TERMINATED)
         if complete:

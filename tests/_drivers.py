@@ -30,7 +30,7 @@ class Seen:
     def watching(self) -> Iterator[Self]:
         try:
             yield self
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever is raised is what was seen
             self.error = exc
 
 

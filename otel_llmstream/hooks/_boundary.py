@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from contextvars import Token
 from typing import Any, Self
 
-from .._calls import CURRENT, Call
+from .._calls import CURRENT, Call, current
 from .._summary import Summary
 from ._httpx import SWITCH
 
@@ -33,18 +34,23 @@ class Boundary:
 
     def __enter__(self) -> Self:
         engine = SWITCH.engine
-        if engine is not None and CURRENT.get() is None:
+        if engine is not None and self._token is None and current() is None:
             self._call = engine.open_call(name=self._name, attributes=self._attributes, bounded=True)
             self._token = CURRENT.set(self._call)
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        if self._call is None or self._token is None:
+        call, token = self._call, self._token
+        if call is None or token is None:
             return
-        CURRENT.reset(self._token)
+        self._token = None
+        # Left in another context than it was entered in, as by a generator that its loop finalises: there the
+        # variable was never set, and the context where it was is gone or knows that the call is over.
+        with suppress(ValueError):
+            CURRENT.reset(token)
         engine = SWITCH.engine
         try:
-            self._call.leave()
+            call.leave()
         except Exception as exc:
             if engine is not None:
                 engine.internal_error(exc)

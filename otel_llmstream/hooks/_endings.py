@@ -5,20 +5,27 @@ generator closed it because the application dropped the generator: abandoned. Th
 abandoned, and nothing may be done here and now that takes a lock.
 
 What tells them apart is the exception that is being handled and who asked. A generator that is dropped gets a
-`GeneratorExit`; a plain `close()` or the end of a `with` block does not.
+`GeneratorExit`; a plain `close()` or the end of a `with` block does not, unless the block stands in a generator of
+the application's that is being closed itself: then the application's own frame is the one that asks.
+
+One case cannot be told apart. Leaving a loop over a sync httpx2 response closes the response there and then,
+whether a `with` block is around it or not: cancelled, since nothing is left open.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import sys
+from threading import get_ident
 from types import FrameType
 from typing import Final
 
 from .._stream import End
 
-_collecting = False
+_NOBODY: Final = 0  # no thread has this id
+_collector = _NOBODY  # the thread that the garbage collector is at work in
 
 
 def watch_collector() -> None:
@@ -28,13 +35,13 @@ def watch_collector() -> None:
 
 
 def _note_phase(phase: str, _info: dict[str, int]) -> None:
-    global _collecting  # noqa: PLW0603 - the collector has one state, and calls back without one of ours
-    _collecting = phase == "start"
+    global _collector  # noqa: PLW0603 - the collector has one state, and calls back without one of ours
+    _collector = get_ident() if phase == "start" else _NOBODY
 
 
 def collecting() -> bool:
-    """Whether the garbage collector is at work in this moment."""
-    return _collecting
+    """Whether the garbage collector called this code: a finaliser may let other threads go on meanwhile."""
+    return _collector == get_ident()
 
 
 _DROPPED_IN: Final = frozenset(("__stream__",))
@@ -42,19 +49,29 @@ _DROPPED_IN: Final = frozenset(("__stream__",))
 groq, ...) call theirs `__stream__`; an explicit close never passes through it, so with a `GeneratorExit` it was
 dropped."""
 
-_OWN_MODULES: Final = ("otel_llmstream", "httpx", "httpx2")
+_BETWEEN: Final = ("otel_llmstream", "httpx", "httpx2", "contextlib")
+"""Modules that only pass a close on."""
+
+_AWAITS: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
 def closed_how() -> tuple[End, BaseException | None]:
     """To be called in a stream's `close`: what the close means, and the exception that is under way."""
     error = sys.exc_info()[1]
-    if _collecting:
+    if collecting():
         return End.DROPPED, None
-    if not isinstance(error, GeneratorExit):
-        return (End.CLOSED if error is None or isinstance(error, Exception) else End.CANCELLED), error
-    if _finalised_by_loop() or _caller() in _DROPPED_IN:
-        return End.DROPPED, None
-    return End.CLOSED, None
+    if isinstance(error, GeneratorExit):
+        return (End.DROPPED if _nobody_asked() else End.CLOSED), None
+    return (End.CLOSED if error is None or isinstance(error, Exception) else End.CANCELLED), error
+
+
+def _nobody_asked() -> bool:
+    """Whether the close comes of a generator that ends, and of nobody's wish."""
+    frame = _asking()
+    if frame is None or frame.f_code.co_name in _DROPPED_IN:
+        return True
+    # What the loop finalises, nobody awaits; the next frame is the loop's, or of whoever runs the loop.
+    return _finalised_by_loop() and not frame.f_code.co_flags & _AWAITS
 
 
 def _finalised_by_loop() -> bool:
@@ -69,12 +86,12 @@ def _finalised_by_loop() -> bool:
     return task is not None and type(task.get_coro()).__name__ == "async_generator_athrow"
 
 
-def _caller() -> str:
-    """The function that asked the response to close: the first one outside httpx and this package."""
+def _asking() -> FrameType | None:
+    """The function that asked the response to close: the first one that does more than pass the wish on."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - documented, and the only way to ask
-    while frame is not None and _top_level(frame) in _OWN_MODULES:
+    while frame is not None and _top_level(frame) in _BETWEEN:
         frame = frame.f_back
-    return frame.f_code.co_name if frame is not None else ""
+    return frame
 
 
 def _top_level(frame: FrameType) -> str:

@@ -61,14 +61,11 @@ class Switch:
         """Observe no new stream; those that are open are seen to their end."""
         self.engine = None
 
-    def engine_for(self, request: Any) -> Engine | None:
-        """The engine, where this request may be observed."""
-        engine = self.engine
-        if engine is None or not is_instrumentation_enabled():
-            return None
-        if self._excluded is not None and self._excluded.search(_plain_url(request)):
-            return None
-        return engine
+    def admits(self, request: Any) -> bool:
+        """Whether this request may be observed."""
+        if not is_instrumentation_enabled():
+            return False
+        return self._excluded is None or not self._excluded.search(_plain_url(request))
 
 
 SWITCH: Final = Switch()
@@ -160,11 +157,13 @@ class _Sending:
     @classmethod
     def begin(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Sending | None:
         """Look at a request; None where it can be no LLM stream. Never raises."""
-        request = args[0] if args else kwargs.get("request")
-        engine = SWITCH.engine_for(request)
+        engine = SWITCH.engine
         if engine is None:
             return None
         try:
+            request = args[0] if args else kwargs.get("request")
+            if not SWITCH.admits(request):
+                return None
             streams = bool(kwargs.get("stream"))
             target = _target(request)
             observer = engine.begin(target)
@@ -184,9 +183,28 @@ class _Sending:
         return {**kwargs, "stream": True} if self.reads_whole else kwargs
 
     def raised(self, error: BaseException) -> None:
-        """`send` raised: there will be no stream."""
-        if self._observer is not None:
-            self._observer.end(End.FAILURE if isinstance(error, Exception) else End.CANCELLED, error)
+        """`send` raised: there will be no stream. Never raises."""
+        observer = self._observer
+        if observer is None:
+            return
+        if isinstance(error, GeneratorExit):  # the coroutine was dropped before the headers came
+            observer.end(End.DROPPED, unsafe=True)
+        elif self._refused(error, observer):
+            observer.end(End.CLOSED, error)
+        else:
+            observer.end(End.FAILURE if isinstance(error, Exception) else End.CANCELLED, error)
+
+    def _refused(self, error: BaseException, observer: Observer) -> bool:
+        """Whether it was an event hook that raised for the answer's status: then the status is why."""
+        response = getattr(error, "response", None)
+        if getattr(response, "status_code", None) is None:
+            return False
+        try:
+            observer.answered(_headers(response))
+        except Exception as exc:
+            self._engine.internal_error(exc)
+            return False
+        return True
 
     def answered(self, response: Any, tap: type[Any]) -> None:
         """`send` returned: put a tap on the stream. Never raises."""

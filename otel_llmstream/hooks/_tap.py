@@ -44,7 +44,10 @@ class _Forwarding:
         self._watcher = watcher
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_stream"], name)
+        # Asked for before `__init__` by what copies or unpickles: there is nothing behind yet.
+        if "_stream" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(self._stream, name)
 
     def __del__(self) -> None:
         watcher = self.__dict__.get("_watcher")
