@@ -7,8 +7,11 @@ from collections import Counter
 from typing import Final, Self
 
 _OWN: Final = "otel_llmstream"
-_KEPT: Final = 5
-_LENGTH: Final = 200
+_KEPT: Final = 4
+_LENGTH: Final = 100
+
+_DISTINCT: Final = 1_000
+"""Different lines counted at most: the demo may be left running for a day."""
 
 
 class Quiet(logging.Handler):
@@ -25,13 +28,17 @@ class Quiet(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Count a record."""
-        if record.name.partition(".")[0] != _OWN:
-            line = record.getMessage().partition("\n")[0][:_LENGTH]
-            self._counts[f"{record.name}: {line}"] += 1
+        if record.name.partition(".")[0] == _OWN:
+            return
+        text = record.getMessage().partition("\n")[0]
+        line = f"{record.name.rpartition('.')[2]}: {text}"
+        line = line if len(line) <= _LENGTH else f"{line[:_LENGTH]} ..."
+        if line in self._counts or len(self._counts) < _DISTINCT:
+            self._counts[line] += 1
 
     def lines(self) -> list[str]:
         """The most frequent records."""
-        return [f"{line} ({count} times)" for line, count in self._counts.most_common(_KEPT)]
+        return [line if count == 1 else f"{line} ({count} times)" for line, count in self._counts.most_common(_KEPT)]
 
     def __enter__(self) -> Self:
         logging.getLogger().addHandler(self)

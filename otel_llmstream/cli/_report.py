@@ -17,7 +17,7 @@ from ._words import OUTCOME_STYLES, SILENT, TOLD_STYLES, apis, between, plural, 
 WIDE: Final = 139
 """Columns from which a row fits on one line."""
 
-ROOMY: Final = 150
+ROOMY: Final = 156
 """Columns from which the line has room between its cells."""
 
 _TITLES: Final = {
@@ -71,17 +71,18 @@ def _table(*, gap: int) -> Table:
 
 
 def _wide(rows: Sequence[Row], width: int) -> Table:
-    table = _table(gap=2 if width >= ROOMY else 1)
+    roomy = width >= ROOMY
+    table = _table(gap=2 if roomy else 1)
     table.add_column("scenario", width=15)
     table.add_column("runs", width=4, justify="right")
-    table.add_column("API", width=12)
+    table.add_column("API", width=19 if roomy else 12)
     table.add_column("items", width=7, justify="right")
     table.add_column("the SDK told the application", width=29)
     table.add_column("what really happened", width=33)
     table.add_column("first", width=7, justify="right", no_wrap=True)
     table.add_column("last", width=7, justify="right", no_wrap=True)
     table.add_column("gap", width=7, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    table.add_column("")
     for row in rows:
         table.add_row(
             row.kind.scenario, str(row.runs), _apis(row), between(*row.items), _told(row.kind), _real(row.kind),

@@ -86,7 +86,7 @@ class View:
     def _latency(self) -> Table:
         first = self.health.time_to_first_chunk
         latency = _pairs(("first token p50", seconds(first.p50), ""), ("p95", seconds(first.p95), ""))
-        silent = Text(f" {plural(self.silent, 'silent failure')} ", SILENT if self.silent else "dim")
+        silent = Text.assemble((plural(self.silent, "silent failure"), SILENT if self.silent else "dim"))
         return _spread(latency, silent)
 
     def _errors(self) -> Text:
@@ -150,7 +150,7 @@ def _part(lines: Iterable[Line], width: int) -> Table:
     table.add_column("latest", no_wrap=True, ratio=1)
     table.add_column("silent", no_wrap=True, justify="right", width=6)
     for line in lines:
-        silent = Text(f" {line.silent} ", SILENT) if line.silent else Text()
+        silent = Text.assemble((f" {line.silent}", SILENT)) if line.silent else Text()
         table.add_row(line.scenario, str(line.runs or NOTHING), _latest(line.latest, with_reason=with_reason), silent)
     return table
 
