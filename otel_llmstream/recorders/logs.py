@@ -7,8 +7,9 @@ can be given instead.
 
 from __future__ import annotations
 
+import json
 import logging
-import traceback
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from opentelemetry.trace import SpanContext, format_span_id, format_trace_id
 from .. import _catalog as catalog
 from .._summary import Attempt, LLMRequest, Outcome, Summary
 from .._version import __version__
+from ._wording import harmless, kind, stack
 
 LEVELS: Final = {name: level for name, level, _ in catalog.LOG_EVENTS}
 
@@ -56,9 +58,17 @@ def default_logger() -> Any:
 
 def _to_record(_logger: Any, _method: str, event: structlog.typing.EventDict) -> tuple[tuple[str], dict[str, Any]]:
     name = event.pop("event")
-    error = event.pop("exc_info", None)
-    line = " ".join((name, *(f"{key}={value}" for key, value in event.items())))
-    return (line,), {"exc_info": error, "extra": {"event.name": name, **event}}
+    pairs = (f"{key}={_readable(value)}" for key, value in event.items() if key != catalog.EXCEPTION_STACKTRACE)
+    return (" ".join((name, *pairs)),), {"extra": {"event.name": name, **event}}
+
+
+def _readable(value: Any) -> str:
+    """A value on one line, in quotes where it would not be one word."""
+    text = str(value)
+    return text if _WORD.fullmatch(text) else json.dumps(text, ensure_ascii=False)
+
+
+_WORD: Final = re.compile(r"""[^\s"=\x00-\x1f\x7f]+""")
 
 
 def add_trace_context(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -116,10 +126,7 @@ class LogRecorder:
         """A call is over."""
         name = _ENDS[summary.outcome]
         if self._wanted(name):
-            extra = _facts(summary)
-            if summary.outcome.is_failure and summary.error is not None:
-                extra["exc_info"] = summary.error
-            self._write(name, summary.request, span, extra)
+            self._write(name, summary.request, span, _facts(summary))
         if summary.outcome.is_failure:
             self._exception_event(summary, context)
 
@@ -144,18 +151,15 @@ class LogRecorder:
     def _exception_event(self, summary: Summary, context: Context) -> None:
         if not self._events_enabled(context):
             return
-        error = summary.error
         attributes = {
-            **_exception(error),
+            **_exception(summary.error),
             catalog.ERROR_TYPE: summary.error_type,
             catalog.OPERATION: summary.request.operation,
             catalog.PROVIDER: summary.request.provider,
             catalog.REQUEST_MODEL: summary.request.model,
         }
         attributes.setdefault(catalog.EXCEPTION_TYPE, summary.error_type)
-        attributes.setdefault(catalog.EXCEPTION_MESSAGE, summary.message or _TRUNCATION_MESSAGE)
-        if error is not None:
-            attributes[catalog.EXCEPTION_STACKTRACE] = "".join(traceback.format_exception(error))
+        attributes.setdefault(catalog.EXCEPTION_MESSAGE, harmless(summary.message) or _TRUNCATION_MESSAGE)
         self._events.emit(
             event_name=catalog.EXCEPTION_EVENT,
             severity_number=SeverityNumber.WARN,
@@ -176,8 +180,11 @@ _TRUNCATION_MESSAGE: Final = "the stream ended before its end"
 def _exception(error: BaseException | None) -> dict[str, Any]:
     if error is None:
         return {}
-    kind = type(error)
-    return {catalog.EXCEPTION_TYPE: f"{kind.__module__}.{kind.__qualname__}", catalog.EXCEPTION_MESSAGE: str(error)}
+    return {
+        catalog.EXCEPTION_TYPE: kind(error),
+        catalog.EXCEPTION_MESSAGE: harmless(str(error)),
+        catalog.EXCEPTION_STACKTRACE: stack(error),
+    }
 
 
 def _facts(summary: Summary) -> dict[str, Any]:
@@ -201,7 +208,7 @@ def _facts(summary: Summary) -> dict[str, Any]:
         catalog.GAP_MAX: _rounded(summary.gap_max),
         catalog.USAGE_INPUT: summary.input_tokens,
         catalog.USAGE_OUTPUT: summary.output_tokens,
-        catalog.DETAIL: summary.message or None,
+        catalog.DETAIL: harmless(summary.message) or None,
         **_exception(summary.error),
     }
     return facts

@@ -12,6 +12,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvid
 from .. import _catalog as catalog
 from .._summary import Attempt, LLMRequest, Summary
 from .._version import __version__
+from ._wording import harmless
 
 
 class SpanRecorder:
@@ -40,7 +41,7 @@ class SpanRecorder:
         if span.is_recording():
             span.set_attributes(self._result(summary))
             if summary.outcome.is_failure:
-                span.set_status(Status(StatusCode.ERROR, summary.message or None))
+                span.set_status(Status(StatusCode.ERROR, harmless(summary.message) or None))
         span.end(unix_ns)
 
     def _result(self, summary: Summary) -> dict[str, Any]:
