@@ -483,7 +483,7 @@ def test_the_demo_tells_the_truth(
     printed = capsys.readouterr()
     assert status == 0
     assert printed.err == ""
-    assert f"Port {port} is taken: took a free one." in printed.out
+    assert f"Port {port} is not free (Address already in use): took another." in printed.out
     assert re.search(r"\n +\d+ s  \d+ streams: \d+ completed, ", printed.out)
     assert "Not run" not in printed.out
     assert "Not observed" not in printed.out

@@ -109,7 +109,7 @@ def _narrow(rows: Sequence[Row], _width: int) -> Table:
 
 
 def _times(row: Row) -> Text:
-    times = Text(f"{seconds(row.first)}, {seconds(row.last)}, {seconds(row.gap)}", "dim")
+    times = Text.assemble((f"{seconds(row.first)}, {seconds(row.last)}, {seconds(row.gap)}", "dim"))
     notes = _notes(row)
     return times.append("  ").append_text(notes) if notes else times
 

@@ -49,7 +49,8 @@ def run(args: argparse.Namespace, interrupt: Interrupt) -> None:
         interrupt: what Ctrl-C sets.
     """
     on_terminal = sys.stdout.isatty()
-    console = Console(highlight=False, width=None if on_terminal or "COLUMNS" in os.environ else PIPED_WIDTH)
+    width = None if on_terminal or "COLUMNS" in os.environ else PIPED_WIDTH
+    console = Console(highlight=False, markup=False, emoji=False, width=width)
     plain = args.plain or not on_terminal or console.is_dumb_terminal
     tally = Tally()
     with Quiet() as quiet:
@@ -79,8 +80,8 @@ def _observe(
 
 
 def _say_where(console: Console, args: argparse.Namespace, metrics: MetricsServer) -> None:
-    if metrics.taken:
-        console.print(f"Port {args.prometheus_port} is taken: took a free one.", style="magenta")
+    if metrics.refused:
+        console.print(f"Port {args.prometheus_port} is not free ({metrics.refused}): took another.", style="magenta")
     console.print(f"Metrics for Prometheus: {metrics.url}", soft_wrap=True)
     if args.otlp_endpoint:
         console.print(f"Traces, metrics and logs go to {args.otlp_endpoint}", soft_wrap=True)

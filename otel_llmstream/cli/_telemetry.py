@@ -27,7 +27,7 @@ _OTLP_INTERVAL: Final = 2_000
 
 
 class MetricsServer:
-    """Serves `/metrics` on the loopback interface; on a free port where the one asked for is taken.
+    """Serves `/metrics` on the loopback interface; on a free port where the one asked for is not.
 
     Args:
         registry: what is served.
@@ -35,15 +35,15 @@ class MetricsServer:
 
     Attributes:
         url: where it is.
-        taken: whether the port asked for was taken.
+        refused: why it is not on the port asked for, or None where it is.
     """
 
     def __init__(self, registry: CollectorRegistry, port: int) -> None:
-        self.taken = False
+        self.refused: str | None = None
         try:
             self._server, self._thread = start_http_server(port, HOST, registry)
-        except OSError:
-            self.taken = True
+        except OSError as error:
+            self.refused = error.strerror or str(error)
             self._server, self._thread = start_http_server(0, HOST, registry)
         self.url = f"http://{HOST}:{self._server.server_port}/metrics"
 
