@@ -175,7 +175,7 @@ cold; cold, a chunk costs us 4 µs, in a batch 1 to 2. All that the verdict need
 
 PATIENCE: Final = 0.05
 """Seconds of waiting after which a read is read through at once: such a stream is in no hurry, and a stall should
-be known when it ends. Never more than a part of `stall_after` that a whole backlog cannot add up to."""
+be known when it ends."""
 
 LARGE: Final = 4096
 """Bytes of a read that is read through at once, so that a backlog never holds more than 64 times as much."""
@@ -199,7 +199,7 @@ class Observer:
     """
 
     __slots__ = ("_asked", "_decoder", "_dialect", "_framer", "_inert", "_last_read", "_malformed_read", "_number",
-                 "_patience", "_reads", "_times", "_reported_stalls", "_saw_chunk", "_started", "asked_at", "call", "clock", "engine", "recording", "stream")  # fmt: skip
+                 "_reads", "_times", "_reported_stalls", "_saw_chunk", "_started", "asked_at", "call", "clock", "engine", "recording", "stream")  # fmt: skip
 
     def __init__(self, engine: Engine, call: Call, dialect: Dialect, request: LLMRequest, started: float) -> None:
         settings = engine.settings
@@ -220,7 +220,6 @@ class Observer:
         self._reads: list[bytes] = []
         self._asked: list[float] = []  # when each of them was asked for
         self._times: list[float] = []  # when each of them came
-        self._patience = min(PATIENCE, settings.stall_after / BACKLOG)
         self._dialect = dialect
         self._framer: Framer = SSEFramer()
         self._decoder: Decoder | None = None
@@ -262,7 +261,7 @@ class Observer:
         reads.append(data)
         self._asked.append(asked)
         self._times.append(now)
-        if len(reads) >= BACKLOG or now - asked > self._patience or len(data) > LARGE:
+        if len(reads) >= BACKLOG or now - asked > PATIENCE or len(data) > LARGE:
             self._read_backlog()
 
     def replay(self, reads: Iterable[tuple[bytes, float, float]]) -> None:
@@ -344,16 +343,16 @@ class Observer:
             self._break(exc)
 
     def _read_plain(self, reads: list[bytes], asked: list[float], times: list[float]) -> bool:
-        """Count the reads at once, where each was one plain chunk, as nearly all are.
-
-        No stall is among them: a read that waited for so long is read through at once, see `feed`.
-        """
+        """Count the reads at once, where each was one plain chunk, as nearly all are, and no stall can be among them."""
         if self._decoder is not None or not self._saw_chunk or len(reads) == 1:
+            return False
+        waited = sum(times) - sum(asked)
+        if self.stream.gap_wait + waited > self.engine.settings.stall_after:
             return False
         payloads = self._framer.plain(reads)
         if payloads is None or not self._dialect.plain(payloads):
             return False
-        self.stream.run(times, sum(map(len, reads)), sum(times) - sum(asked))
+        self.stream.run(times, sum(map(len, reads)), waited)
         return True
 
     def _read_each(self, reads: list[bytes], asked: list[float], times: list[float]) -> None:
