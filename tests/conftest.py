@@ -14,7 +14,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ["ANTHROPIC_OPEN_TELEMETRY"] = "false"  # its own spans are a matter of the tests that ask for them
 
-LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")  # noqa: S104 - an address to compare with
+LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
 
 class BlockedAddressError(AssertionError):

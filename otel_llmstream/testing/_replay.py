@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from .._observer import Headers
 from .._settings import Settings
@@ -75,4 +76,4 @@ def _pieces(body: bytes, chunks: int | Sequence[int] | Iterable[bytes] | None) -
     if given and isinstance(given[0], bytes):
         return [piece for piece in given if isinstance(piece, bytes)]
     cuts = [0, *sorted(cut for cut in given if isinstance(cut, int)), len(body)]
-    return [body[low:high] for low, high in zip(cuts, cuts[1:], strict=False) if low < high]
+    return [body[low:high] for low, high in pairwise(cuts) if low < high]

@@ -22,7 +22,7 @@ def instrument() -> None:
     """Everything on: spans, metrics with a reader, logs; the exporter throws away."""
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-    from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
     import otel_llmstream
@@ -31,7 +31,6 @@ def instrument() -> None:
         def export(self, spans: Any) -> SpanExportResult:  # noqa: ARG002
             return SpanExportResult.SUCCESS
 
-    _ = ReadableSpan
     tracer_provider = TracerProvider()
     tracer_provider.add_span_processor(BatchSpanProcessor(Nowhere()))
     otel_llmstream.instrument(
@@ -105,7 +104,7 @@ class Worker:
         if self._loop is not None:
             return self._loop.run_until_complete(self._arun(model, visit))
         count = 0
-        for count, _ in enumerate(self._items(model), 1):  # noqa: B007
+        for count, _ in enumerate(self._items(model), 1):
             if visit is not None:
                 visit(count)
         return count
@@ -128,7 +127,9 @@ class Worker:
         held: list[int] = []
         gc.collect()
         tracemalloc.start()
-        self.run(model, lambda number: held.append(tracemalloc.get_traced_memory()[0]) if number == chunks - 5 else None)
+        self.run(
+            model, lambda number: held.append(tracemalloc.get_traced_memory()[0]) if number == chunks - 5 else None
+        )
         tracemalloc.stop()
         return held[0]
 
