@@ -15,7 +15,7 @@ from typing import Final
 MAX_MESSAGE: Final = 1024
 """Characters of a message. A provider's own may be of any length; this is four screens' lines."""
 
-_QUOTED_BYTES: Final = re.compile(r"""\s*(?:bytearray\()?\bb['"].*""", re.DOTALL)
+_QUOTED_BYTES: Final = re.compile(r"""[\s:]*(?:bytearray\()?\bb['"].*""", re.DOTALL)
 """From the first literal of bytes on: all that such libraries quote is bytes."""
 
 _CAUSES: Final = 16
