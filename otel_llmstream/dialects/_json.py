@@ -14,8 +14,11 @@ BROKEN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _BRACE: Final = 0x7D
 
-MAX_COUNT: Final = 2**63 - 1
-"""The largest integer that an exporter can send; one larger would cost the whole batch that it is in."""
+MAX_COUNT: Final = 2**53
+"""The largest count that is believed. No sum of a few such passes the 64 bits that an exporter can send: one that did
+would cost the whole batch that it is in."""
+
+_skim: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def decode(decoder: Callable[[bytes], T], data: bytes) -> T | None:
@@ -30,6 +33,7 @@ def decode(decoder: Callable[[bytes], T], data: bytes) -> T | None:
     try:
         return decoder(data)
     except msgspec.ValidationError:
+        _skim(data)  # a wrong shape shows before what is broken behind it
         return None
 
 

@@ -10,13 +10,16 @@ from typing import Any, Final
 import msgspec
 
 from .. import _catalog as catalog
-from ._json import BROKEN, MAX_COUNT, entry
+from ._json import BROKEN, entry
 
 MAX_BODY: Final = 4 * 1024 * 1024
 """Bytes of a request body that are parsed at most. Larger ones carry images as base64, and parsing them would cost
 milliseconds on the caller's thread; of those the first and last `EDGE` bytes are searched instead."""
 
 EDGE: Final = 64 * 1024
+
+MAX_INTEGER: Final = 2**63 - 1
+"""The largest integer that an exporter can send; one larger would cost the whole batch that it is in."""
 
 MAX_CHOICES: Final = 128
 """Choices of one stream, as OpenAI's limit on `n`. Finish reasons are kept for each, also for those that never came."""
@@ -137,7 +140,7 @@ def _strings(value: Any) -> tuple[str, ...] | None:
 
 
 def _as(kind: type, value: Any) -> Any:
-    if isinstance(value, bool) or (isinstance(value, int) and abs(value) > MAX_COUNT):
+    if isinstance(value, bool) or (isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER):
         return None
     if kind is float:
         return float(value) if isinstance(value, (int, float)) else None

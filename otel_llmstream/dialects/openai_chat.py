@@ -112,8 +112,8 @@ class OpenAIChat:
         """What a frame says."""
         try:
             payload = _decode(frame[1])
-        except BROKEN as exc:
-            return _no_payload(frame, exc)
+        except BROKEN:
+            return _no_payload(frame)
         choices = payload.choices
         if self._named and choices and not (payload.usage or payload.error or payload.x_groq):
             choice = choices[0]
@@ -142,7 +142,10 @@ class OpenAIChat:
     def _interpret(self, frame: Frame, payload: _Payload) -> tuple[Event, ...]:
         events: list[Event] = []
         if not self._named or not payload.choices:
-            named = decode(_decode_named, frame.data) or _Named()
+            try:
+                named = decode(_decode_named, frame.data) or _Named()
+            except BROKEN:  # in a field that only the first frames are asked for
+                return (MALFORMED,)
             events.extend(self._start(named))
             events.extend(_bare_error(named))
         for choice in payload.choices or ():
@@ -157,13 +160,16 @@ class OpenAIChat:
         return (_started(named),)
 
 
-def _no_payload(frame: Frame, why: Exception) -> tuple[Event, ...]:
+def _no_payload(frame: Frame) -> tuple[Event, ...]:
     if frame.data.startswith(DONE):  # SDKs stop at anything that starts so
         return (TERMINATOR,)
     if frame.oversized:
         return ONE_CHUNK  # nothing but output is larger than a frame may be
-    # JSON of another shape is no fault of the stream's.
-    return NOTHING if isinstance(why, msgspec.ValidationError) else (MALFORMED,)
+    try:
+        decode(_decode, frame.data)
+    except BROKEN:
+        return (MALFORMED,)
+    return NOTHING
 
 
 def _started(payload: _Named) -> Started:
