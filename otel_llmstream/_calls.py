@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import replace
+from threading import RLock
 from typing import Any, Protocol
 
 from ._summary import Attempt, LLMRequest, Summary
@@ -77,8 +78,9 @@ class Call:
         summary: what it came to, when it has ended.
     """
 
-    __slots__ = ("_attributes", "_bytes", "_chunks", "_last", "_last_end", "_latest", "_name", "_open", "_recorder",
-                 "_unix_ns", "attempts", "bounded", "finished", "recording", "started", "summary")  # fmt: skip
+    __slots__ = ("_attributes", "_bytes", "_chunks", "_last", "_last_end", "_latest", "_lock", "_name", "_open",
+                 "_recorder", "_unix_ns", "attempts", "bounded", "finished", "recording", "started",
+                 "summary")  # fmt: skip
 
     def __init__(
         self,
@@ -99,6 +101,8 @@ class Call:
         self._name = name
         self._attributes = attributes or {}
         self.bounded = bounded
+        # Threads may share a call. Reentrant, since letting go of an exception may end another stream on the spot.
+        self._lock = RLock()
         self._open = 0
         self._chunks = self._bytes = 0
         self._last: Attempt | None = None
@@ -112,27 +116,29 @@ class Call:
 
     def attempt(self, request: LLMRequest, now: float) -> Recording:
         """An attempt begins."""
-        self.attempts += 1
-        if self.recording is None:
-            self.recording = self._recorder.begin(request, self._name, self._attributes, self._unix_ns)
-        last, self._last = self._last, None
-        if last is not None and last.error_type is not None:
-            self.recording.attempt_failed(last, self.unix_ns(now))
-        self._open += 1  # not before: an attempt that could not be recorded will not be ended either
-        return self.recording
+        with self._lock:
+            self.attempts += 1
+            if self.recording is None:
+                self.recording = self._recorder.begin(request, self._name, self._attributes, self._unix_ns)
+            last, self._last = self._last, None
+            if last is not None and last.error_type is not None:
+                self.recording.attempt_failed(last, self.unix_ns(now))
+            self._open += 1  # not before: an attempt that could not be recorded will not be ended either
+            return self.recording
 
     def attempt_ended(self, number: int, summary: Summary, started: float, now: float) -> None:
         """An attempt's stream ended; `number` is 1 for the first attempt."""
-        self._open -= 1
-        self._chunks += summary.chunks
-        self._bytes += summary.bytes
-        backoff = max(0.0, started - self._last_end) if number > 1 else 0.0
-        self._last = Attempt(
-            number, summary.request, summary.outcome, summary.error_type, summary.status,
-            now - started, backoff, summary.error, summary.message,
-        )  # fmt: skip
-        self._last_end = now
-        self._latest = summary
+        with self._lock:
+            self._open -= 1
+            self._chunks += summary.chunks
+            self._bytes += summary.bytes
+            backoff = max(0.0, started - self._last_end) if number > 1 else 0.0
+            self._last = Attempt(
+                number, summary.request, summary.outcome, summary.error_type, summary.status,
+                now - started, backoff, summary.error, summary.message,
+            )  # fmt: skip
+            self._last_end = now
+            self._latest = summary
         self._finish()
 
     def leave(self) -> None:
@@ -141,9 +147,10 @@ class Call:
         self._finish()
 
     def _finish(self) -> None:
-        if self.bounded or self._open or self.finished or self._latest is None or self.recording is None:
-            return
-        self.finished = True
+        with self._lock:
+            if self.bounded or self._open or self.finished or self._latest is None or self.recording is None:
+                return
+            self.finished = True
         summary = self._latest
         if self.attempts > 1:
             summary = replace(summary, attempts=self.attempts, total_chunks=self._chunks, total_bytes=self._bytes)

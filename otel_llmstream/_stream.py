@@ -404,6 +404,8 @@ class Stream:
         outcome, why = ENDINGS[self.state][how]
         if outcome.is_failure:
             why = why or self._error_type or error_type or self._truncation()
+        elif outcome is Outcome.COMPLETED and how is not End.FAILURE:
+            message = ""  # what the application did after the end is its own affair
         return self._summarise(outcome, why, now, error, self._message or message)
 
     def _count_last_silence(self) -> None:

@@ -158,6 +158,34 @@ def test_httpx2_closes_when_its_loop_is_left(clients: Clients, captured: Capture
     assert_ended(captured, "cancelled")
 
 
+class AroundSync(httpx2.SyncByteStream):
+    """A stream around a response's stream, as other instrumentations put there."""
+
+    def __init__(self, stream: Any) -> None:
+        self._inner = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._inner
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+@pytest.mark.parametrize("closes", [True, False])
+@every_sdk
+def test_stream_of_others_around_ours(kind: str, closes: Any, clients: Clients, captured: Captured) -> None:
+    """A stream that somebody else put around ours hides neither a close nor a drop."""
+    stream = SYNC[kind](clients, HANGING)
+    stream.response.stream = AroundSync(stream.response.stream)
+    take(stream)
+    if closes:
+        stream.close()
+    del stream
+    gc.collect()
+
+    assert_ended(captured, "cancelled" if closes else "abandoned")
+
+
 @every_sync
 def test_dropped_unread(kind: str, clients: Clients, captured: Captured) -> None:
     """Never read and never closed: abandoned."""
@@ -347,7 +375,7 @@ def test_raised_after_the_end(kind: str, clients: Clients, captured: Captured) -
         list(stream)
         raise LookupError(SECRET)
 
-    assert_ended(captured, "completed")
+    assert "llmstream.detail" not in assert_ended(captured, "completed")
 
 
 @pytest.mark.parametrize("read", ["iter_lines", "iter_raw", "iter_text", "read"])
@@ -553,6 +581,39 @@ def test_async_break_and_drop(kind: str, chaos_server: ChaosServer, captured: Ca
 
     run_async(kind, chaos_server, scene)
     assert_ended(captured, "abandoned")
+
+
+class AroundAsync(httpx2.AsyncByteStream):
+    """The same for async streams."""
+
+    def __init__(self, stream: Any) -> None:
+        self._inner = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async with aclosing(aiter(self._inner)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+@pytest.mark.parametrize("closes", [True, False])
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+def test_async_stream_of_others(kind: str, closes: Any, chaos_server: ChaosServer, captured: Captured) -> None:
+    """An async stream that somebody else put around ours hides neither a close nor a drop."""
+
+    async def scene(open_stream: AsyncOpen) -> None:
+        stream = await open_stream(HANGING)
+        stream.response.stream = AroundAsync(stream.response.stream)
+        await atake(stream)
+        if closes:
+            await stream.close()
+        del stream
+        await finalised(captured)
+
+    run_async(kind, chaos_server, scene)
+    assert_ended(captured, "cancelled" if closes else "abandoned")
 
 
 @every_async

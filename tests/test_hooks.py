@@ -854,3 +854,29 @@ def test_a_task_that_outlives_its_call(clients: Clients, captured: Captured) -> 
 
     asyncio.run(main())
     assert [(span.attributes or {})["llmstream.attempts"] for span in captured.spans] == [1, 1]
+
+
+def test_a_call_shared_by_threads(captured: Captured) -> None:
+    """Many threads inside one call make attempts of one span, which ends once, with the last of them."""
+
+    def send() -> None:
+        read_all(streaming(httpx2, STREAM))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with otel_llmstream.call():
+            threads = [threading.Thread(target=contextvars.copy_context().run, args=(send,)) for _ in range(16)]
+            for thread in threads:
+                thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+
+    assert sum((span.attributes or {})["llmstream.attempts"] for span in captured.spans) == 16
+    assert captured.total("llmstream.chunks") == 32
+    assert captured.engine.live == set()
+    assert len({span.context.span_id for span in captured.spans if span.context}) == len(
+        captured.log("llm_stream.started")
+    )

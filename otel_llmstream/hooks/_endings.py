@@ -52,6 +52,9 @@ dropped."""
 _BETWEEN: Final = ("otel_llmstream", "httpx", "httpx2", "contextlib")
 """Modules that only pass a close on."""
 
+_BYTE_STREAMS: Final = ("SyncByteStream", "AsyncByteStream")
+"""What a stream around ours is an instance of, as httpx demands; the anthropic SDK's own spans put one there."""
+
 _AWAITS: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 
 
@@ -89,10 +92,13 @@ def _finalised_by_loop() -> bool:
 def _asking() -> FrameType | None:
     """The function that asked the response to close: the first one that does more than pass the wish on."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - documented, and the only way to ask
-    while frame is not None and _top_level(frame) in _BETWEEN:
+    while frame is not None and _passes_on(frame):
         frame = frame.f_back
     return frame
 
 
-def _top_level(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
+def _passes_on(frame: FrameType) -> bool:
+    """Whether it is a frame of httpx or of this package, or a method of a stream that somebody put around ours."""
+    if str(frame.f_globals.get("__name__", "")).partition(".")[0] in _BETWEEN:
+        return True
+    return any(base.__name__ in _BYTE_STREAMS for base in type(frame.f_locals.get("self")).__mro__)

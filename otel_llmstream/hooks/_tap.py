@@ -10,7 +10,7 @@ The two shells below are the same but for `async`; what they share is in the obs
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -112,9 +112,8 @@ def async_tap(module: ModuleType) -> type[Any]:
             finally:
                 # The stream behind may be a generator itself: it must be closed here and now, as the loop would
                 # close it some time later, in a task of its own.
-                aclose = getattr(stream, "aclose", None)
-                if aclose is not None:
-                    await aclose()
+                if isinstance(stream, AsyncGenerator):
+                    await stream.aclose()
             watcher.end(End.EOF)
 
         async def aclose(self) -> None:
