@@ -1,0 +1,716 @@
+"""The state of one stream: both tables whole, the accounts of time, and what the summary says at the end.
+
+The tables are written out here from the specification, not read from the module that is tested.
+"""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_llmstream._events import (
+    CHUNK,
+    MALFORMED,
+    TERMINATOR,
+    Chunk,
+    Event,
+    Finish,
+    Foreign,
+    InBandError,
+    Malformed,
+    Opened,
+    Refused,
+    Started,
+    Terminator,
+    Undecodable,
+    Usage,
+)
+from otel_llmstream._stream import ENDINGS, TRANSITIONS, Answer, End, LastFinish, State, Stream
+from otel_llmstream._summary import LLMRequest, Outcome, Summary
+
+STOP = Finish(0, "stop", "stop")
+ERROR = InBandError("overloaded_error", "Overloaded")
+REQUEST = LLMRequest("openai.chat", "chat", "openai", "m", "h", 443)
+
+
+def request(choices: int = 1) -> LLMRequest:
+    return LLMRequest("openai.chat", "chat", "openai", "m", "h", 443, choices)
+
+
+class Play:
+    """A stream with a clock: each step says how long the network was waited for, and how long the stream was held."""
+
+    def __init__(self, choices: int = 1, **kwargs) -> None:
+        self.now = 100.0
+        self.stream = Stream(request(choices), self.now, **kwargs)
+
+    def answered(self, event: Event | None = None, wait: float = 0.0, status: int = 200) -> "Play":
+        self.now += wait
+        self.stream.answered(event or Opened(), Answer(status, "req_1", "1.1", "1.3"), self.now)
+        return self
+
+    def read(self, *events: Event, wait: float = 0.0, hold: float = 0.0, size: int = 10) -> float:
+        """Hold the stream, then wait for a read of one frame that says these events; give the stall it ended."""
+        self.now += hold + wait
+        self.stream.arrived(size, wait)
+        self.stream.frames += 1
+        return sum(self.stream.receive(event, self.now) for event in events)
+
+    def reads(self, count: int, wait: float = 0.0, hold: float = 0.0) -> "Play":
+        for _ in range(count):
+            self.read(CHUNK, wait=wait, hold=hold)
+        return self
+
+    def end(self, how: End = End.EOF, *, wait: float | None = None, hold: float = 0.0, **kwargs) -> Summary:
+        self.now += hold
+        asked = self.now if wait is not None else None
+        self.now += wait or 0.0
+        self.stream.drain()
+        return self.stream.end(how, self.now, asked=asked, **kwargs)
+
+
+# --- the transitions --------------------------------------------------------------------------------------------------
+
+EVENTS = {
+    "opened": Opened(),
+    "refused": Refused(429),
+    "foreign": Foreign(),
+    "started": Started("id"),
+    "chunk": CHUNK,
+    "later chunk": Chunk(1),
+    "finish": Finish(0, "stop", "stop"),
+    "last finish": LastFinish(0, "stop", "stop"),
+    "usage": Usage(1, 1),
+    "terminator": TERMINATOR,
+    "error": ERROR,
+    "malformed": MALFORMED,
+    "undecodable": Undecodable("crc"),
+}
+
+# From each state, where each event leads; an event that is not named leads nowhere.
+SPECIFIED = {
+    "SENT": {"opened": "WAITING", "refused": "REFUSED", "foreign": "FOREIGN"},
+    "WAITING": {
+        "chunk": "STREAMING",
+        "later chunk": "STREAMING",
+        "last finish": "FINISHED",
+        "terminator": "TERMINATED",
+        "error": "ERRORED",
+        "undecodable": "ERRORED",
+        "foreign": "FOREIGN",
+    },
+    "STREAMING": {
+        "last finish": "FINISHED",
+        "terminator": "TERMINATED",
+        "error": "ERRORED",
+        "undecodable": "ERRORED",
+    },
+    "FINISHED": {"terminator": "TERMINATED", "error": "ERRORED"},
+    "TERMINATED": {},
+    "ERRORED": {},
+    "REFUSED": {},
+    "FOREIGN": {},
+}
+
+
+def test_the_states():
+    """These are the states, and each is in both tables."""
+    names = {state.name for state in State}
+    assert names == set(SPECIFIED)
+    assert {state.name for state in TRANSITIONS} == names
+    assert {state.name for state in ENDINGS} == names
+    assert all(set(row) == set(End) for row in ENDINGS.values())
+
+
+@pytest.mark.parametrize("state", SPECIFIED)
+@pytest.mark.parametrize("event", EVENTS)
+def test_transition(state, event):
+    """Every event in every state leads where the specification says, or leaves the state as it is."""
+    found = TRANSITIONS[State[state]].get(type(EVENTS[event]), State[state])
+    assert found.name == SPECIFIED[state].get(event, state)
+
+
+def in_state(state: str, choices: int = 1) -> Play:
+    """A stream that came to a state by the shortest real way."""
+    play = Play(choices)
+    if state == "SENT":
+        return play
+    if state == "REFUSED":
+        return play.answered(Refused(429), status=429)
+    if state == "FOREIGN":
+        return play.answered(Foreign())
+    play.answered(wait=1.0)
+    way = {
+        "WAITING": (),
+        "STREAMING": (CHUNK,),
+        "FINISHED": (CHUNK, STOP),
+        "TERMINATED": (CHUNK, STOP, TERMINATOR),
+        "ERRORED": (CHUNK, ERROR),
+    }[state]
+    for event in way:
+        play.read(event, wait=0.1)
+    assert play.stream.state is State[state]
+    return play
+
+
+# What a stream that is open makes of an event, as the state machine is driven: a finish of the only choice is the last.
+DRIVEN = [name for name in EVENTS if name not in ("opened", "refused", "foreign", "last finish")]
+
+
+@pytest.mark.parametrize("state", ["WAITING", "STREAMING", "FINISHED", "TERMINATED", "ERRORED", "REFUSED", "FOREIGN"])
+@pytest.mark.parametrize("event", DRIVEN)
+def test_receive_follows_the_table(state, event):
+    """Received by a stream, an event leads to the same state; a first chunk counts once, whatever it came after."""
+    play = in_state(state)
+    play.read(EVENTS[event], wait=0.1)
+    named = "last finish" if event == "finish" else event
+    expected = SPECIFIED[state].get(named, state)
+    assert play.stream.state.name == expected
+
+
+# --- the endings ------------------------------------------------------------------------------------------------------
+
+EVERY_END = ["EOF", "FAILURE", "CLOSED", "CANCELLED", "DROPPED", "GAVE_UP"]
+
+# (state, end): outcome and error type. The transport's own error type is "read_timeout" in these tests.
+OPEN = {
+    "EOF": ("truncated", "stream_truncated"),
+    "FAILURE": ("failed", "read_timeout"),
+    "CLOSED": ("cancelled", None),
+    "CANCELLED": ("cancelled", None),
+    "DROPPED": ("abandoned", None),
+    "GAVE_UP": ("failed", "malformed_event"),
+}
+COMPLETE = {**dict.fromkeys(EVERY_END, ("completed", None)), "GAVE_UP": ("failed", "malformed_event")}
+VERDICTS = {
+    "SENT": OPEN | {"EOF": ("truncated", "stream_empty")},
+    "WAITING": OPEN | {"EOF": ("truncated", "stream_empty")},
+    "STREAMING": OPEN,
+    "FINISHED": COMPLETE,
+    "TERMINATED": COMPLETE,
+    "ERRORED": dict.fromkeys(EVERY_END, ("failed", "overloaded_error")),
+    "REFUSED": dict.fromkeys(EVERY_END, ("failed", "429")),
+    "FOREIGN": dict.fromkeys(EVERY_END, ("truncated", "not_a_stream")),
+}
+
+
+def test_the_ends():
+    """These are the ways to end, and the outcomes."""
+    assert [end.name for end in End] == EVERY_END
+    assert {str(outcome) for outcome in Outcome} == {
+        outcome for row in VERDICTS.values() for outcome, _ in row.values()
+    }
+    assert [outcome for outcome in Outcome if outcome.is_failure] == [Outcome.TRUNCATED, Outcome.FAILED]
+
+
+@pytest.mark.parametrize("state", VERDICTS)
+@pytest.mark.parametrize("how", EVERY_END)
+def test_ending(state, how):
+    """Every way to end in every state comes to the outcome and the error type of the specification."""
+    cause = RuntimeError("cause")
+    given = {"error_type": "read_timeout", "error": cause, "message": "late"} if how == "FAILURE" else {}
+    summary = in_state(state).end(End[how], **given)
+    assert (str(summary.outcome), summary.error_type) == VERDICTS[state][how]
+    assert (summary.stage is None) is (summary.error_type is None)
+    assert summary.error is (cause if how == "FAILURE" else None)
+
+
+# `error` stands where a reason was due and did not come: nowhere in a stream that completed.
+REASONS = {
+    "SENT": ("error",),
+    "WAITING": ("error",),
+    "STREAMING": ("error",),
+    "FINISHED": ("stop",),
+    "TERMINATED": ("stop",),
+    "ERRORED": ("error",),
+    "REFUSED": ("error",),
+    "FOREIGN": ("error",),
+}
+
+
+@pytest.mark.parametrize("state", REASONS)
+def test_finish_reasons_of_each_state(state):
+    """A choice that ended has its word, one that should have has `error`."""
+    summary = in_state(state).end(End.CLOSED)
+    assert summary.finish_reasons == REASONS[state]
+    assert summary.finish_reason == ("stop" if REASONS[state] == ("stop",) else "none")
+
+
+@pytest.mark.parametrize("state", ["TERMINATED", "ERRORED", "REFUSED", "FOREIGN"])
+@pytest.mark.parametrize("event", DRIVEN)
+def test_nothing_after_the_end_changes_the_verdict(state, event):
+    """After a terminal event, an error, a refusal: what comes still changes neither outcome nor error type."""
+    play = in_state(state)
+    play.read(EVENTS[event], wait=0.1)
+    summary = play.end()
+    assert (str(summary.outcome), summary.error_type) == VERDICTS[state]["EOF"]
+
+
+@pytest.mark.parametrize(
+    ("state", "stage"),
+    [("SENT", "headers"), ("WAITING", "first_chunk"), ("STREAMING", "streaming"), ("REFUSED", "first_chunk")],
+)
+def test_stages(state, stage):
+    """A failure's stage is how far the stream had come; without headers, the error type says."""
+    assert in_state(state).end(End.FAILURE, error_type="read_timeout").stage == stage
+    if state == "SENT":
+        assert in_state(state).end(End.FAILURE, error_type="dns_error").stage == "connect"
+        assert in_state(state).end(End.FAILURE, error_type="write_error").stage == "request"
+
+
+# --- what an early end is called --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("frames", "pending", "junk", "expected"),
+    [
+        (0, False, False, "stream_empty"),
+        (1, False, False, "stream_truncated"),
+        (0, True, False, "stream_incomplete_event"),
+        (1, True, False, "stream_incomplete_event"),
+        (0, False, True, "not_a_stream"),
+        (0, True, True, "not_a_stream"),
+        (1, False, True, "stream_truncated"),
+        (1, True, True, "stream_incomplete_event"),
+    ],
+)
+def test_truncation(frames, pending, junk, expected):
+    """A clean end without an end: empty, cut between events, cut inside one, or no event stream at all."""
+    play = Play().answered()
+    for _ in range(frames):
+        play.read(Started("id"))
+    play.stream.pending, play.stream.junk = pending, junk
+    summary = play.end()
+    assert (summary.outcome, summary.error_type) == (Outcome.TRUNCATED, expected)
+
+
+def test_a_complete_stream_may_end_inside_an_event():
+    """What is cut after the last finish reason cost the application nothing."""
+    play = in_state("FINISHED")
+    play.stream.pending = True
+    assert play.end().outcome is Outcome.COMPLETED
+
+
+def test_an_in_band_error_is_made_fit_and_keeps_its_message():
+    """The provider's code goes through the process's code book; the message goes to the log alone. The first counts."""
+    play = Play(admit=lambda code: f"fit_{code}").answered()
+    play.read(InBandError("First", "one"))
+    play.read(InBandError("Second", "two"))
+    summary = play.end(End.FAILURE, error_type="connection_reset", message="reset")
+    assert (summary.error_type, summary.message) == ("fit_First", "one")
+
+
+def test_an_error_before_the_answer_is_not_one_in_the_stream():
+    """Without an open stream there is no error in it."""
+    play = Play().answered(Refused(500), status=500)
+    play.read(ERROR)
+    play.read(Undecodable("crc"))
+    summary = play.end()
+    assert (summary.error_type, summary.message) == ("500", "HTTP status 500")
+
+
+def test_undecodable():
+    """A broken content coding is a failure of its own name, unless the stream was complete before it."""
+    play = in_state("STREAMING")
+    play.read(Undecodable("crc"))
+    summary = play.end()
+    assert (summary.outcome, summary.error_type, summary.message) == (Outcome.FAILED, "content_decoding", "crc")
+    done = in_state("FINISHED")
+    done.read(Undecodable("crc"))
+    assert done.end().outcome is Outcome.COMPLETED
+
+
+# --- choices ----------------------------------------------------------------------------------------------------------
+
+
+def test_all_choices_have_to_end():
+    """A stream of three choices is complete with the third finish reason, in whatever order they come."""
+    play = Play(choices=3).answered()
+    for index, reason in ((2, "length"), (0, "stop")):
+        play.read(Chunk(index))
+        play.read(Finish(index, reason, reason))
+        assert play.stream.state is State.STREAMING
+    play.read(Finish(1, "tool_calls", "tool_calls"))
+    assert play.stream.state is State.FINISHED
+    summary = play.end()
+    assert summary.finish_reasons == ("stop", "tool_calls", "length")
+    assert summary.finish_reason == "stop"
+
+
+def test_missing_reasons_keep_their_place():
+    """Where the stream broke, the choices that had ended keep their words, and `error` stands for the others."""
+    play = Play(choices=3).answered()
+    play.read(CHUNK, Finish(1, "stop", "stop"))
+    summary = play.end()
+    assert summary.outcome is Outcome.TRUNCATED
+    assert summary.finish_reasons == ("error", "stop", "error")
+    assert summary.finish_reason == "none"
+
+
+@pytest.mark.parametrize("shows", [Chunk(1), Finish(1, "stop", "stop")])
+def test_choices_that_nobody_announced(shows):
+    """More choices than the request said are seen by their chunks and their ends."""
+    play = Play().answered()
+    play.read(shows)
+    play.read(Finish(1, "stop", "stop"))
+    assert play.stream.state is not State.FINISHED
+    assert play.end(End.CLOSED).finish_reasons == ("error", "stop")
+
+
+def test_a_choice_that_comes_late():
+    """Once every known choice has ended the stream is complete; a choice that shows up later does not undo that."""
+    play = in_state("FINISHED")
+    play.read(Chunk(1))
+    assert play.end().outcome is Outcome.COMPLETED
+
+
+def test_a_repeated_finish_reason():
+    """The first reason of a choice counts; a gateway that repeats it completes no other choice."""
+    play = Play(choices=2).answered()
+    play.read(Finish(0, "stop", "stop"))
+    play.read(Finish(0, "length", "length"))
+    assert play.stream.state is State.WAITING
+    assert play.end().finish_reasons == ("stop", "error")
+
+
+def test_a_terminator_alone_is_complete():
+    """Some gateways send `[DONE]` and no reason ever: complete, with no reason to name."""
+    play = Play().answered()
+    play.read(CHUNK)
+    play.read(TERMINATOR)
+    summary = play.end()
+    assert (summary.outcome, summary.finish_reasons, summary.finish_reason) == (Outcome.COMPLETED, (), "none")
+    assert summary.terminator
+
+
+# --- times ------------------------------------------------------------------------------------------------------------
+
+
+def test_wait_and_hold_make_up_all_time():
+    """Time is the network's from the send to the headers and in each read, and the application's between them."""
+    play = Play().answered(wait=1.0)
+    play.read(CHUNK, wait=2.0, hold=0.25)
+    play.read(CHUNK, wait=0.5, hold=4.0)
+    play.read(CHUNK, STOP, wait=0.25, hold=0.0)
+    summary = play.end(hold=1.0)
+    assert summary.time_to_headers == 1.0
+    assert summary.time_to_first_chunk == summary.attempt_time_to_first_chunk == 3.25
+    assert summary.time_to_last_chunk == 8.0
+    assert summary.duration == 9.0
+    assert (summary.wait, summary.hold) == (3.75, 5.25)
+    assert (summary.gap_mean, summary.gap_max, summary.gap_p95) == (2.375, 4.5, 4.5)
+    assert summary.chunk_offsets == (3250, 7750, 8000)
+    assert (summary.reads, summary.bytes, summary.frames, summary.chunks) == (3, 30, 3, 3)
+
+
+def test_a_call_counts_from_its_first_attempt():
+    """What is told of the call counts from its origin, what is told of the attempt from the attempt's own start."""
+    play = Play(origin=90.0).answered(wait=1.0)
+    play.read(CHUNK, wait=1.0)
+    summary = play.end()
+    assert (summary.time_to_first_chunk, summary.time_to_last_chunk, summary.duration) == (12.0, 12.0, 12.0)
+    assert (summary.time_to_headers, summary.attempt_time_to_first_chunk) == (1.0, 2.0)
+    assert summary.chunk_offsets == (12000,)
+
+
+def test_the_wait_for_what_did_not_come_counts():
+    """A read that ended in nothing was waited for; where the application held the stream, it was not."""
+    waited = in_state("STREAMING").end(End.FAILURE, wait=5.0, error_type="read_timeout")
+    held = in_state("STREAMING").end(End.CLOSED, hold=5.0)
+    assert (round(waited.wait, 6), round(waited.hold, 6)) == (6.1, 0.0)
+    assert (round(held.wait, 6), round(held.hold, 6)) == (1.1, 5.0)
+
+
+def test_no_times_without_chunks():
+    """A stream without a chunk has no time of a chunk, no gap, no percentile."""
+    summary = in_state("WAITING").end()
+    assert summary.time_to_headers == 1.0
+    assert summary.time_to_first_chunk is summary.time_to_last_chunk is summary.attempt_time_to_first_chunk is None
+    assert summary.gap_mean is summary.gap_max is summary.gap_p95 is None
+    assert summary.chunk_offsets == ()
+    assert Play().end(End.FAILURE, error_type="dns_error").time_to_headers is None
+
+
+def test_one_chunk_makes_no_gap():
+    """A gap takes two chunks; two chunks in one read make one of no length."""
+    play = in_state("STREAMING")
+    assert play.end().gap_mean is None
+    play = in_state("STREAMING")
+    play.read(CHUNK, CHUNK, wait=2.0)
+    summary = play.end()
+    assert (summary.gap_mean, summary.gap_max) == (1.0, 2.0)
+
+
+@given(waits=st.lists(st.integers(0, 1000), min_size=1, max_size=60), every=st.integers(1, 7), data=st.data())
+def test_drains_and_runs_make_no_difference(waits, every, data):
+    """Counted at once, in batches, or as runs of plain reads: the same gaps, times and totals."""
+    waits = [wait / 1024 for wait in waits]  # exact in binary
+    runs = data.draw(st.lists(st.booleans(), min_size=len(waits), max_size=len(waits)))
+    whole, parts = Play().answered(wait=1.0), Play().answered(wait=1.0)
+    gaps: list[float] = []
+    for number, (wait, run) in enumerate(zip(waits, runs, strict=True)):
+        whole.read(CHUNK, wait=wait)
+        if run and number:
+            parts.now += wait
+            parts.stream.run([parts.now], 10, wait)
+        else:
+            parts.read(CHUNK, wait=wait)
+        if number % every == 0:
+            gaps += parts.stream.drain()
+            assert len(parts.stream.batch) == 1
+    gaps += parts.stream.drain()
+    one, other = whole.end(wait=0.5), parts.end(wait=0.5)
+    assert gaps == pytest.approx(waits[1:])
+    assert other == one
+    assert one.gap_max == (max(waits[1:]) if len(waits) > 1 else None)
+    assert one.gap_mean == (pytest.approx(sum(waits[1:]) / (len(waits) - 1)) if len(waits) > 1 else None)
+
+
+def test_drain_of_nothing():
+    """A stream without chunks has nothing to count."""
+    assert Play().stream.drain() == []
+
+
+def test_percentile_of_gaps():
+    """The 95th percentile of a hundred gaps is the 95th of them."""
+    play = Play().answered()
+    play.read(CHUNK)
+    for number in range(1, 101):
+        play.read(CHUNK, wait=number / 128)
+    summary = play.end()
+    assert summary.gap_p95 == 95 / 128
+    assert summary.gap_max == 100 / 128
+
+
+# --- stalls -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("wait", "stall"), [(9.9, 0.0), (10.0, 0.0), (10.5, 10.5), (60.0, 60.0)])
+def test_a_stall_is_a_wait(wait, stall):
+    """A gap whose wait passes the threshold is a stall; just the threshold is none."""
+    play = in_state("STREAMING")
+    assert play.read(CHUNK, wait=wait) == pytest.approx(stall)
+    assert play.end().stalls == (1 if stall else 0)
+
+
+def test_a_slow_reader_is_no_stall():
+    """However long the application keeps the stream, the provider is not blamed."""
+    play = in_state("STREAMING")
+    assert play.read(CHUNK, hold=100.0, wait=9.0) == 0.0
+    summary = play.end(End.CLOSED, hold=100.0)
+    assert summary.stalls == 0
+    assert summary.gap_max == pytest.approx(109.0)
+
+
+def test_waits_of_one_gap_add_up():
+    """Pings between two chunks do not hide a stall; a chunk begins the count anew."""
+    play = in_state("STREAMING")
+    assert [play.read(wait=4.0), play.read(Usage(1, 1), wait=4.0), play.read(CHUNK, wait=4.0)] == [0.0, 0.0, 12.0]
+    assert [play.read(wait=4.0), play.read(CHUNK, wait=4.0)] == [0.0, 0.0]
+    assert play.end().stalls == 1
+
+
+def test_the_first_chunk_ends_no_stall():
+    """A gap lies between two chunks; the wait for the first one is told by the time to it."""
+    play = Play().answered(wait=20.0)
+    assert play.read(CHUNK, wait=30.0) == 0.0
+    summary = play.end()
+    assert (summary.stalls, summary.time_to_first_chunk) == (0, 50.0)
+
+
+def test_a_silence_that_no_chunk_ended_is_a_stall_too():
+    """The silence before a read time-out is a stall; one after the last finish reason is none, nor one without wait."""
+    assert in_state("STREAMING").end(End.FAILURE, wait=11.0, error_type="read_timeout").stalls == 1
+    assert in_state("STREAMING").end(End.CLOSED, hold=11.0).stalls == 0
+    assert in_state("FINISHED").end(End.FAILURE, wait=11.0, error_type="read_timeout").stalls == 0
+    assert in_state("WAITING").end(End.FAILURE, wait=11.0, error_type="read_timeout").stalls == 0
+
+
+def test_the_threshold_is_the_applications():
+    """What makes a stall is set by the application."""
+    play = Play(stall_after=0.5).answered()
+    play.read(CHUNK)
+    assert play.read(CHUNK, wait=0.75) == 0.75
+
+
+# --- buffered delivery ------------------------------------------------------------------------------------------------
+
+
+def test_buffered_with_headers_held_back():
+    """A proxy that keeps everything: a long wait for the headers, then all at once."""
+    assert Play().answered(wait=3.0).reads(50, wait=0.00001, hold=0.0002).end().buffered
+
+
+def test_buffered_with_headers_early():
+    """A proxy that passes the headers on and keeps the body: a long wait for the first chunk, then all at once."""
+    assert Play().answered(wait=0.05).reads(1, wait=3.0).reads(49, wait=0.00001, hold=0.0002).end().buffered
+
+
+def test_buffered_in_one_read():
+    """All chunks in a single read, after a long wait."""
+    play = Play().answered(wait=3.0)
+    play.read(*[CHUNK] * 50)
+    assert play.end().buffered
+
+
+def test_what_comes_after_the_last_chunk_is_no_part_of_the_burst():
+    """Neither a slow end of the body nor a slow close makes a burst any slower."""
+    assert Play().answered(wait=3.0).reads(50).end(End.CLOSED, hold=60.0).buffered
+    assert Play().answered(wait=3.0).reads(50).end(wait=60.0).buffered
+
+
+def fast_model() -> Play:
+    """2,000 chunks in a second: each has to be waited for."""
+    return Play().answered(wait=2.0).reads(50, wait=0.0005)
+
+
+def slow_application() -> Play:
+    """Chunks pile up in the socket while the application is busy; then it takes them without waiting."""
+    return Play().answered(wait=0.6).reads(50, hold=0.2)
+
+
+def few_chunks() -> Play:
+    return Play().answered(wait=3.0).reads(9)
+
+
+def short_wait() -> Play:
+    return Play().answered(wait=0.4).reads(50)
+
+
+def steady_stream() -> Play:
+    return Play().answered(wait=3.0).reads(50, wait=0.03)
+
+
+def held_before_the_first() -> Play:
+    """The application came back late: what it found waiting had not been kept by anybody else."""
+    return Play().answered(wait=0.6).reads(1, hold=5.0).reads(49)
+
+
+def two_bursts() -> Play:
+    """A pause in the middle: the model thought, the proxy kept nothing."""
+    return Play().answered(wait=3.0).reads(25).reads(1, wait=1.0).reads(24)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [fast_model, slow_application, few_chunks, short_wait, steady_stream, held_before_the_first, two_bursts, Play],
+)
+def test_not_buffered(make):
+    """What looks a little like it and is no proxy's doing."""
+    assert not make().end().buffered
+
+
+def test_the_wait_before_a_burst_is_the_applications_to_set():
+    """How long a wait makes a burst count is set by the application."""
+    assert Play(buffered_after=0.3).answered(wait=0.4).reads(50).end().buffered
+    assert not Play(buffered_after=5.0).answered(wait=3.0).reads(50).end().buffered
+
+
+# --- offsets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunks", [1, 127, 128, 129, 1000, 5000])
+@pytest.mark.parametrize("batch", [1, 100, 10_000])
+def test_chunk_offsets_are_thinned_evenly(chunks, batch):
+    """At most 128 times, evenly spaced over the whole stream, the first one kept; counted in batches or at once."""
+    play = Play().answered()
+    for number in range(chunks):
+        play.read(CHUNK, wait=0.125)
+        if number % batch == batch - 1:
+            play.stream.drain()
+    offsets = play.end().chunk_offsets
+    assert len(offsets) <= 128
+    assert len(offsets) >= min(chunks, 64)
+    assert offsets[0] == 125
+    step = offsets[1] - offsets[0] if len(offsets) > 1 else 125
+    assert offsets == tuple(range(125, 125 * chunks + 1, step))
+
+
+@pytest.mark.parametrize("marks", [0, 1, 5])
+def test_chunk_offsets_are_the_applications_to_set(marks):
+    """Fewer, or none."""
+    assert len(Play(marks=marks).answered().reads(20, wait=0.1).end().chunk_offsets) <= marks
+
+
+# --- what else is summarised ------------------------------------------------------------------------------------------
+
+
+def test_usage_is_merged_field_by_field():
+    """Later counts win, what they leave out stays, and 0 is a count."""
+    play = Play().answered()
+    play.read(Usage(10, 1, cache_read_tokens=4, cache_write_tokens=5))
+    play.read(Usage(None, 7, cache_read_tokens=0, reasoning_tokens=3))
+    summary = play.end()
+    assert (summary.input_tokens, summary.output_tokens, summary.reasoning_tokens) == (10, 7, 3)
+    assert (summary.cache_read_tokens, summary.cache_write_tokens) == (0, 5)
+
+
+def test_usage_after_the_end_counts():
+    """Token counts come after the finish reason, or even after the terminator."""
+    play = in_state("TERMINATED")
+    play.read(Usage(1, 2))
+    summary = play.end()
+    assert (summary.input_tokens, summary.output_tokens) == (1, 2)
+
+
+def test_no_usage():
+    """What the provider did not say is not 0."""
+    summary = in_state("TERMINATED").end()
+    assert summary.input_tokens is summary.output_tokens is summary.reasoning_tokens is None
+    assert summary.cache_read_tokens is summary.cache_write_tokens is None
+
+
+def test_names():
+    """The response's names: a later one wins where it is one."""
+    play = Play().answered()
+    play.read(Started("id", "model", (("a", "1"),)))
+    play.read(Started(None, "model-2024"))
+    summary = play.end()
+    assert (summary.response_id, summary.response_model, summary.extra) == ("id", "model-2024", (("a", "1"),))
+
+
+def test_malformed_events_are_counted():
+    """Malformed events are counted, and end nothing by themselves."""
+    play = in_state("STREAMING")
+    play.read(MALFORMED)
+    play.read(Malformed())
+    play.read(STOP)
+    summary = play.end()
+    assert (summary.malformed_events, summary.outcome) == (2, Outcome.COMPLETED)
+
+
+def test_the_answers_headers():
+    """What the headers said is in the summary; before them there is nothing to say."""
+    summary = in_state("STREAMING").end()
+    assert (summary.status, summary.request_id, summary.protocol, summary.tls) == (200, "req_1", "1.1", "1.3")
+    none = Play().end(End.FAILURE, error_type="dns_error")
+    assert none.status is none.request_id is none.protocol is none.tls is None
+    assert (summary.request, summary.attempts) == (REQUEST, 1)
+
+
+ANY_EVENT = st.sampled_from(list(EVENTS.values())[3:]) | st.builds(
+    Finish, st.integers(0, 3), st.sampled_from(["stop", "length"]), st.just("stop")
+)
+
+
+@given(
+    events=st.lists(st.tuples(ANY_EVENT, st.integers(0, 20), st.integers(0, 20)), max_size=30),
+    how=st.sampled_from(list(End)),
+    answer=st.sampled_from([Opened(), Refused(500), Foreign(), None]),
+)
+def test_any_events_make_a_summary(events, how, answer):
+    """Whatever a server says in whatever order, the stream ends with a verdict that agrees with itself."""
+    play = Play()
+    if answer is not None:
+        play.answered(answer, wait=1.0)
+        for event, wait, hold in events:
+            play.read(event, wait=wait, hold=hold)
+    summary = play.end(how, wait=1.0, error_type="read_timeout" if how is End.FAILURE else None)
+    assert (summary.error_type is not None) is summary.outcome.is_failure
+    assert summary.duration == pytest.approx(summary.wait + summary.hold)
+    assert summary.hold >= 0
+    assert summary.terminator is (Terminator in map(type, (event for event, *_ in events)) and answer is not None)
+    if summary.outcome is Outcome.COMPLETED:
+        assert "error" not in summary.finish_reasons
+        assert summary.terminator or summary.finish_reasons
+    else:
+        assert summary.finish_reasons
