@@ -17,7 +17,7 @@ import openai
 import pytest
 import structlog
 from opentelemetry import trace
-from opentelemetry._logs import SeverityNumber
+from opentelemetry._logs import NoOpLoggerProvider, SeverityNumber
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -31,6 +31,7 @@ import otel_llmstream
 from otel_llmstream import Settings
 from otel_llmstream import _catalog as catalog
 from otel_llmstream._stream import End
+from otel_llmstream.recorders import logs
 from otel_llmstream.testing import Captured, FakeClock, capture
 from otel_llmstream.testing.chaos import SCENARIOS, ChaosServer, Endpoint, _reply
 
@@ -288,14 +289,22 @@ def test_the_default_logger_ends_in_the_standard_library(stdlib: io.StringIO) ->
     assert " exception.message=gone" in failed["message"]
 
 
-def test_levels_are_asked_before_anything_is_put_together(stdlib: io.StringIO) -> None:
-    """What nobody wants to read is not written."""
+def test_levels_are_asked_before_anything_is_put_together(stdlib: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody wants to read is not written, and costs nothing."""
     logging.getLogger("otel_llmstream").setLevel(logging.ERROR)
+    gathered: list[str] = []
+
+    def facts(summary: otel_llmstream.Summary) -> dict[str, Any]:
+        gathered.append(summary.outcome)
+        return {}
+
+    monkeypatch.setattr(logs, "_facts", facts)
     with measured() as player:
         player.play(*HEALTHY)
         player.play(*CUT, how=End.DROPPED)
-        assert lines(stdlib) == []
+        assert (lines(stdlib), gathered) == ([], [])
         player.play(*CUT)
+    assert gathered == ["truncated"]
     assert [line["event.name"] for line in lines(stdlib)] == ["llm_stream.truncated"]
 
 
@@ -383,6 +392,27 @@ def test_a_failed_call_is_one_exception_event(failure: str, player: Player, capt
     assert record.event_name == "gen_ai.client.operation.exception"
     assert record.severity_number is SeverityNumber.WARN
     assert {"trace_id": format_trace_id(record.trace_id), "span_id": format_span_id(record.span_id)} == ids(captured)
+
+
+def test_no_stack_is_printed_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where neither a log nor an exception event is wanted, a failure costs nothing more."""
+
+    def stack(error: BaseException) -> str:
+        raise AssertionError(f"nobody wants the stack of {error!r}")
+
+    monkeypatch.setattr(logs, "stack", stack)
+    logging.getLogger("otel_llmstream").setLevel(logging.CRITICAL)
+    with measured(logger_provider=NoOpLoggerProvider()) as player:
+        player.play(*CUT, how=End.FAILURE, error=httpx2.ReadError("gone"))
+        assert player.engine.internal_errors == 0
+    logging.getLogger("otel_llmstream").setLevel(logging.NOTSET)
+
+
+def test_a_long_message_is_cut(player: Player, captured: Captured) -> None:
+    """A provider's message may be of any length."""
+    player.play(b'data: {"error": {"code": "bad", "message": "' + b"long " * 1000 + b'"}}\n\n')
+    (line,) = captured.log("llm_stream.failed")
+    assert len(line["llmstream.detail"]) == len(captured.span.status.description or "") == 1024
 
 
 def test_no_exception_event_where_nothing_failed(player: Player, captured: Captured) -> None:

@@ -230,6 +230,26 @@ def test_bytes_and_chunks_of_all_attempts(player: Player, reader: InMemoryMetric
     assert value(metrics, "llmstream.retries", error__type="stream_truncated") == 1
 
 
+def test_a_fallback_counts_for_the_model_that_answered(player: Player, reader: InMemoryMetricReader) -> None:
+    """The retry is the first model's, the call the second one's."""
+    with otel_llmstream.call():
+        player.play(status=503)
+        player.play(*HEALTHY, model="gpt-4o-mini")
+    metrics = exported(reader)
+    (duration,) = metrics["gen_ai.client.operation.duration"].data.data_points
+    assert duration.attributes["gen_ai.request.model"] == "gpt-4o-mini"
+    assert value(metrics, "llmstream.retries", error__type="503") == 1
+
+
+def test_what_did_not_happen_makes_no_point(player: Player, reader: InMemoryMetricReader) -> None:
+    """A stream without a chunk has no time to its first one; what was not counted was not added."""
+    player.play()
+    metrics = exported(reader)
+    histograms = {name for name, metric in metrics.items() if type(metric.data).__name__ == "Histogram"}
+    assert histograms == {"gen_ai.client.operation.duration"}
+    assert value(metrics, "llmstream.stalls") == value(metrics, "llmstream.buffered_streams") == 0
+
+
 def test_one_value_for_each_chunk_after_the_first(player: Player, reader: InMemoryMetricReader) -> None:
     """Over streams of every length, around the batches too, no gap is lost and none is counted twice."""
     lengths = [0, 1, 2, 3, 31, 32, 33, 34, 100, BATCH - 1, BATCH, BATCH + 1, 2 * BATCH, 3 * BATCH + 7]
