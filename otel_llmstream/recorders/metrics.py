@@ -92,15 +92,20 @@ class MetricsRecorder:
 
     def base(self, request: LLMRequest) -> Base:
         """The base attributes of a call. A new set is born with its series at 0."""
-        key = _key(request)
+        known = len(self._bases)
+        found = self._base(request)
+        if known < len(self._bases) <= MAX_BORN:
+            self._bear(found.attributes)
+        return found
+
+    def _base(self, request: LLMRequest) -> Base:
+        key = request.operation, request.provider, request.model, request.server_address
         found = self._bases.get(key)
         if found is None:
             if len(self._bases) >= MAX_BASES:
                 return self._overflow
             found = Base({name: value for name, value in zip(catalog.BASE_ATTRIBUTES, key, strict=True) if value})
             self._bases[key] = found
-            if len(self._bases) <= MAX_BORN:
-                self._bear(found.attributes)
         return found
 
     def attempt_failed(self, base: Base, attempt: Attempt, context: Context) -> None:
@@ -166,9 +171,9 @@ class MetricsRecorder:
 
     def _observe(self, counts: Callable[[bool], bool]) -> list[Observation]:
         """One value for every base set there ever was, so that a gauge goes back to 0."""
-        totals = dict.fromkeys((base for base in tuple(self._bases.values())), 0)
+        totals = dict.fromkeys(tuple(self._bases.values()), 0)
         for request, stalled in self._live():
-            base = self._bases.get(_key(request), self._overflow)
+            base = self._base(request)
             totals[base] = totals.get(base, 0) + counts(stalled)
         return [Observation(total, base.attributes) for base, total in totals.items()]
 
@@ -225,11 +230,6 @@ def _histogram(meter: Meter, metric: Metric, *, newest: bool) -> Histogram:
 
 def _gauge(meter: Meter, metric: Metric, callback: Callable[[CallbackOptions], Iterable[Observation]]) -> None:
     meter.create_observable_gauge(metric.name, [callback], metric.unit, metric.description)
-
-
-def _key(request: LLMRequest) -> tuple[str | None, ...]:
-    """What tells base sets apart, in the order of `_catalog.BASE_ATTRIBUTES`."""
-    return request.operation, request.provider, request.model, request.server_address
 
 
 def _ending(outcome: Outcome, finish_reason: str) -> tuple[Extra, ...]:

@@ -17,7 +17,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from .. import _catalog as catalog
 from .. import _instrumentor
-from .._observer import Clock, Engine
+from .._clock import Clock
+from .._observer import Engine
 from .._settings import Settings
 
 
@@ -75,9 +76,9 @@ class Captured:
         Raises:
             AssertionError: there is none, or more than one.
         """
-        (span,) = self.spans or (None,)
-        assert span is not None, "no call has ended"
-        return span
+        spans = self.spans
+        assert len(spans) == 1, f"{len(spans)} calls have ended"
+        return spans[0]
 
     @property
     def events(self) -> list[Any]:
@@ -177,7 +178,9 @@ def capture(
         "logger_provider": logger_provider,
         "logger": _ListLogger(logs),
     }
-    with _instrumentor.replaced(settings or Settings(), providers, clock=clock, http_spans=http_spans) as engine:
-        yield Captured(engine, logs, spans, reader, events)
-    for provider in (tracer_provider, meter_provider, logger_provider):
-        provider.shutdown()
+    try:
+        with _instrumentor.replaced(settings or Settings(), providers, clock=clock, http_spans=http_spans) as engine:
+            yield Captured(engine, logs, spans, reader, events)
+    finally:
+        for provider in (tracer_provider, meter_provider, logger_provider):
+            provider.shutdown()
