@@ -7,13 +7,16 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
 
+from opentelemetry.instrumentation.environment_variables import OTEL_PYTHON_DISABLED_INSTRUMENTATIONS
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
 from . import _setup
-from ._observer import Clock, Engine, SystemClock
+from ._clock import Clock, SystemClock
+from ._observer import Engine
 from ._settings import Settings
 from ._summary import LLMRequest
 from .hooks import _httpx, _sdks
@@ -58,8 +61,9 @@ PROCESS: Final = _Process()
 
 
 class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
-    """OpenTelemetry's way to switch this package on; `otel_llmstream.instrument` uses it, and so does
-    `opentelemetry-instrument`, which knows it as `llmstream`.
+    """OpenTelemetry's way to switch this package on.
+
+    `otel_llmstream.instrument` uses it, and so does `opentelemetry-instrument`, which knows it as `llmstream`.
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:
@@ -69,10 +73,11 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     def _instrument(self, **kwargs: Any) -> None:
         """See `otel_llmstream.instrument`; fields of `Settings` may also be given one by one."""
         settings = _settings(kwargs)
-        own = any(kwargs.get(name) is not None for name in ("tracer_provider", "meter_provider"))
         port = kwargs.get("prometheus_port")
-        if not own or port is not None:
-            _setup.set_up(port)
+        if not any(kwargs.get(name) is not None for name in ("tracer_provider", "meter_provider")):
+            _setup.set_up(silent=port is not None)
+        if port is not None:
+            _setup.serve_prometheus(port, kwargs.get("meter_provider"))
         start(settings, kwargs, clock=kwargs.get("clock"))
         if kwargs.get("http_spans", True):
             _switch_http_spans_on(kwargs)
@@ -131,8 +136,10 @@ def start(settings: Settings, providers: Mapping[str, Any], *, clock: Clock | No
 
 
 def _register_exit() -> None:
-    """Called with the first stream: by then the application's providers exist, and what is registered last runs
-    first, so that our last spans end before their exporters do.
+    """Called with the first stream.
+
+    By then the application's providers exist, and what is registered last runs first, so that our last spans end
+    before their exporters do.
     """
     if not PROCESS.at_exit:
         PROCESS.at_exit = True
@@ -164,36 +171,37 @@ def _settings(kwargs: Mapping[str, Any]) -> Settings:
 
 # --- HTTP spans -------------------------------------------------------------------------------------------------
 
-_switched_on: list[tuple[Any, tuple[Any, ...]]] = []
+_switched_on: list[tuple[Any, str, tuple[Any, ...]]] = []
 
 
 def _switch_http_spans_on(kwargs: Mapping[str, Any]) -> None:
     from opentelemetry.instrumentation import httpx as instrumentation
 
+    unwanted = {name.strip() for name in os.environ.get(OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, "").split(",")}
     providers = {name: kwargs.get(name) for name in ("tracer_provider", "meter_provider")}
     for module, name in (("httpx", "HTTPXClientInstrumentor"), ("httpx2", "HTTPX2ClientInstrumentor")):
         factory = getattr(instrumentation, name, None)
-        if factory is None or find_spec(module) is None:
+        if factory is None or find_spec(module) is None or unwanted & {module, "*"}:
             continue
         instrumentor = factory()
         if not instrumentor.is_instrumented_by_opentelemetry:
             instrumentor.instrument(skip_dep_check=True, **providers)
-            _switched_on.append((instrumentor, _outermost(module)))
+            _switched_on.append((instrumentor, module, _wrapped(module)))
 
 
 def _switch_http_spans_off() -> None:
-    """Switch off what we switched on, unless somebody has wrapped around it since: unwrapping takes the outermost
-    wrapper, whoever's it is.
+    """Switch off what we switched on.
+
+    Not where somebody has wrapped around it since: unwrapping takes the outermost wrapper, whoever's it is.
     """
     while _switched_on:
-        instrumentor, wrappers = _switched_on.pop()
-        if _outermost(instrumentor._module_name) == wrappers:  # noqa: SLF001
+        instrumentor, module, methods = _switched_on.pop()
+        if all(now is then for now, then in zip(_wrapped(module), methods, strict=True)):  # wrappers are all equal
             instrumentor.uninstrument()
 
 
-def _outermost(module: str) -> tuple[Any, ...]:
-    from importlib import import_module
-
+def _wrapped(module: str) -> tuple[Any, ...]:
+    """The methods that the instrumentation wraps, as they are now."""
     loaded = import_module(module)
     return (
         loaded.HTTPTransport.__dict__.get("handle_request"),

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from opentelemetry import metrics, trace
+from opentelemetry.metrics._internal import _ProxyMeterProvider
 
 _log: Final = logging.getLogger("otel_llmstream")
 
@@ -27,56 +28,71 @@ _NOTHING_NAMED: Final = (
 
 def announce(message: str) -> None:
     """Log a warning that is seen also where logging is not configured: it is about the set-up itself."""
-    if logging.getLogger().handlers:
+    if _is_heard():
         _log.warning(message)
     elif logging.lastResort is not None:
         record = _log.makeRecord(_log.name, logging.WARNING, __file__, 0, f"otel_llmstream: {message}", (), None)
         logging.lastResort.handle(record)
 
 
-def set_up(prometheus_port: int | None = None, environ: Mapping[str, str] = os.environ) -> None:
-    """Set the SDK up where nobody has.
+def _is_heard() -> bool:
+    """Whether anybody has configured logging; our own handler does nothing."""
+    return any(
+        not isinstance(handler, logging.NullHandler)
+        for handler in (*_log.handlers, *(logging.getLogger().handlers if _log.propagate else ()))
+    )
+
+
+# --- from the environment ---------------------------------------------------------------------------------------
+
+
+def set_up(*, silent: bool = False) -> None:
+    """Set the SDK up from the environment, where nobody has set up anything.
 
     Args:
-        prometheus_port: TCP port to serve `/metrics` on (all interfaces), or None.
-        environ: the environment.
+        silent: do not complain where the environment names nothing.
     """
-    if _is_bare():
-        names = _exporters(environ)
-        if any(names.values()):
-            _configure(names)
-        elif prometheus_port is None:
-            announce(_NOTHING_NAMED)
-    if prometheus_port is not None:
-        _serve_prometheus(prometheus_port)
+    if not _is_bare() or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return
+    exporters = _exporters()
+    if any(exporters.values()):
+        _configure(exporters)
+    elif not silent and not any(_named(signal) for signal in _SIGNALS):
+        announce(_NOTHING_NAMED)
 
 
 def _is_bare() -> bool:
-    """Whether neither a tracer nor a meter provider has been set."""
-    providers = (trace.get_tracer_provider(), metrics.get_meter_provider())
-    return all("Proxy" in type(provider).__name__ for provider in providers)
+    """Whether neither a tracer nor a meter provider has been set: the API then gives its own proxies."""
+    return (
+        type(trace.get_tracer_provider()) is trace.ProxyTracerProvider
+        and type(metrics.get_meter_provider()) is _ProxyMeterProvider
+    )
 
 
-def _exporters(environ: Mapping[str, str]) -> dict[str, list[str]]:
+def _exporters() -> dict[str, list[str]]:
     """Exporter names by signal: those the environment names, or OTLP where it names only an endpoint."""
     found: dict[str, list[str]] = {}
     for signal in _SIGNALS:
-        named = environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").strip()
+        named = _named(signal)
         if named:
             found[signal] = [] if named.lower() == "none" else [name.strip() for name in named.split(",")]
         else:
-            found[signal] = [_otlp(signal, environ)] if _has_endpoint(signal, environ) else []
+            found[signal] = [_otlp(signal)] if _has_endpoint(signal) else []
     return found
 
 
-def _has_endpoint(signal: str, environ: Mapping[str, str]) -> bool:
+def _named(signal: str) -> str:
+    return os.environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").strip()
+
+
+def _has_endpoint(signal: str) -> bool:
     names = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
-    return any(environ.get(name, "").strip() for name in names)
+    return any(os.environ.get(name, "").strip() for name in names)
 
 
-def _otlp(signal: str, environ: Mapping[str, str]) -> str:
+def _otlp(signal: str) -> str:
     """The OTLP exporter that the environment asks for, or that is installed."""
-    protocol = environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL") or environ.get(
+    protocol = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL") or os.environ.get(
         "OTEL_EXPORTER_OTLP_PROTOCOL", ""
     )
     if protocol.strip() == "grpc":
@@ -86,16 +102,13 @@ def _otlp(signal: str, environ: Mapping[str, str]) -> str:
     return "otlp_proto_grpc" if grpc_only else "otlp_proto_http"
 
 
-def _configure(names: Mapping[str, Sequence[str]]) -> None:
+def _configure(exporters: Mapping[str, Sequence[str]]) -> None:
     from opentelemetry.sdk._configuration import _OTelSDKConfigurator
 
     # The SDK asks distributions to derive their own; it reads the rest of the standard environment itself.
     configurator: Any = type("Configurator", (_OTelSDKConfigurator,), {})()
     # The configurator adds what the environment names to what it is given.
-    added = {
-        signal: [name for name in chosen if not os.environ.get(f"OTEL_{signal.upper()}_EXPORTER")]
-        for signal, chosen in names.items()
-    }
+    added = {signal: [] if _named(signal) else list(chosen) for signal, chosen in exporters.items()}
     try:
         configurator.configure(
             trace_exporter_names=added["traces"],
@@ -103,31 +116,68 @@ def _configure(names: Mapping[str, Sequence[str]]) -> None:
             log_exporter_names=added["logs"],
         )
     except Exception as exc:  # noqa: BLE001 - an exporter may fail in any way, and telemetry must not stop a service
-        announce(f"setting OpenTelemetry up from the environment failed: {exc}")
+        announce(f"setting OpenTelemetry up from the environment failed: {exc}{_hint(exporters)}")
 
 
-def _serve_prometheus(port: int) -> None:
+def _hint(exporters: Mapping[str, Sequence[str]]) -> str:
+    """What to install, where it is the OTLP exporter that is missing."""
+    wanted = {name for names in exporters.values() for name in names}
+    installed = {point.name for point in entry_points(group="opentelemetry_traces_exporter")}
+    missing = wanted & {"otlp", "otlp_proto_http"} and "otlp_proto_http" not in installed
+    return "; pip install 'otel-llmstream[otlp]'" if missing else ""
+
+
+# --- for a port -------------------------------------------------------------------------------------------------
+
+_served: dict[int, Any] = {}
+"""The meter providers whose metrics are served, by port. A server cannot be taken back, so it is not made twice."""
+
+
+def serve_prometheus(port: int, provider: metrics.MeterProvider | None = None) -> None:
+    """Serve `/metrics`.
+
+    Args:
+        port: TCP port, on all interfaces.
+        provider: whose metrics; the global one's unless given, which is set up where nobody has.
+    """
     if find_spec("opentelemetry.exporter") is None or find_spec("opentelemetry.exporter.prometheus") is None:
         announce("prometheus_port needs the exporter: pip install 'otel-llmstream[prometheus]'")
         return
-    from opentelemetry.exporter.prometheus import PrometheusMetricReader
-    from prometheus_client import start_http_server
-
-    try:
-        start_http_server(port)
-    except OSError as exc:
-        announce(f"cannot serve /metrics on port {port}: {exc}")
+    found = provider or metrics.get_meter_provider()
+    if port in _served and _served[port] is found:
         return
-    _add_reader(PrometheusMetricReader())
+    bare = type(found) is _ProxyMeterProvider
+    if not bare and not hasattr(found, "add_metric_reader"):
+        announce("prometheus_port: the meter provider that is set up takes no further reader; add one where it is made")
+        return
+    reader = _listen(port)
+    if reader is not None:
+        _served[port] = _own_provider(reader) if bare else _joined(found, reader)
 
 
-def _add_reader(reader: Any) -> None:
+def _listen(port: int) -> Any:
+    """A reader whose metrics are served; None where the port cannot be had."""
+    from opentelemetry.exporter.prometheus import PrometheusMetricReader
+    from prometheus_client import CollectorRegistry, start_http_server
+
+    # A registry of our own: in the global one, a reader of the application's would give every metric twice.
+    registry = CollectorRegistry()
+    try:
+        start_http_server(port, registry=registry)
+    except (OSError, OverflowError) as exc:
+        announce(f"cannot serve /metrics on port {port}: {exc}")
+        return None
+    return PrometheusMetricReader(registry=registry)
+
+
+def _own_provider(reader: Any) -> Any:
     from opentelemetry.sdk.metrics import MeterProvider
 
-    provider = metrics.get_meter_provider()
-    if "Proxy" in type(provider).__name__:
-        metrics.set_meter_provider(MeterProvider([reader]))
-    elif hasattr(provider, "add_metric_reader"):
-        provider.add_metric_reader(reader)
-    else:
-        announce("prometheus_port: the meter provider that is set up takes no further reader; add one where it is made")
+    provider = MeterProvider([reader])
+    metrics.set_meter_provider(provider)
+    return provider
+
+
+def _joined(provider: Any, reader: Any) -> Any:
+    provider.add_metric_reader(reader)
+    return provider

@@ -20,7 +20,8 @@ from typing import Any, Final
 import wrapt
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
-from .._observer import Engine, Headers, Observer, Scout
+from .._observer import Engine, Headers, Observer
+from .._scout import Scout
 from .._stream import End
 from ..dialects import Target
 from ..wire import FRAMERS

@@ -1,0 +1,109 @@
+"""What all observers of a process share: where to record, what is open, what had to wait, what went wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from ._calls import Call, Recorder
+from ._clock import Clock, SystemClock
+from ._failures import CodeBook
+from ._settings import Settings
+from ._stream import End, Stream
+
+_log: Final = logging.getLogger("otel_llmstream")
+
+
+class Open(Protocol):
+    """A stream that is open."""
+
+    stream: Stream
+
+    def silent_for(self, now: float) -> float:
+        """Seconds that the network has been silent."""
+        ...
+
+    def end(self, how: End) -> None:
+        """End it."""
+        ...
+
+
+class Commons:
+    """What all observers of a process share.
+
+    Args:
+        recorder: where calls are recorded.
+        settings: the application's choices.
+        clock: where times come from.
+
+    Attributes:
+        live: the observers whose streams are open.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.recorder = recorder
+        self.settings = settings or Settings()
+        self.clock = clock or SystemClock()
+        self.codes = CodeBook()
+        self.live: set[Open] = set()
+        self.internal_errors = 0
+        self._dropped: deque[Callable[[], None]] = deque()
+
+    def open_call(
+        self,
+        *,
+        now: float | None = None,
+        name: str | None = None,
+        attributes: dict[str, Any] | None = None,
+        bounded: bool = False,
+    ) -> Call:
+        """A call that begins now, or at `now`."""
+        present = self.clock.now()
+        start = present if now is None else now
+        unix_ns = self.clock.unix_ns() - int((present - start) * 1e9)
+        return Call(self.recorder, start, unix_ns, name=name, attributes=attributes, bounded=bounded)
+
+    def later(self, action: Callable[[], None]) -> None:
+        """Do something as soon as it is safe.
+
+        The garbage collector may run inside any lock, the telemetry SDK's own included; what it ends must wait
+        until nobody's lock is held. `deque.append` is the one thing that is safe there.
+        """
+        self._dropped.append(action)
+
+    def settle(self) -> None:
+        """Do what had to wait: called when a stream begins, when metrics are collected, when health is asked."""
+        while self._dropped:
+            try:
+                action = self._dropped.popleft()
+            except IndexError:  # another thread took it
+                return
+            action()
+
+    def close(self) -> None:
+        """End what is still open: the interpreter is about to end."""
+        self.settle()
+        for observer in self.live.copy():  # not `tuple`, which may collect garbage, and so end streams, as it goes
+            observer.end(End.DROPPED)
+
+    def forget(self) -> None:
+        """Let go of everything without a word: after a fork the streams belong to the parent."""
+        self.live = set()
+        self._dropped.clear()
+
+    def internal_error(self, exc: Exception) -> None:
+        """Count an error of ours; log the first one."""
+        self.internal_errors += 1
+        level = logging.ERROR if self.internal_errors == 1 else logging.DEBUG
+        _log.log(level, "internal error; this stream goes on unobserved", exc_info=exc)
+        try:
+            self.recorder.internal_error()
+        except Exception:  # the recorder itself may be what is broken
+            _log.debug("internal error while counting one", exc_info=True)

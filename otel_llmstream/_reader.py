@@ -1,0 +1,149 @@
+"""From the bytes of one body to what is known of its stream: content decoder, framer, dialect, state.
+
+Comes in: reads, each with when it was asked for and when it came. What must be told at once goes to a listener.
+Nothing here knows a clock, a span or a lock; what goes wrong here is the observer's to catch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ._events import MALFORMED, Event, Malformed, Undecodable
+from ._stream import BATCH, Stream
+from .dialects import Dialect
+from .wire import Decoder, DecodingError, Frame, Framer
+
+
+class Listener(Protocol):
+    """Who is told while the stream lasts."""
+
+    def first_chunk(self, now: float) -> None:
+        """The first chunk came."""
+        ...
+
+    def stalled(self, silence: float, now: float) -> None:
+        """A chunk ended `silence` seconds of waiting, which are a stall."""
+        ...
+
+    def gaps(self, seconds: Sequence[float]) -> None:
+        """Times between chunks, in order; each is told once."""
+        ...
+
+
+class Reader:
+    """Reads one body.
+
+    Args:
+        stream: what is known; it learns.
+        dialect: reads frames.
+        framer: makes frames of decoded bytes.
+        decoder: undoes the content coding; None where there is none.
+        stall_after: see `Settings`.
+        listener: who is told.
+    """
+
+    __slots__ = ("_decoder", "_dialect", "_framer", "_last", "_listener", "_malformed", "_saw_chunk", "_stall_after",
+                 "_stream")  # fmt: skip
+
+    def __init__(
+        self,
+        stream: Stream,
+        dialect: Dialect,
+        framer: Framer,
+        decoder: Decoder | None,
+        stall_after: float,
+        listener: Listener,
+    ) -> None:
+        self._stream = stream
+        self._dialect = dialect
+        self._framer = framer
+        self._decoder = decoder
+        self._stall_after = stall_after
+        self._listener = listener
+        self._saw_chunk = False
+        self._last = 0.0  # when the last read came
+        self._malformed = -1.0  # when the last read came that had a malformed event in it
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a malformed event came with the last read: the application may stop there."""
+        return self._malformed == self._last
+
+    def read(self, reads: list[bytes], asked: list[float], times: list[float]) -> None:
+        """Read what came.
+
+        Args:
+            reads: pieces of the body.
+            asked: when each of them was asked for, in seconds.
+            times: when each of them came.
+        """
+        if not self._read_plain(reads, asked, times):
+            self._read_each(reads, asked, times)
+        self._last = times[-1]
+        if len(self._stream.batch) >= BATCH:
+            self.drain()
+
+    def close(self, now: float) -> None:
+        """The body ended; take what the end itself completes."""
+        framer, stream = self._framer, self._stream
+        stream.pending = framer.pending
+        for frame in framer.close():
+            events = self._dialect.read(frame)
+            if any(isinstance(event, Malformed) for event in events):
+                return  # a last line without its end that does not parse: cut, not malformed
+            stream.pending = False
+            self._take(events, now)
+        stream.junk = framer.unknown > 0 and framer.comments == 0
+
+    def drain(self) -> None:
+        """Count the chunk times that are held."""
+        gaps = self._stream.drain()
+        if gaps:
+            self._listener.gaps(gaps)
+
+    def _read_plain(self, reads: list[bytes], asked: list[float], times: list[float]) -> bool:
+        """Count the reads at once, where each was one plain chunk, as nearly all are, and no stall can be there."""
+        if self._decoder is not None or not self._saw_chunk or len(reads) == 1:
+            return False
+        waited = sum(times) - sum(asked)
+        if self._stream.gap_wait + waited > self._stall_after:
+            return False
+        payloads = self._framer.plain(reads)
+        if payloads is None or not self._dialect.plain(payloads):
+            return False
+        self._stream.run(times, sum(map(len, reads)), waited)
+        return True
+
+    def _read_each(self, reads: list[bytes], asked: list[float], times: list[float]) -> None:
+        stream, decoder, feed, read = self._stream, self._decoder, self._framer.feed, self._dialect.read
+        for data, since, now in zip(reads, asked, times, strict=True):
+            stream.arrived(len(data), now - since)
+            for frame in feed(data) if decoder is None else self._decode(decoder, data, now):
+                self._take(read(frame), now)
+
+    def _decode(self, decoder: Decoder, data: bytes, now: float) -> list[Frame]:
+        frames: list[Frame] = []
+        try:
+            for piece in decoder.feed(data):
+                frames += self._framer.feed(piece)
+        except DecodingError as exc:
+            for frame in frames:
+                self._take(self._dialect.read(frame), now)
+            self._stream.receive(Undecodable(str(exc)), now)
+            return []
+        return frames
+
+    def _take(self, events: tuple[Event, ...], now: float) -> None:
+        """What one frame said."""
+        stream = self._stream
+        stream.frames += 1
+        for event in events:
+            silence = stream.receive(event, now)
+            if silence:
+                self._listener.stalled(silence, now)
+            elif event is MALFORMED:
+                self._malformed = now
+        if not self._saw_chunk and stream.chunks:
+            self._saw_chunk = True
+            self._listener.first_chunk(now)

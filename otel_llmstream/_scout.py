@@ -1,0 +1,106 @@
+"""Event streams that answer a request of no known kind: are they ours?"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ._observer import Engine, Headers, Observer
+from ._stream import End
+from .dialects import Dialect, Target, recognise
+from .wire import DecodingError, Frame, Framer, decoder_for, framer_for
+
+MAX_SCOUTED: Final = 64 * 1024
+"""Bytes kept while it is unknown whose stream it is. A first frame tells, and none that is known is larger."""
+
+MAX_STRANGE: Final = 4
+"""Frames that no dialect knows before a stream is let go: an MCP server's, an application's own events."""
+
+
+class Scout:
+    """Stands in for an observer while only the response has said that it is an event stream.
+
+    A request to a path that is not known may still be answered by a dialect that is: a gateway's own route. The
+    first frames tell. Until then the bytes are kept, and then replayed with the times they came at.
+    """
+
+    __slots__ = ("_answered", "_asked_at", "_decoder", "_engine", "_framer", "_headers", "_kept", "_observer", "_size",
+                 "_started", "_strange", "_target", "clock")  # fmt: skip
+
+    def __init__(self, engine: Engine, target: Target, headers: Headers, started: float) -> None:
+        self._engine = engine
+        self._target = target
+        self._headers = headers
+        self._started = started
+        self._answered = engine.clock.now()
+        self._framer = framer_for(headers.content_type)
+        self._decoder = decoder_for(headers.content_encoding) if headers.content_encoding else None
+        self._kept: list[tuple[bytes, float, float]] = []  # with the times they were asked for and came at
+        self.clock = engine.clock.now
+        self._asked_at = self._answered
+        self._size = 0
+        self._strange = 0
+        self._observer: Observer | None = None
+
+    @property
+    def asked_at(self) -> float:
+        """As an observer's. Told to the observer there and then, so that a silence is seen while it lasts."""
+        return self._asked_at
+
+    @asked_at.setter
+    def asked_at(self, now: float) -> None:
+        self._asked_at = now
+        if self._observer is not None:
+            self._observer.asked_at = now
+
+    def raised(self, error: BaseException) -> None:
+        """The body's iterator was left by an exception."""
+        self._framer = None
+        if self._observer is not None:
+            self._observer.raised(error)
+
+    def feed(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._observer is not None:
+            self._observer.feed(data)
+        elif self._framer is not None:
+            try:
+                self._scout(self._framer, data)
+            except Exception as exc:
+                self._framer = None
+                self._engine.internal_error(exc)
+
+    def end(self, how: End, error: BaseException | None = None, *, unsafe: bool = False) -> None:
+        """The stream is over."""
+        self._framer = None
+        if self._observer is not None:
+            self._observer.end(how, error, unsafe=unsafe)
+
+    def _scout(self, framer: Framer, data: bytes) -> None:
+        self._kept.append((data, self.asked_at, self.clock()))
+        self._size += len(data)
+        for frame in self._frames(framer, data):
+            dialect = recognise(frame)
+            if dialect is not None:
+                self._adopt(dialect)
+                return
+            self._strange += 1
+        if self._strange >= MAX_STRANGE or self._size > MAX_SCOUTED:
+            self._kept.clear()
+            self._framer = None
+
+    def _frames(self, framer: Framer, data: bytes) -> list[Frame]:
+        if self._decoder is None:
+            return framer.feed(data)
+        try:
+            return [frame for piece in self._decoder.feed(data) for frame in framer.feed(piece)]
+        except DecodingError:
+            self._strange = MAX_STRANGE
+            return []
+
+    def _adopt(self, dialect: type[Dialect]) -> None:
+        request = dialect.describe(self._target)
+        observer = self._engine.adopt(dialect, request, self._started)
+        observer.answered(self._headers, self._answered)
+        observer.replay(self._kept)
+        self._kept.clear()
+        self._observer = observer
