@@ -254,6 +254,12 @@ def test_openrouter():
     ]
 
 
+def test_snowflake():
+    """Snowflake gives no id: the model names the stream."""
+    payload = delta(content="x") | {"id": "", "model": "claude"}
+    assert spoken(OpenAIChat, sse(payload, payload)) == [(Started(None, "claude"), CHUNK), ONE_CHUNK]
+
+
 def test_vllm():
     """The finish carries content and a stop reason; usage may come on every frame, the last one counting."""
     final = delta(reason="stop", content="x") | {"usage": {"prompt_tokens": 3, "completion_tokens": 2}}
@@ -875,6 +881,7 @@ JSON_RPC = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name"
         target("/v1/responses/resp_1/input_items", method="GET", query="stream=true"),
         target("/v1/responses", method="GET", query="stream=true"),
         target("", STREAM),
+        target("/v1/completions", STREAM, host="api.writer.com"),
     ],
 )
 def test_requests_that_are_not(asked):

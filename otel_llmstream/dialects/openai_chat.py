@@ -153,8 +153,11 @@ class OpenAIChat:
         return (*events, *_usage(payload), *_error(payload))
 
     def _start(self, named: _Named) -> tuple[Event, ...]:
-        """Azure's first chunk, of filter results for the prompt, has an empty id and model: wait for the next."""
-        if self._named or not named.id:
+        """Azure's first chunk, of filter results for the prompt, has an empty id and model: wait for the next.
+
+        Snowflake's id is empty in all of them: the model is name enough.
+        """
+        if self._named or not (named.id or named.model):
             return NOTHING
         self._named = True
         return (_started(named),)
@@ -177,7 +180,7 @@ def _started(payload: _Named) -> Started:
         (catalog.OPENAI_RESPONSE_TIER, text(payload.service_tier)),
         (catalog.OPENAI_FINGERPRINT, text(payload.system_fingerprint)),
     )
-    return Started(text(payload.id), text(payload.model) or None, tuple(pair for pair in extra if pair[1]))
+    return Started(text(payload.id) or None, text(payload.model) or None, tuple(pair for pair in extra if pair[1]))
 
 
 def _choice_events(choice: _Choice) -> tuple[Event, ...]:

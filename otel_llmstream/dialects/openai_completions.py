@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from .._summary import LLMRequest
 from ._request import Target
 from .openai_chat import OpenAIChat
+
+OTHER_DIALECTS: Final = ("api.writer.com",)
+"""Hosts whose `*/completions` answer in a dialect of their own. Writer's has neither a finish nor a terminator: read as
+this one, each of its streams would be cut short."""
 
 
 class OpenAICompletions(OpenAIChat):
@@ -23,4 +27,5 @@ class OpenAICompletions(OpenAIChat):
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
         """A POST to `*/completions` with `"stream": true`."""
-        return None if target.path.endswith(OpenAIChat.path) else super().claims(target)
+        other = target.path.endswith(OpenAIChat.path) or target.host in OTHER_DIALECTS
+        return None if other else super().claims(target)

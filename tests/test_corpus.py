@@ -1,0 +1,279 @@
+"""Recorded streams of the providers through the whole pipeline: what an independent parser found, in any split.
+
+And cut anywhere before its end, none of them is ever called complete.
+"""
+
+import json
+import random
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otel_llmstream import Outcome, Summary
+from otel_llmstream._stream import End
+from otel_llmstream.dialects import Target, claim
+from otel_llmstream.testing import replay
+
+SMALL = 20_000  # bytes of a body that is also replayed byte by byte
+CUTS = 5
+
+# The index counts no deltas of the code interpreter and of MCP arguments, nor OpenRouter's `reasoning_details` where
+# Snowflake sends them: that many chunks are missing there, counted in the index's own list of event types or by hand.
+NOT_IN_THE_INDEX = {
+    "openai-15156b9c2128.sse": 1,  # response.mcp_call_arguments.delta
+    "openai-b22006ec9794.sse": 27,  # response.code_interpreter_call_code.delta
+    "openai-b44931adb497.sse": 212,  # response.code_interpreter_call_code.delta
+    "myorg-myaccount.snowflakecomputing.com-684feae8c7b2.sse": 2,  # reasoning_details
+}
+
+# Without their last blank line `message_stop` is never dispatched (WHATWG HTML, 9.2.6): complete by the stop reason.
+NO_LAST_BLANK_LINE = {
+    "anthropic_fixture-13f671d69252.sse",
+    "anthropic_fixture-4cef9a87292e.sse",
+    "anthropic_fixture-53787cbf8361.sse",
+    "anthropic_fixture-9ca32d0a4643.sse",
+}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recorded body, with what the index says of it."""
+
+    file: str
+    record: dict[str, Any]
+    body: bytes
+    dialect: str
+
+    @property
+    def expected(self) -> dict[str, Any]:
+        """What the independent parser found."""
+        return self.record["expected"]
+
+    def replay(self, body: bytes | None = None, **how: Any) -> Summary:
+        """The body, or a part of it, through the pipeline."""
+        target = asked(self.record)
+        body = self.body if body is None else body
+        return replay(body, path=target.path, host=target.host, request=target.content or b"", **how)
+
+
+def asked(record: dict[str, Any]) -> Target:
+    request = json.dumps({"model": record["request_model"], "stream": True}).encode()
+    path = record["endpoint"].partition("#")[0]
+    return Target(record["method"] or "POST", record["host"] or "fixture", 443, path, record["query"], request)
+
+
+@pytest.fixture(scope="module")
+def records(corpus: Path) -> list[dict[str, Any]]:
+    return json.loads((corpus / "index.json").read_bytes())["records"]
+
+
+@pytest.fixture(scope="module")
+def recordings(corpus: Path, records) -> list[Recording]:
+    found = []
+    for record in records:
+        claimed = claim(asked(record))
+        if claimed is not None:
+            body = (corpus / "streams" / record["file"]).read_bytes()
+            found.append(Recording(record["file"], record, body, claimed[0].name))
+    return found
+
+
+def test_whose_recordings_these_are(recordings):
+    """The corpus has plenty of each dialect; nothing that is no LLM stream is claimed."""
+    counts = {name: sum(found.dialect == name for found in recordings) for name in {r.dialect for r in recordings}}
+    assert counts.keys() == {"openai.chat", "openai.completions", "openai.responses", "anthropic.messages"}
+    assert min(counts.values()) >= 9
+    assert len(recordings) == 176
+    assert all(found.record["llm"] for found in recordings)
+
+
+def test_others_are_not_claimed(records):
+    """Requests of other dialects and of MCP servers are left alone."""
+    paths = re.compile(r"/(chat/completions|completions|responses|messages)(#.*)?$")
+    others = [record for record in records if claim(asked(record)) is None]
+    assert {record["host"] for record in others if paths.search(record["endpoint"])} == {"api.writer.com"}
+    assert sum(record["llm"] is False for record in others) == 3
+
+
+def test_whole(recordings):
+    """In one piece: outcome, reasons, tokens, terminator, chunks, frames and model as the index says."""
+    for recording in recordings:
+        check(recording, recording.replay(), "whole")
+
+
+def test_small_pieces(recordings):
+    """Byte by byte, large bodies in pieces of seven bytes: the same."""
+    for recording in recordings:
+        size = 1 if len(recording.body) < SMALL else 7
+        check(recording, recording.replay(chunks=size, gap=0.001), f"pieces of {size}")
+
+
+def test_one_event_each(recordings):
+    """As providers send them, one event in each read: the same."""
+    for recording in recordings:
+        cuts = [low for low, _ in frames(recording.body)]
+        check(recording, recording.replay(chunks=cuts), "one event each")
+
+
+def test_random_splits(recordings):
+    """At random places: the same."""
+    for recording in recordings:
+        for pieces in (3, 100):
+            rng = seeded(recording, pieces)
+            cuts = [rng.randrange(len(recording.body)) for _ in range(pieces)]
+            check(recording, recording.replay(chunks=cuts), f"split at {sorted(cuts)}")
+
+
+def test_gzip(recordings):
+    """Compressed on the way, in small reads: the same."""
+    for recording in recordings:
+        codec = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+        body = codec.compress(recording.body) + codec.flush()
+        check(recording, recording.replay(body, content_encoding="gzip", chunks=1000), "gzip")
+
+
+def test_cut_before_the_end(recordings):
+    """Cut before the first byte of the event that ends it, a stream is never complete, however the body ended."""
+    for recording in recordings:
+        begin, _ = terminal_frame(recording)
+        rng = seeded(recording, 0)
+        for cut in (0, begin, *(rng.randrange(begin) for _ in range(CUTS))):
+            summary = recording.replay(recording.body[:cut], chunks=4096)
+            where = (recording.file, cut)
+            assert (summary.outcome, summary.finish_reasons) == (Outcome.TRUNCATED, ("error",)), where
+            assert summary.error_type in allowed(recording.body[:cut]), where
+        closed = recording.replay(recording.body[: rng.randrange(begin)], end=End.CLOSED)
+        assert (closed.outcome, closed.finish_reasons) == (Outcome.CANCELLED, ("error",)), recording.file
+
+
+def test_cut_inside_the_end(recordings):
+    """Cut inside that event, just before its blank line too, a stream is not complete either."""
+    for recording in recordings:
+        begin, end = terminal_frame(recording)
+        rng = seeded(recording, 1)
+        last = len(recording.body[begin:end].rstrip()) + begin
+        for cut in (begin + 1, last, rng.randrange(begin + 1, last)):
+            summary = recording.replay(recording.body[:cut])
+            assert summary.outcome is Outcome.TRUNCATED, (recording.file, cut)
+            assert summary.error_type == "stream_incomplete_event", (recording.file, cut)
+
+
+# --- what is checked --------------------------------------------------------------------------------------------------
+
+
+def check(recording: Recording, summary: Summary, how: str) -> None:
+    """The summary says what the index says."""
+    expected = recording.expected
+    found = {
+        "outcome": summary.outcome,
+        "finish_reasons": list(summary.finish_reasons),
+        "terminator": summary.terminator,
+        "chunks": summary.chunks,
+        "frames": summary.frames,
+        "malformed": summary.malformed_events,
+        "input": summary.input_tokens,
+        "output": summary.output_tokens,
+        "model": summary.response_model,
+        "error_type": summary.error_type,
+    }
+    unfinished = recording.file in NO_LAST_BLANK_LINE
+    assert unfinished is bool(expected["unterminated_final_event"])
+    input_tokens, output_tokens = tokens(recording)
+    assert found == {
+        "outcome": Outcome.COMPLETED,
+        "finish_reasons": expected["finish_reasons"],
+        "terminator": expected["terminator"] is not None and not unfinished,
+        "chunks": chunks(recording),
+        "frames": expected["events"],
+        "malformed": expected["bad_json_events"],
+        "input": input_tokens,
+        "output": output_tokens,
+        "model": expected["response_model"],
+        "error_type": None,
+    }, (recording.file, how)
+
+
+def chunks(recording: Recording) -> int:
+    expected = recording.expected
+    counted = expected["content_deltas"] + expected["reasoning_deltas"] + expected["tool_deltas"]
+    return counted + NOT_IN_THE_INDEX.get(recording.file, 0)
+
+
+def tokens(recording: Recording) -> tuple[int | None, int | None]:
+    """Input and output tokens; Anthropic's input with its cached parts, from `message_start` where told there alone."""
+    usage = recording.expected["usage"] or {}
+    if recording.dialect != "anthropic.messages":
+        return usage.get("input_tokens", usage.get("prompt_tokens")), usage.get(
+            "output_tokens", usage.get("completion_tokens")
+        )
+    start = re.search(rb'data: (\{"type": ?"message_start".*)', recording.body)
+    assert start is not None
+    usage = json.loads(start[1])["message"]["usage"] | {key: value for key, value in usage.items() if value is not None}
+    parts = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    return sum(usage.get(part) or 0 for part in parts), usage["output_tokens"]
+
+
+def allowed(body: bytes) -> set[str]:
+    """What a cut there may be called: inside an event, or between two; before any event, empty."""
+    whole = [text for text in re.split(rb"\r?\n\r?\n", body) if re.search(rb"^data", text, re.MULTILINE)]
+    if body and not body.endswith((b"\n\n", b"\n\r\n", b"\n\r")):
+        return {"stream_incomplete_event"} if not last_line_is_comment(body) else {"stream_truncated", "stream_empty"}
+    return {"stream_truncated"} if whole else {"stream_empty"}
+
+
+def last_line_is_comment(body: bytes) -> bool:
+    return body.rpartition(b"\n\n")[2].startswith(b":")
+
+
+# --- where a stream ends ----------------------------------------------------------------------------------------------
+
+
+def frames(body: bytes) -> Iterator[tuple[int, int]]:
+    """Where each event begins and ends, its blank line included."""
+    begin = 0
+    for blank in re.finditer(rb"\r\n\r\n|\n\n", body):
+        yield begin, blank.end()
+        begin = blank.end()
+    if begin < len(body):
+        yield begin, len(body)
+
+
+def has_finish_reason(payload: dict[str, Any]) -> bool:
+    return any(choice.get("finish_reason") for choice in payload.get("choices") or ())
+
+
+def is_terminal_response(payload: dict[str, Any]) -> bool:
+    return payload.get("type") in ("response.completed", "response.incomplete")
+
+
+def has_stop_reason(payload: dict[str, Any]) -> bool:
+    return payload.get("type") == "message_delta" and bool(payload["delta"].get("stop_reason"))
+
+
+TERMINAL: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "openai.chat": has_finish_reason,
+    "openai.completions": has_finish_reason,
+    "openai.responses": is_terminal_response,
+    "anthropic.messages": has_stop_reason,
+}
+
+
+def terminal_frame(recording: Recording) -> tuple[int, int]:
+    """Where the event begins and ends that makes the stream complete; all recordings have one choice."""
+    assert len(recording.expected["finish_reasons"]) <= 1
+    for begin, end in frames(recording.body):
+        data = re.search(rb"^data: ?(.*)$", recording.body[begin:end], re.MULTILINE)
+        if data is None:
+            continue
+        if data[1].startswith(b"[DONE]") or TERMINAL[recording.dialect](json.loads(data[1])):
+            return begin, end
+    raise AssertionError(f"{recording.file} has no end")
+
+
+def seeded(recording: Recording, salt: int) -> random.Random:
+    return random.Random(f"{recording.file} {salt}")
