@@ -21,8 +21,12 @@ LEVELS = {"completed": "info", "cancelled": "info", "abandoned": "warning", "tru
 IMPORTANT = (
     "ok", "no-finish", "cut-event", "reset", "cut-chunked", "malformed", "error", "html", "empty", "500",
 )  # fmt: skip
-SOME = {"anthropic-async": IMPORTANT, "httpx": IMPORTANT}
-"""Drivers that are only tried on what matters most; their likes are tried on everything."""
+SOME = {
+    "anthropic-async": IMPORTANT,
+    "httpx": IMPORTANT,
+    "openai-responses": tuple(name for name in SCENARIOS if name != "huge"),  # as slow as it is like the others
+}
+"""Drivers that are not tried on everything; their likes are."""
 
 
 @dataclass(frozen=True)
