@@ -1,6 +1,5 @@
 """The demo: its options, its pictures, its report, and that it ends well however it ends."""
 
-import contextlib
 import fcntl
 import logging
 import os
@@ -33,7 +32,7 @@ from otel_llmstream.cli._quiet import Quiet
 from otel_llmstream.cli._table import View, progress, view
 from otel_llmstream.cli._tally import Finding, Kind, Tally, Verdict
 from otel_llmstream.cli._words import apis, between, plural, seconds, share
-from otel_llmstream.testing import SCENARIOS, FakeClock, capture
+from otel_llmstream.testing import SCENARIOS
 from otel_llmstream.testing.chaos import Endpoint
 
 CHAT, RESPONSES, MESSAGES = APIS
@@ -525,28 +524,6 @@ def _check_closing(report: str, port: int) -> None:
     assert report.rstrip().endswith("otel-llmstream chaos")
 
 
-def test_a_stall_after_quick_chunks_is_a_stall() -> None:
-    """The demo's `pause` is a stall, as any silence past `stall_after` is, quick chunks before it or not."""
-    clock = FakeClock()
-    frame = b'data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"x"}}]}\n\n'
-
-    def body() -> Iterator[bytes]:
-        for wait in (1, 0.001, 0.001, 12, 0.001):
-            clock.advance(wait)
-            yield frame
-        yield b"data: [DONE]\n\n"
-
-    headers = {"content-type": "text/event-stream"}
-    transport = httpx2.MockTransport(lambda _request: httpx2.Response(200, headers=headers, content=body()))
-    with capture(clock=clock), httpx2.Client(transport=transport) as client, otel_llmstream.call() as call:
-        client.post("http://test/v1/chat/completions", json={"model": "m", "stream": True})
-
-    assert call.summary is not None
-    assert call.summary.gap_max == 12
-    assert call.summary.stalls == 1
-
-
-@contextlib.contextmanager
 def on_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """The demo as a process of its own, with a terminal of 80 columns and 24 lines."""
     ours, theirs = pty.openpty()

@@ -1,0 +1,361 @@
+"""The observer alone: any bytes, any split, any order of endings, a fake clock and a recorder that only counts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_llmstream import Outcome, Settings, Summary
+from otel_llmstream._observer import BACKLOG, Engine, Headers, Observer
+from otel_llmstream._scout import MAX_STRANGE, Scout
+from otel_llmstream._stream import BATCH, End
+from otel_llmstream.dialects import Target
+from otel_llmstream.testing import FakeClock
+
+CHAT = Target("POST", "api.openai.com", 443, "/v1/chat/completions", "", b'{"model":"m","stream":true}')
+UNKNOWN = Target("POST", "gateway.test", 443, "/ask", "", b"{}")
+SSE = Headers(200, "text/event-stream")
+
+
+def chunk(text: str = "x") -> bytes:
+    return b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % text.encode()
+
+
+FINISH = b'data: {"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+BROKEN = b'data: {"choices": [\n\n'
+ERROR = b'data: {"error":{"code":"overloaded","message":"busy"}}\n\n'
+
+
+class Counting:
+    """A recorder and its only recording, which keep what they are told."""
+
+    def __init__(self) -> None:
+        self.begun = self.errors = self.firsts = 0
+        self.summaries: list[Summary] = []
+        self.stalls: list[float] = []
+        self.seconds: list[float] = []
+
+    def begin(self, _request: Any, _name: str | None, _attributes: Mapping[str, Any], _unix_ns: int) -> Counting:
+        self.begun += 1
+        return self
+
+    def internal_error(self) -> None:
+        self.errors += 1
+
+    def activate(self) -> Any:
+        return nullcontext()
+
+    def attempt_failed(self, attempt: Any, unix_ns: int) -> None: ...
+
+    def first_chunk(self, _seconds: float, _unix_ns: int) -> None:
+        self.firsts += 1
+
+    def stalled(self, seconds: float, _unix_ns: int) -> None:
+        self.stalls.append(seconds)
+
+    def gaps(self, seconds: Sequence[float]) -> None:
+        self.seconds.extend(seconds)
+
+    def ended(self, summary: Summary, _unix_ns: int) -> None:
+        self.summaries.append(summary)
+
+
+class Rig:
+    """An engine with a fake clock, and what a tap does."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.clock = FakeClock()
+        self.recorder = Counting()
+        self.engine = Engine(self.recorder, settings, self.clock)
+
+    def observer(self, headers: Headers = SSE) -> Observer:
+        observer = self.engine.begin(CHAT)
+        assert observer is not None
+        observer.answered(headers)
+        return observer
+
+    def feed(self, watcher: Observer | Scout, data: bytes, wait: float = 0.01, hold: float = 0.0) -> None:
+        watcher.asked_at = self.clock.now()
+        self.clock.advance(wait)
+        watcher.feed(data)
+        self.clock.advance(hold)
+
+    def play(self, pieces: Iterable[bytes], end: End = End.EOF, headers: Headers = SSE) -> Summary:
+        observer = self.observer(headers)
+        for piece in pieces:
+            self.feed(observer, piece)
+        observer.asked_at = self.clock.now()
+        observer.end(end)
+        (summary,) = self.recorder.summaries
+        return summary
+
+
+def verdict(summary: Summary) -> tuple[Any, ...]:
+    """What must not depend on how the network cut the bytes."""
+    return (
+        summary.outcome, summary.error_type, summary.chunks, summary.frames, summary.bytes, summary.malformed_events,
+        summary.terminator, summary.finish_reasons, summary.response_id, summary.input_tokens,
+    )  # fmt: skip
+
+
+events = st.sampled_from(
+    [chunk("a"), chunk("bc"), chunk("ü"), FINISH, DONE, BROKEN, ERROR, b": ping\n\n", b"event: x\n\n"]
+)
+bodies = st.lists(events | st.binary(max_size=12), max_size=90).map(b"".join)
+
+
+@st.composite
+def split_bodies(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
+    body = draw(bodies)
+    cuts = sorted(draw(st.sets(st.integers(0, len(body)), max_size=200)))
+    pieces = [body[low:high] for low, high in zip([0, *cuts], [*cuts, len(body)], strict=True)]
+    return body, [piece for piece in pieces if piece]
+
+
+@given(split_bodies(), st.sampled_from(End))
+def test_a_split_changes_nothing(split: tuple[bytes, list[bytes]], end: End) -> None:
+    """Any split of any bytes comes to the same verdict and counts, whatever ends the stream, and breaks nothing."""
+    body, pieces = split
+    whole, cut = Rig(), Rig()
+    one = whole.play([body] if body else [], end)
+    many = cut.play(pieces, end)
+    assert whole.recorder.errors == cut.recorder.errors == 0
+    # Whether the application gave up at a malformed event does depend on what else it had got with it.
+    if "malformed_event" not in (one.error_type, many.error_type):
+        assert verdict(one) == verdict(many)
+    assert one.chunks == many.chunks
+    assert len(cut.recorder.seconds) == max(0, many.chunks - 1)
+    assert cut.recorder.firsts == (many.chunks > 0)
+
+
+@given(st.lists(st.sampled_from([chunk(), chunk("yz"), FINISH, DONE, ERROR, b": ping\n\n"]), max_size=3 * BACKLOG))
+def test_a_backlog_changes_nothing(frames: list[bytes]) -> None:
+    """Reads that are read through in batches say the same as reads that are read through one by one."""
+    batched, single = Rig(), Rig()
+    one = batched.play(frames)
+    observer = single.observer()
+    for frame in frames:
+        single.feed(observer, frame)
+        observer._read_backlog()
+    observer.asked_at = single.clock.now()
+    observer.end(End.EOF)
+    (other,) = single.recorder.summaries
+    assert one == other
+    assert batched.recorder.seconds == single.recorder.seconds
+
+
+actions = st.lists(
+    st.tuples(st.sampled_from(["feed", "ask", "raise", "cancel", *End]), st.sampled_from([chunk(), FINISH, DONE])),
+    max_size=30,
+)
+
+
+@given(actions)
+def test_a_stream_ends_exactly_once(steps: list[tuple[Any, bytes]]) -> None:
+    """Whatever a tap tells, in whatever order, the call is recorded once, and the first ending counts."""
+    rig = Rig()
+    observer = rig.observer()
+    for step, data in [*steps, (End.CLOSED, b"")]:
+        before = list(rig.recorder.summaries)
+        if isinstance(step, End):
+            observer.end(step)
+        elif step == "feed":
+            rig.feed(observer, data)
+        elif step == "ask":
+            observer.asked_at = rig.clock.now()
+        else:
+            observer.raised(OSError("gone") if step == "raise" else KeyboardInterrupt())
+        assert rig.recorder.summaries[: len(before)] == before
+    assert len(rig.recorder.summaries) == 1
+    assert rig.engine.live == set()
+    assert rig.recorder.errors == 0
+
+
+@given(st.binary(max_size=2000), st.sampled_from(["", "gzip", "deflate", "br", "zstd"]), st.integers(1, 50))
+def test_arbitrary_bytes_never_break_it(body: bytes, coding: str, size: int) -> None:
+    """Arbitrary bytes, in any coding, leave a verdict and no error of ours."""
+    rig = Rig()
+    headers = Headers(200, "text/event-stream", coding)
+    rig.play([body[start : start + size] for start in range(0, len(body), size)], headers=headers)
+    assert rig.recorder.errors == 0
+
+
+def test_gaps_are_told_once_however_long_the_stream_is() -> None:
+    """One gap for each chunk after the first, in batches, also over many batches."""
+    rig = Rig()
+    observer = rig.observer()
+    for _ in range(3 * BATCH + 7):
+        rig.feed(observer, chunk(), wait=0.01)
+    observer.end(End.CLOSED)
+    assert len(rig.recorder.seconds) == 3 * BATCH + 6
+    assert rig.recorder.seconds == pytest.approx([0.01] * (3 * BATCH + 6))
+    (summary,) = rig.recorder.summaries
+    assert len(summary.chunk_offsets) <= 128
+    assert summary.gap_mean == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("waits", [(1, 0.001, 0.001, 12, 0.001), (1, 12), (1, 0.001, 12, 0.001, 0.001, 0.001)])
+def test_a_stall_after_quick_chunks_is_a_stall(waits: tuple[float, ...]) -> None:
+    """A silence past `stall_after` is told as a stall, quick chunks around it or not."""
+    rig = Rig()
+    observer = rig.observer()
+    for wait in waits:
+        rig.feed(observer, chunk(), wait=wait)
+    observer.end(End.CLOSED)
+    assert rig.recorder.stalls == [pytest.approx(12)]
+    assert rig.recorder.summaries[0].stalls == 1
+
+
+def test_silence_spread_over_pings_is_a_stall() -> None:
+    """Pings keep a connection open; they are no output, and the silence between two chunks goes on through them."""
+    rig = Rig()
+    observer = rig.observer()
+    rig.feed(observer, chunk())
+    rig.feed(observer, b": ping\n\n", wait=6)
+    rig.feed(observer, b": ping\n\n", wait=6)
+    for _ in range(3):
+        rig.feed(observer, chunk(), wait=0.001)
+    observer.end(End.CLOSED)
+    assert rig.recorder.stalls == [pytest.approx(12.001)]
+
+
+def test_a_slow_reader_is_no_stall() -> None:
+    """Time that the application keeps the stream is hold, never wait, and never a stall."""
+    rig = Rig()
+    observer = rig.observer()
+    for _ in range(3):
+        rig.feed(observer, chunk(), wait=0.01, hold=60)
+    observer.end(End.CLOSED)
+    (summary,) = rig.recorder.summaries
+    assert (summary.stalls, summary.hold, summary.wait) == (0, pytest.approx(180), pytest.approx(0.03))
+    assert summary.gap_max == pytest.approx(60.01)
+
+
+def test_a_silence_is_seen_while_it_lasts() -> None:
+    """What the gauge of stalled streams asks grows while the network is silent, and not while the stream is held."""
+    rig = Rig()
+    observer = rig.observer()
+    rig.feed(observer, chunk())
+    rig.clock.advance(30)
+    assert observer.silent_for(rig.clock.now()) < 1
+    observer.asked_at = rig.clock.now()
+    rig.clock.advance(30)
+    assert observer.silent_for(rig.clock.now()) == pytest.approx(30)
+
+
+def test_giving_up_at_a_malformed_event() -> None:
+    """Closed at a malformed event: failed. Read on after it: what the rest says."""
+    gave_up, went_on = Rig(), Rig()
+    observer = gave_up.observer()
+    gave_up.feed(observer, chunk())
+    gave_up.feed(observer, BROKEN)
+    observer.end(End.CLOSED)
+    assert gave_up.recorder.summaries[0].error_type == "malformed_event"
+
+    summary = went_on.play([chunk(), BROKEN, chunk(), FINISH, DONE])
+    assert (summary.outcome, summary.malformed_events) == (Outcome.COMPLETED, 1)
+
+
+def test_garbage_is_settled_later() -> None:
+    """What a destructor ends is recorded with the next activity, at the time it ended."""
+    rig = Rig()
+    observer = rig.observer()
+    rig.feed(observer, chunk())
+    observer.end(End.DROPPED, unsafe=True)
+    rig.clock.advance(100)
+    assert rig.recorder.summaries == []
+    rig.engine.settle()
+    (summary,) = rig.recorder.summaries
+    assert summary.outcome is Outcome.ABANDONED
+    assert summary.duration < 1
+
+
+def test_the_engine_ends_what_is_open_when_it_closes() -> None:
+    """At the interpreter's end every open stream is abandoned, once."""
+    rig = Rig()
+    observers = [rig.observer() for _ in range(3)]
+    rig.engine.close()
+    for observer in observers:
+        observer.end(End.EOF)
+    assert [summary.outcome for summary in rig.recorder.summaries] == [Outcome.ABANDONED] * 3
+
+
+def test_after_a_fork_the_streams_are_the_parents() -> None:
+    """The child records nothing of what the parent had open."""
+    rig = Rig()
+    observer = rig.observer()
+    rig.engine.forget()
+    observer.end(End.EOF)
+    assert rig.recorder.summaries == []
+
+
+def test_a_broken_recorder_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Errors of ours are counted, the first one is logged, and none is raised, though counting them fails too."""
+    rig = Rig()
+
+    def fail(*_args: Any) -> Any:
+        raise ZeroDivisionError("ours")
+
+    rig.recorder.ended = fail  # type: ignore[method-assign]
+    rig.recorder.internal_error = fail  # type: ignore[method-assign]
+    with caplog.at_level(logging.ERROR, "otel_llmstream"):
+        for _ in range(2):
+            rig.observer().end(End.EOF)
+    assert rig.engine.internal_errors == 2
+    assert len(caplog.records) == 1
+
+
+def test_a_scout_adopts_what_it_knows() -> None:
+    """A stream at an unknown path is observed from its first frame on, with the times it really had."""
+    rig = Rig()
+    scout = Scout(rig.engine, UNKNOWN, SSE, rig.clock.now())
+    rig.feed(scout, b": hello\n\n", wait=1)
+    rig.feed(
+        scout, b'data: {"object":"chat.completion.chunk","id":"c","choices":[{"delta":{"content":"x"}}]}\n\n', wait=1
+    )
+    rig.feed(scout, FINISH + DONE, wait=1)
+    scout.asked_at = rig.clock.now()
+    scout.end(End.EOF)
+    (summary,) = rig.recorder.summaries
+    assert summary.outcome is Outcome.COMPLETED
+    assert summary.request.server_address == "gateway.test"
+    assert summary.time_to_first_chunk == pytest.approx(2)
+    assert summary.duration == pytest.approx(3)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'event: message\ndata: {"jsonrpc":"2.0","id":1,"result":{}}\n\n' * MAX_STRANGE,
+        b"data: tick\n\n" * MAX_STRANGE,
+        b": nothing but comments\n\n" * 5000,
+    ],
+    ids=["MCP", "ticks", "comments"],
+)
+def test_a_scout_lets_go_of_what_it_does_not_know(body: bytes) -> None:
+    """Event streams that are no LLM's are left alone, and nothing of them is kept."""
+    rig = Rig()
+    scout = Scout(rig.engine, UNKNOWN, SSE, rig.clock.now())
+    for start in range(0, len(body), 4000):
+        rig.feed(scout, body[start : start + 4000])
+    rig.feed(scout, chunk())
+    assert scout._kept == []
+    scout.end(End.EOF)
+    assert rig.recorder.begun == 0
+
+
+def test_a_scout_bears_broken_codings() -> None:
+    """A body whose coding is broken tells nothing, and breaks nothing."""
+    rig = Rig()
+    scout = Scout(rig.engine, UNKNOWN, Headers(200, "text/event-stream", "gzip"), rig.clock.now())
+    rig.feed(scout, b"no gzip at all")
+    scout.raised(OSError())
+    scout.end(End.CLOSED)
+    assert (rig.recorder.begun, rig.recorder.errors) == (0, 0)
