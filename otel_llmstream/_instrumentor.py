@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -79,7 +80,7 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         if port is not None:
             _setup.serve_prometheus(port, kwargs.get("meter_provider"))
         start(settings, kwargs, clock=kwargs.get("clock"))
-        if kwargs.get("http_spans", True):
+        if kwargs.get("http_spans", True) and _LOADER not in sys.modules:
             _switch_http_spans_on(kwargs)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
@@ -170,6 +171,9 @@ def _settings(kwargs: Mapping[str, Any]) -> Settings:
 
 
 # --- HTTP spans -------------------------------------------------------------------------------------------------
+
+_LOADER: Final = "opentelemetry.instrumentation.auto_instrumentation._load"
+"""What `opentelemetry-instrument` runs. It switches all instrumentations on that are installed, this one included."""
 
 _switched_on: list[tuple[Any, str, tuple[Any, ...]]] = []
 
