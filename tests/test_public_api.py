@@ -1,0 +1,266 @@
+"""The door: what is public is just this, is documented, typed, and cheap to walk through."""
+
+import ast
+import importlib
+import inspect
+import json
+import re
+import subprocess
+import sys
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+
+import otel_llmstream
+from otel_llmstream import _catalog as catalog
+from otel_llmstream import _failures, testing
+
+ROOT = Path(otel_llmstream.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+PUBLIC = {
+    "Attempt",
+    "Health",
+    "LLMRequest",
+    "LLMStreamInstrumentor",
+    "Latency",
+    "Outcome",
+    "Settings",
+    "Summary",
+    "__version__",
+    "add_trace_context",
+    "call",
+    "health",
+    "instrument",
+    "uninstrument",
+}
+TESTING = {"SCENARIOS", "Captured", "ChaosServer", "FakeClock", "Point", "capture", "replay"}
+
+
+def objects() -> list[Any]:
+    """Everything public, with a name to show."""
+    doors = ((otel_llmstream, PUBLIC - {"__version__"}), (testing, TESTING - {"SCENARIOS"}))
+    return [
+        pytest.param(getattr(door, name), id=f"{door.__name__}.{name}")
+        for door, names in doors
+        for name in sorted(names)
+    ]
+
+
+def test_names():
+    """The public names are these and no others, each once, and each is there."""
+    assert set(otel_llmstream.__all__) == PUBLIC
+    assert set(testing.__all__) == TESTING
+    for door in (otel_llmstream, testing):
+        assert len(set(door.__all__)) == len(door.__all__)
+        assert all(hasattr(door, name) for name in door.__all__)
+
+
+def test_star_import():
+    """A star import gives the public names and nothing else."""
+    names: dict[str, Any] = {}
+    exec("from otel_llmstream import *", names)
+    assert names.keys() - {"__builtins__"} == PUBLIC
+
+
+def test_private_modules():
+    """What is at the top of the package and not public starts with an underscore, or is a package of its own."""
+    packages = {"cli", "dialects", "hooks", "recorders", "testing", "wire"}
+    assert {path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "__pycache__"} == packages
+    assert all(path.name.startswith("_") for path in ROOT.glob("*.py"))
+
+
+def test_an_unknown_name():
+    """The testing tools load some names late; one that is unknown is an error as ever."""
+    with pytest.raises(AttributeError, match="unheard_of"):
+        testing.unheard_of  # noqa: B018 - looked up on purpose
+
+
+@pytest.mark.parametrize("public", objects())
+def test_docstrings(public):
+    """Every public object says what it is, and so do its public methods and properties."""
+    assert inspect.getdoc(public)
+    if inspect.isclass(public):
+        own = {name: member for name, member in vars(public).items() if not name.startswith("_")}
+        described = public.__doc__ or ""
+        missing = [
+            name
+            for name, member in own.items()
+            if (inspect.isfunction(member) or isinstance(member, (property, classmethod, staticmethod)))
+            and not inspect.getdoc(getattr(public, name))
+        ]
+        assert missing == []
+        # A percentile's name says all there is to say.
+        fields = [name for name in getattr(public, "__dataclass_fields__", {}) if not re.match(r"_|p\d\d$", name)]
+        assert [name for name in fields if f"{name}:" not in described] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_says_what_it_is(path):
+    """Each module begins with what it is for."""
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_signatures():
+    """What can be passed is part of the promise; all of it by name."""
+    parameters = inspect.signature(otel_llmstream.instrument).parameters
+    assert {name: parameter.default for name, parameter in parameters.items()} == {
+        "settings": None,
+        "tracer_provider": None,
+        "meter_provider": None,
+        "logger_provider": None,
+        "logger": None,
+        "http_spans": True,
+        "prometheus_port": None,
+    }
+    assert {parameter.kind for parameter in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
+    assert not inspect.signature(otel_llmstream.uninstrument).parameters
+    assert not inspect.signature(otel_llmstream.health).parameters
+
+
+def test_typed():
+    """The package tells type checkers that it is typed, also as installed."""
+    assert resources.files("otel_llmstream").joinpath("py.typed").is_file()
+
+
+def test_version():
+    """The version is the distribution's."""
+    assert otel_llmstream.__version__ == metadata.version("otel-llmstream")
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.?(dev|rc|a|b)\d+)?", otel_llmstream.__version__)
+
+
+def test_entry_points():
+    """OpenTelemetry's own command finds the instrumentor, and the shell finds the command."""
+    found = {(point.group, point.name): point for point in metadata.distribution("otel-llmstream").entry_points}
+    instrumentor = found["opentelemetry_instrumentor", "llmstream"].load()
+    assert instrumentor is otel_llmstream.LLMStreamInstrumentor
+    assert issubclass(instrumentor, BaseInstrumentor)
+    assert callable(found["console_scripts", "otel-llmstream"].load())
+
+
+# --- importing it -----------------------------------------------------------------------------------------------------
+
+HEAVY = {"httpx", "httpx2", "aiohttp", "openai", "anthropic", "h11", "prometheus_client", "pytest", "grpc", "brotli"}
+
+
+def imported_by(statement: str) -> set[str]:
+    """The top-level modules that a fresh interpreter has after a statement."""
+    code = f"import json, sys; {statement}; print(json.dumps([name.partition('.')[0] for name in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=50)
+    assert done.stderr == ""
+    return set(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("statement", ["import otel_llmstream", "import otel_llmstream.testing"])
+def test_importing_imports_no_client(statement):
+    """Neither a client library nor an SDK is imported before the application does it, nor what only some need."""
+    found = imported_by(statement)
+    assert "otel_llmstream" in found
+    assert not found & HEAVY
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_can_be_imported(path):
+    """No module breaks when it is imported by itself."""
+    name = ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__")
+    assert importlib.import_module(name).__name__ == name
+
+
+# --- what it never looks at -------------------------------------------------------------------------------------------
+
+SECRETS = re.compile(r"authorization|api[-_]?key|cookie|bearer|x-goog-api|ocp-apim|\bsecret|password", re.IGNORECASE)
+
+
+def strings(path: Path) -> list[str]:
+    """The strings of a module that are no documentation."""
+    tree = ast.parse(path.read_text())
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in prose]
+    return [node.value for node in found if isinstance(node.value, str)]
+
+
+OBSERVING = [path for path in FILES if path.relative_to(ROOT).parts[0] not in ("cli", "testing")]
+
+
+@pytest.mark.parametrize("path", OBSERVING, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_credentials(path):
+    """No module that sees the application's traffic names a header or a parameter that carries a credential."""
+    assert [text for text in strings(path) if SECRETS.search(text)] == []
+
+
+def test_the_check_for_credentials(tmp_path):
+    """It would be found."""
+    module = tmp_path / "module.py"
+    module.write_text('"""About Authorization."""\nkey = headers["Authorization"]\nother = {"x-api-key": 1}\n')
+    assert [text for text in strings(module) if SECRETS.search(text)] == ["Authorization", "x-api-key"]
+
+
+# --- the catalogue ----------------------------------------------------------------------------------------------------
+
+
+def test_error_types():
+    """Every error type that is ours: the design's list, each with a cause and a remedy."""
+    listed = [
+        "stream_truncated", "stream_incomplete_event", "stream_empty", "not_a_stream", "malformed_event", "dns_error",
+        "connect_error", "connect_timeout", "tls_error", "proxy_error", "pool_timeout", "write_timeout",
+        "write_error", "broken_pipe", "read_timeout", "connection_reset", "incomplete_body", "invalid_framing",
+        "content_decoding", "too_many_redirects", "http2_error",
+    ]  # fmt: skip
+    assert [error.name for error in catalog.ERROR_TYPES] == listed
+    assert all(error.cause and error.remedy for error in catalog.ERROR_TYPES)
+    truncated = [error.name for error in catalog.ERROR_TYPES if error.outcome == "truncated"]
+    assert truncated == ["stream_truncated", "stream_incomplete_event", "stream_empty", "not_a_stream"]
+    assert set(catalog.BORN_RETRIES) <= {*catalog.BORN_STATUSES, *listed}
+    assert _failures.OTHER not in listed
+
+
+def test_metrics():
+    """Every metric has a name of its own, a unit and a description; bounds are rising floats, on histograms alone."""
+    metrics = (*catalog.METRICS, *catalog.NEWEST_METRICS)
+    assert len({metric.name for metric in metrics}) == len(metrics)
+    for metric in metrics:
+        assert metric.unit
+        assert metric.description.endswith(".")
+        assert bool(metric.bounds) is (metric.kind == "histogram")
+        assert list(metric.bounds) == sorted(set(metric.bounds))
+        assert all(type(bound) is float for bound in metric.bounds)
+        assert metric.name.startswith(("gen_ai.client.", "llmstream."))
+
+
+def test_low_cardinality():
+    """Nothing that is told for each request is on a metric."""
+    allowed = {
+        "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "server.address", "error.type",
+        "gen_ai.token.type", "gen_ai.token.modality", "llmstream.outcome", "llmstream.finish_reason",
+    }  # fmt: skip
+    metrics = (*catalog.METRICS, *catalog.NEWEST_METRICS)
+    assert {*catalog.BASE_ATTRIBUTES, *(name for metric in metrics for name in metric.attributes)} == allowed
+
+
+def test_span_attributes():
+    """Our own span attributes carry our own prefix, and each is described once."""
+    names = [attribute.name for attribute in catalog.SPAN_ATTRIBUTES]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"llmstream(\.[a-z_0-9]+)+", name) for name in names)
+    assert all(attribute.description and attribute.type for attribute in catalog.SPAN_ATTRIBUTES)
+
+
+def test_finish_reasons_and_stages():
+    """The values that a metric or a span may have are the design's."""
+    words = ("stop", "length", "tool_calls", "content_filter", "refusal", "pause", "other", "none")
+    assert words == catalog.FINISH_REASONS
+    assert catalog.STAGES == ("connect", "request", "headers", "first_chunk", "streaming")
+    assert [outcome.value for outcome in otel_llmstream.Outcome] == [
+        "completed",
+        "truncated",
+        "failed",
+        "cancelled",
+        "abandoned",
+    ]
+    assert [event for event, _, _ in catalog.LOG_EVENTS] == [
+        f"llm_stream.{word}"
+        for word in ("started", "retry", "stalled", "completed", "cancelled", "abandoned", "truncated", "failed")
+    ]
