@@ -171,7 +171,9 @@ class OnlyLarge(ExemplarFilter):
 
 @pytest.mark.parametrize("context", [SAMPLED, UNSAMPLED, Context()], ids=["sampled", "unsampled", "no span"])
 @pytest.mark.parametrize(
-    "chosen", [AlwaysOnExemplarFilter(), AlwaysOffExemplarFilter(), TraceBasedExemplarFilter(), OnlyLarge()], ids=repr
+    "chosen",
+    [AlwaysOnExemplarFilter(), AlwaysOffExemplarFilter(), TraceBasedExemplarFilter(), OnlyLarge()],
+    ids=lambda it: type(it).__name__,
 )
 def test_exemplars_are_the_same_under_every_filter(chosen: ExemplarFilter, context: Context) -> None:
     """The last value of each bucket, with the span's ids, where the filter lets it through."""

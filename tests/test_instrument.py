@@ -272,6 +272,12 @@ def test_where_nothing_is_named_one_line_says_so() -> None:
     assert done.stdout == ""
 
 
+def test_our_own_handler_hears_nothing() -> None:
+    """The one that keeps the default logger silent is none that an application has configured."""
+    done = run("from otel_llmstream.recorders.logs import default_logger\ndefault_logger()\n" + INSTRUMENT)
+    assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("configured", ["logging.getLogger()", "logging.getLogger('otel_llmstream')"])
 def test_where_logging_is_configured_the_line_goes_there(configured: str) -> None:
     """Once, and nowhere else."""
@@ -455,6 +461,17 @@ def test_one_signals_endpoint_is_for_that_signal(sink: Sink) -> None:
     """What the environment does not name is not sent."""
     endpoint = f"http://127.0.0.1:{sink.server_address[1]}/v1/traces"
     run(INSTRUMENT + "ask(CUT)", OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=endpoint)
+    assert [span.name for span in sink.spans] == ["chat m"]
+    assert sink.metrics == sink.logs == []
+
+
+def test_an_exporter_by_its_general_name(sink: Sink) -> None:
+    """`otlp` is whichever of the OTLP exporters the protocol asks for."""
+    endpoint = f"http://127.0.0.1:{sink.server_address[1]}"
+    environment = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
+    protocol = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+    done = run(INSTRUMENT + "ask(CUT)", **environment, **protocol)
+    assert done.stderr == ""
     assert [span.name for span in sink.spans] == ["chat m"]
     assert sink.metrics == sink.logs == []
 
