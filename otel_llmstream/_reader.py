@@ -7,12 +7,19 @@ Nothing here knows a clock, a span or a lock; what goes wrong here is the observ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from ._events import MALFORMED, Event, Malformed, Undecodable
 from ._stream import BATCH, Stream
 from .dialects import Dialect
 from .wire import Decoder, DecodingError, Frame, Framer
+
+
+TAIL: Final = 4
+"""Reads at the end of a stream that are no plain chunks: a finish reason, usage, the terminator, and one to spare."""
+
+FEW: Final = 3
+"""So few reads are read one by one: looking whether they are plain costs as much."""
 
 
 class Listener(Protocol):
@@ -78,8 +85,11 @@ class Reader:
             asked: when each of them was asked for, in seconds.
             times: when each of them came.
         """
-        if not self._read_plain(reads, asked, times):
-            self._read_each(reads, asked, times)
+        begin = 0 if self._saw_chunk else self._read_beginning(reads, asked, times)
+        end = len(reads) - (0 if self._plain(reads[-1:]) else TAIL)
+        if not self._read_plain(reads[begin:end], asked[begin:end], times[begin:end]):
+            end = begin
+        self._read_each(reads[end:], asked[end:], times[end:])
         self._last = times[-1]
         if len(self._stream.batch) >= BATCH:
             self.drain()
@@ -102,18 +112,26 @@ class Reader:
         if gaps:
             self._listener.gaps(gaps)
 
+    def _read_beginning(self, reads: list[bytes], asked: list[float], times: list[float]) -> int:
+        """Read one by one until the first chunk came; how many that were."""
+        for number in range(len(reads)):
+            if self._saw_chunk:
+                return number
+            self._read_each(reads[number : number + 1], asked[number : number + 1], times[number : number + 1])
+        return len(reads)
+
     def _read_plain(self, reads: list[bytes], asked: list[float], times: list[float]) -> bool:
         """Count the reads at once, where each was one plain chunk, as nearly all are, and no stall can be there."""
-        if self._decoder is not None or not self._saw_chunk or len(reads) == 1:
-            return False
         waited = sum(times) - sum(asked)
-        if self._stream.gap_wait + waited > self._stall_after:
-            return False
-        payloads = self._framer.plain(reads)
-        if payloads is None or not self._dialect.plain(payloads):
+        if len(reads) < FEW or self._stream.gap_wait + waited > self._stall_after or not self._plain(reads):
             return False
         self._stream.run(times, sum(map(len, reads)), waited)
         return True
+
+    def _plain(self, reads: list[bytes]) -> bool:
+        """Whether each read is one chunk and says nothing else."""
+        payloads = self._framer.plain(reads) if self._decoder is None else None
+        return payloads is not None and self._dialect.plain(payloads)
 
     def _read_each(self, reads: list[bytes], asked: list[float], times: list[float]) -> None:
         stream, decoder, feed, read = self._stream, self._decoder, self._framer.feed, self._dialect.read

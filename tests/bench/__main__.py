@@ -71,10 +71,10 @@ def pair(client: str, url: str, *options: str) -> Iterator[dict[str, Process]]:
 
 
 def differences(processes: dict[str, Process], model: str, rounds: int, repeat: int = 1) -> list[tuple[float, float]]:
-    """(bare, added) CPU seconds of one stream, for each round; `repeat` streams make one value."""
+    """(bare, added) CPU seconds of one stream, for each round; `repeat` streams in a row make one value."""
 
     def once(name: str) -> float:
-        return sum(processes[name].ask(f"cpu {model}") for _ in range(repeat)) / repeat
+        return processes[name].ask(f"cpu {model} {repeat}")
 
     for name in VARIANTS:
         once(name)  # imports, connections, caches
@@ -110,7 +110,7 @@ def main() -> None:
         for _ in range(pairs):
             with pair(client, url, *extra) as processes:
                 chunks += differences(processes, LONG, rounds)
-                calls.setdefault(client, []).extend(differences(processes, CALL, rounds, repeat=20))
+                calls.setdefault(client, []).extend(differences(processes, CALL, rounds, repeat=100))
         show(client, chunks, CHUNKS, "per chunk")
     print("CPU per call: calls of 20 chunks, their chunks included (aim: at most 150 µs added)")
     for client, values in calls.items():
@@ -121,8 +121,8 @@ def main() -> None:
             model = f"huge?chunks={chunks_}&size=300&delay=0&ttft=0"
             held = {}
             for name, process in processes.items():
-                process.ask(f"cpu {CALL}")
-                held[name] = process.ask(f"memory {model}")
+                process.ask(f"cpu {CALL} 1")
+                held[name] = process.ask(f"memory {model} 1")
         print(f"{chunks_:>9,} chunks {held['with us'] - held['bare']:>10,.0f} bytes")
     server.close()
 

@@ -1,7 +1,7 @@
 """One process of a benchmark: with or without us, it streams when told to and says what that cost.
 
-Commands come line by line on stdin, answers go line by line to stdout: `cpu MODEL` -> CPU seconds of one call;
-`memory MODEL` -> bytes that Python holds more in the middle of the stream's last chunk than at its first.
+Commands come line by line on stdin, answers go line by line to stdout: `cpu MODEL N` -> CPU seconds of one of N
+calls in a row; `memory MODEL 1` -> bytes that Python holds more in the middle of the stream's last chunk than at its first.
 """
 
 from __future__ import annotations
@@ -117,11 +117,12 @@ class Worker:
                 visit(count)
         return count
 
-    def cpu(self, model: str) -> float:
+    def cpu(self, model: str, calls: int) -> float:
         gc.collect()
         before = time.process_time()
-        self.run(model)
-        return time.process_time() - before
+        for _ in range(calls):
+            self.run(model)
+        return (time.process_time() - before) / calls
 
     def memory(self, model: str, chunks: int) -> int:
         held: list[int] = []
@@ -140,9 +141,9 @@ def main() -> None:
         instrument()
     worker = Worker(client, url)
     for line in sys.stdin:
-        command, model = line.split()
+        command, model, calls = line.split()
         if command == "cpu":
-            print(worker.cpu(model), flush=True)
+            print(worker.cpu(model, int(calls)), flush=True)
         else:
             print(worker.memory(model, int(model.partition("chunks=")[2].partition("&")[0])), flush=True)
     os._exit(0)  # the providers have nothing to send
