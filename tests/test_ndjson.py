@@ -92,6 +92,8 @@ def test_plain_takes_the_usual_stream():
     assert framer.plain([b"{}\n", b"[] \r\n"]) == [b"{}", b"[]"]
     assert framer.plain([b"{}\n", b"{}\n{}\n"]) is None
     assert framer.plain([b"{}\n", b"{"]) is None
+    assert framer.plain([b"\x0c{}\x0b\n"]) == [b"\x0c{}\x0b"]
+    assert framer.plain([b" \n"]) is None
     framer.feed(b"{")
     assert framer.plain([b"}\n"]) is None
 

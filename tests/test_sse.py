@@ -187,6 +187,32 @@ def test_plain_takes_the_usual_streams(read):
     assert framer.plain([read, b"event: other\n" + read]) is None
 
 
+@pytest.mark.parametrize(
+    "read",
+    [
+        b"data: a\rdata: b\n\n",
+        b"data: a\r\n\n",
+        b"data: a\nb\n\n",
+        b"event: x\revent: y\ndata: a\n\n",
+        b"event: x\r\ndata: a\n\n",
+        b"event: x\n: hi\ndata: a\n\n",
+        b"event: x\nid: 1\ndata: a\n\n",
+        b"id: 1\ndata: a\n\n",
+        b"data: a\n",
+        b"data:a\n\n",
+        b"\ndata: a\n\n",
+        b": hi\n\n",
+        b"",
+    ],
+)
+def test_plain_leaves_the_rest_to_feed(read):
+    """A read that is anything but one whole event of one data line, in the usual spelling, is for `feed`."""
+    framer = fed(b"data: 1\n\n")
+    assert framer.plain([read]) is None
+    assert framer.plain([read, read]) is None
+    assert framer.plain([b"data: 1\n\n", read]) is None
+
+
 @given(pieces=st.lists(st.binary(max_size=40), max_size=20))
 def test_arbitrary_bytes_never_raise(pieces):
     """Whatever comes is read."""
