@@ -14,7 +14,6 @@ from ._stream import BATCH, Stream
 from .dialects import Dialect
 from .wire import Decoder, DecodingError, Frame, Framer
 
-
 TAIL: Final = 4
 """Reads at the end of a stream that are no plain chunks: a finish reason, usage, the terminator, and one to spare."""
 

@@ -323,7 +323,7 @@ class Stream:
             self.malformed += 1
         elif isinstance(event, Terminator):
             self.terminator = True
-        elif self.state in (State.WAITING, State.STREAMING, State.FINISHED):
+        elif type(event) in TRANSITIONS[self.state]:  # what changes nothing has nothing to say about the end
             if isinstance(event, InBandError):
                 self._note(self._admit(event.code), event.message)
             elif isinstance(event, Undecodable):
@@ -348,11 +348,6 @@ class Stream:
         self._message = message
 
     # --- what can be asked while it lasts -----------------------------------------------------------------------
-
-    @property
-    def first_chunk(self) -> float | None:
-        """When the first chunk came."""
-        return self._first
 
     def drain(self) -> list[float]:
         """Count the chunk times that are held, and let go of them.
@@ -473,6 +468,8 @@ class Stream:
         )
 
     def _stage(self, why: str) -> str:
+        if self.state is State.REFUSED:
+            return catalog.STAGE_HEADERS
         return stage_of(why, headers_seen=self._answered is not None, chunk_seen=self._first is not None)
 
     def _finish_reasons(self) -> tuple[str, ...]:

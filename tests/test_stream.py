@@ -247,7 +247,7 @@ def test_nothing_after_the_end_changes_the_verdict(state, event):
 
 @pytest.mark.parametrize(
     ("state", "stage"),
-    [("SENT", "headers"), ("WAITING", "first_chunk"), ("STREAMING", "streaming"), ("REFUSED", "first_chunk")],
+    [("SENT", "headers"), ("WAITING", "first_chunk"), ("STREAMING", "streaming"), ("REFUSED", "headers")],
 )
 def test_stages(state, stage):
     """A failure's stage is how far the stream had come; without headers, the error type says."""
