@@ -17,7 +17,7 @@ import openai
 import pytest
 import structlog
 from opentelemetry import trace
-from opentelemetry._logs import NoOpLoggerProvider, SeverityNumber
+from opentelemetry._logs import NoOpLogger, NoOpLoggerProvider, SeverityNumber
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -394,6 +394,7 @@ def test_a_failed_call_is_one_exception_event(failure: str, player: Player, capt
     assert {"trace_id": format_trace_id(record.trace_id), "span_id": format_span_id(record.span_id)} == ids(captured)
 
 
+@pytest.mark.skipif(not hasattr(NoOpLogger, "enabled"), reason="APIs before 1.45 do not say who listens")
 def test_no_stack_is_printed_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where neither a log nor an exception event is wanted, a failure costs nothing more."""
 
