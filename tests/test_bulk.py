@@ -309,9 +309,9 @@ def test_a_collection_between_looking_and_writing_loses_nothing(monkeypatch: pyt
         place = pair.series("histogram", ATTRIBUTES)._found._places[0]
         real, exported = type(place)._write, []
 
-        def write(self: Any, batch: Any, values: Sequence[float]) -> bool:
+        def write(self: Any, values: Sequence[float], moment: Moment, *, sampled: bool) -> bool:
             exported.extend(pair.direct.export()[0])
-            return bool(real(self, batch, values))
+            return bool(real(self, values, moment, sampled=sampled))
 
         monkeypatch.setattr(type(place), "_write", write)
         pair.series("histogram", ATTRIBUTES).record(MANY, Moment(SAMPLED))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -85,7 +85,7 @@ class Series:
         """
         found = self._find()
         if found is not None and trusted():
-            found.take(values, self._attributes, moment)
+            found.take(values, moment)
         else:
             self.record_plainly(values, moment)
 
@@ -93,7 +93,7 @@ class Series:
         """Record without asking whether the SDK is to be trusted."""
         found = self._find()
         assert found is not None, "this is the SDK, and it is switched on"
-        found.take(values, self._attributes, moment)
+        found.take(values, moment)
 
     def record_plainly(self, values: Sequence[float], moment: Moment) -> None:
         """Record through the API, one by one."""
@@ -172,14 +172,16 @@ class _Found:
         attributes: the series's own.
     """
 
-    __slots__ = ("_consumer", "_filter", "_instrument", "_is_plain", "_places", "_storages")
+    __slots__ = ("_attributes", "_consumer", "_filter", "_is_plain", "_places", "_storages", "is_enabled")
 
     def __init__(self, instrument: Any, consumer: Any, attributes: Attributes) -> None:
-        self._instrument = instrument
+        self._attributes = attributes
         self._consumer = consumer
         self._storages = consumer._reader_storages
         self._filter = consumer._sdk_config.exemplar_filter
         self._is_plain = type(self._filter) in _internals().plain_filters
+        # Whether the meter is switched on; older SDKs have no such switch.
+        self.is_enabled: Callable[[], bool] = getattr(instrument, "_is_enabled", lambda: True)
         self._places = [
             _Place(instrument, match, attributes)
             for storage in self._storages.values()
@@ -190,36 +192,17 @@ class _Found:
         """Whether no reader has come or gone; the SDK then makes a new mapping."""
         return self._consumer._reader_storages is self._storages
 
-    def is_enabled(self) -> bool:
-        """Whether the meter is switched on; older SDKs have no such switch."""
-        enabled = getattr(self._instrument, "_is_enabled", None)
-        return enabled is None or bool(enabled())
-
-    def take(self, values: Sequence[float], attributes: Attributes, moment: Moment) -> None:
+    def take(self, values: Sequence[float], moment: Moment) -> None:
         """Hand values over to all places."""
         if self._is_plain:
-            batch = _Batch(values, attributes, moment, moment.is_sampled(self._filter))
+            sampled = moment.is_sampled(self._filter)
             for place in self._places:
-                place.take(batch)
+                place.take(values, moment, sampled=sampled)
             return
         for value in values:  # an application's own filter may ask for anything
-            sampled = bool(self._filter.should_sample(value, moment.now, attributes, moment.context))
-            batch = _Batch((value,), attributes, moment, sampled)
+            sampled = bool(self._filter.should_sample(value, moment.now, self._attributes, moment.context))
             for place in self._places:
-                place.take(batch)
-
-
-class _Batch(NamedTuple):
-    """Values of one series that come together."""
-
-    values: Sequence[float]
-    attributes: Attributes
-    moment: Moment
-    sampled: bool
-
-    def one(self, value: float) -> _Value:
-        """One of them, as the SDK's aggregations take it."""
-        return _Value(value, self.moment.now, self.attributes, self.moment.context)
+                place.take((value,), moment, sampled=sampled)
 
 
 class _Place:
@@ -231,27 +214,28 @@ class _Place:
         attributes: the series's own.
     """
 
-    __slots__ = ("_instrument", "_kept", "_key", "_match", "_searches")
+    __slots__ = ("_attributes", "_instrument", "_kept", "_key", "_match", "_searches")
 
     def __init__(self, instrument: Any, match: Any, attributes: Attributes) -> None:
         names = match._view._attribute_keys
         self._instrument = instrument
         self._match = match
+        self._attributes = attributes
         self._kept = {name: value for name, value in attributes.items() if names is None or name in names}
         self._key: Any = None  # how the SDK makes one of attributes differs among its versions: it is looked up
         self._searches = 0
 
-    def take(self, batch: _Batch) -> None:
+    def take(self, values: Sequence[float], moment: Moment, *, sampled: bool) -> None:
         """Hand values over. Where there is no series (any more), the first one makes it."""
-        if self._write(batch, batch.values):
+        if self._write(values, moment, sampled=sampled):
             return
-        self._enter(batch, batch.values[0])
-        rest = batch.values[1:]
-        if not self._write(batch, rest):
+        self._enter(values[0], moment, sampled=sampled)
+        rest = values[1:]
+        if not self._write(rest, moment, sampled=sampled):
             for value in rest:
-                self._enter(batch, value)
+                self._enter(value, moment, sampled=sampled)
 
-    def _write(self, batch: _Batch, values: Sequence[float]) -> bool:
+    def _write(self, values: Sequence[float], moment: Moment, *, sampled: bool) -> bool:
         match = self._match
         # A delta collection takes the series away: it must not happen between finding it and writing to it.
         with match._lock:
@@ -259,18 +243,18 @@ class _Place:
             if series is None:
                 return False
             if len(values) > FEW and type(series) is _internals().explicit:
-                _merge(series, batch, values)
+                counts = _merge(series, values)
+                for value in _for_exemplars(series, values, counts) if sampled else ():
+                    series._sample_exemplar(_Value(value, moment.now, self._attributes, moment.context), sampled)
             else:
                 for value in values:
-                    series.aggregate(batch.one(value), batch.sampled)
+                    series.aggregate(_Value(value, moment.now, self._attributes, moment.context), sampled)
         return True
 
-    def _enter(self, batch: _Batch, value: float) -> None:
-        one = batch.one(value)
-        measurement = _internals().measurement(
-            one.value, one.time_unix_nano, self._instrument, one.context, one.attributes
-        )
-        self._match.consume_measurement(measurement, batch.sampled)
+    def _enter(self, value: float, moment: Moment, *, sampled: bool) -> None:
+        """Hand a value over at the SDK's own entrance."""
+        measurement = _internals().measurement(value, moment.now, self._instrument, moment.context, self._attributes)
+        self._match.consume_measurement(measurement, sampled)
         if self._key is None and self._searches < MAX_SEARCHES:
             self._search()
 
@@ -284,8 +268,8 @@ class _Place:
                     return
 
 
-def _merge(series: Any, batch: _Batch, values: Sequence[float]) -> None:
-    """Add many values to an explicit-bucket histogram."""
+def _merge(series: Any, values: Sequence[float]) -> list[int]:
+    """Add many values to an explicit-bucket histogram; returns how many fell into each bucket."""
     counts = _bucket_counts(series._boundaries, values)
     with series._lock:
         if series._value is None:  # a collection has just emptied it
@@ -295,12 +279,13 @@ def _merge(series: Any, batch: _Batch, values: Sequence[float]) -> None:
         if series._record_min_max:
             series._min = min(series._min, *values)
             series._max = max(series._max, *values)
-    if batch.sampled:
-        # The default reservoir keeps the last value of each bucket: no others need be offered.
-        if type(series._reservoir) is _internals().keeps_last:
-            values = _last_of_each_bucket(series._boundaries, values, counts)
-        for value in values:
-            series._sample_exemplar(batch.one(value), batch.sampled)
+    return counts
+
+
+def _for_exemplars(series: Any, values: Sequence[float], counts: Sequence[int]) -> Sequence[float]:
+    """What the reservoir must be offered: the default one keeps the last value of each bucket, another may keep any."""
+    keeps_last = type(series._reservoir) is _internals().keeps_last
+    return _last_of_each_bucket(series._boundaries, values, counts) if keeps_last else values
 
 
 def _bucket_counts(bounds: Sequence[float], values: Sequence[float]) -> list[int]:
