@@ -209,6 +209,20 @@ def test_exemplars_hold_the_trace_and_what_a_view_dropped() -> None:
         assert {(repr(item[1]), item[2], item[3]) for item in histogram["exemplars"]} == {(repr(dropped), 0xDEF, 0xABC)}
 
 
+def test_a_moment_may_be_shared_by_providers() -> None:
+    """Each asks its own filter."""
+    moment = Moment(UNSAMPLED)
+    for chosen, expected in (
+        (AlwaysOnExemplarFilter(), 1),
+        (AlwaysOffExemplarFilter(), 0),
+        (AlwaysOnExemplarFilter(), 1),
+    ):
+        with Twins(_bulk, exemplar_filter=chosen) as pair:
+            pair.series("histogram", ATTRIBUTES).record([1.0], moment)
+            ((point,),) = pair.direct.export()
+            assert len(point["exemplars"]) == expected
+
+
 class KeepsAll(SimpleFixedSizeExemplarReservoir):
     """An application's own reservoir."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import tomllib
@@ -155,14 +156,16 @@ def test_queries_ask_for_what_is_served(chaos_server, tmp_path):
     """Every name in README's PromQL is a series or a label of what /metrics really has."""
     queries = "\n".join(blocks("promql"))
     script = tmp_path / "scrape.py"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
     script.write_text(
-        "import otel_llmstream, openai, prometheus_client\n"
-        "otel_llmstream.instrument(prometheus_port=0)\n"
+        "import otel_llmstream, openai, httpx2\n"
+        f"otel_llmstream.instrument(prometheus_port={port})\n"
         "with openai.OpenAI() as client:\n"
         "    for model in ('ok', 'empty'):\n"
         "        with client.chat.completions.create(model=model, messages=[], stream=True) as stream:\n"
         "            list(stream)\n"
-        "print(prometheus_client.generate_latest().decode())\n"
+        f"print(httpx2.get('http://127.0.0.1:{port}/metrics').text)\n"
     )
     served = run(script, cwd=tmp_path, OPENAI_BASE_URL=chaos_server.openai_url, OPENAI_API_KEY="any")
 

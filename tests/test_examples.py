@@ -160,7 +160,7 @@ def test_structlog_correlation_joins_the_lines():
     assert lines[0]["trace_id"] != lines[4]["trace_id"]
     assert int(lines[0]["trace_id"], 16)
     assert lines[6]["error.type"] == "connection_reset"
-    assert "Traceback" in lines[6]["exception"]
+    assert "Traceback" in lines[6]["exception.stacktrace"]
 
 
 # --- the gateway ------------------------------------------------------------------------------------------------
