@@ -48,7 +48,7 @@ class Headers:
     tls: str | None = None
 
 
-BACKLOG: Final = 64
+BACKLOG: Final = 32
 """Reads that are kept before they are read through. An SDK spends some 75 µs on a chunk and leaves our code and data
 cold; cold, a chunk costs us 4 µs, in a batch 1 to 2. All that the verdict needs are the bytes and their times."""
 
@@ -57,7 +57,7 @@ PATIENCE: Final = 0.05
 be known when it ends."""
 
 LARGE: Final = 4096
-"""Bytes of a read that is read through at once, so that a backlog never holds more than 64 times as much."""
+"""Bytes of a read that is read through at once, so that a backlog never holds more than 32 times as much."""
 
 LOST: Final = "lost sight of: an internal error of otel_llmstream"
 """What is said of a stream that an error of ours hid the end of."""

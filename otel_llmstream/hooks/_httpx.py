@@ -45,6 +45,9 @@ REQUEST_ID_HEADERS: Final = (
 """Where providers put their id of a request; the first that is there counts."""
 
 
+_REQUEST_IDS: Final = tuple(name.encode() for name in REQUEST_ID_HEADERS)
+
+
 class Switch:
     """Which engine the patches feed, if any. One for the process: the patched classes are the process's too."""
 
@@ -276,13 +279,17 @@ _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def _headers(response: Any) -> Headers:
-    headers = response.headers
+    headers: dict[bytes, bytes] = {}
+    for name, value in response.headers.raw:  # one pass; each look-up in httpx's own mapping would be another
+        key = name.lower()
+        headers[key] = headers[key] + b", " + value if key in headers else value
+    request_id = next((headers[name] for name in _REQUEST_IDS if name in headers), None)
     return Headers(
         status=response.status_code,
-        content_type=headers.get("content-type", ""),
+        content_type=headers.get(b"content-type", b"").decode("latin-1"),
         # What was read already was decoded already.
-        content_encoding="" if response.is_closed else headers.get("content-encoding", ""),
-        request_id=next((headers[name] for name in REQUEST_ID_HEADERS if name in headers), None),
+        content_encoding="" if response.is_closed else headers.get(b"content-encoding", b"").decode("latin-1"),
+        request_id=None if request_id is None else request_id.decode("latin-1"),
         protocol=response.http_version.removeprefix("HTTP/"),
         tls=_tls(response.extensions.get("network_stream")),
     )
