@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -99,10 +100,14 @@ class Commons:
         self._dropped.clear()
 
     def internal_error(self, exc: Exception) -> None:
-        """Count an error of ours; log the first one."""
+        """Count an error of ours; log the first one, its class and where it struck.
+
+        Not its message, and not what was being handled when it struck: both may quote the application.
+        """
         self.internal_errors += 1
         level = logging.ERROR if self.internal_errors == 1 else logging.DEBUG
-        _log.log(level, "internal error; this stream goes on unobserved", exc_info=exc)
+        where = "".join(traceback.format_tb(exc.__traceback__))
+        _log.log(level, "internal error, %s: this stream goes on unobserved\n%s", type(exc).__qualname__, where)
         try:
             self.recorder.internal_error()
         except Exception:  # the recorder itself may be what is broken

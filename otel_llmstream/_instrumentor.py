@@ -45,7 +45,12 @@ class _Process:
         engine.settle()
         now = engine.clock.now()
         limit = engine.settings.stall_after
-        return [(it.stream.request, it.silent_for(now) > limit) for it in tuple(engine.live)]
+        return [(it.stream.request, it.silent_for(now) > limit) for it in engine.live.copy()]
+
+    def failed(self, exc: Exception) -> None:
+        """An error of the application's logger is counted as if it were ours: its line is lost, and so seen."""
+        if self.engine is not None:
+            self.engine.internal_error(exc)
 
     def close(self) -> None:
         """End what is open when the interpreter ends."""
@@ -127,6 +132,7 @@ def start(settings: Settings, providers: Mapping[str, Any], *, clock: Clock | No
         logger=providers.get("logger"),
         newest=NEWEST in os.environ.get(OPT_IN, ""),
         health_window=settings.health_window,
+        failed=PROCESS.failed,
     )
     engine = Engine(telemetry, settings, clock or SystemClock(), on_first=_register_exit)
     PROCESS.engine, PROCESS.telemetry = engine, telemetry

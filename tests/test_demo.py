@@ -15,6 +15,7 @@ import termios
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
@@ -524,6 +525,7 @@ def _check_closing(report: str, port: int) -> None:
     assert report.rstrip().endswith("otel-llmstream chaos")
 
 
+@contextmanager
 def on_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """The demo as a process of its own, with a terminal of 80 columns and 24 lines."""
     ours, theirs = pty.openpty()

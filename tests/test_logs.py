@@ -633,3 +633,26 @@ def test_nothing_is_recorded_of_streams_that_are_dropped_or_cancelled(
     text = everything.text()
     assert text.count('"llmstream.outcome": "cancelled"') >= 2
     assert SECRET not in text
+
+
+class Raising:
+    """A logger that cannot write."""
+
+    def __getattr__(self, level: str) -> Any:
+        def write(_event: str, **_keys: Any) -> None:
+            raise ZeroDivisionError("the application's own")
+
+        return write
+
+
+def test_a_logger_that_raises_loses_its_lines_and_nothing_else(
+    captured: Captured, player: Player, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The application's own logger may raise anything: span and metrics stay, and each lost line is counted."""
+    monkeypatch.setattr(captured.engine.recorder.logs, "_logger", Raising())
+    player.play(*HEALTHY)
+
+    assert captured.span.attributes is not None
+    assert captured.span.attributes["llmstream.outcome"] == "completed"
+    assert captured.total("llmstream.streams", llmstream_outcome="completed") == 1
+    assert captured.engine.internal_errors == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -31,6 +31,7 @@ class Telemetry:
         logger: where the structured log goes; see `LogRecorder`.
         newest: whether standard names follow the newest conventions.
         health_window: calls that the health snapshot's percentiles are computed over.
+        failed: told of what the application's logger raised.
     """
 
     def __init__(
@@ -43,10 +44,11 @@ class Telemetry:
         logger: Any = None,
         newest: bool = False,
         health_window: int = 1024,
+        failed: Callable[[Exception], None] = lambda _exc: None,
     ) -> None:
         self.spans = SpanRecorder(tracer_provider, newest=newest)
         self.metrics = MetricsRecorder(meter_provider, live, newest=newest)
-        self.logs = LogRecorder(logger, logger_provider)
+        self.logs = LogRecorder(logger, logger_provider, failed=failed)
         self.health = HealthRecorder(health_window)
 
     def begin(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -91,10 +91,18 @@ class LogRecorder:
         logger: a structlog logger, or anything with `debug`, `info`, `warning`, `error` that takes an event and
             keywords; the default one unless given.
         provider: OpenTelemetry's logger provider, for the exception events; the global one unless given.
+        failed: told of what the application's logger raised.
     """
 
-    def __init__(self, logger: Any = None, provider: LoggerProvider | None = None) -> None:
+    def __init__(
+        self,
+        logger: Any = None,
+        provider: LoggerProvider | None = None,
+        *,
+        failed: Callable[[Exception], None] = lambda _exc: None,
+    ) -> None:
         self._own = logger is None
+        self._failed = failed
         self._logger = default_logger() if logger is None else logger
         self._events = get_logger(catalog.SCOPE, __version__, provider, catalog.SCHEMA_URL)
 
@@ -146,7 +154,12 @@ class LogRecorder:
             **(extra or {}),
         }
         write = getattr(self._logger, LEVELS[name])
-        write(name, **{key: value for key, value in keys.items() if value is not None})
+        try:
+            write(name, **{key: value for key, value in keys.items() if value is not None})
+        except Exception as exc:
+            # The one guard outside the observer: a logger is the application's own code, and the span and the
+            # metrics of a call must not be lost with its line.
+            self._failed(exc)
 
     def _exception_event(self, summary: Summary, context: Context) -> None:
         if not self._events_enabled(context):

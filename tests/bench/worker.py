@@ -1,7 +1,7 @@
 """One process of a benchmark: with or without us, it streams when told to and says what that cost.
 
 Commands come line by line on stdin, answers go line by line to stdout: `cpu MODEL N` -> CPU seconds of one of N
-calls in a row; `memory MODEL 1` -> bytes that Python holds more in the middle of the stream's last chunk than at its first.
+calls in a row; `memory MODEL 1` -> bytes that Python holds near the end of the stream.
 """
 
 from __future__ import annotations
