@@ -114,9 +114,15 @@ class Call:
         """A monotonic time as unix nanoseconds, anchored at the call's start: steps of the wall clock do not show."""
         return self._unix_ns + int((now - self.started) * 1e9)
 
-    def attempt(self, request: LLMRequest, now: float) -> Recording:
-        """An attempt begins."""
+    def attempt(self, request: LLMRequest, now: float) -> tuple[int, Recording] | None:
+        """An attempt begins.
+
+        Returns:
+            Its number, and where the call is recorded; None where the call has ended, in another thread maybe.
+        """
         with self._lock:
+            if self.finished:
+                return None
             self.attempts += 1
             if self.recording is None:
                 self.recording = self._recorder.begin(request, self._name, self._attributes, self._unix_ns)
@@ -124,7 +130,7 @@ class Call:
             if last is not None and last.error_type is not None:
                 self.recording.attempt_failed(last, self.unix_ns(now))
             self._open += 1  # not before: an attempt that could not be recorded will not be ended either
-            return self.recording
+            return self.attempts, self.recording
 
     def attempt_ended(self, number: int, summary: Summary, started: float, now: float) -> None:
         """An attempt's stream ended; `number` is 1 for the first attempt."""

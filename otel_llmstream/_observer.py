@@ -104,7 +104,15 @@ class Observer:
     __slots__ = ("_asked", "_dialect", "_inert", "_number", "_reader", "_reads", "_relay", "_started", "_times",
                  "asked_at", "call", "clock", "engine", "recording", "stream")  # fmt: skip
 
-    def __init__(self, engine: Commons, call: Call, dialect: Dialect, request: LLMRequest, started: float) -> None:
+    def __init__(
+        self,
+        engine: Commons,
+        call: Call,
+        attempt: tuple[int, Recording],
+        dialect: Dialect,
+        request: LLMRequest,
+        started: float,
+    ) -> None:
         settings = engine.settings
         self.engine = engine
         self.call = call
@@ -117,7 +125,7 @@ class Observer:
             marks=settings.chunk_offsets,
             admit=engine.codes.admit,
         )
-        self.recording = call.attempt(request, started)
+        self._number, self.recording = attempt
         self.clock = engine.clock.now
         self.asked_at = started
         self._reads: list[bytes] = []
@@ -127,7 +135,6 @@ class Observer:
         self._relay = Relay(call, self.recording)
         self._reader: Reader | None = None  # there is none before the headers, nor for a body that is no stream
         self._inert = False
-        self._number = call.attempts
         self._started = started
         engine.live.add(self)
 
@@ -342,5 +349,10 @@ class Engine(Commons):
         if self._on_first is not None:
             self._on_first()
             self._on_first = None
-        call = current() or self.open_call(now=started)
-        return Observer(self, call, dialect(), request, started)
+        call = current()
+        attempt = call.attempt(request, started) if call is not None else None
+        if call is None or attempt is None:
+            call = self.open_call(now=started)
+            attempt = call.attempt(request, started)
+        assert attempt is not None, "a call that has just been opened has not ended"
+        return Observer(self, call, attempt, dialect(), request, started)

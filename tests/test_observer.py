@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_llmstream import Outcome, Settings, Summary
+from otel_llmstream._calls import CURRENT
 from otel_llmstream._observer import BACKLOG, Engine, Headers, Observer
 from otel_llmstream._scout import MAX_STRANGE, Scout
 from otel_llmstream._stream import BATCH, End
@@ -361,3 +362,40 @@ def test_a_scout_bears_broken_codings() -> None:
     scout.raised(OSError())
     scout.end(End.CLOSED)
     assert (rig.recorder.begun, rig.recorder.errors) == (0, 0)
+
+
+def test_a_call_that_has_ended_takes_no_attempt() -> None:
+    """Who still holds an ended call, in another thread maybe, begins one of its own."""
+    rig = Rig()
+    call = rig.engine.open_call(bounded=True)
+    token = CURRENT.set(call)
+    try:
+        first = rig.observer()
+        call.leave()
+        call.bounded = True  # as a thread saw it just before
+        first.end(End.EOF)
+        call.finished = True
+        second = rig.observer()
+    finally:
+        CURRENT.reset(token)
+    assert first.call is call
+    assert second.call is not call
+    second.end(End.EOF)
+    assert rig.recorder.begun == 2
+
+
+def test_an_answer_that_is_no_stream_has_a_size_and_a_time() -> None:
+    """A body that no framer reads is counted all the same."""
+    rig = Rig()
+    summary = rig.play([b"<html>", b"</html>"], headers=Headers(200, "text/html"))
+    assert (summary.error_type, summary.reads, summary.bytes) == ("not_a_stream", 2, 13)
+
+
+def test_lines_without_their_end_are_read_at_the_end() -> None:
+    """Newline-delimited JSON may go without its last line end; where that line was cut, it is an incomplete event."""
+    ndjson = Headers(200, "application/x-ndjson")
+    line = b'{"id":"c","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}'
+    assert Rig().play([line], headers=ndjson).outcome is Outcome.COMPLETED
+    cut = Rig().play([line + b"\n", b'{"id":"c","cho'], headers=ndjson)
+    assert cut.malformed_events == 0
+    assert Rig().play([b'{"id":"c","cho'], headers=ndjson).error_type == "stream_incomplete_event"
