@@ -14,10 +14,7 @@ from ._stream import BATCH, Stream
 from .dialects import Dialect
 from .wire import Decoder, DecodingError, Frame, Framer
 
-TAIL: Final = 4
-"""Reads at the end of a stream that are no plain chunks: a finish reason, usage, the terminator, and one to spare."""
-
-FEW: Final = 3
+FEW: Final = 4
 """So few reads are read one by one: looking whether they are plain costs as much."""
 
 
@@ -84,11 +81,7 @@ class Reader:
             asked: when each of them was asked for, in seconds.
             times: when each of them came.
         """
-        begin = 0 if self._saw_chunk else self._read_beginning(reads, asked, times)
-        end = len(reads) - (0 if self._plain(reads[-1:]) else TAIL)
-        if not self._read_plain(reads[begin:end], asked[begin:end], times[begin:end]):
-            end = begin
-        self._read_each(reads[end:], asked[end:], times[end:])
+        self._read(reads, asked, times)
         self._last = times[-1]
         if len(self._stream.batch) >= BATCH:
             self.drain()
@@ -111,18 +104,19 @@ class Reader:
         if gaps:
             self._listener.gaps(gaps)
 
-    def _read_beginning(self, reads: list[bytes], asked: list[float], times: list[float]) -> int:
-        """Read one by one until the first chunk came; how many that were."""
-        for number in range(len(reads)):
-            if self._saw_chunk:
-                return number
-            self._read_each(reads[number : number + 1], asked[number : number + 1], times[number : number + 1])
-        return len(reads)
+    def _read(self, reads: list[bytes], asked: list[float], times: list[float]) -> None:
+        """Read all at once where each is plain; where one is not, read the halves so: most are still plain."""
+        if len(reads) <= FEW:
+            self._read_each(reads, asked, times)
+        elif not self._read_plain(reads, asked, times):
+            middle = len(reads) // 2
+            self._read(reads[:middle], asked[:middle], times[:middle])
+            self._read(reads[middle:], asked[middle:], times[middle:])
 
     def _read_plain(self, reads: list[bytes], asked: list[float], times: list[float]) -> bool:
         """Count the reads at once, where each was one plain chunk, as nearly all are, and no stall can be there."""
         waited = sum(times) - sum(asked)
-        if len(reads) < FEW or self._stream.gap_wait + waited > self._stall_after or not self._plain(reads):
+        if not self._saw_chunk or self._stream.gap_wait + waited > self._stall_after or not self._plain(reads):
             return False
         self._stream.run(times, sum(map(len, reads)), waited)
         return True
