@@ -142,6 +142,7 @@ SETTINGS = {
     "silence": Settings(stall_after=0.15),
     "pause": Settings(stall_after=0.15),
     **dict.fromkeys(("ok", "drip", "buffered-held", "buffered-early"), Settings(buffered_after=0.1)),
+    "huge": Settings(buffered_after=60.0),  # a burst indeed, and on a busy machine after a wait
 }
 ASKS = {
     "silence": {"timeout": 0.3},
