@@ -12,7 +12,8 @@ from ._calls import Call, Recorder
 from ._clock import Clock, SystemClock
 from ._failures import CodeBook
 from ._settings import Settings
-from ._stream import End, Stream
+from ._states import End
+from ._stream import Stream
 
 _log: Final = logging.getLogger("otel_llmstream")
 

@@ -21,7 +21,8 @@ from ._events import Foreign, Opened, Refused
 from ._failures import classify
 from ._reader import Reader
 from ._settings import Settings
-from ._stream import Answer, End, State, Stream
+from ._states import End, State
+from ._stream import Answer, Stream
 from ._summary import LLMRequest, Summary
 from .dialects import Dialect, Target, claim
 from .wire import decoder_for, framer_for

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from ._observer import Engine, Headers, Observer
-from ._stream import End
+from ._states import End
 from .dialects import Dialect, Target, recognise
 from .wire import DecodingError, Frame, Framer, decoder_for, framer_for
 

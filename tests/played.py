@@ -10,7 +10,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader
 
 from otel_llmstream import Settings, _instrumentor
 from otel_llmstream._observer import Engine, Headers, Observer
-from otel_llmstream._stream import End
+from otel_llmstream._states import End
 from otel_llmstream.dialects import Target
 from otel_llmstream.testing import FakeClock
 

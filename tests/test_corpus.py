@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from otel_llmstream import Outcome, Summary
-from otel_llmstream._stream import End
+from otel_llmstream._states import End
 from otel_llmstream.dialects import Target, claim
 from otel_llmstream.testing import replay
 

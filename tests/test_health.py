@@ -11,7 +11,7 @@ from played import CUT, HEALTHY, Player, chunk
 import otel_llmstream
 from otel_llmstream import Health, Latency, Outcome, Settings
 from otel_llmstream import _instrumentor as instrumentor
-from otel_llmstream._stream import End
+from otel_llmstream._states import End
 from otel_llmstream.recorders.health import HealthRecorder
 from otel_llmstream.testing import FakeClock, capture
 

@@ -28,6 +28,7 @@ LAYERS = {
     "_version": VOCABULARY,
     "wire": WIRE,
     "dialects": DIALECTS,
+    "_states": STREAM,
     "_stream": STREAM,
     "_calls": OBSERVER,
     "_commons": OBSERVER,

@@ -30,7 +30,7 @@ from played import CUT, HEALTHY, Player, chunk, finish, measured
 import otel_llmstream
 from otel_llmstream import Settings
 from otel_llmstream import _catalog as catalog
-from otel_llmstream._stream import End
+from otel_llmstream._states import End
 from otel_llmstream.recorders import logs
 from otel_llmstream.testing import Captured, FakeClock, capture
 from otel_llmstream.testing.chaos import SCENARIOS, ChaosServer, Endpoint, _reply

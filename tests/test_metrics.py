@@ -19,7 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 import otel_llmstream
 from otel_llmstream import Outcome, Settings
 from otel_llmstream import _catalog as catalog
-from otel_llmstream._stream import BATCH, End
+from otel_llmstream._states import End
+from otel_llmstream._stream import BATCH
 from otel_llmstream.recorders.metrics import MAX_BASES, MAX_BORN
 from otel_llmstream.testing.chaos import ChaosServer
 

@@ -16,7 +16,8 @@ from otel_llmstream import Outcome, Settings, Summary
 from otel_llmstream._calls import CURRENT
 from otel_llmstream._observer import BACKLOG, Engine, Headers, Observer
 from otel_llmstream._scout import MAX_STRANGE, Scout
-from otel_llmstream._stream import BATCH, End
+from otel_llmstream._states import End
+from otel_llmstream._stream import BATCH
 from otel_llmstream.dialects import Target
 from otel_llmstream.testing import FakeClock
 

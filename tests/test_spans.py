@@ -15,7 +15,7 @@ from played import CUT, DONE, HEALTHY, Player, chunk, event, exported, finish, m
 import otel_llmstream
 from otel_llmstream import Settings
 from otel_llmstream import _catalog as catalog
-from otel_llmstream._stream import End
+from otel_llmstream._states import End
 from otel_llmstream.testing import Captured, FakeClock, capture
 
 START = 1_700_000_000_000_000_000

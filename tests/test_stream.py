@@ -24,7 +24,8 @@ from otel_llmstream._events import (
     Undecodable,
     Usage,
 )
-from otel_llmstream._stream import ENDINGS, TRANSITIONS, Answer, End, LastFinish, State, Stream
+from otel_llmstream._states import ENDINGS, TRANSITIONS, End, LastFinish, State
+from otel_llmstream._stream import Answer, Stream
 from otel_llmstream._summary import LLMRequest, Outcome, Summary
 
 STOP = Finish(0, "stop", "stop")

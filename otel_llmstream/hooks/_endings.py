@@ -22,7 +22,7 @@ from threading import get_ident
 from types import FrameType
 from typing import Final
 
-from .._stream import End
+from .._states import End
 
 _NOBODY: Final = 0  # no thread has this id
 _collector = _NOBODY  # the thread that the garbage collector is at work in

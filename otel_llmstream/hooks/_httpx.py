@@ -22,7 +22,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from .._observer import Engine, Headers, Observer
 from .._scout import Scout
-from .._stream import End
+from .._states import End
 from ..dialects import Target
 from ..wire import FRAMERS
 from ._endings import watch_collector

@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from types import ModuleType
 from typing import Any, Protocol
 
-from .._stream import End
+from .._states import End
 from ._endings import closed_how, collecting
 
 

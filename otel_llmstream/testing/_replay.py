@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from .._observer import Headers
 from .._settings import Settings
-from .._stream import End
+from .._states import End
 from .._summary import Summary
 from ..dialects import Target
 from ._capture import capture

@@ -1,0 +1,129 @@
+"""The state of a stream, and how it ends: two literal tables. Everything that decides a verdict stands here.
+
+    SENT ──Opened──► WAITING ──Chunk──► STREAMING ──last Finish──► FINISHED ──Terminator──► TERMINATED
+      ├──Refused──► REFUSED      (an InBandError leads from WAITING, STREAMING and FINISHED to ERRORED)
+      └──Foreign──► FOREIGN
+
+A stream is complete when its dialect's terminator was seen, or a finish reason for every choice. What comes after
+a terminator changes nothing. An event that a state does not name leaves the state as it is: we observe, and a
+server that breaks its own rules must not break us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Final
+
+from . import _catalog as catalog
+from ._events import Chunk, Event, Finish, Foreign, InBandError, Opened, Refused, Terminator, Undecodable
+from ._summary import Outcome
+
+
+class State(Enum):
+    """Where a stream is."""
+
+    SENT = auto()
+    """The request is on its way; no headers yet."""
+    WAITING = auto()
+    """Headers are here, no chunk yet."""
+    STREAMING = auto()
+    """At least one chunk came."""
+    FINISHED = auto()
+    """Every choice has its finish reason."""
+    TERMINATED = auto()
+    """The terminator was seen."""
+    ERRORED = auto()
+    """The provider reported an error in the stream, or the body cannot be decoded."""
+    REFUSED = auto()
+    """The answer's status is no success."""
+    FOREIGN = auto()
+    """The answer is no event stream."""
+
+
+class End(Enum):
+    """What ended a stream, as seen from the bytes."""
+
+    EOF = auto()
+    """The body ended cleanly."""
+    FAILURE = auto()
+    """The transport raised."""
+    CLOSED = auto()
+    """The application closed it."""
+    CANCELLED = auto()
+    """The application's task was cancelled, or the process was interrupted."""
+    DROPPED = auto()
+    """Nobody closed it; it was collected as garbage, or the interpreter ended."""
+    GAVE_UP = auto()
+    """The application closed it at a malformed event."""
+
+
+class LastFinish(Finish):
+    """Not an event of its own: what a `Finish` counts as when no choice is open any more."""
+
+
+TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
+    State.SENT: {
+        Opened: State.WAITING,
+        Refused: State.REFUSED,
+        Foreign: State.FOREIGN,
+    },
+    State.WAITING: {
+        Chunk: State.STREAMING,
+        LastFinish: State.FINISHED,
+        Terminator: State.TERMINATED,
+        InBandError: State.ERRORED,
+        Undecodable: State.ERRORED,
+        Foreign: State.FOREIGN,
+    },
+    State.STREAMING: {
+        LastFinish: State.FINISHED,
+        Terminator: State.TERMINATED,
+        InBandError: State.ERRORED,
+        Undecodable: State.ERRORED,
+    },
+    State.FINISHED: {
+        Terminator: State.TERMINATED,
+        InBandError: State.ERRORED,
+    },
+    State.TERMINATED: {},
+    State.ERRORED: {},
+    State.REFUSED: {},
+    State.FOREIGN: {},
+}
+
+GIVEN: Final = None
+"""In `ENDINGS`: the error type is the one that was noted on the way, or that the ending brought."""
+
+_COMPLETED: Final = (Outcome.COMPLETED, GIVEN)
+_CANCELLED: Final = (Outcome.CANCELLED, GIVEN)
+_ABANDONED: Final = (Outcome.ABANDONED, GIVEN)
+_FAILED: Final = (Outcome.FAILED, GIVEN)
+_GAVE_UP: Final = (Outcome.FAILED, catalog.MALFORMED_EVENT)
+_FOREIGN: Final = (Outcome.TRUNCATED, catalog.NOT_A_STREAM)
+_TRUNCATED: Final = (Outcome.TRUNCATED, GIVEN)
+
+_OPEN: Final[Mapping[End, tuple[Outcome, str | None]]] = {
+    End.EOF: _TRUNCATED,
+    End.FAILURE: _FAILED,
+    End.CLOSED: _CANCELLED,
+    End.CANCELLED: _CANCELLED,
+    End.DROPPED: _ABANDONED,
+    End.GAVE_UP: _GAVE_UP,
+}
+
+_DONE: Final[Mapping[End, tuple[Outcome, str | None]]] = {
+    **dict.fromkeys(End, _COMPLETED),
+    End.GAVE_UP: _GAVE_UP,
+}
+
+ENDINGS: Final[Mapping[State, Mapping[End, tuple[Outcome, str | None]]]] = {
+    State.SENT: _OPEN,
+    State.WAITING: _OPEN,
+    State.STREAMING: _OPEN,
+    State.FINISHED: _DONE,
+    State.TERMINATED: _DONE,
+    State.ERRORED: dict.fromkeys(End, _FAILED),
+    State.REFUSED: dict.fromkeys(End, _FAILED),
+    State.FOREIGN: dict.fromkeys(End, _FOREIGN),
+}
