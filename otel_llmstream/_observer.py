@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 from ._calls import Call, Recorder, Recording, current
 from ._clock import Clock
@@ -26,6 +26,9 @@ from ._stream import Answer, Stream
 from ._summary import LLMRequest, Summary
 from .dialects import Dialect, Target, claim
 from .wire import decoder_for, framer_for
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,19 +146,12 @@ class Observer:
 
     def activate(self) -> AbstractContextManager[Any]:
         """While the request is being sent, the call's span is the current one."""
-        try:
-            return self.recording.activate()
-        except Exception as exc:
-            self._break(exc)
-            return nullcontext()
+        return self._guard(self.recording.activate) or nullcontext()
 
     def answered(self, headers: Headers, at: float | None = None) -> None:
         """The response's headers came, now or at a time of the engine's clock."""
-        try:
-            if not self._inert:
-                self._answered(headers, self.clock() if at is None else at)
-        except Exception as exc:
-            self._break(exc)
+        if not self._inert:
+            self._guard(self._answered, headers, self.clock() if at is None else at)
 
     def feed(self, data: bytes) -> None:
         """Bytes came. Called before the application sees them: what makes it stop must have been seen.
@@ -205,8 +201,6 @@ class Observer:
             error: the exception that came with it.
             unsafe: the caller is a destructor or runs inside the garbage collector.
         """
-        if self not in self.engine.live:
-            return
         try:
             self.engine.live.remove(self)  # atomic: of two threads that end a stream, one gets here
         except KeyError:
@@ -219,9 +213,14 @@ class Observer:
 
     # --- behind them --------------------------------------------------------------------------------------------
 
-    def _break(self, exc: Exception) -> None:
-        self._inert = True
-        self.engine.internal_error(exc)
+    def _guard(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """THE guard: what goes wrong in an action of ours is counted, and ends the observing; None comes of it."""
+        try:
+            return action(*args, **kwargs)
+        except Exception as exc:
+            self._inert = True
+            self.engine.internal_error(exc)
+            return None
 
     def _answered(self, headers: Headers, now: float) -> None:
         self.asked_at = HELD
@@ -240,15 +239,8 @@ class Observer:
     def _read_backlog(self) -> None:
         reads, asked, times = self._reads, self._asked, self._times
         self._reads, self._asked, self._times = [], [], []
-        if self._inert or not reads:
-            return
-        try:
-            if self._reader is not None:
-                self._reader.read(reads, asked, times)
-            else:
-                self._count(reads, asked, times)
-        except Exception as exc:
-            self._break(exc)
+        if reads and not self._inert:
+            self._guard(self._count if self._reader is None else self._reader.read, reads, asked, times)
 
     def _count(self, reads: list[bytes], asked: list[float], times: list[float]) -> None:
         """A body that is no stream says nothing to us, but it has a size and a time."""
@@ -257,32 +249,21 @@ class Observer:
 
     def _finish(self, how: End, now: float, error: BaseException | None) -> None:
         self._read_backlog()
-        self._read_end(how, now)
-        try:
-            summary = self._summarise(how, now, error)
-        except Exception as exc:
-            self._break(exc)
+        if self._reader is not None and not self._inert:
+            self._guard(self._read_end, self._reader, how, now)
+        summary = self._guard(self._summarise, how, now, error)
+        if summary is None:
             return
-        try:
-            if summary.stalls > self._relay.stalls:
-                self._relay.stalled(self.stream.gap_wait, now)
-        except Exception as exc:
-            self._break(exc)
-        try:
-            self.call.attempt_ended(self._number, summary, self._started, now)
-        except Exception as exc:
-            self._break(exc)
+        if summary.stalls > self._relay.stalls:
+            self._guard(self._relay.stalled, self.stream.gap_wait, now)
+        self._guard(self.call.attempt_ended, self._number, summary, self._started, now)
         self._inert = True  # what is still read of the body, after an ending that was not its own, changes nothing
 
-    def _read_end(self, how: End, now: float) -> None:
+    def _read_end(self, reader: Reader, how: End, now: float) -> None:
         """Take what the end itself completes, and count what is held."""
-        try:
-            if self._reader is not None and not self._inert:
-                if how is End.EOF:
-                    self._reader.close(now)
-                self._reader.drain()
-        except Exception as exc:
-            self._break(exc)
+        if how is End.EOF:
+            reader.close(now)
+        reader.drain()
 
     def _summarise(self, how: End, now: float, error: BaseException | None) -> Summary:
         if self._inert and how in (End.EOF, End.CLOSED):
