@@ -21,7 +21,7 @@ class call(Boundary):  # noqa: N801 - reads as the verb it is: `with otel_llmstr
     __slots__ = ()
 
     def __init__(self, name: str | None = None, **attributes: Any) -> None:
-        super().__init__(name, attributes)
+        super().__init__(name, attributes, explicit=True)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()

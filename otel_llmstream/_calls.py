@@ -19,7 +19,14 @@ from ._summary import Attempt, LLMRequest, Summary
 
 
 class Recording(Protocol):
-    """What the recorders keep of one call while it lasts. Times are unix nanoseconds, durations seconds."""
+    """What the recorders keep of one call while it lasts. Times are unix nanoseconds, durations seconds.
+
+    Attributes:
+        is_borrowed: whether the call's span is another's, who may end it as soon as the terminal event has passed:
+            what is to be said on it must have been said by then.
+    """
+
+    is_borrowed: bool
 
     def activate(self) -> AbstractContextManager[Any]:
         """Make the call's span the current one, so that the HTTP span of a send becomes its child."""
@@ -49,8 +56,14 @@ class Recording(Protocol):
 class Recorder(Protocol):
     """Makes recordings. Everything that leaves the process goes through one."""
 
-    def begin(self, request: LLMRequest, name: str | None, attributes: Mapping[str, Any], unix_ns: int) -> Recording:
-        """A call's first attempt begins; the call itself began at `unix_ns`."""
+    def here(self) -> Any:
+        """Where the application is now: what `begin` takes as `where`."""
+        ...
+
+    def begin(
+        self, request: LLMRequest, name: str | None, attributes: Mapping[str, Any], unix_ns: int, where: Any
+    ) -> Recording:
+        """A call's first attempt begins; the call itself began at `unix_ns`, `where` unless that is None: here."""
         ...
 
     def internal_error(self) -> None:
@@ -68,6 +81,7 @@ class Call:
         name: a span name of the application's own.
         attributes: span attributes of the application's own.
         bounded: a boundary is open around the call, and `leave` will be called.
+        where: where it began, by the recorder's `here`; where its first attempt begins unless given.
 
     Attributes:
         started: the start, in seconds of the monotonic clock.
@@ -79,7 +93,7 @@ class Call:
     """
 
     __slots__ = ("_attributes", "_bytes", "_chunks", "_last", "_last_end", "_latest", "_lock", "_name", "_open",
-                 "_recorder", "_unix_ns", "attempts", "bounded", "finished", "recording", "started",
+                 "_recorder", "_unix_ns", "_where", "attempts", "bounded", "finished", "recording", "started",
                  "summary")  # fmt: skip
 
     def __init__(
@@ -91,6 +105,7 @@ class Call:
         name: str | None = None,
         attributes: Mapping[str, Any] | None = None,
         bounded: bool = False,
+        where: Any = None,
     ) -> None:
         self.started = now
         self.attempts = 0
@@ -100,6 +115,7 @@ class Call:
         self._unix_ns = unix_ns
         self._name = name
         self._attributes = attributes or {}
+        self._where = where
         self.bounded = bounded
         # Threads may share a call. Reentrant, since letting go of an exception may end another stream on the spot.
         self._lock = RLock()
@@ -125,7 +141,7 @@ class Call:
                 return None
             self.attempts += 1
             if self.recording is None:
-                self.recording = self._recorder.begin(request, self._name, self._attributes, self._unix_ns)
+                self.recording = self._recorder.begin(request, self._name, self._attributes, self._unix_ns, self._where)
             last, self._last = self._last, None
             if last is not None and last.error_type is not None:
                 self.recording.attempt_failed(last, self.unix_ns(now))

@@ -490,6 +490,9 @@ INTERNAL_ERRORS: Final = Metric(
     base=False,
 )
 
+STANDARD: Final = (DURATION, TTFC, TPOC, TOKEN_USAGE)
+"""The conventions' own; another instrumentation of the same call may emit them too."""
+
 METRICS: Final = (
     DURATION,
     TTFC,

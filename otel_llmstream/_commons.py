@@ -65,12 +65,13 @@ class Commons:
         name: str | None = None,
         attributes: dict[str, Any] | None = None,
         bounded: bool = False,
+        where: Any = None,
     ) -> Call:
-        """A call that begins now, or at `now`."""
+        """A call that begins now, or at `now`; see `Call`."""
         present = self.clock.now()
         start = present if now is None else now
         unix_ns = self.clock.unix_ns() - int((present - start) * 1e9)
-        return Call(self.recorder, start, unix_ns, name=name, attributes=attributes, bounded=bounded)
+        return Call(self.recorder, start, unix_ns, name=name, attributes=attributes, bounded=bounded, where=where)
 
     def later(self, action: Callable[[], None]) -> None:
         """Do something as soon as it is safe.

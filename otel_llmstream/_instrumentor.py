@@ -8,6 +8,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final
@@ -131,6 +132,8 @@ def start(settings: Settings, providers: Mapping[str, Any], *, clock: Clock | No
         logger_provider=providers.get("logger_provider"),
         logger=providers.get("logger"),
         newest=NEWEST in os.environ.get(OPT_IN, ""),
+        genai_spans=settings.genai_spans,
+        genai_metrics=settings.genai_metrics,
         health_window=settings.health_window,
         failed=PROCESS.failed,
     )
@@ -182,6 +185,7 @@ _LOADER: Final = "opentelemetry.instrumentation.auto_instrumentation._load"
 """What `opentelemetry-instrument` runs. It switches all instrumentations on that are installed, this one included."""
 
 _switched_on: list[tuple[Any, str, tuple[Any, ...]]] = []
+"""Instrumentors that we switched on, each with its module, and the module's methods as they were left."""
 
 
 def _switch_http_spans_on(kwargs: Mapping[str, Any]) -> None:
@@ -196,18 +200,32 @@ def _switch_http_spans_on(kwargs: Mapping[str, Any]) -> None:
         instrumentor = factory()
         if not instrumentor.is_instrumented_by_opentelemetry:
             instrumentor.instrument(skip_dep_check=True, **providers)
+            instrumentor.instrument = partial(_hand_over, instrumentor)
             _switched_on.append((instrumentor, module, _wrapped(module)))
 
 
+def _hand_over(instrumentor: Any, **kwargs: Any) -> None:
+    """The application switches on what we have switched on: from now on it is the application's, with its options."""
+    mine = [entry for entry in _switched_on if entry[0] is instrumentor]
+    _switched_on[:] = [entry for entry in _switched_on if entry not in mine]
+    for entry in mine:
+        _switch_off(*entry)
+    instrumentor.instrument(**kwargs)
+
+
 def _switch_http_spans_off() -> None:
+    while _switched_on:
+        _switch_off(*_switched_on.pop())
+
+
+def _switch_off(instrumentor: Any, module: str, methods: tuple[Any, ...]) -> None:
     """Switch off what we switched on.
 
     Not where somebody has wrapped around it since: unwrapping takes the outermost wrapper, whoever's it is.
     """
-    while _switched_on:
-        instrumentor, module, methods = _switched_on.pop()
-        if all(now is then for now, then in zip(_wrapped(module), methods, strict=True)):  # wrappers are all equal
-            instrumentor.uninstrument()
+    del instrumentor.instrument
+    if all(now is then for now, then in zip(_wrapped(module), methods, strict=True)):  # wrappers are all equal
+        instrumentor.uninstrument()
 
 
 def _wrapped(module: str) -> tuple[Any, ...]:

@@ -63,6 +63,9 @@ be known when it ends."""
 LARGE: Final = 4096
 """Bytes of a read that is read through at once, so that a backlog never holds more than 32 times as much."""
 
+OVER: Final = (State.TERMINATED, State.ERRORED)
+"""States in which no later event changes the verdict."""
+
 LOST: Final = "lost sight of: an internal error of otel_llmstream"
 """What is said of a stream that an error of ours hid the end of."""
 
@@ -105,8 +108,8 @@ class Observer:
         recording: where the call is recorded.
     """
 
-    __slots__ = ("_asked", "_dialect", "_inert", "_number", "_reader", "_reads", "_relay", "_started", "_times",
-                 "asked_at", "call", "clock", "engine", "recording", "stream")  # fmt: skip
+    __slots__ = ("_asked", "_borrows", "_dialect", "_inert", "_number", "_reader", "_reads", "_relay", "_started",
+                 "_times", "asked_at", "call", "clock", "engine", "recording", "stream")  # fmt: skip
 
     def __init__(
         self,
@@ -130,6 +133,7 @@ class Observer:
             admit=engine.codes.admit,
         )
         self._number, self.recording = attempt
+        self._borrows = self.recording.is_borrowed  # then nothing may wait: see `Recording`
         self.clock = engine.clock.now
         self.asked_at = started
         self._reads: list[bytes] = []
@@ -164,8 +168,10 @@ class Observer:
         reads.append(data)
         self._asked.append(asked)
         self._times.append(now)
-        if len(reads) >= BACKLOG or now - asked > PATIENCE or len(data) > LARGE:
+        if self._borrows or len(reads) >= BACKLOG or now - asked > PATIENCE or len(data) > LARGE:
             self._read_backlog()
+            if self._borrows and self.stream.state in OVER:
+                self.end(End.EOF)
 
     def replay(self, reads: Iterable[tuple[bytes, float, float]]) -> None:
         """Bytes that came earlier, while nobody knew whose stream it was, with when they were asked for and came."""
@@ -323,18 +329,18 @@ class Engine(Commons):
         found = claim(target)
         return self._observe(found[0], found[1], self.clock.now()) if found is not None else None
 
-    def adopt(self, dialect: type[Dialect], request: LLMRequest, started: float) -> Observer:
-        """A stream turned out to be ours when its first frame came."""
-        return self._observe(dialect, request, started)
+    def adopt(self, dialect: type[Dialect], request: LLMRequest, started: float, where: Any) -> Observer:
+        """A stream turned out to be ours when its first frame came; it was sent from `where`."""
+        return self._observe(dialect, request, started, where)
 
-    def _observe(self, dialect: type[Dialect], request: LLMRequest, started: float) -> Observer:
+    def _observe(self, dialect: type[Dialect], request: LLMRequest, started: float, where: Any = None) -> Observer:
         if self._on_first is not None:
             self._on_first()
             self._on_first = None
         call = current()
         attempt = call.attempt(request, started) if call is not None else None
         if call is None or attempt is None:
-            call = self.open_call(now=started)
+            call = self.open_call(now=started, where=where)
             attempt = call.attempt(request, started)
         assert attempt is not None, "a call that has just been opened has not ended"
         return Observer(self, call, attempt, dialect(), request, started)

@@ -24,7 +24,7 @@ class Scout:
     """
 
     __slots__ = ("_answered", "_asked_at", "_decoder", "_engine", "_framer", "_headers", "_kept", "_observer", "_size",
-                 "_started", "_strange", "_target", "clock")  # fmt: skip
+                 "_started", "_strange", "_target", "_where", "clock")  # fmt: skip
 
     def __init__(self, engine: Engine, target: Target, headers: Headers, started: float) -> None:
         self._engine = engine
@@ -32,6 +32,7 @@ class Scout:
         self._headers = headers
         self._started = started
         self._answered = engine.clock.now()
+        self._where = engine.recorder.here()
         self._framer = framer_for(headers.content_type)
         self._decoder = decoder_for(headers.content_encoding) if headers.content_encoding else None
         self._kept: list[tuple[bytes, float, float]] = []  # with the times they were asked for and came at
@@ -99,7 +100,7 @@ class Scout:
 
     def _adopt(self, dialect: type[Dialect]) -> None:
         request = dialect.describe(self._target)
-        observer = self._engine.adopt(dialect, request, self._started)
+        observer = self._engine.adopt(dialect, request, self._started, self._where)
         observer.answered(self._headers, self._answered)
         observer.replay(self._kept)
         self._kept.clear()

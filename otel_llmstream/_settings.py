@@ -26,6 +26,10 @@ class Settings:
         buffered_after: seconds of waiting before a burst that make the burst count as buffered delivery.
         chunk_offsets: how many chunk times a span keeps at most (0 to 128); 0 switches the timeline off.
         excluded_urls: regular expressions, searched for in `scheme://host/path`; what matches is not observed.
+        genai_spans: whether our spans are GenAI spans. Where another instrumentation makes those and keeps them where
+            they cannot be found, ours would be counted twice: False makes ours plain spans, `llmstream {model}`,
+            without `gen_ai.*`. Where the other's span is found, ours is left out in any case.
+        genai_metrics: whether we emit the four standard metrics (`gen_ai.client.*`); False where another emits them.
         health_window: how many ended streams `health()` computes its percentiles over (1 to 100,000).
 
     Raises:
@@ -36,6 +40,8 @@ class Settings:
     buffered_after: float = 0.5
     chunk_offsets: int = 128
     excluded_urls: tuple[str, ...] = ()
+    genai_spans: bool = True
+    genai_metrics: bool = True
     health_window: int = 1024
 
     def __post_init__(self) -> None:
@@ -77,11 +83,20 @@ def _expressions(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def _boolean(text: str) -> bool:
+    word = text.strip().lower()
+    if word not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return word == "true"
+
+
 _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "stall_after": float,
     "buffered_after": float,
     "chunk_offsets": int,
     "excluded_urls": _expressions,
+    "genai_spans": _boolean,
+    "genai_metrics": _boolean,
     "health_window": int,
 }
 
@@ -110,10 +125,16 @@ def _patterns(value: Any) -> str:
     return ""
 
 
+def _flag(value: Any) -> str:
+    return "" if isinstance(value, bool) else "must be True or False"
+
+
 _CHECKS: Final[Mapping[str, Callable[[Any], str]]] = {
     "stall_after": _positive,
     "buffered_after": _positive,
     "chunk_offsets": _between(0, 128),
     "excluded_urls": _patterns,
+    "genai_spans": _flag,
+    "genai_metrics": _flag,
     "health_window": _between(1, 100_000),
 }

@@ -514,7 +514,7 @@ def test_exemplars_lead_to_the_calls_span(reader: InMemoryMetricReader) -> None:
     with measured(reader, tracer_provider=TracerProvider(shutdown_on_exit=False)) as player:
         observer = player.play(*HEALTHY)
         recording: Any = observer.recording
-        context = recording._ids
+        context = recording._span.ids
         found = exemplars(reader)
     for metric in (catalog.DURATION, catalog.TTFC, catalog.TPOC, catalog.TTLC, catalog.TOKEN_USAGE, catalog.STREAMS):
         assert found[metric.name] == {(context.trace_id, context.span_id)}, metric.name

@@ -39,13 +39,20 @@ ERROR = b'data: {"error":{"code":"overloaded","message":"busy"}}\n\n'
 class Counting:
     """A recorder and its only recording, which keep what they are told."""
 
+    is_borrowed = False
+
     def __init__(self) -> None:
         self.begun = self.errors = self.firsts = 0
         self.summaries: list[Summary] = []
         self.stalls: list[float] = []
         self.seconds: list[float] = []
 
-    def begin(self, _request: Any, _name: str | None, _attributes: Mapping[str, Any], _unix_ns: int) -> Counting:
+    def here(self) -> Any:
+        return "here"
+
+    def begin(
+        self, _request: Any, _name: str | None, _attributes: Mapping[str, Any], _unix_ns: int, _where: Any
+    ) -> Counting:
         self.begun += 1
         return self
 

@@ -15,6 +15,8 @@ DEFAULTS = {
     "buffered_after": 0.5,
     "chunk_offsets": 128,
     "excluded_urls": (),
+    "genai_spans": True,
+    "genai_metrics": True,
     "health_window": 1024,
 }
 
@@ -27,6 +29,8 @@ GOOD = [
     ("excluded_urls", (r"localhost", r"/v1/\w+$")),
     ("health_window", 1),
     ("health_window", 100_000),
+    ("genai_spans", False),
+    ("genai_metrics", False),
 ]
 
 BAD = [
@@ -34,6 +38,8 @@ BAD = [
       for value in (0, -1.0, math.nan, math.inf, -math.inf, "10", None, True, 10**400)),
     *(("chunk_offsets", value) for value in (-1, 129, 1.5, "8", None, True)),
     *(("excluded_urls", value) for value in ("localhost", ["localhost"], None, ("(",), (1,))),
+    *(("genai_spans", value) for value in ("false", 0, None)),
+    ("genai_metrics", "no"),
     *(("health_window", value) for value in (0, 100_001, 2.0, None, False)),
 ]  # fmt: skip
 
@@ -44,6 +50,8 @@ ENVIRONMENT = [
     ("CHUNK_OFFSETS", "0", "chunk_offsets", 0),
     ("EXCLUDED_URLS", r"localhost, ^https://a\.b/ ,", "excluded_urls", ("localhost", r"^https://a\.b/")),
     ("HEALTH_WINDOW", "10", "health_window", 10),
+    ("GENAI_SPANS", "false", "genai_spans", False),
+    ("GENAI_METRICS", " False ", "genai_metrics", False),
 ]
 
 BAD_ENVIRONMENT = [

@@ -17,11 +17,16 @@ class Boundary:
     Args:
         name: a span name of the application's own.
         attributes: span attributes of the application's own.
+        explicit: the application drew it itself, and the call's span belongs where that was done. An SDK's boundary
+            may be inside what another instrumentation opens for the same call, or around it.
     """
 
-    __slots__ = ("_attributes", "_call", "_name", "_token")
+    __slots__ = ("_attributes", "_call", "_explicit", "_name", "_token")
 
-    def __init__(self, name: str | None = None, attributes: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, name: str | None = None, attributes: dict[str, Any] | None = None, *, explicit: bool = False
+    ) -> None:
+        self._explicit = explicit
         self._name = name
         self._attributes = attributes
         self._call: Call | None = None
@@ -35,7 +40,8 @@ class Boundary:
     def __enter__(self) -> Self:
         engine = SWITCH.engine
         if engine is not None and self._token is None and current() is None:
-            self._call = engine.open_call(name=self._name, attributes=self._attributes, bounded=True)
+            where = engine.recorder.here() if self._explicit else None
+            self._call = engine.open_call(name=self._name, attributes=self._attributes, bounded=True, where=where)
             self._token = CURRENT.set(self._call)
         return self
 

@@ -10,6 +10,7 @@ Switching off turns a flag: taking our wrapper out could take out one that someb
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -23,12 +24,19 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from .._observer import Engine, Headers, Observer
 from .._scout import Scout
 from .._states import End
-from ..dialects import Target
+from ..dialects import Target, claim
 from ..wire import FRAMERS
 from ._endings import watch_collector
 from ._tap import async_tap, sync_tap
 
+_log: Final = logging.getLogger("otel_llmstream")
+
 MODULES: Final = ("httpx", "httpx2")
+
+_SUPPRESSED: Final = (
+    "an LLM stream was not observed, because instrumentation is suppressed where it is sent. Another instrumentation "
+    "may do that; logfire does unless told logfire.instrument_openai(suppress_other_instrumentation=False)"
+)
 
 REQUEST_ID_HEADERS: Final = (
     "x-request-id",  # OpenAI, Groq, Azure, most gateways
@@ -54,6 +62,7 @@ class Switch:
     def __init__(self) -> None:
         self.engine: Engine | None = None
         self._excluded: re.Pattern[str] | None = None
+        self._mentioned = False
 
     def on(self, engine: Engine) -> None:
         """Observe from now on."""
@@ -68,8 +77,15 @@ class Switch:
     def admits(self, request: Any) -> bool:
         """Whether this request may be observed."""
         if not is_instrumentation_enabled():
+            self._mention(request)
             return False
         return self._excluded is None or not self._excluded.search(_plain_url(request))
+
+    def _mention(self, request: Any) -> None:
+        """Say once that a stream goes unseen: whoever suppresses (logfire does) may not have meant us."""
+        if not self._mentioned and claim(_target(request)) is not None:
+            self._mentioned = True
+            _log.warning(_SUPPRESSED)
 
 
 SWITCH: Final = Switch()

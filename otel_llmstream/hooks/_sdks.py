@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any, Final
 
@@ -41,17 +41,28 @@ def _patch(module: ModuleType) -> None:
     if id(module) in _patched:
         return
     _patched.add(id(module))
-    if _has_shape(module, "SyncAPIClient", is_async=False):
-        wrapt.wrap_function_wrapper(module.SyncAPIClient, "request", _request)
-    if _has_shape(module, "AsyncAPIClient", is_async=True):
-        wrapt.wrap_function_wrapper(module.AsyncAPIClient, "request", _async_request)
+    for name, wrapper in (("SyncAPIClient", _request), ("AsyncAPIClient", _async_request)):
+        base = getattr(module, name, None)
+        if _has_shape(base, is_async=wrapper is _async_request):
+            for client in _family(base):
+                wrapt.wrap_function_wrapper(client, "request", wrapper)
 
 
-def _has_shape(module: ModuleType, name: str, *, is_async: bool) -> bool:
-    method = getattr(getattr(module, name, None), "request", None)
+def _has_shape(client: Any, *, is_async: bool) -> bool:
+    method = getattr(client, "request", None)
     if not inspect.isfunction(method) or inspect.iscoroutinefunction(method) is not is_async:
         return False
     return "stream" in inspect.signature(method).parameters
+
+
+def _family(base: Any) -> Iterator[Any]:
+    """The class, and those below it that have a `request` of their own.
+
+    Another instrumentation may have put one there (logfire does), which calls the one that it found: not ours.
+    """
+    yield base
+    for below in base.__subclasses__():
+        yield from (client for client in _family(below) if "request" in vars(client))
 
 
 def _request(wrapped: Callable[..., Any], _client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -28,6 +28,8 @@ choose it would otherwise fill the memory. All others share `OVERFLOW`, as the S
 
 OVERFLOW: Final[Attributes] = {"otel.metric.overflow": True}
 
+_NOTHING: Final[frozenset[str]] = frozenset()
+
 Extra = tuple[str, str]
 """An attribute beside the base ones."""
 
@@ -116,12 +118,20 @@ class MetricsRecorder:
         """Record times between chunks."""
         base.series(self._gaps).record(seconds, Moment(context))
 
-    def ended(self, base: Base, summary: Summary, context: Context) -> None:
-        """Record a call that is over."""
+    def ended(self, base: Base, summary: Summary, context: Context, measured: frozenset[str] = _NOTHING) -> None:
+        """Record a call that is over.
+
+        Args:
+            base: its base attributes.
+            summary: what it came to.
+            context: where exemplars take the trace from.
+            measured: names of the standard metrics that are another's to emit.
+        """
         moment = Moment(context)
         error = ((catalog.ERROR_TYPE, summary.error_type),) if summary.error_type else ()
         ending = _ending(summary.outcome, summary.finish_reason)
-        base.record(self._duration, summary.duration, moment, *error)
+        if catalog.DURATION.name not in measured:
+            base.record(self._duration, summary.duration, moment, *error)
         base.record(self._streams, 1, moment, *ending, *error)
         if summary.total_bytes:
             base.record(self._received, summary.total_bytes, moment)
@@ -130,8 +140,11 @@ class MetricsRecorder:
         if summary.buffered:
             base.record(self._buffered, 1, moment)
         if summary.time_to_first_chunk is not None:
+            if catalog.TTFC.name not in measured:
+                base.record(self._ttfc, summary.time_to_first_chunk, moment)
             self._output(base, summary, moment)
-        self._tokens.record(base, error, summary, moment)
+        if catalog.TOKEN_USAGE.name not in measured:
+            self._tokens.record(base, error, summary, moment)
 
     def internal_error(self) -> None:
         """Count an error of ours."""
@@ -139,7 +152,6 @@ class MetricsRecorder:
 
     def _output(self, base: Base, summary: Summary, moment: Moment) -> None:
         base.record(self._chunks, summary.total_chunks, moment)
-        base.record(self._ttfc, summary.time_to_first_chunk or 0.0, moment)
         base.record(self._ttlc, summary.time_to_last_chunk or 0.0, moment)
         base.record(self._hold, summary.hold, moment)
         if summary.gap_max is not None:

@@ -1,0 +1,87 @@
+"""Other instrumentations' GenAI spans: whether one stands for this call already, and what its owner measures.
+
+Two marks tell. OpenTelemetry's own instrumentations leave a key in the context (`opentelemetry-util-genai`: whoever
+finds it makes no span and no metric of its own, and may write into what it finds there). All others are known by the
+span that is current while they send: by the conventions' attribute, or by OpenInference's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from opentelemetry import context as otel
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span
+
+from .. import _catalog as catalog
+
+CONTEXT_KEY: Final = "opentelemetry.genai.client.inference.context"
+"""`CLIENT_INFERENCE_CONTEXT_KEY` of opentelemetry-util-genai, which need not be installed here."""
+
+OPENINFERENCE_KIND: Final = "openinference.span.kind"
+
+INFERENCES: Final = frozenset({"chat", "text_completion", "generate_content"})
+"""Values of `gen_ai.operation.name` that mean one call of a model. An agent's or a tool's span is around calls, and
+does not stand for one."""
+
+_ALL: Final = frozenset(metric.name for metric in catalog.STANDARD)
+
+MEASURED: Final[Mapping[str, frozenset[str]]] = {
+    "opentelemetry.instrumentation.openai_v2": frozenset({catalog.DURATION.name, catalog.TOKEN_USAGE.name}),
+    "opentelemetry.instrumentation.openai": frozenset({catalog.DURATION.name, catalog.TOKEN_USAGE.name}),
+    "opentelemetry.instrumentation.anthropic": frozenset({catalog.DURATION.name, catalog.TOKEN_USAGE.name}),
+}
+"""Standard metrics that an instrumentation emits itself, by its scope: OpenLLMetry's and the older official one.
+The anthropic SDK's own spans, OpenInference and logfire come without any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Another instrumentation's span of this call.
+
+    Attributes:
+        span: the span; None where its owner keeps it out of sight.
+        is_genai: whether it follows the GenAI conventions, so that their attributes belong on it.
+        measures: names of the standard metrics that its owner emits.
+        labels: attributes that its owner adds to those metrics at the end; ours to write into, where there are any.
+    """
+
+    span: Span | None
+    is_genai: bool
+    measures: frozenset[str]
+    labels: dict[str, Any] | None = None
+
+
+def standing(where: Context | None = None) -> Neighbour | None:
+    """The span that stands for the call, if there is one.
+
+    Args:
+        where: the context to look in; the current one unless given.
+    """
+    contract = otel.get_value(CONTEXT_KEY, where)
+    span = trace.get_current_span(where)
+    marks = _marks(span) if span.is_recording() else {}
+    is_genai = marks.get(catalog.OPERATION) in INFERENCES
+    visible = span if is_genai or marks.get(OPENINFERENCE_KIND) == "LLM" else None
+    if contract is not None:
+        return Neighbour(visible, is_genai=True, measures=_ALL, labels=getattr(contract, "metric_attributes", None))
+    return Neighbour(visible, is_genai, _measured(_scope(span))) if visible is not None else None
+
+
+def _marks(span: Span) -> Mapping[str, Any]:
+    """A span's attributes; none where they cannot be read, or where the span is our own, of a call around this one."""
+    if _scope(span) == catalog.SCOPE:
+        return {}
+    return getattr(span, "attributes", None) or {}
+
+
+def _scope(span: Span) -> str:
+    return getattr(getattr(span, "instrumentation_scope", None), "name", None) or ""
+
+
+def _measured(scope: str) -> frozenset[str]:
+    """By the scope's name, or the package's that it is a module of (`….openai.v1`)."""
+    return MEASURED.get(scope) or MEASURED.get(scope.rpartition(".")[0], frozenset())

@@ -1,0 +1,247 @@
+"""Other instrumentations of the same calls, each with ours in one process, in both orders (see `peers/program.py`).
+
+They live in an environment of their own, since their entry points and pytest plugins would act in this one:
+`pip install -r tests/peers/requirements.txt -e '.[testing]'`, and OTEL_LLMSTREAM_PEERS names its Python.
+"""
+
+import json
+import os
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAM = Path(__file__).parent / "peers" / "program.py"
+OURS = "otel_llmstream"
+HTTP = "opentelemetry.instrumentation.httpx"
+STANDARD = (
+    "gen_ai.client.operation.duration",
+    "gen_ai.client.operation.time_to_first_chunk",
+    "gen_ai.client.operation.time_per_output_chunk",
+    "gen_ai.client.token.usage",
+)
+
+SCOPES = {
+    "genai": "opentelemetry.instrumentation.genai.openai",
+    "openllmetry": "opentelemetry.instrumentation.openai.v1",
+    "openinference": "openinference.instrumentation.openai",
+    "anthropic": "com.anthropic.sdk.python",
+    "logfire-open": "logfire.openai",
+}
+"""Whose span stands for a call. Logfire's ends with the headers."""
+
+EXPECTED = {
+    "sync ok": ("completed", None, 1),
+    "sync no-finish": ("truncated", "stream_truncated", 1),
+    "sync reset": ("failed", "connection_reset", 1),
+    "sync 429-429-ok": ("completed", None, 3),
+    "sync error": ("failed", "overloaded_error", 1),
+    "sync 500": ("failed", "500", 3),
+    "sync responses": ("completed", None, 1),
+    "closed": ("cancelled", None, 1),
+    "async ok": ("completed", None, 1),
+    "async no-finish": ("truncated", "stream_truncated", 1),
+}
+"""Outcome, our word for the error, attempts."""
+
+ORDERS = ("ours-first", "theirs-first")
+
+pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("coexistence")]  # one worker runs each program once
+
+
+@pytest.fixture(scope="module")
+def python() -> str:
+    """The Python of the environment that has the peers."""
+    found = os.environ.get("OTEL_LLMSTREAM_PEERS")
+    if not found:
+        assert not os.environ.get("CI"), "CI must set OTEL_LLMSTREAM_PEERS"
+        pytest.skip("OTEL_LLMSTREAM_PEERS names no Python that has tests/peers/requirements.txt")
+    return found
+
+
+@cache
+def together(python: str, peer: str, order: str, **settings: str) -> dict[str, Any]:
+    """What a process with both emitted."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "ANTHROPIC", "COV"))}
+    done = subprocess.run(
+        [python, PROGRAM, peer, order],
+        env={**clean, "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false", "DD_TRACE_AGENT_URL": "http://127.0.0.1:1",
+             "DD_TRACE_STARTUP_LOGS": "false", "DD_REMOTE_CONFIGURATION_ENABLED": "false", **settings},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert found["internal errors"] == 0
+    return found
+
+
+def calls(spans: list[dict[str, Any]], scope: str) -> list[dict[str, Any]]:
+    return [span for span in spans if span["scope"] == scope]
+
+
+def facts(span: dict[str, Any]) -> tuple[Any, ...]:
+    attributes = span["attributes"]
+    return attributes.get("llmstream.outcome"), attributes.get("llmstream.attempts")
+
+
+LATE = {
+    ("anthropic", "closed"),  # ended before the stream is closed
+    ("anthropic", "sync 500"),  # ended before the SDK's method returns; so may be the next two
+    ("openinference", "sync 500"),
+    ("logfire-open", "sync 500"),
+}
+"""Where the owner may end a span before the call is over, depending on who wraps whom."""
+
+RETROSPECTIVE = ("openllmetry", "sync responses")
+"""Made when the stream is over: it cannot be found, and ours is a GenAI span of its own."""
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("peer", SCOPES)
+def test_one_span_stands_for_a_call(python, peer, order):
+    """What we know lands on the span that is there. Where that has ended, on a plain one below it."""
+    found = together(python, peer, order)
+    for title, (outcome, error, attempts) in EXPECTED.items():
+        if title not in found or (peer, title) == RETROSPECTIVE:
+            continue
+        (span,) = [span for span in found[title] if "llmstream.outcome" in span["attributes"]]
+        theirs = calls(found[title], SCOPES[peer])
+        assert facts(span) == (outcome, attempts), title
+        assert (span["attributes"].get("error.type") is not None) == (error is not None), title
+        assert span["attributes"]["llmstream.dialect"], title
+        assert span["events"].count("llmstream.attempt_failed") == attempts - 1, title
+        assert [http["parent"] for http in calls(found[title], HTTP)] == [theirs[-1]["name"]] * attempts or (
+            peer == "logfire-open"
+        ), title
+        if span["scope"] == OURS:
+            assert peer == "logfire-open" or (peer, title) in LATE, title
+            assert span["name"].startswith("llmstream "), title
+            assert span["parent"] in [other["name"] for other in theirs], title
+            assert not [key for key in span["attributes"] if key.startswith("gen_ai.")], title
+        else:
+            assert span["scope"] == SCOPES[peer]
+            assert calls(found[title], OURS) == [], title
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("peer", ["genai", "openinference"])
+def test_silent_failures_are_seen_on_their_spans(python, peer, order):
+    """What nobody else sees is an error of the span that everybody looks at."""
+    found = together(python, peer, order)
+    for title in ("sync no-finish", "async no-finish"):
+        (span,) = calls(found[title], SCOPES[peer])
+        assert span["attributes"]["error.type"] == "stream_truncated"
+        # OpenInference says OK at its end, which OpenTelemetry lets win; the attributes stay.
+        assert span["status"] == ("ERROR" if peer == "genai" else "OK")
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_their_duration_metric_knows_the_failure(python, order):
+    """OpenTelemetry's own instrumentation takes our error type for the metrics that we leave to it."""
+    found = together(python, "genai", order)
+    assert "stream_truncated" in found["error types"]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("peer", [*SCOPES, "httpx", "ddtrace"])
+def test_no_standard_metric_is_counted_twice(python, peer, order):
+    """Each of the four standard metrics has one source for a call; `llmstream.*` is always ours."""
+    found = together(python, peer, order)
+    metrics = found["metrics"]
+    total = len([title for title in EXPECTED if title in found]) + 1  # and the one of `call()`
+    assert metrics[OURS]["llmstream.streams"] == total
+    sdk_calls = total + (peer in ("genai", "openllmetry"))  # theirs count each of the two calls inside `call()`
+    durations = {scope: values[STANDARD[0]] for scope, values in metrics.items() if STANDARD[0] in values}
+    assert sum(durations.values()) == sdk_calls
+    assert (OURS in durations) == (peer != "genai")
+    for name in STANDARD[1:]:
+        sources = [scope for scope, values in metrics.items() if values.get(name)]
+        assert len(sources) <= 1, (name, sources)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("peer", SCOPES)
+def test_a_boundary_of_the_applications_own(python, peer, order):
+    """`call()` around two calls of theirs is one plain span beside their two."""
+    spans = together(python, peer, order)["call()"]
+    (span,) = calls(spans, OURS)
+    assert span["name"] == "with retry"
+    assert facts(span) == ("completed", 2)
+    assert not [key for key in span["attributes"] if key.startswith("gen_ai.")]
+    theirs = [span for span in calls(spans, SCOPES[peer]) if not span["name"].startswith("streaming response")]
+    assert len(theirs) == 2
+    assert not any("llmstream.outcome" in span["attributes"] for span in theirs)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("peer", [*SCOPES, "httpx", "ddtrace"])
+def test_either_may_leave(python, peer, order):
+    """Switching one of two off leaves the other working, and it can come back."""
+    found = together(python, peer, order)
+    mine = calls(found["without ours"], OURS)
+    assert mine == []
+    assert not any("llmstream.outcome" in span["attributes"] for span in found["without ours"])
+    if peer != "ddtrace":
+        assert calls(found["without ours"], SCOPES.get(peer, HTTP))
+    if peer not in ("anthropic", "ddtrace", "openllmetry"):  # the last stays on, also where it is alone
+        (span,) = calls(found["without theirs"], OURS)
+        assert span["name"] == "chat ok"
+        assert span["attributes"]["gen_ai.operation.name"] == "chat"
+    for title in ("with ours again", "with theirs again"):
+        assert [span for span in found[title] if "llmstream.outcome" in span["attributes"]], title
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_suppressed_is_suppressed_and_said(python, order):
+    """Logfire's default suppresses other instrumentations: we obey, and say once what to do about it."""
+    found = together(python, "logfire", order)
+    assert not calls(found["sync ok"], OURS)
+    assert found["metrics"].get(OURS, {}).get("llmstream.streams", 0) == 0
+    said = [line for line in found["warnings"] if "suppress" in line]
+    assert len(said) == 1
+    assert "suppress_other_instrumentation=False" in said[0]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_http_spans_of_the_applications_own(python, order):
+    """Each attempt has one HTTP span, below ours, whoever switched the HTTP instrumentation on."""
+    found = together(python, "httpx", order)
+    for title, (outcome, error, attempts) in EXPECTED.items():
+        (span,) = calls(found[title], OURS)
+        assert facts(span) == (outcome, attempts)
+        assert span["attributes"].get("error.type") == ("server_error" if title == "sync error" else error)
+        assert [http["parent"] for http in calls(found[title], HTTP)] == [span["name"]] * attempts, title
+    assert len(calls(found["without ours"], HTTP)) == 1
+    assert calls(found["without theirs"], HTTP) == []
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_tracer_of_another_kind(python, order):
+    """Datadog's tracer has its own spans and its own context: both see every call."""
+    found = together(python, "ddtrace", order)
+    for title, (outcome, _error, attempts) in EXPECTED.items():
+        (span,) = calls(found[title], OURS)
+        assert facts(span) == (outcome, attempts), title
+
+
+def test_where_theirs_is_out_of_sight(python):
+    """OpenLLMetry makes the Responses span in retrospect, so ours is a second GenAI span."""
+    spans = together(python, "openllmetry", "theirs-first")["sync responses"]
+    assert len([span for span in spans if span["attributes"].get("gen_ai.operation.name")]) == 2
+
+
+def test_the_settings_for_that(python):
+    """`genai_spans=False` makes ours a plain one, `genai_metrics=False` leaves the standard metrics to theirs."""
+    plain = {"OTEL_LLMSTREAM_GENAI_SPANS": "false", "OTEL_LLMSTREAM_GENAI_METRICS": "false"}
+    found = together(python, "openllmetry", "theirs-first", **plain)
+    spans = found["sync responses"]
+    assert len([span for span in spans if span["attributes"].get("gen_ai.operation.name")]) == 1
+    (span,) = calls(spans, OURS)
+    assert span["name"] == "llmstream ok"
+    assert facts(span) == ("completed", 1)
+    assert not [name for name in found["metrics"][OURS] if name.startswith("gen_ai.")]
