@@ -15,6 +15,7 @@ from dataclasses import replace
 from threading import RLock
 from typing import Any, Protocol
 
+from . import _catalog as catalog
 from ._summary import Attempt, LLMRequest, Summary
 
 
@@ -92,8 +93,8 @@ class Call:
         summary: what it came to, when it has ended.
     """
 
-    __slots__ = ("_attributes", "_bytes", "_chunks", "_last", "_last_end", "_latest", "_lock", "_name", "_open",
-                 "_recorder", "_unix_ns", "_where", "attempts", "bounded", "finished", "recording", "started",
+    __slots__ = ("_attributes", "_bytes", "_chunks", "_first", "_last", "_last_end", "_latest", "_lock", "_name",
+                 "_open", "_recorder", "_unix_ns", "_where", "attempts", "bounded", "finished", "recording", "started",
                  "summary")  # fmt: skip
 
     def __init__(
@@ -123,6 +124,7 @@ class Call:
         self._chunks = self._bytes = 0
         self._last: Attempt | None = None
         self._last_end = now
+        self._first: LLMRequest | None = None
         self._latest: Summary | None = None
         self.summary: Summary | None = None
 
@@ -130,8 +132,13 @@ class Call:
         """A monotonic time as unix nanoseconds, anchored at the call's start: steps of the wall clock do not show."""
         return self._unix_ns + int((now - self.started) * 1e9)
 
-    def attempt(self, request: LLMRequest, now: float) -> tuple[int, Recording] | None:
+    def attempt(self, request: LLMRequest, now: float, earlier: int = 0) -> tuple[int, Recording] | None:
         """An attempt begins.
+
+        Args:
+            request: what is asked for.
+            now: when, in seconds.
+            earlier: attempts before this one that are not of this call, by the SDK's own word.
 
         Returns:
             Its number, and where the call is recorded; None where the call has ended, in another thread maybe.
@@ -139,8 +146,9 @@ class Call:
         with self._lock:
             if self.finished:
                 return None
-            self.attempts += 1
+            self.attempts += 1 + earlier
             if self.recording is None:
+                self._first = request
                 self.recording = self._recorder.begin(request, self._name, self._attributes, self._unix_ns, self._where)
             last, self._last = self._last, None
             if last is not None and last.error_type is not None:
@@ -175,9 +183,23 @@ class Call:
             self.finished = True
         summary = self._latest
         if self.attempts > 1:
-            summary = replace(summary, attempts=self.attempts, total_chunks=self._chunks, total_bytes=self._bytes)
+            summary = replace(
+                summary,
+                attempts=self.attempts,
+                total_chunks=self._chunks,
+                total_bytes=self._bytes,
+                fallback=_fallback(self._first or summary.request, summary.request),
+            )
         self.summary = summary
         self.recording.ended(summary, self.unix_ns(self._last_end))
+
+
+def _fallback(first: LLMRequest, last: LLMRequest) -> str | None:
+    if first.streams and not last.streams:
+        return catalog.FALLBACK_WHOLE
+    if first.server_address != last.server_address:
+        return catalog.FALLBACK_SERVER
+    return catalog.FALLBACK_MODEL if first.model != last.model else None
 
 
 CURRENT: ContextVar[Call | None] = ContextVar("otel_llmstream_call", default=None)

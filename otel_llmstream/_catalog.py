@@ -38,6 +38,14 @@ STAGE_FIRST_CHUNK: Final = "first_chunk"
 STAGE_STREAMING: Final = "streaming"
 STAGES: Final = (STAGE_CONNECT, STAGE_REQUEST, STAGE_HEADERS, STAGE_FIRST_CHUNK, STAGE_STREAMING)
 
+# --- fallbacks --------------------------------------------------------------------------------------------------
+
+FALLBACK_MODEL: Final = "model"
+FALLBACK_SERVER: Final = "server"
+FALLBACK_WHOLE: Final = "non_streaming"
+FALLBACKS: Final = (FALLBACK_MODEL, FALLBACK_SERVER, FALLBACK_WHOLE)
+"""What a call fell back to: another model, another server, an answer in one piece. The last that applies."""
+
 # --- error types ------------------------------------------------------------------------------------------------
 
 
@@ -290,6 +298,7 @@ ATTEMPT_NUMBER: Final = "llmstream.attempt.number"
 ATTEMPT_DURATION: Final = "llmstream.attempt.duration"
 ATTEMPT_BACKOFF: Final = "llmstream.attempt.backoff"
 STALL_WAIT: Final = "llmstream.stall.wait"
+FALLBACK: Final = "llmstream.fallback"
 DETAIL: Final = "llmstream.detail"
 """On log lines only: what went wrong, in words."""
 
@@ -297,6 +306,7 @@ SPAN_ATTRIBUTES: Final = (
     Attribute(OUTCOME, "string", "", "How the stream ended: completed, truncated, failed, cancelled or abandoned."),
     Attribute(DIALECT, "string", "", "The wire dialect that was read, such as openai.chat."),
     Attribute(ATTEMPTS, "int", "{attempt}", "Sends of this call, the deciding one included."),
+    Attribute(FALLBACK, "string", "", "What the call fell back to: model, server or non_streaming; unset for none."),
     Attribute(CHUNKS, "int", "{chunk}", "Frames that carried output."),
     Attribute(FRAMES, "int", "{frame}", "All events of the stream."),
     Attribute(READS, "int", "{read}", "Pieces of bytes that came from the network."),
@@ -462,6 +472,13 @@ RETRIES: Final = Metric(
     "Attempts that failed and were tried again, by why.",
     (ERROR_TYPE,),
 )
+FALLBACK_COUNT: Final = Metric(
+    "llmstream.fallbacks",
+    "counter",
+    "{call}",
+    "Calls that another model, another server or an answer in one piece decided.",
+    (FALLBACK,),
+)
 CHUNK_COUNT: Final = Metric("llmstream.chunks", "counter", "{chunk}", "Chunks received.")
 RECEIVED: Final = Metric("llmstream.received", "counter", "By", "Bytes of bodies received, content coding included.")
 STALL_COUNT: Final = Metric("llmstream.stalls", "counter", "{stall}", "Gaps whose wait passed the stall threshold.")
@@ -500,6 +517,7 @@ METRICS: Final = (
     TOKEN_USAGE,
     STREAMS,
     RETRIES,
+    FALLBACK_COUNT,
     CHUNK_COUNT,
     RECEIVED,
     STALL_COUNT,

@@ -31,6 +31,11 @@ class Refused(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Whole(Event):
+    """A success that was asked for in one piece: there is no stream to read, only a body to come."""
+
+
+@dataclass(frozen=True, slots=True)
 class Foreign(Event):
     """A success that is no event stream: an HTML page, a JSON document, an unknown content type."""
 

@@ -17,14 +17,14 @@ from typing import Any, Final, ParamSpec, TypeVar
 from ._calls import Call, Recorder, Recording, current
 from ._clock import Clock
 from ._commons import Commons
-from ._events import Foreign, Opened, Refused
+from ._events import Foreign, Opened, Refused, Whole
 from ._failures import classify
 from ._reader import Reader
 from ._settings import Settings
 from ._states import End, State
 from ._stream import Answer, Stream
 from ._summary import LLMRequest, Summary
-from .dialects import Dialect, Target, claim
+from .dialects import Dialect, Target, claim, claim_whole
 from .wire import decoder_for, framer_for
 
 P = ParamSpec("P")
@@ -234,6 +234,8 @@ class Observer:
         framer = framer_for(headers.content_type)
         if not 200 <= headers.status < 300:  # noqa: PLR2004 - the statuses of success
             self.stream.answered(Refused(headers.status), answer, now)
+        elif not self.stream.request.streams:
+            self.stream.answered(Whole(), answer, now)
         elif framer is None:
             self.stream.answered(Foreign(), answer, now)
         else:
@@ -323,17 +325,31 @@ class Engine(Commons):
         super().__init__(recorder, settings, clock)
         self._on_first = on_first
 
-    def begin(self, target: Target) -> Observer | None:
-        """A request is about to be sent: an observer, where a stream of ours will answer it."""
+    def begin(self, target: Target, retried: Callable[[], int] = int) -> Observer | None:
+        """A request is about to be sent: an observer, where a stream of ours will answer it.
+
+        Or where it is a fallback inside a call: then it is an attempt, though it asks for the answer in one piece.
+
+        Args:
+            target: the request.
+            retried: how often the SDK says that it was tried before; asked only where no boundary counts attempts.
+        """
         self.settle()
+        call = current()
         found = claim(target)
-        return self._observe(found[0], found[1], self.clock.now()) if found is not None else None
+        if found is None and call is not None and call.attempts:
+            found = claim_whole(target)
+        if found is None:
+            return None
+        return self._observe(*found, self.clock.now(), earlier=retried() if call is None else 0)
 
     def adopt(self, dialect: type[Dialect], request: LLMRequest, started: float, where: Any) -> Observer:
         """A stream turned out to be ours when its first frame came; it was sent from `where`."""
         return self._observe(dialect, request, started, where)
 
-    def _observe(self, dialect: type[Dialect], request: LLMRequest, started: float, where: Any = None) -> Observer:
+    def _observe(
+        self, dialect: type[Dialect], request: LLMRequest, started: float, where: Any = None, earlier: int = 0
+    ) -> Observer:
         if self._on_first is not None:
             self._on_first()
             self._on_first = None
@@ -341,6 +357,6 @@ class Engine(Commons):
         attempt = call.attempt(request, started) if call is not None else None
         if call is None or attempt is None:
             call = self.open_call(now=started, where=where)
-            attempt = call.attempt(request, started)
+            attempt = call.attempt(request, started, earlier)
         assert attempt is not None, "a call that has just been opened has not ended"
         return Observer(self, call, attempt, dialect(), request, started)

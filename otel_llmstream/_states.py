@@ -2,7 +2,8 @@
 
     SENT ──Opened──► WAITING ──Chunk──► STREAMING ──last Finish──► FINISHED ──Terminator──► TERMINATED
       ├──Refused──► REFUSED      (an InBandError leads from WAITING, STREAMING and FINISHED to ERRORED)
-      └──Foreign──► FOREIGN
+      ├──Foreign──► FOREIGN
+      └──Whole────► WHOLE
 
 A stream is complete when its dialect's terminator was seen, or a finish reason for every choice. What comes after
 a terminator changes nothing. An event that a state does not name leaves the state as it is: we observe, and a
@@ -16,7 +17,7 @@ from enum import Enum, auto
 from typing import Final
 
 from . import _catalog as catalog
-from ._events import Chunk, Event, Finish, Foreign, InBandError, Opened, Refused, Terminator, Undecodable
+from ._events import Chunk, Event, Finish, Foreign, InBandError, Opened, Refused, Terminator, Undecodable, Whole
 from ._summary import Outcome
 
 
@@ -39,6 +40,8 @@ class State(Enum):
     """The answer's status is no success."""
     FOREIGN = auto()
     """The answer is no event stream."""
+    WHOLE = auto()
+    """The answer comes in one piece, as it was asked for."""
 
 
 class End(Enum):
@@ -67,6 +70,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
         Opened: State.WAITING,
         Refused: State.REFUSED,
         Foreign: State.FOREIGN,
+        Whole: State.WHOLE,
     },
     State.WAITING: {
         Chunk: State.STREAMING,
@@ -90,6 +94,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
     State.ERRORED: {},
     State.REFUSED: {},
     State.FOREIGN: {},
+    State.WHOLE: {},
 }
 
 GIVEN: Final = None
@@ -126,4 +131,5 @@ ENDINGS: Final[Mapping[State, Mapping[End, tuple[Outcome, str | None]]]] = {
     State.ERRORED: dict.fromkeys(End, _FAILED),
     State.REFUSED: dict.fromkeys(End, _FAILED),
     State.FOREIGN: dict.fromkeys(End, _FOREIGN),
+    State.WHOLE: {**_OPEN, End.EOF: _COMPLETED},
 }

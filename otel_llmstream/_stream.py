@@ -357,6 +357,8 @@ class Stream:
     def _finish_reasons(self) -> tuple[str, ...]:
         """The provider's words in choice order; where one was due and did not come, `error`."""
         found = self._finishes
+        if self.state is State.WHOLE:
+            return ()  # not read, so not known
         complete = self.state in (State.FINISHED, State.TERMINATED)
         if complete:
             return tuple(found[index].reason for index in sorted(found))

@@ -39,6 +39,7 @@ class LLMRequest:
         server_port: TCP port of the server.
         choices: how many choices were asked for.
         parameters: further span attributes of the request, as (attribute name, value).
+        streams: whether a stream was asked for. A fallback inside a call may ask for the answer in one piece.
     """
 
     dialect: str
@@ -49,6 +50,7 @@ class LLMRequest:
     server_port: int
     choices: int = 1
     parameters: tuple[tuple[str, str | int | float | bool | tuple[str, ...]], ...] = ()
+    streams: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ class Summary:
         message: what went wrong in words, for the log.
         total_chunks: chunks of all attempts.
         total_bytes: bytes of all attempts.
+        fallback: what the deciding attempt asked for that the first one did not (`_catalog.FALLBACKS`); else None.
     """
 
     request: LLMRequest
@@ -169,3 +172,4 @@ class Summary:
     message: str
     total_chunks: int
     total_bytes: int
+    fallback: str | None = None

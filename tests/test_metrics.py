@@ -460,6 +460,7 @@ PROMETHEUS = {
     "gen_ai_client_token_usage": "histogram",
     "llmstream_streams": "counter",
     "llmstream_retries": "counter",
+    "llmstream_fallbacks": "counter",
     "llmstream_chunks": "counter",
     "llmstream_received_bytes": "counter",
     "llmstream_stalls": "counter",

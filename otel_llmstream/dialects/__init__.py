@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from .._summary import LLMRequest
@@ -31,9 +32,15 @@ def claim(target: Target) -> tuple[type[Dialect], LLMRequest] | None:
     return None
 
 
+def claim_whole(target: Target) -> tuple[type[Dialect], LLMRequest] | None:
+    """The same for a request that asks for its answer in one piece."""
+    found = claim(target.streaming())
+    return None if found is None else (found[0], replace(found[1], streams=False))
+
+
 def recognise(frame: Frame) -> type[Dialect] | None:
     """The dialect of a first frame, for a stream whose request said nothing."""
     return next((dialect for dialect in DIALECTS if dialect.knows(frame)), None)
 
 
-__all__ = ["DIALECTS", "Dialect", "Target", "claim", "recognise"]
+__all__ = ["DIALECTS", "Dialect", "Target", "claim", "claim_whole", "recognise"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -80,6 +81,15 @@ class Target:
         except BROKEN:
             return Body()
 
+    def streaming(self) -> Target:
+        """The same request, as if it asked for a stream."""
+        path = next((self.path.removesuffix(end) + twin for end, twin in _TWINS if self.path.endswith(end)), self.path)
+        other = replace(self, path=path)
+        body = copy(self.body)
+        body.stream = True
+        other.__dict__["body"] = body  # where a cached property keeps it
+        return other
+
     @property
     def model(self) -> str | None:
         """The model asked for."""
@@ -115,6 +125,14 @@ class Target:
         )
         return tuple((name, value) for name, raw, kind in wanted if (value := _as(kind, raw)) is not None)
 
+
+_TWINS: Final = (
+    (":generateContent", ":streamGenerateContent"),
+    (":rawPredict", ":streamRawPredict"),
+    ("/converse", "/converse-stream"),
+    ("/invoke", "/invoke-with-response-stream"),
+)
+"""Paths whose streaming twin has another name (Gemini, Vertex, Bedrock)."""
 
 _decode: Final = msgspec.json.Decoder(Body).decode
 _STREAM: Final = re.compile(rb'"stream"\s*:\s*true')

@@ -187,7 +187,7 @@ class _Sending:
                 return None
             streams = bool(kwargs.get("stream"))
             target = _target(request)
-            observer = engine.begin(target)
+            observer = engine.begin(target, partial(_retried, request))
             if observer is None and not streams:
                 return None
             return cls(engine, target, observer, reads_whole=not streams)
@@ -290,6 +290,15 @@ def _target(request: Any) -> Target:
         content=getattr(request, "_content", None),
     )
 
+
+def _retried(request: Any) -> int:
+    """How often the SDK says that it has tried this request before (the SDKs of one generator do)."""
+    count = request.headers.get("x-stainless-retry-count", "")
+    return int(count) if count.isascii() and count.isdigit() and len(count) <= MAX_RETRY_DIGITS else 0
+
+
+MAX_RETRY_DIGITS: Final = 3
+"""No SDK tries a thousand times; a longer number is no count."""
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 

@@ -210,6 +210,7 @@ def _facts(summary: Summary) -> dict[str, Any]:
         catalog.REQUEST_ID: summary.request_id,
         catalog.RESPONSE_ID: summary.response_id,
         catalog.ATTEMPTS: summary.attempts,
+        catalog.FALLBACK: summary.fallback,
         catalog.CHUNKS: summary.chunks,
         catalog.BYTES: summary.bytes,
         catalog.FINISH_REASON: summary.finish_reason,

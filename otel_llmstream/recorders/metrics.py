@@ -83,6 +83,7 @@ class MetricsRecorder:
         self._hold = self._histogram(catalog.HOLD_TIME)
         self._streams = self._counter(catalog.STREAMS)
         self._retries = self._counter(catalog.RETRIES)
+        self._fallbacks = self._counter(catalog.FALLBACK_COUNT)
         self._chunks = self._counter(catalog.CHUNK_COUNT)
         self._received = self._counter(catalog.RECEIVED)
         self._stalls = self._counter(catalog.STALL_COUNT)
@@ -135,6 +136,8 @@ class MetricsRecorder:
         base.record(self._streams, 1, moment, *ending, *error)
         if summary.total_bytes:
             base.record(self._received, summary.total_bytes, moment)
+        if summary.fallback is not None:
+            base.record(self._fallbacks, 1, moment, (catalog.FALLBACK, summary.fallback))
         if summary.stalls:
             base.record(self._stalls, summary.stalls, moment)
         if summary.buffered:
@@ -172,6 +175,8 @@ class MetricsRecorder:
             self._streams.add(0, {**base, **dict(ending)})
         for counter in (self._chunks, self._received, self._stalls, self._buffered):
             counter.add(0, base)
+        for fallback in catalog.FALLBACKS:
+            self._fallbacks.add(0, {**base, catalog.FALLBACK: fallback})
         for error_type in catalog.BORN_RETRIES:
             self._retries.add(0, {**base, catalog.ERROR_TYPE: error_type})
 

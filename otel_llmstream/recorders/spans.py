@@ -243,6 +243,7 @@ class Current:
 
 _RESULT: Final = (
     (catalog.REQUEST_MODEL, "request.model"),
+    (catalog.REQUEST_STREAM, "request.streams"),
     (catalog.RESPONSE_ID, "response_id"),
     (catalog.RESPONSE_MODEL, "response_model"),
     (catalog.RESPONSE_FINISH_REASONS, "finish_reasons"),
@@ -257,6 +258,7 @@ _RESULT: Final = (
     (catalog.TLS_VERSION, "tls"),
     (catalog.OUTCOME, "outcome.value"),
     (catalog.ATTEMPTS, "attempts"),
+    (catalog.FALLBACK, "fallback"),
     (catalog.CHUNKS, "chunks"),
     (catalog.FRAMES, "frames"),
     (catalog.READS, "reads"),
@@ -330,5 +332,6 @@ def attempt_facts(attempt: Attempt) -> dict[str, Any]:
         (catalog.ATTEMPT_DURATION, attempt.duration),
         (catalog.ATTEMPT_BACKOFF, attempt.backoff),
         (catalog.REQUEST_MODEL, attempt.request.model),
+        (catalog.REQUEST_STREAM, None if attempt.request.streams else False),
     )
     return {name: value for name, value in pairs if value is not None}
