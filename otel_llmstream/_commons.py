@@ -99,6 +99,7 @@ class Commons:
     def forget(self) -> None:
         """Let go of everything without a word: after a fork the streams belong to the parent."""
         self.live = set()
+        self.internal_errors = 0
         self._dropped.clear()
 
     def internal_error(self, exc: Exception) -> None:

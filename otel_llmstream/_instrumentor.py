@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -24,6 +25,13 @@ from ._summary import LLMRequest
 from .hooks import _httpx, _sdks
 from .recorders import Health, Telemetry
 from .recorders.health import HealthRecorder
+
+_log: Final = logging.getLogger("otel_llmstream")
+
+_OPTIONS: Final = frozenset(
+    ("settings", "tracer_provider", "meter_provider", "logger_provider", "logger", "http_spans", "prometheus_port",
+     "clock")
+)  # fmt: skip
 
 OPT_IN: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
 NEWEST: Final = "gen_ai_latest_experimental"
@@ -59,9 +67,11 @@ class _Process:
             self.engine.close()
 
     def forget(self) -> None:
-        """After a fork: the streams are the parent's."""
+        """After a fork: the streams are the parent's, and so is what was counted."""
         if self.engine is not None:
             self.engine.forget()
+        if self.telemetry is not None:
+            self.telemetry.forget()
 
 
 PROCESS: Final = _Process()
@@ -175,7 +185,12 @@ def health() -> Health:
 def _settings(kwargs: Mapping[str, Any]) -> Settings:
     """The settings given, else the environment's; single fields on top (a configuration file gives those)."""
     settings = kwargs.get("settings") or Settings.from_environment()
-    single = {field.name: kwargs[field.name] for field in fields(Settings) if field.name in kwargs}
+    names = {field.name for field in fields(Settings)}
+    for name in sorted(kwargs.keys() - names - _OPTIONS):
+        _log.warning("ignored the unknown option %s", name)
+    single = {name: kwargs[name] for name in names & kwargs.keys()}
+    if isinstance(single.get("excluded_urls"), list):  # YAML has no tuples
+        single["excluded_urls"] = tuple(single["excluded_urls"])
     return replace(settings, **single) if single else settings
 
 

@@ -25,6 +25,11 @@ _NOTHING_NAMED: Final = (
     "providers before instrument(), or call instrument(prometheus_port=9464)."
 )
 
+_CONFIGURATION_UNREAD: Final = (
+    "OTEL_CONFIG_FILE is set, and nobody has read it: spans and metrics go nowhere. Run the application under "
+    "opentelemetry-instrument, with opentelemetry-distro and opentelemetry-configuration installed."
+)
+
 
 def announce(message: str) -> None:
     """Log a warning that is seen also where logging is not configured: it is about the set-up itself."""
@@ -53,6 +58,9 @@ def set_up(*, silent: bool = False) -> None:
         silent: do not complain where the environment names nothing.
     """
     if not _is_bare() or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return
+    if os.environ.get("OTEL_CONFIG_FILE", "").strip():
+        announce(_CONFIGURATION_UNREAD)
         return
     exporters = _exporters()
     if any(exporters.values()):

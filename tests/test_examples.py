@@ -143,6 +143,30 @@ def test_bare_httpx_goes_where_the_environment_says(chaos_server):
     assert paths == ["/team-a/gateway/v1/chat/completions"] * 2
 
 
+def test_resilient_chat_tells_each_step():
+    """Two calls that completed: one through all ways with four attempts, one that an open breaker made short."""
+    done = run("resilient_chat.py")
+    first, second = calls(done.stdout)
+    assert outcomes(done.stdout) == [("completed", None), ("completed", None)]
+    assert [span["name"] for span in (first, second)] == ["answer", "answer"]
+    assert [span["attributes"]["llmstream.attempts"] for span in (first, second)] == [4, 2]
+    assert {span["attributes"]["llmstream.fallback"] for span in (first, second)} == {"non_streaming"}
+    failed = [
+        event["attributes"]["error.type"] for event in first["events"] if event["name"] == "llmstream.attempt_failed"
+    ]
+    assert failed == ["connection_reset", "connection_reset", "stream_truncated"]
+    assert len(re.findall(r"^WARNING llm_stream\.retry ", done.stderr, re.MULTILINE)) == 4
+    assert "reset?at=8: CircuitBreakerError, 0 characters" in done.stdout
+
+
+def test_resilient_chat_keeps_what_was_said():
+    """What came before a break is part of the answer."""
+    done = run("resilient_chat.py")
+    kept = [int(number) for number in re.findall(r"(\d+) characters so far", done.stdout)]
+    whole = [int(number) for number in re.findall(r"application: (\d+) characters$", done.stdout, re.MULTILINE)]
+    assert 0 < kept[0] < kept[1] < whole[0]
+
+
 def test_structlog_correlation_joins_the_lines():
     """The lines of one request share a trace_id, the application's and ours; ours have the call's own span_id."""
     done = run("structlog_correlation.py")

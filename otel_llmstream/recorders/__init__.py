@@ -53,6 +53,7 @@ class Telemetry:
         self.metrics = MetricsRecorder(meter_provider, live, newest=newest)
         self.not_measured = frozenset() if genai_metrics else frozenset(metric.name for metric in catalog.STANDARD)
         self.logs = LogRecorder(logger, logger_provider, failed=failed)
+        self._health_window = health_window
         self.health = HealthRecorder(health_window)
 
     def here(self) -> Context:
@@ -64,6 +65,10 @@ class Telemetry:
     ) -> CallRecording:
         """A call begins."""
         return CallRecording(self, request, self.spans.open(request, name, attributes, unix_ns, where))
+
+    def forget(self) -> None:
+        """After a fork: what was counted is the parent's, and the lock may have been held by a thread of its."""
+        self.health = HealthRecorder(self._health_window)
 
     def internal_error(self) -> None:
         """An error of ours was caught."""

@@ -1,0 +1,83 @@
+"""All that a caller can do about a stream that breaks, and how its telemetry tells each step.
+
+Run it: `python examples/resilient_chat.py` (needs stamina and pybreaker). Where OPENAI_BASE_URL is not set, a local
+server plays the provider: its first model breaks off in the middle, its second one stops without a word.
+
+Retries with back-off (stamina), a circuit breaker for each model (pybreaker), a second model, then an answer in one
+piece; what was said before a break is kept and handed on. What to look for: two spans `answer`, both completed. The
+first has four attempts, an event `llmstream.attempt_failed` for each that failed, and `llmstream.fallback` says
+`non_streaming`; the second question does not ask the first model again, because its breaker is open.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import ExitStack
+from typing import Any
+
+import pybreaker
+import stamina
+from openai import OpenAI, OpenAIError
+
+import otel_llmstream
+from otel_llmstream.testing import ChaosServer
+
+MODELS = ("reset?at=8", "no-finish?at=6", "ok")
+BREAKERS = {model: pybreaker.CircuitBreaker(fail_max=2, reset_timeout=30) for model in MODELS}
+
+
+class CutShortError(Exception):
+    """The stream ended without a finish reason; the SDK raises nothing there."""
+
+
+def stream(client: OpenAI, model: str, messages: list[Any], said: list[str]) -> None:
+    """Read a stream into `said`, which keeps what came also when it breaks."""
+    with client.chat.completions.create(model=model, messages=messages, stream=True) as chunks:
+        finished = None
+        for chunk in chunks:
+            for choice in chunk.choices:
+                said.append(choice.delta.content or "")
+                finished = finished or choice.finish_reason
+    if finished is None:
+        raise CutShortError(model)
+
+
+def whole(client: OpenAI, model: str, messages: list[Any], said: list[str]) -> None:
+    """Ask for the rest in one piece: slower to begin, but nothing can break in the middle."""
+    said.append(client.chat.completions.create(model=model, messages=messages).choices[0].message.content or "")
+
+
+def answer(client: OpenAI, question: str) -> str:
+    """The first way that leads to an end; each goes on where the one before it broke off."""
+    said: list[str] = []
+    with otel_llmstream.call("answer") as call:
+        for model, ask in zip(MODELS, (stream, stream, whole), strict=True):
+            try:
+                for attempt in stamina.retry_context(on=(OpenAIError,), attempts=2, wait_initial=0.05, wait_jitter=0.0):
+                    with attempt, BREAKERS[model].calling():
+                        so_far = [{"role": "assistant", "content": "".join(said)}] if said else []
+                        ask(client, model, [{"role": "user", "content": question}, *so_far], said)
+                break
+            except (OpenAIError, CutShortError, pybreaker.CircuitBreakerError) as exc:
+                print(f"application: {model}: {type(exc).__name__}, {len(''.join(said))} characters so far")
+    if call.summary is not None:
+        print(f"call: {call.summary.outcome}, {call.summary.attempts} attempts, fallback: {call.summary.fallback}")
+    return "".join(said)
+
+
+def main() -> None:
+    with ExitStack() as stack:
+        if "OPENAI_BASE_URL" not in os.environ:
+            os.environ["OPENAI_BASE_URL"] = stack.enter_context(ChaosServer()).openai_url
+            os.environ.setdefault("OPENAI_API_KEY", "any")
+        logging.basicConfig(format="%(levelname)s %(message)s")
+        logging.getLogger("otel_llmstream").setLevel(logging.INFO)
+        otel_llmstream.instrument()
+        with OpenAI(max_retries=0) as client:  # stamina does that
+            for question in ("Tell me a story.", "And another one."):
+                print(f"application: {len(answer(client, question))} characters")
+
+
+if __name__ == "__main__":
+    main()
