@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from dataclasses import replace
 from threading import RLock
 from typing import Any, Protocol
 
@@ -183,8 +182,7 @@ class Call:
             self.finished = True
         summary = self._latest
         if self.attempts > 1:
-            summary = replace(
-                summary,
+            summary = summary._replace(
                 attempts=self.attempts,
                 total_chunks=self._chunks,
                 total_bytes=self._bytes,

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 from ._calls import Call, Recorder, Recording, current
 from ._clock import Clock
@@ -31,8 +30,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Headers:
+class Headers(NamedTuple):
     """A response's headers, as far as they matter.
 
     Attributes:
@@ -244,11 +242,15 @@ class Observer:
             stall_after = self.engine.settings.stall_after
             self._reader = Reader(self.stream, self._dialect, framer, decoder, stall_after, self._relay)
 
-    def _read_backlog(self) -> None:
+    def _read_backlog(self, *, last: bool = False) -> None:
         reads, asked, times = self._reads, self._asked, self._times
         self._reads, self._asked, self._times = [], [], []
-        if reads and not self._inert:
-            self._guard(self._count if self._reader is None else self._reader.read, reads, asked, times)
+        if not reads or self._inert:
+            return
+        if self._reader is None:
+            self._guard(self._count, reads, asked, times)
+        else:
+            self._guard(self._reader.read, reads, asked, times, last=last)
 
     def _count(self, reads: list[bytes], asked: list[float], times: list[float]) -> None:
         """A body that is no stream says nothing to us, but it has a size and a time."""
@@ -256,7 +258,7 @@ class Observer:
             self.stream.arrived(len(data), now - since)
 
     def _finish(self, how: End, now: float, error: BaseException | None) -> None:
-        self._read_backlog()
+        self._read_backlog(last=True)
         if self._reader is not None and not self._inert:
             self._guard(self._read_end, self._reader, how, now)
         summary = self._guard(self._summarise, how, now, error)

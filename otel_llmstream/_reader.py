@@ -17,6 +17,9 @@ from .wire import Decoder, DecodingError, Frame, Framer
 FEW: Final = 4
 """So few reads are read one by one: looking whether they are plain costs as much."""
 
+BEGINNING: Final = 2
+"""Reads before the first chunk are never plain; a chat stream has one of them, which only names the role."""
+
 
 class Listener(Protocol):
     """Who is told while the stream lasts."""
@@ -73,15 +76,20 @@ class Reader:
         """Whether a malformed event came with the last read: the application may stop there."""
         return self._malformed == self._last
 
-    def read(self, reads: list[bytes], asked: list[float], times: list[float]) -> None:
+    def read(self, reads: list[bytes], asked: list[float], times: list[float], *, last: bool = False) -> None:
         """Read what came.
 
         Args:
             reads: pieces of the body.
             asked: when each of them was asked for, in seconds.
             times: when each of them came.
+            last: no more will come. The finish reason, the usage, the terminator are in the last few, which are not
+                plain then: they are not tried.
         """
-        self._read(reads, asked, times)
+        start = self._read_beginning(reads, asked, times)
+        end = max(start, len(reads) - FEW) if last else len(reads)
+        self._read(reads[start:end], asked[start:end], times[start:end])
+        self._read_each(reads[end:], asked[end:], times[end:])
         self._last = times[-1]
         if len(self._stream.batch) >= BATCH:
             self.drain()
@@ -104,6 +112,15 @@ class Reader:
         if gaps:
             self._listener.gaps(gaps)
 
+    def _read_beginning(self, reads: list[bytes], asked: list[float], times: list[float]) -> int:
+        """Read until a chunk has been seen; gives the number of the read after that."""
+        start = 0
+        while not self._saw_chunk and start < len(reads):
+            end = start + BEGINNING
+            self._read_each(reads[start:end], asked[start:end], times[start:end])
+            start = end
+        return start
+
     def _read(self, reads: list[bytes], asked: list[float], times: list[float]) -> None:
         """Read all at once where each is plain; where one is not, read the halves so: most are still plain."""
         if len(reads) <= FEW:
@@ -116,7 +133,7 @@ class Reader:
     def _read_plain(self, reads: list[bytes], asked: list[float], times: list[float]) -> bool:
         """Count the reads at once, where each was one plain chunk, as nearly all are, and no stall can be there."""
         waited = sum(times) - sum(asked)
-        if not self._saw_chunk or self._stream.gap_wait + waited > self._stall_after or not self._plain(reads):
+        if self._stream.gap_wait + waited > self._stall_after or not self._plain(reads):
             return False
         self._stream.run(times, sum(map(len, reads)), waited)
         return True

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 from . import _catalog as catalog
 from ._events import (
@@ -48,9 +48,10 @@ BURST_HOLD: Final = 0.1
 """The part of the wait before a burst that the application may have held the stream: while it does, chunks pile up
 in the socket, and that is no proxy's doing."""
 
+NO_USAGE: Final = Usage()
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+
+class Answer(NamedTuple):
     """What the response's headers say, beside their event.
 
     Attributes:
@@ -119,7 +120,7 @@ class Stream:
         self._admit = admit  # makes a provider's error code fit for a metric
         self._choices = request.choices
         self._finishes: dict[int, Finish] = {}
-        self._usage = Usage()
+        self._usage = NO_USAGE
         self._first: float | None = None
         self._first_wait = 0.0
         self.gap_wait = 0.0  # seconds waited on the network since the last chunk, or since the start
@@ -377,5 +378,7 @@ class Stream:
 
 
 def _newer(old: Usage, new: Usage) -> Usage:
+    if old is NO_USAGE:  # most streams have one
+        return new
     changes = {name: value for name in Usage.__slots__ if (value := getattr(new, name)) is not None}
     return replace(old, **changes)

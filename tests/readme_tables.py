@@ -19,7 +19,7 @@ import otel_llmstream
 from otel_llmstream import _catalog as catalog
 from otel_llmstream import _failures, _settings, wire
 from otel_llmstream.dialects import _request
-from otel_llmstream.recorders import metrics
+from otel_llmstream.recorders import _waiting, metrics
 from otel_llmstream.testing import SCENARIOS
 from otel_llmstream.testing.chaos import Params
 
@@ -110,6 +110,7 @@ def _caps() -> str:
         ("events of one span", catalog.MAX_SPAN_EVENTS, "in metrics only"),
         ("base attribute sets told apart by metrics", metrics.MAX_BASES, "one set, `otel.metric.overflow`"),
         ("base attribute sets whose series are born at 0", metrics.MAX_BORN, "born with their first event"),
+        ("metric values that wait until somebody reads", _waiting.MOST, "handed to the SDK at once"),
         ("distinct provider codes in `error.type`", _failures.MAX_CODES, f"`{_failures.OTHER}`"),
         ("bytes kept of one event of a stream", wire.MAX_FRAME, "its beginning tells its kind"),
         ("bytes of a request that are parsed", _request.MAX_BODY, "both ends are searched"),

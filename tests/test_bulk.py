@@ -323,9 +323,9 @@ def test_a_collection_between_looking_and_writing_loses_nothing(monkeypatch: pyt
         place = pair.series("histogram", ATTRIBUTES)._found._places[0]
         real, exported = type(place)._write, []
 
-        def write(self: Any, values: Sequence[float], moment: Moment, *, sampled: bool) -> bool:
+        def write(self: Any, *arguments: Any) -> bool:
             exported.extend(pair.direct.export()[0])
-            return bool(real(self, values, moment, sampled=sampled))
+            return bool(real(self, *arguments))
 
         monkeypatch.setattr(type(place), "_write", write)
         pair.series("histogram", ATTRIBUTES).record(MANY, Moment(SAMPLED))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -157,7 +156,7 @@ def test_a_backlog_changes_nothing(frames: list[bytes]) -> None:
     observer.asked_at = single.clock.now()
     observer.end(End.EOF)
     (other,) = single.recorder.summaries
-    assert replace(one, wait=0, hold=0) == replace(other, wait=0, hold=0)
+    assert one._replace(wait=0, hold=0) == other._replace(wait=0, hold=0)
     assert (one.wait, one.hold) == (pytest.approx(other.wait), pytest.approx(other.hold, abs=1e-9))
     assert batched.recorder.seconds == single.recorder.seconds
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from .._summary import LLMRequest
@@ -35,7 +34,7 @@ def claim(target: Target) -> tuple[type[Dialect], LLMRequest] | None:
 def claim_whole(target: Target) -> tuple[type[Dialect], LLMRequest] | None:
     """The same for a request that asks for its answer in one piece."""
     found = claim(target.streaming())
-    return None if found is None else (found[0], replace(found[1], streams=False))
+    return None if found is None else (found[0], found[1]._replace(streams=False))
 
 
 def recognise(frame: Frame) -> type[Dialect] | None:

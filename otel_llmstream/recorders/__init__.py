@@ -69,6 +69,7 @@ class Telemetry:
     def forget(self) -> None:
         """After a fork: what was counted is the parent's, and the lock may have been held by a thread of its."""
         self.health = HealthRecorder(self._health_window)
+        self.metrics.forget()
 
     def internal_error(self) -> None:
         """An error of ours was caught."""

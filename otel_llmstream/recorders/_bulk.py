@@ -10,21 +10,24 @@ first use. Only the SDK's own instruments are written to directly; whatever does
 implementation, a proxy without a provider, an unknown SDK) gets plain records through the API. A series that the SDK
 keeps nowhere of its own (past the cardinality limit, or not any more after a delta collection) goes to the SDK's
 own entrance for measurements, one by one.
+
+Values may come late, as long as they come before somebody reads: see `_waiting`.
 """
 
 from __future__ import annotations
 
 import logging
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from time import time_ns
 from typing import Any, Final, NamedTuple
 
 from opentelemetry.context import Context, get_current
-from opentelemetry.metrics import Counter, Histogram
+from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation
+from opentelemetry.trace import get_current_span, set_span_in_context
 
 _log: Final = logging.getLogger("otel_llmstream")
 
@@ -45,13 +48,20 @@ class Moment:
         context: where exemplars take the trace from.
     """
 
-    __slots__ = ("_filter", "_sampled", "context", "now")
+    __slots__ = ("_filter", "_kept", "_sampled", "context", "now")
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.now = time_ns()
         self._filter: Any = None
         self._sampled = False
+        self._kept = False
+
+    def keep(self) -> None:
+        """Let go of all that is in the context but the span: what waits must not keep the application's objects."""
+        if not self._kept:
+            self.context = set_span_in_context(get_current_span(self.context), Context())
+            self._kept = True
 
     def is_sampled(self, by: Any) -> bool:
         """Whether one of the SDK's own filters, which look at the context only, lets values become exemplars."""
@@ -88,6 +98,21 @@ class Series:
             found.take(values, moment)
         else:
             self.record_plainly(values, moment)
+
+    def can_wait(self) -> bool:
+        """Whether values may be handed over later: the SDK has had one already, and nothing has changed since."""
+        found = self._found
+        return found is not None and found.is_plain and found.is_current() and found.is_enabled() and trusted()
+
+    def record_late(self, values: Sequence[float], moments: Sequence[Moment]) -> None:
+        """Hand over what has waited, to the readers that were there when it came.
+
+        Args:
+            values: see `record`.
+            moments: each one's own.
+        """
+        assert self._found is not None, "what could not wait has not waited"
+        self._found.take_late(values, moments)
 
     def record_directly(self, values: Sequence[float], moment: Moment) -> None:
         """Record without asking whether the SDK is to be trusted."""
@@ -172,14 +197,15 @@ class _Found:
         attributes: the series's own.
     """
 
-    __slots__ = ("_attributes", "_consumer", "_filter", "_is_plain", "_places", "_storages", "is_enabled")
+    __slots__ = ("_attributes", "_consumer", "_filter", "_places", "_storages", "is_enabled", "is_plain")
 
     def __init__(self, instrument: Any, consumer: Any, attributes: Attributes) -> None:
         self._attributes = attributes
         self._consumer = consumer
         self._storages = consumer._reader_storages
         self._filter = consumer._sdk_config.exemplar_filter
-        self._is_plain = type(self._filter) in _internals().plain_filters
+        # Whether the filter is one of the SDK's own, which look at the context only.
+        self.is_plain = type(self._filter) in _internals().plain_filters
         # Whether the meter is switched on; older SDKs have no such switch.
         self.is_enabled: Callable[[], bool] = getattr(instrument, "_is_enabled", lambda: True)
         self._places = [
@@ -194,15 +220,20 @@ class _Found:
 
     def take(self, values: Sequence[float], moment: Moment) -> None:
         """Hand values over to all places."""
-        if self._is_plain:
-            sampled = moment.is_sampled(self._filter)
-            for place in self._places:
-                place.take(values, moment, sampled=sampled)
-            return
-        for value in values:  # an application's own filter may ask for anything
-            sampled = bool(self._filter.should_sample(value, moment.now, self._attributes, moment.context))
-            for place in self._places:
-                place.take((value,), moment, sampled=sampled)
+        moments = (moment,) * len(values)
+        if self.is_plain:
+            sampled = [moment.is_sampled(self._filter)] * len(values)
+        else:  # an application's own filter may ask for anything
+            attributes, now, context = self._attributes, moment.now, moment.context
+            sampled = [bool(self._filter.should_sample(value, now, attributes, context)) for value in values]
+        for place in self._places:
+            place.take(values, moments, sampled)
+
+    def take_late(self, values: Sequence[float], moments: Sequence[Moment]) -> None:
+        """Hand values that have waited over to all places."""
+        sampled = [moment.is_sampled(self._filter) for moment in moments]
+        for place in self._places:
+            place.take(values, moments, sampled)
 
 
 class _Place:
@@ -225,17 +256,23 @@ class _Place:
         self._key: Any = None  # how the SDK makes one of attributes differs among its versions: it is looked up
         self._searches = 0
 
-    def take(self, values: Sequence[float], moment: Moment, *, sampled: bool) -> None:
-        """Hand values over. Where there is no series (any more), the first one makes it."""
-        if self._write(values, moment, sampled=sampled):
-            return
-        self._enter(values[0], moment, sampled=sampled)
-        rest = values[1:]
-        if not self._write(rest, moment, sampled=sampled):
-            for value in rest:
-                self._enter(value, moment, sampled=sampled)
+    def take(self, values: Sequence[float], moments: Sequence[Moment], sampled: Sequence[bool]) -> None:
+        """Hand values over. Where there is no series (any more), the first one makes it.
 
-    def _write(self, values: Sequence[float], moment: Moment, *, sampled: bool) -> bool:
+        Args:
+            values: one or more.
+            moments: each one's own.
+            sampled: whether each may become an exemplar.
+        """
+        if self._write(values, moments, sampled):
+            return
+        self._enter(values[0], moments[0], sampled=sampled[0])
+        values, moments, sampled = values[1:], moments[1:], sampled[1:]
+        if not self._write(values, moments, sampled):
+            for value, moment, may in zip(values, moments, sampled, strict=True):
+                self._enter(value, moment, sampled=may)
+
+    def _write(self, values: Sequence[float], moments: Sequence[Moment], sampled: Sequence[bool]) -> bool:
         match = self._match
         # A delta collection takes the series away: it must not happen between finding it and writing to it.
         with match._lock:
@@ -244,12 +281,15 @@ class _Place:
                 return False
             if len(values) > FEW and type(series) is _internals().explicit:
                 counts = _merge(series, values)
-                for value in _for_exemplars(series, values, counts) if sampled else ():
-                    series._sample_exemplar(_Value(value, moment.now, self._attributes, moment.context), sampled)
+                for number in _for_exemplars(series, values, counts, sampled) if True in sampled else ():
+                    series._sample_exemplar(self._value(values[number], moments[number]), True)
             else:
-                for value in values:
-                    series.aggregate(_Value(value, moment.now, self._attributes, moment.context), sampled)
+                for value, moment, may in zip(values, moments, sampled, strict=True):
+                    series.aggregate(self._value(value, moment), may)
         return True
+
+    def _value(self, value: float, moment: Moment) -> _Value:
+        return _Value(value, moment.now, self._attributes, moment.context)
 
     def _enter(self, value: float, moment: Moment, *, sampled: bool) -> None:
         """Hand a value over at the SDK's own entrance."""
@@ -282,10 +322,16 @@ def _merge(series: Any, values: Sequence[float]) -> list[int]:
     return counts
 
 
-def _for_exemplars(series: Any, values: Sequence[float], counts: Sequence[int]) -> Sequence[float]:
-    """What the reservoir must be offered: the default one keeps the last value of each bucket, another may keep any."""
-    keeps_last = type(series._reservoir) is _internals().keeps_last
-    return _last_of_each_bucket(series._boundaries, values, counts) if keeps_last else values
+def _for_exemplars(
+    series: Any, values: Sequence[float], counts: Sequence[int], sampled: Sequence[bool]
+) -> Iterable[int]:
+    """The numbers of the values that the reservoir must be offered.
+
+    The default one keeps the last value of each bucket, another may keep any.
+    """
+    if type(series._reservoir) is _internals().keeps_last:
+        return _last_of_each_bucket(series._boundaries, values, counts, sampled)
+    return (number for number, may in enumerate(sampled) if may)
 
 
 def _bucket_counts(bounds: Sequence[float], values: Sequence[float]) -> list[int]:
@@ -298,14 +344,17 @@ def _bucket_counts(bounds: Sequence[float], values: Sequence[float]) -> list[int
     return [high - low for low, high in pairwise((0, *below, len(ordered)))]
 
 
-def _last_of_each_bucket(bounds: Sequence[float], values: Sequence[float], counts: Sequence[int]) -> list[float]:
+def _last_of_each_bucket(
+    bounds: Sequence[float], values: Sequence[float], counts: Sequence[int], sampled: Sequence[bool]
+) -> Iterable[int]:
     wanted = len(counts) - counts.count(0)
-    found: dict[int, float] = {}
-    for value in reversed(values):
-        found.setdefault(bisect_left(bounds, value), value)
-        if len(found) == wanted:
-            break
-    return list(found.values())
+    found: dict[int, int] = {}
+    for number in reversed(range(len(values))):
+        if sampled[number]:
+            found.setdefault(bisect_left(bounds, values[number]), number)
+            if len(found) == wanted:
+                break
+    return found.values()
 
 
 @cache
@@ -325,7 +374,10 @@ def trusted() -> bool:
 
 
 def _probe(temporality: int, *, direct: bool) -> list[Any]:
-    """The points that a private provider exports for two rounds of values, written directly or recorded plainly."""
+    """The points that a private provider exports for three rounds of values.
+
+    They are recorded plainly; or directly and late, when the provider asks its gauges at the beginning of a collection.
+    """
     from opentelemetry.sdk import metrics as sdk
     from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
     from opentelemetry.sdk.resources import Resource
@@ -339,11 +391,21 @@ def _probe(temporality: int, *, direct: bool) -> list[Any]:
     attributes = {"a": "b"}
     histogram = Series(meter.create_histogram("h", explicit_bucket_boundaries_advisory=[0.5, 2.0]), attributes)
     counter = Series(meter.create_counter("c"), attributes)
+    waiting: list[Callable[[], None]] = []
+
+    def hand_over(_options: CallbackOptions) -> Iterable[Observation]:
+        while waiting:
+            waiting.pop(0)()
+        return ()
+
+    meter.create_observable_gauge("g", [hand_over])
     points: list[Any] = []
     for values in ([0.25, 0.5, 1.0, 4.0, 0.125, 8.0], [2.0, 16.0, 0.5, 0.25, 32.0, 1.0], [1.0]):
         for series in (histogram, counter):
             record = series.record_directly if direct else series.record_plainly
-            record(values, Moment(get_current()))
+            waiting.append(partial(record, values, Moment(get_current())))
+        if not direct:
+            hand_over(CallbackOptions())
         points += _points(reader.get_metrics_data())
     provider.shutdown()
     return points

@@ -14,6 +14,7 @@ from .._catalog import Metric
 from .._summary import Attempt, LLMRequest, Outcome, Summary
 from .._version import __version__
 from ._bulk import Attributes, Moment, Series
+from ._waiting import Waiting
 
 Live = Callable[[], Iterable[tuple[LLMRequest, bool]]]
 """The streams that are open now, each with whether it is stalled."""
@@ -39,19 +40,25 @@ class Base:
 
     Args:
         attributes: never changed afterwards.
+        waiting: where values wait.
     """
 
-    __slots__ = ("_series", "attributes")
+    __slots__ = ("_series", "_waiting", "attributes")
 
-    def __init__(self, attributes: Attributes) -> None:
+    def __init__(self, attributes: Attributes, waiting: Waiting) -> None:
         self.attributes = attributes
+        self._waiting = waiting
         self._series: dict[tuple[int, tuple[Extra, ...]], Series] = {}
 
     def record(self, instrument: Counter | Histogram, value: float, moment: Moment, *extra: Extra) -> None:
         """Record one value into a series of this base set."""
-        self.series(instrument, extra).record((value,), moment)
+        self._waiting.add(self._series_of(instrument, extra), (value,), moment)
 
-    def series(self, instrument: Counter | Histogram, extra: tuple[Extra, ...] = ()) -> Series:
+    def record_all(self, instrument: Counter | Histogram, values: Sequence[float], moment: Moment) -> None:
+        """Record values into the series that has the base attributes alone."""
+        self._waiting.add(self._series_of(instrument, ()), values, moment)
+
+    def _series_of(self, instrument: Counter | Histogram, extra: tuple[Extra, ...]) -> Series:
         """An instrument's series with these attributes beside the base ones."""
         key = (id(instrument), extra)
         found = self._series.get(key)
@@ -74,7 +81,8 @@ class MetricsRecorder:
         self._live = live
         self._newest = newest
         self._bases: dict[tuple[str | None, ...], Base] = {}
-        self._overflow = Base(OVERFLOW)
+        self._waiting = Waiting()
+        self._overflow = Base(OVERFLOW, self._waiting)
         self._duration = self._histogram(catalog.DURATION)
         self._ttfc = self._histogram(catalog.TTFC)
         self._gaps = self._histogram(catalog.TPOC)
@@ -107,8 +115,8 @@ class MetricsRecorder:
         if found is None:
             if len(self._bases) >= MAX_BASES:
                 return self._overflow
-            found = Base({name: value for name, value in zip(catalog.BASE_ATTRIBUTES, key, strict=True) if value})
-            self._bases[key] = found
+            attributes = {name: value for name, value in zip(catalog.BASE_ATTRIBUTES, key, strict=True) if value}
+            found = self._bases[key] = Base(attributes, self._waiting)
         return found
 
     def attempt_failed(self, base: Base, attempt: Attempt, context: Context) -> None:
@@ -117,7 +125,7 @@ class MetricsRecorder:
 
     def gaps(self, base: Base, seconds: Sequence[float], context: Context) -> None:
         """Record times between chunks."""
-        base.series(self._gaps).record(seconds, Moment(context))
+        base.record_all(self._gaps, seconds, Moment(context))
 
     def ended(self, base: Base, summary: Summary, context: Context, measured: frozenset[str] = _NOTHING) -> None:
         """Record a call that is over.
@@ -148,6 +156,10 @@ class MetricsRecorder:
             self._output(base, summary, moment)
         if catalog.TOKEN_USAGE.name not in measured:
             self._tokens.record(base, error, summary, moment)
+
+    def forget(self) -> None:
+        """After a fork: the calls so far are the parent's."""
+        self._waiting.forget()
 
     def internal_error(self) -> None:
         """Count an error of ours."""
@@ -181,7 +193,9 @@ class MetricsRecorder:
             self._retries.add(0, {**base, catalog.ERROR_TYPE: error_type})
 
     def _active(self, _options: CallbackOptions) -> Iterable[Observation]:
-        return self._observe(lambda _stalled: True)
+        found = self._observe(lambda _stalled: True)
+        self._waiting.hand_over()  # afterwards: looking at the live streams ends those that the collector found
+        return found
 
     def _stalled(self, _options: CallbackOptions) -> Iterable[Observation]:
         return self._observe(lambda stalled: stalled)

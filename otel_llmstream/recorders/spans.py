@@ -67,7 +67,8 @@ class SpanRecorder:
 
     def result(self, summary: Summary, *, genai: bool) -> dict[str, Any]:
         """What a call came to, as attributes."""
-        result = {name: value for name, value in zip(_NAMES, _values(summary), strict=True) if value not in _ABSENT}
+        values = zip(_NAMES, _values(summary), strict=True)
+        result = {name: value for name, value in values if value is not None and value != ()}
         if summary.cache_write_tokens is not None:
             result[self._cache_write] = summary.cache_write_tokens
         return _kept(result | dict(summary.extra), genai=genai)
@@ -284,7 +285,6 @@ _RESULT: Final = (
 
 _NAMES: Final = tuple(name for name, _ in _RESULT)
 _values: Final = attrgetter(*(field for _, field in _RESULT))
-_ABSENT: Final[tuple[object, ...]] = (None, ())
 _NOTHING: Final[frozenset[str]] = frozenset()
 
 
