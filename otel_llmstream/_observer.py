@@ -23,8 +23,8 @@ from ._settings import Settings
 from ._states import End, State
 from ._stream import Answer, Stream
 from ._summary import LLMRequest, Summary
-from .dialects import Dialect, Target, claim, claim_whole
-from .wire import decoder_for, framer_for
+from .dialects import Dialect, Target, claim, claim_whole, framer_of
+from .wire import decoder_for
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -229,7 +229,7 @@ class Observer:
     def _answered(self, headers: Headers, now: float) -> None:
         self.asked_at = HELD
         answer = Answer(headers.status, headers.request_id, headers.protocol, headers.tls)
-        framer = framer_for(headers.content_type)
+        framer = framer_of(self.stream.request.dialect, headers.content_type)
         if not 200 <= headers.status < 300:  # noqa: PLR2004 - the statuses of success
             self.stream.answered(Refused(headers.status), answer, now)
         elif not self.stream.request.streams:

@@ -645,7 +645,7 @@ BROKEN = [
     b"{",
     b"nonsense",
     b"\xff",
-    b'{"type":"\xff","id":"\xff"}',
+    b'{"type":"\xff","id":"\xff","model":"\xff","event_type":"\xff","responseId":"\xff"}',
     b'{"delta":"\\ud800"}',
     b"{}{}",
     b"[DO",

@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from .._summary import LLMRequest
-from ..wire import Frame
+from ..wire import Frame, Framer, JSONArrayFramer, framer_for
 from ._base import Dialect
 from ._request import Target
 from .anthropic_messages import AnthropicMessages
+from .anthropic_vertex import AnthropicVertex
+from .cohere_chat import CohereChat
+from .cohere_chat_v1 import CohereChatV1
+from .google_generate import GoogleGenerate
+from .google_interactions import GoogleInteractions
+from .mistral_chat import MistralChat
+from .mistral_conversations import MistralConversations
+from .ollama import OllamaChat, OllamaGenerate
 from .openai_chat import OpenAIChat
 from .openai_completions import OpenAICompletions
 from .openai_responses import OpenAIResponses
 
 DIALECTS: Final[tuple[type[Dialect], ...]] = (
+    MistralChat,
     OpenAIChat,
     OpenAIResponses,
     AnthropicMessages,
     OpenAICompletions,
+    AnthropicVertex,
+    GoogleGenerate,
+    GoogleInteractions,
+    MistralConversations,
+    CohereChat,
+    CohereChatV1,
+    OllamaChat,
+    OllamaGenerate,
 )
 """Asked in this order, for requests and for first frames."""
+
+FRAMINGS: Final[Mapping[tuple[str, str], Callable[[], Framer]]] = {
+    (GoogleGenerate.name, "application/json"): JSONArrayFramer,
+}
+"""Framings that are a stream in one dialect only: (dialect, media type) -> framer."""
 
 
 def claim(target: Target) -> tuple[type[Dialect], LLMRequest] | None:
@@ -37,9 +60,15 @@ def claim_whole(target: Target) -> tuple[type[Dialect], LLMRequest] | None:
     return None if found is None else (found[0], found[1]._replace(streams=False))
 
 
+def framer_of(dialect: str, content_type: str) -> Framer | None:
+    """A framer for an answer in a dialect, by its `Content-Type`; None where that names no stream."""
+    factory = FRAMINGS.get((dialect, content_type.partition(";")[0].strip().lower()))
+    return factory() if factory is not None else framer_for(content_type)
+
+
 def recognise(frame: Frame) -> type[Dialect] | None:
     """The dialect of a first frame, for a stream whose request said nothing."""
     return next((dialect for dialect in DIALECTS if dialect.knows(frame)), None)
 
 
-__all__ = ["DIALECTS", "Dialect", "Target", "claim", "claim_whole", "recognise"]
+__all__ = ["DIALECTS", "Dialect", "Target", "claim", "claim_whole", "framer_of", "recognise"]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from .. import _catalog as catalog
 from ._json import BROKEN, entry
+
+T = TypeVar("T")
 
 MAX_BODY: Final = 4 * 1024 * 1024
 """Bytes of a request body that are parsed at most. Larger ones carry images as base64, and parsing them would cost
@@ -99,31 +102,50 @@ class Target:
     @property
     def choices(self) -> int:
         """How many choices were asked for."""
-        n = self.body.n
-        return min(n, MAX_CHOICES) if isinstance(n, int) and n > 1 else 1
+        return choices_of(self.body.n)
 
     def parameters(self) -> tuple[tuple[str, Any], ...]:
         """The request's parameters as (attribute name, value), those of a wrong type left out."""
-        body = self.body
-        wanted = (
-            (catalog.REQUEST_CHOICES, self.choices if self.choices > 1 else None, int),
-            (
-                catalog.REQUEST_MAX_TOKENS,
-                _first(body.max_completion_tokens, body.max_output_tokens, body.max_tokens),
-                int,
-            ),
-            (catalog.REQUEST_TEMPERATURE, body.temperature, float),
-            (catalog.REQUEST_TOP_P, body.top_p, float),
-            (catalog.REQUEST_TOP_K, body.top_k, int),
-            (catalog.REQUEST_FREQUENCY_PENALTY, body.frequency_penalty, float),
-            (catalog.REQUEST_PRESENCE_PENALTY, body.presence_penalty, float),
-            (catalog.REQUEST_SEED, body.seed, int),
-            (catalog.REQUEST_STOP_SEQUENCES, _strings(_first(body.stop, body.stop_sequences)), tuple),
-            (catalog.REQUEST_REASONING_LEVEL, _first(body.reasoning_effort, entry(body.reasoning, "effort")), str),
-            (catalog.REQUEST_PREVIOUS_RESPONSE, body.previous_response_id, str),
-            (catalog.OUTPUT_TYPE, _OUTPUT_TYPES.get(str(entry(body.response_format, "type"))), str),
-        )
-        return tuple((name, value) for name, raw, kind in wanted if (value := _as(kind, raw)) is not None)
+        return parameters_of(self.body)
+
+    def read(self, decoder: Callable[[bytes], T]) -> T | None:
+        """The body by a dialect's own names; None where it is too large, or is not what the decoder takes."""
+        content = self.content or b""
+        if len(content) > MAX_BODY:
+            return None
+        try:
+            return decoder(content)
+        except BROKEN:
+            return None
+
+
+def choices_of(n: Any) -> int:
+    """How many choices a request asks for."""
+    return min(n, MAX_CHOICES) if isinstance(n, int) and n > 1 else 1
+
+
+def parameters_of(body: Body) -> tuple[tuple[str, Any], ...]:
+    """Parameters as (attribute name, value), those of a wrong type left out."""
+    choices = choices_of(body.n)
+    wanted = (
+        (catalog.REQUEST_CHOICES, choices if choices > 1 else None, int),
+        (
+            catalog.REQUEST_MAX_TOKENS,
+            _first(body.max_completion_tokens, body.max_output_tokens, body.max_tokens),
+            int,
+        ),
+        (catalog.REQUEST_TEMPERATURE, body.temperature, float),
+        (catalog.REQUEST_TOP_P, body.top_p, float),
+        (catalog.REQUEST_TOP_K, body.top_k, int),
+        (catalog.REQUEST_FREQUENCY_PENALTY, body.frequency_penalty, float),
+        (catalog.REQUEST_PRESENCE_PENALTY, body.presence_penalty, float),
+        (catalog.REQUEST_SEED, body.seed, int),
+        (catalog.REQUEST_STOP_SEQUENCES, _strings(_first(body.stop, body.stop_sequences)), tuple),
+        (catalog.REQUEST_REASONING_LEVEL, _first(body.reasoning_effort, entry(body.reasoning, "effort")), str),
+        (catalog.REQUEST_PREVIOUS_RESPONSE, body.previous_response_id, str),
+        (catalog.OUTPUT_TYPE, _OUTPUT_TYPES.get(str(entry(body.response_format, "type"))), str),
+    )
+    return tuple((name, value) for name, raw, kind in wanted if (value := _as(kind, raw)) is not None)
 
 
 _TWINS: Final = (
@@ -135,7 +157,7 @@ _TWINS: Final = (
 """Paths whose streaming twin has another name (Gemini, Vertex, Bedrock)."""
 
 _decode: Final = msgspec.json.Decoder(Body).decode
-_STREAM: Final = re.compile(rb'"stream"\s*:\s*true')
+_STREAM: Final = re.compile(rb'"stream"\s*:\s*(true|false)')
 _MODEL: Final = re.compile(rb'"model"\s*:\s*"((?:[^"\\]|\\.){1,256})"')
 _OUTPUT_TYPES: Final = {"text": "text", "json_object": "json", "json_schema": "json"}
 
@@ -143,7 +165,11 @@ _OUTPUT_TYPES: Final = {"text": "text", "json_object": "json", "json_schema": "j
 def _edges(content: bytes) -> Body:
     edges = content[:EDGE] + b"\0" + content[-EDGE:]
     model = _MODEL.search(edges)
-    return Body(model=model[1].decode(errors="replace") if model else None, stream=bool(_STREAM.search(edges)) or None)
+    stream = _STREAM.search(edges)
+    return Body(
+        model=model[1].decode(errors="replace") if model else None,
+        stream=stream[1] == b"true" if stream else None,
+    )
 
 
 def _first(*values: Any) -> Any:

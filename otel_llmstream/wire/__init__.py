@@ -7,6 +7,7 @@ from typing import Final
 
 from ._content import Decoder, DecodingError, decoder_for
 from ._frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, Framer
+from ._json_array import JSONArrayFramer
 from ._ndjson import NDJSONFramer
 from ._sse import SSEFramer
 
@@ -33,6 +34,7 @@ __all__ = [
     "DecodingError",
     "Frame",
     "Framer",
+    "JSONArrayFramer",
     "NDJSONFramer",
     "SSEFramer",
     "decoder_for",

@@ -1,0 +1,122 @@
+r"""A growing JSON array (`application/json`): `[{...}`, then `,{...}` for each further value, then `]`.
+
+Comes in: decoded bytes, in any split. Goes out: one `Frame` for each object that stands in the array, as soon as its
+last brace is there. What is inside an object is not looked at: that is JSON's affair, and its reader's. A body that is
+one object and no array, as errors are, is one frame.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from ._frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, portions
+
+_BETWEEN: Final = b" \t\r\n,[]"
+_NESTED: Final = 8
+"""Objects within objects that the short cut sees through. Google's are six deep; deeper ones only take longer."""
+
+
+def _object(depth: int) -> bytes:
+    """The pattern of an object with others in it. No part of it gives back what it took: it runs in linear time."""
+    filling = rb'[^"{}]++|"(?:[^"\\]++|\\.)*+"'
+    return rb"\{(?:%b%b)*+\}" % (filling, b"|" + _object(depth - 1) if depth else b"")
+
+
+_WHOLE: Final = re.compile(rb"[ \t\r\n,\[\]]*+(%b)" % _object(_NESTED), re.DOTALL)
+_MARK: Final = re.compile(rb'["{}]')
+_REST_OF_STRING: Final = re.compile(rb'(?:[^"\\]++|\\.)*+"', re.DOTALL)
+
+
+class JSONArrayFramer:
+    """Incremental parser of an array of objects. Knows braces and strings, and nothing else of JSON."""
+
+    __slots__ = ("_depth", "_escaped", "_kept", "_oversized", "_quoted", "comments", "unknown")
+
+    def __init__(self) -> None:
+        self._kept = bytearray()  # of the unfinished object
+        self._depth = 0  # open braces
+        self._quoted = False  # inside a string
+        self._escaped = False  # the last byte was a backslash inside a string: what follows is no mark
+        self._oversized = False
+        self.comments = 0
+        self.unknown = 0
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take the next bytes; give the objects that they complete."""
+        if len(data) > MAX_FRAME:
+            return [frame for portion in portions(data) for frame in self.feed(portion)]
+        frames: list[Frame] = []
+        at = 0
+        while at < len(data):
+            # Nearly every read is one whole object: told by one pattern, it needs none of the state.
+            whole = None if self._depth or self._quoted else _WHOLE.match(data, at)
+            if whole is None:
+                at = self._step(data, at, frames)
+            else:
+                frames.append(Frame(MESSAGE, whole[1]))
+                at = whole.end()
+        return frames
+
+    def plain(self, _reads: Sequence[bytes]) -> list[bytes] | None:
+        """No short cut: the one dialect that comes so gives its tokens with every object, none of which is plain."""
+        return None
+
+    def close(self) -> list[Frame]:
+        """Take the end of the body: an object without its last brace is none."""
+        return []
+
+    @property
+    def pending(self) -> bool:
+        """Whether the bytes so far end inside an object. An array without its bracket has all its objects."""
+        return self._depth > 0
+
+    def _step(self, data: bytes, start: int, frames: list[Frame]) -> int:
+        """Take the bytes up to the next mark, and the mark; say where that ends."""
+        if self._quoted:
+            end = self._rest_of_string(data, start)
+            self._keep(data[start:end])
+            return end
+        found = _MARK.search(data, start)
+        mark = found[0] if found else b""
+        end = found.end() if found else len(data)
+        if self._depth:
+            self._keep(data[start:end])
+        else:
+            mark = self._between(data[start:end], mark)
+        self._quoted = mark == b'"'
+        self._depth += (mark == b"{") - (mark == b"}")
+        if mark == b"}" and not self._depth:
+            frames.append(Frame(MESSAGE, bytes(self._kept), b"", self._oversized))
+            self._kept.clear()
+            self._oversized = False
+        return end
+
+    def _between(self, piece: bytes, mark: bytes) -> bytes:
+        """Take what stands between two objects; give the mark, unless it closes what was never open."""
+        if piece.removesuffix(b"{").strip(_BETWEEN):
+            self.unknown += 1
+        if mark == b"{":
+            self._kept += mark
+        return b"" if mark == b"}" else mark
+
+    def _rest_of_string(self, data: bytes, start: int) -> int:
+        """Where the string ends, or the data before it does."""
+        begin = start + self._escaped
+        self._escaped = False
+        found = _REST_OF_STRING.match(data, begin)
+        if found:
+            self._quoted = False
+            return found.end()
+        rest = data[begin:]
+        self._escaped = (len(rest) - len(rest.rstrip(b"\\"))) % 2 == 1
+        return len(data)
+
+    def _keep(self, piece: bytes) -> None:
+        if not self._depth or self._oversized:
+            return
+        self._kept += piece[: MAX_FRAME + 1 - len(self._kept)]
+        if len(self._kept) > MAX_FRAME:
+            del self._kept[KEPT_HEAD:]
+            self._oversized = True
