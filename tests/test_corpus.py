@@ -184,12 +184,12 @@ def test_cut_before_the_end(recordings):
     for recording in recordings:
         begin, _ = terminal_frame(recording)
         rng = seeded(recording, 0)
-        for cut in (0, begin, *(rng.randrange(begin) for _ in range(CUTS))):
+        for cut in (0, begin, *(rng.randrange(begin + 1) for _ in range(CUTS))):
             summary = recording.replay(recording.body[:cut], chunks=4096)
             where = (recording.file, cut)
             assert (summary.outcome, summary.finish_reasons) == (Outcome.TRUNCATED, ("error",)), where
             assert summary.error_type in allowed(recording, cut), where
-        closed = recording.replay(recording.body[: rng.randrange(begin)], end=End.CLOSED)
+        closed = recording.replay(recording.body[: rng.randrange(begin + 1)], end=End.CLOSED)
         assert (closed.outcome, closed.finish_reasons) == (Outcome.CANCELLED, ("error",)), recording.file
 
 

@@ -20,11 +20,13 @@ _NESTED: Final = 8
 
 def _object(depth: int) -> bytes:
     """The pattern of an object with others in it. No part of it gives back what it took: it runs in linear time."""
-    filling = rb'[^"{}]++|"(?:[^"\\]++|\\.)*+"'
-    return rb"\{(?:%b%b)*+\}" % (filling, b"|" + _object(depth - 1) if depth else b"")
+    string = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+    inner = b"|" + _object(depth - 1) if depth else b""
+    return rb'\{[^"{}]*+(?:(?:%b%b)[^"{}]*+)*+\}' % (string, inner)
 
 
 _WHOLE: Final = re.compile(rb"[ \t\r\n,\[\]]*+(%b)" % _object(_NESTED), re.DOTALL)
+_new: Final = tuple.__new__  # as in `_sse`: half the cost of calling the class
 _MARK: Final = re.compile(rb'["{}]')
 _REST_OF_STRING: Final = re.compile(rb'(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
@@ -55,7 +57,7 @@ class JSONArrayFramer:
             if whole is None:
                 at = self._step(data, at, frames)
             else:
-                frames.append(Frame(MESSAGE, whole[1]))
+                frames.append(_new(Frame, (MESSAGE, whole[1], b"", False)))
                 at = whole.end()
         return frames
 

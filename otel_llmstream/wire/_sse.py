@@ -53,9 +53,10 @@ class SSEFramer:
             return [frame for portion in portions(data) for frame in self.feed(portion)]
         # Nearly every read of a chat stream is one whole event of one `data` line. Told by comparisons that run at
         # memory speed, it needs none of the state below.
-        if self._idle and data[:6] == b"data: " and data[-2:] == b"\n\n":
-            value = data[6:-2]
-            if _LF not in value and _CR not in value:
+        if self._idle and data[:6] == b"data: ":
+            end = -2 if data[-2:] == b"\n\n" else -4 if data[-4:] == b"\r\n\r\n" else 0
+            value = data[6:end]
+            if end and _LF not in value and _CR not in value:
                 return [_new(Frame, (MESSAGE, value, self._id, False))]
         return self._parse(self._split(data))
 
