@@ -1,0 +1,179 @@
+"""A growing JSON array: one frame for each object, in any split, and never more in memory than the cap says."""
+
+import json
+from itertools import pairwise
+from time import process_time
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from otel_llmstream.wire import Frame, JSONArrayFramer, _frame, _json_array
+
+
+def frames_of(pieces):
+    framer = JSONArrayFramer()
+    return [*(frame for piece in pieces for frame in framer.feed(piece)), *framer.close()]
+
+
+def cap(patch: pytest.MonkeyPatch, frame: int, head: int) -> None:
+    for module in (_frame, _json_array):
+        patch.setattr(module, "MAX_FRAME", frame)
+        patch.setattr(module, "KEPT_HEAD", head)
+
+
+@pytest.mark.parametrize(
+    ("body", "objects"),
+    [
+        (b"", []),
+        (b"[]", []),
+        (b"[\r\n]\r\n", []),
+        (b'[{"a":1}\r\n,\r\n{"b":2}\r\n]\r\n', [b'{"a":1}', b'{"b":2}']),
+        (b'[{"a":1},{"b":2}', [b'{"a":1}', b'{"b":2}']),
+        (b'[{"a":{"b":[{}]}}]', [b'{"a":{"b":[{}]}}']),
+        (b'[{"a":"}"},{"b":"{"}]', [b'{"a":"}"}', b'{"b":"{"}']),
+        (rb'[{"a":"\"}"},{"b":"\\"}]', [rb'{"a":"\"}"}', rb'{"b":"\\"}']),
+        (rb'[{"a":"\\\"{"}]', [rb'{"a":"\\\"{"}']),
+        (b'{"error":{"code":500}}', [b'{"error":{"code":500}}']),
+        (b'[{"a":\r\n1}]', [b'{"a":\r\n1}']),
+        (b'["{", 1, {"a":1}, null]', [b'{"a":1}']),
+        (b'x}{"a":1}', [b'{"a":1}']),
+        (b'[{"a":' + b'{"a":' * 20 + b"1" + b"}" * 21 + b"]", [b'{"a":' + b'{"a":' * 20 + b"1" + b"}" * 21]),
+        (b'[{"cut":{}', []),
+        (b'[{"cut', []),
+        (b'[{"\xff":"\xe2\x80"}]', [b'{"\xff":"\xe2\x80"}']),
+    ],
+)
+def test_objects(body, objects):
+    """Whole, byte by byte, and cut anywhere: a frame for each object, whatever its strings hold."""
+    expected = [Frame(b"message", found) for found in objects]
+    assert frames_of([body]) == expected
+    assert frames_of(body[at : at + 1] for at in range(len(body))) == expected
+    for cut in range(len(body) + 1):
+        assert frames_of([body[:cut], b"", body[cut:]]) == expected
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_what_json_says(indent):
+    """What the standard library writes comes out object by object."""
+    values = [{"text": 'a "}{" \\ b', "deep": [[{"x": {}}]]}, {}, {"n": 1.5e3, "nothing": None}]
+    found = frames_of([json.dumps(values, indent=indent).encode()])
+    assert [json.loads(frame.data) for frame in found] == values
+
+
+BODIES = st.lists(
+    st.sampled_from([b"[", b"]", b"{", b"}", b",", b'"', b"\\", b'\\"', b" ", b"\r\n", b'{"a":"b"}',
+                     b'{"}":{}}', b"x" * 30])
+    | st.binary(max_size=5),
+    max_size=30,
+).map(b"".join)  # fmt: skip
+
+
+@given(body=BODIES, data=st.data(), caps=st.sampled_from([None, (16, 4), (40, 8)]))
+@example(body=b'"\\' * 3 + b"{", data=None, caps=None)
+def test_any_split_gives_the_same(body, data, caps):
+    """Frames, what is pending, and whether anything was strange do not depend on the split, also beyond the cap."""
+    drawn = data.draw(st.lists(st.integers(0, len(body)), max_size=12)) if data is not None else range(len(body))
+    cuts = [0, *sorted(drawn), len(body)]
+    with pytest.MonkeyPatch.context() as patch:
+        if caps is not None:
+            cap(patch, *caps)
+        whole, cut = JSONArrayFramer(), JSONArrayFramer()
+        expected = whole.feed(body)
+        assert [frame for low, high in pairwise(cuts) for frame in cut.feed(body[low:high])] == expected
+        assert cut.pending is whole.pending
+        assert (cut.unknown > 0) is (whole.unknown > 0)
+        assert cut.close() == whole.close() == []
+        assert len(cut._kept) <= max(len(body), 0 if caps is None else caps[0])
+
+
+@given(values=st.lists(st.dictionaries(st.text(), st.recursive(st.text() | st.integers() | st.none(),
+       lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8))), data=st.data())  # fmt: skip
+def test_any_array_of_objects(values, data):
+    """Every object of every array comes out, in any split."""
+    body = json.dumps(values, ensure_ascii=False, indent=data.draw(st.sampled_from([None, 0, 2]))).encode()
+    cuts = [0, *sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=5))), len(body)]
+    found = frames_of([body[low:high] for low, high in pairwise(cuts)])
+    assert [json.loads(frame.data) for frame in found] == values
+
+
+@given(pieces=st.lists(st.binary(max_size=40), max_size=20))
+def test_arbitrary_bytes_never_raise(pieces):
+    """Whatever comes is read."""
+    assert all(type(frame) is Frame for frame in frames_of(pieces))
+
+
+def test_pending():
+    """A body is unfinished inside an object; between two of them it has all that it has."""
+    framer = JSONArrayFramer()
+    for piece, pending in ((b"[", False), (b"{", True), (b'"}', True), (b'"}', False), (b",", False), (b"]", False)):
+        framer.feed(piece)
+        assert framer.pending is pending, piece
+    assert (framer.comments, framer.unknown) == (0, 0)
+
+
+@pytest.mark.parametrize("body", [b"<html>}</html>", b'"text"', b"[1, 2]", b"null"])
+def test_what_is_no_array_of_objects(body):
+    """A page, or values that are no objects, are not of this format."""
+    framer = JSONArrayFramer()
+    assert framer.feed(body) == []
+    assert framer.unknown > 0
+    assert not framer.pending
+
+
+def test_plain_is_never_taken():
+    """There is no short cut, and asking for it changes nothing."""
+    framer = JSONArrayFramer()
+    assert framer.plain([b"{}", b"{}"]) is None
+    assert framer.feed(b"{}") == [Frame(b"message", b"{}")]
+
+
+@pytest.mark.parametrize("size", [999, 1000, 1001, 3000])
+def test_the_cap(monkeypatch, size):
+    """An object of just the cap is whole, one byte more is cut to its head and marked; the next one is as ever."""
+    cap(monkeypatch, 1000, 10)
+    large = b'{"a":"' + b"x" * (size - 8) + b'"}'
+    body = b"[" + large + b",{}]"
+    first = Frame(b"message", large) if size <= 1000 else Frame(b"message", large[:10], oversized=True)
+    for pieces in ([body], [body[:500], body[500:]], [body[at : at + 1] for at in range(len(body))]):
+        assert frames_of(pieces) == [first, Frame(b"message", b"{}")]
+
+
+def test_an_object_without_end(monkeypatch):
+    """An object that never ends is held up to the cap."""
+    cap(monkeypatch, 1000, 10)
+    framer = JSONArrayFramer()
+    for _ in range(1000):
+        assert framer.feed(b'{"a":"bcd",') == []
+        assert len(framer._kept) <= 1000
+    assert framer.pending
+    assert framer.close() == []
+
+
+@pytest.mark.parametrize("piece", [b"0123456789", b'{"a":{"b"', b'"\\"ab"cde{', b"}{}{}{}{}{"])
+def test_an_object_in_many_pieces_costs_no_more_for_each(piece):
+    """Eight times as many pieces cost about eight times as much, not sixty-four times."""
+
+    def cost(pieces: int) -> float:
+        framer = JSONArrayFramer()
+        framer.feed(b'[{"a":"')
+        started = process_time()
+        for _ in range(pieces):
+            framer.feed(piece)
+        return process_time() - started
+
+    small = min(cost(10_000) for _ in range(3))
+    assert min(cost(80_000) for _ in range(2)) < 30 * small
+
+
+@pytest.mark.parametrize("body", [b"{" * 400_000, b'{"a":' * 100_000, b'[{"a":"' + b'\\"' * 300_000, b'"{' * 200_000])
+def test_one_large_read_costs_no_more_for_each_byte(body):
+    """The pattern of the short cut never goes over the same bytes again and again."""
+
+    def cost(part: bytes) -> float:
+        started = process_time()
+        JSONArrayFramer().feed(part)
+        return process_time() - started
+
+    small = min(cost(body[: len(body) // 8]) for _ in range(3))
+    assert min(cost(body) for _ in range(2)) < 30 * max(small, 0.001)

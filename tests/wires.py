@@ -1,0 +1,438 @@
+"""Hand-made streams, one of each dialect: the bytes as its provider writes them, and what must be said of them."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from otel_llmstream import Summary
+from otel_llmstream.testing import replay
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A stream that ends as it should.
+
+    Attributes:
+        path: where it was asked for.
+        body: its bytes.
+        terminal: how the event begins that makes it complete.
+        says: what the summary must say.
+        request: the request's body.
+        content_type: the answer's media type.
+        line: what ends an event: a blank line; nothing where an event ends by itself.
+    """
+
+    path: str
+    body: bytes
+    terminal: bytes
+    says: dict[str, Any]
+    request: dict[str, Any]
+    content_type: str = "text/event-stream"
+    line: bytes = b"\n\n"
+
+    @property
+    def begins(self) -> int:
+        """Where the terminal event begins."""
+        assert self.body.count(self.terminal) == 1
+        return self.body.index(self.terminal)
+
+    @property
+    def complete(self) -> int:
+        """How many bytes it takes until the terminal event is whole."""
+        end = self.body.index(self.line, self.begins)
+        if self.content_type != "text/event-stream":
+            return end  # a line of JSON, and an object of an array, are whole without what follows them
+        return end + len(self.line) - (b"\r" in self.line)  # a carriage return ends the line
+
+    def replay(self, body: bytes | None = None, **how: Any) -> Summary:
+        """The stream, or a part of it, through the pipeline."""
+        request = json.dumps(self.request).encode()
+        body = self.body if body is None else body
+        return replay(body, path=self.path, request=request, content_type=self.content_type, **how)
+
+
+def said(summary: Summary, names: dict[str, Any]) -> dict[str, Any]:
+    """What a summary says under these names; those of the request's under `request_`."""
+    return {
+        name: getattr(summary.request, name[8:]) if name.startswith("request_") else getattr(summary, name)
+        for name in names
+    }
+
+
+GEMINI = b"""\
+data: {"candidates": [{"content": {"parts": [{"text": "Hm","thought": true}],"role": "model"},"index": 0}],\
+"usageMetadata": {"promptTokenCount": 9,"totalTokenCount": 14,"thoughtsTokenCount": 5,\
+"cachedContentTokenCount": 4},"modelVersion": "gemini-3-flash","responseId": "r-1"}
+
+data: {"candidates": [{"content": {"parts": [{"text": "na\xc3\xafve }"}],"role": "model"},"index": 0}],\
+"usageMetadata": {"promptTokenCount": 9,"candidatesTokenCount": 2,"totalTokenCount": 16,"thoughtsTokenCount": 5},\
+"modelVersion": "gemini-3-flash","responseId": "r-1"}
+
+data: {"candidates": [{"content": {"parts": [{"text": "","thoughtSignature": "EqAD"}],"role": "model"},\
+"finishReason": "STOP","index": 0}],"usageMetadata": {"promptTokenCount": 9,"candidatesTokenCount": 3,\
+"totalTokenCount": 24,"toolUsePromptTokenCount": 7,"thoughtsTokenCount": 5},"modelVersion": "gemini-3-flash",\
+"responseId": "r-1"}
+
+"""
+GEMINI_SAYS = {
+    "chunks": 2,
+    "frames": 3,
+    "finish_reasons": ("STOP",),
+    "finish_reason": "stop",
+    "terminator": False,
+    "input_tokens": 16,
+    "output_tokens": 8,
+    "cache_read_tokens": 4,
+    "reasoning_tokens": 5,
+    "response_id": "r-1",
+    "response_model": "gemini-3-flash",
+    "request_dialect": "google.generate_content",
+    "request_operation": "generate_content",
+    "request_model": "gemini-flash",
+}
+GEMINI_EVENTS = GEMINI.replace(b"\n", b"\r\n")
+GEMINI_ARRAY = b"[" + b"\r\n,\r\n".join(
+    json.dumps(json.loads(event[6:]), indent=2, ensure_ascii=False).replace("\n", "\r\n").encode()
+    for event in GEMINI.split(b"\n\n")[:-1]
+) + b"\r\n]\r\n"  # fmt: skip
+
+INTERACTION = b"""\
+event: interaction.created
+data: {"interaction":{"id":"v1_1","status":"in_progress","model":"gemini-3"},"event_type":"interaction.created"}
+
+event: interaction.status_update
+data: {"interaction_id":"v1_1","status":"in_progress","event_type":"interaction.status_update"}
+
+event: step.start
+data: {"index":0,"step":{"type":"thought"},"event_type":"step.start"}
+
+event: step.delta
+data: {"index":0,"delta":{"content":{"type":"text","text":"Hm"},"type":"thought_summary"},"event_type":"step.delta"}
+
+event: step.delta
+data: {"index":0,"delta":{"signature":"CiUB","type":"thought_signature"},"event_type":"step.delta"}
+
+event: step.stop
+data: {"index":0,"event_type":"step.stop"}
+
+event: step.start
+data: {"index":1,"step":{"type":"function_call","id":"f1","name":"look_up"},"event_type":"step.start"}
+
+event: step.delta
+data: {"index":1,"delta":{"arguments":"{}","type":"arguments_delta"},"event_type":"step.delta"}
+
+event: interaction.completed
+data: {"interaction":{"id":"v1_1","status":"requires_action","usage":{"total_tokens":42,"total_input_tokens":9,\
+"total_cached_tokens":4,"total_output_tokens":13,"total_tool_use_tokens":0,"total_thought_tokens":20},\
+"model":"gemini-3"},"event_type":"interaction.completed"}
+
+event: done
+data: [DONE]
+
+"""
+
+FIM = b"""\
+data: {"id":"m1","object":"chat.completion.chunk","created":1,"model":"codestral-2508","choices":[{"index":0,\
+"delta":{"role":"assistant","content":""},"finish_reason":null}],"p":"abc"}
+
+data: {"id":"m1","object":"chat.completion.chunk","created":1,"model":"codestral-2508","choices":[{"index":0,\
+"delta":{"content":"return"},"finish_reason":null}],"p":"abcdef"}
+
+data: {"id":"m1","object":"chat.completion.chunk","created":1,"model":"codestral-2508","choices":[{"index":0,\
+"delta":{"content":" 1"},"finish_reason":"length"}],"usage":{"prompt_tokens":8,"total_tokens":10,\
+"completion_tokens":2},"p":"ab"}
+
+data: [DONE]
+
+"""
+
+CONVERSATION = b"""\
+event: conversation.response.started
+data: {"type":"conversation.response.started","created_at":"2026-01-01T00:00:00Z","conversation_id":"conv_1"}
+
+event: tool.execution.started
+data: {"type":"tool.execution.started","id":"t1","name":"web_search","arguments":"","output_index":0}
+
+event: tool.execution.done
+data: {"type":"tool.execution.done","id":"t1","name":"web_search","output_index":0}
+
+event: message.output.delta
+data: {"type":"message.output.delta","id":"msg_1","content":"Hel","model":"mistral-medium-2508","role":"assistant"}
+
+event: message.output.delta
+data: {"type":"message.output.delta","id":"msg_1","content":[{"type":"text","text":"lo"}],"model":"mistral-medium-2508"}
+
+event: conversation.response.done
+data: {"type":"conversation.response.done","usage":{"prompt_tokens":10,"completion_tokens":2,"total_tokens":42,\
+"connector_tokens":30,"connectors":{"web_search":1}}}
+
+"""
+
+COHERE = b"""\
+event: message-start
+data: {"id":"co-1","type":"message-start","delta":{"message":{"role":"assistant","content":[],"tool_calls":[]}}}
+
+event: tool-plan-delta
+data: {"type":"tool-plan-delta","delta":{"message":{"tool_plan":"I will"}}}
+
+event: content-start
+data: {"type":"content-start","index":0,"delta":{"message":{"content":{"type":"text","text":""}}}}
+
+event: content-delta
+data: {"type":"content-delta","index":0,"delta":{"message":{"content":{"text":"Hello"}}}}
+
+event: citation-start
+data: {"type":"citation-start","index":0,"delta":{"message":{"citations":{"start":0,"end":5,"text":"Hello"}}}}
+
+event: content-end
+data: {"type":"content-end","index":0}
+
+event: message-end
+data: {"type":"message-end","delta":{"finish_reason":"MAX_TOKENS","usage":{"billed_units":{"input_tokens":12,\
+"output_tokens":65},"tokens":{"input_tokens":212,"output_tokens":66},"cached_tokens":208}}}
+
+data: [DONE]
+
+"""
+
+COHERE_V1 = b"""\
+{"is_finished":false,"event_type":"stream-start","generation_id":"g-1"}
+{"is_finished":false,"event_type":"text-generation","text":"Arr"}
+{"is_finished":false,"event_type":"text-generation","text":"!"}
+{"is_finished":true,"event_type":"stream-end","response":{"text":"Arr!","meta":{"billed_units":{"input_tokens":7.0,\
+"output_tokens":2.0}}},"finish_reason":"COMPLETE"}
+"""
+
+OLLAMA_CHAT = b"""\
+{"model":"qwen3","created_at":"2026-01-01T00:00:00Z","message":{"role":"assistant","content":"","thinking":"Hm"},\
+"done":false}
+{"model":"qwen3","created_at":"2026-01-01T00:00:00Z","message":{"role":"assistant","content":"","tool_calls":\
+[{"function":{"name":"look_up","arguments":{"q":1}}}]},"done":false}
+{"model":"qwen3","created_at":"2026-01-01T00:00:00Z","message":{"role":"assistant","content":"Hi"},"done":false}
+{"model":"qwen3","created_at":"2026-01-01T00:00:00Z","message":{"role":"assistant","content":""},"done":true,\
+"done_reason":"stop","total_duration":9,"prompt_eval_count":11,"eval_count":3}
+"""
+
+OLLAMA_GENERATE = b"""\
+{"model":"llama3","created_at":"2026-01-01T00:00:00Z","response":"A","done":false}
+{"model":"llama3","created_at":"2026-01-01T00:00:00Z","response":" word","done":false}
+{"model":"llama3","created_at":"2026-01-01T00:00:00Z","response":"","done":true,"context":[1,2],"eval_count":2}
+"""
+
+VERTEX_MESSAGE = b"""\
+event: message_start
+data: {"type":"message_start","message":{"id":"msg_vrtx_1","model":"claude-opus-5","usage":{"input_tokens":5,\
+"cache_read_input_tokens":2,"cache_creation_input_tokens":0,"output_tokens":1}}}
+
+event: ping
+data: {"type": "ping"}
+
+event: content_block_delta
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hello"}}
+
+event: message_delta
+data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":4}}
+
+event: message_stop
+data: {"type":"message_stop"}
+
+"""
+
+VERTEX = "/v1/projects/p/locations/global/publishers"
+ASKED = {"model": "m", "stream": True}
+
+WIRES = {
+    "gemini": Wire(
+        "/v1beta/models/gemini-flash:streamGenerateContent",
+        GEMINI_EVENTS,
+        b'data: {"candidates": [{"content": {"parts": [{"text": "","thoughtSignature"',
+        GEMINI_SAYS | {"request_provider": "gcp.gen_ai"},
+        {"contents": []},
+        line=b"\r\n\r\n",
+    ),
+    "gemini array": Wire(
+        VERTEX + "/google/models/gemini-flash:streamGenerateContent",
+        GEMINI_ARRAY,
+        b',\r\n{\r\n  "candidates": [\r\n    {\r\n      "content": {\r\n        "parts": [\r\n          {\r\n'
+        b'            "text": "",',
+        GEMINI_SAYS | {"request_provider": "gcp.vertex_ai"},
+        {"contents": []},
+        "application/json",
+        line=b"\r\n]\r\n",
+    ),
+    "interactions": Wire(
+        "/v1beta/interactions",
+        INTERACTION,
+        b"event: interaction.completed",
+        {
+            "chunks": 3,
+            "frames": 10,
+            "finish_reasons": ("requires_action",),
+            "finish_reason": "tool_calls",
+            "terminator": True,
+            "input_tokens": 9,
+            "output_tokens": 33,
+            "cache_read_tokens": 4,
+            "reasoning_tokens": 20,
+            "response_id": "v1_1",
+            "response_model": "gemini-3",
+            "request_dialect": "google.interactions",
+            "request_operation": "generate_content",
+            "request_provider": "gcp.gen_ai",
+            "request_model": "m",
+        },
+        ASKED,
+    ),
+    "anthropic on vertex": Wire(
+        VERTEX + "/anthropic/models/claude-opus-5:streamRawPredict",
+        VERTEX_MESSAGE,
+        b"event: message_delta",
+        {
+            "chunks": 1,
+            "frames": 5,
+            "finish_reasons": ("end_turn",),
+            "finish_reason": "stop",
+            "terminator": True,
+            "input_tokens": 7,
+            "output_tokens": 4,
+            "response_id": "msg_vrtx_1",
+            "response_model": "claude-opus-5",
+            "request_dialect": "anthropic.messages",
+            "request_operation": "chat",
+            "request_provider": "gcp.vertex_ai",
+            "request_model": "claude-opus-5",
+        },
+        {"anthropic_version": "vertex-2023-10-16", "stream": True},
+    ),
+    "mistral": Wire(
+        "/v1/fim/completions",
+        FIM,
+        b'data: {"id":"m1","object":"chat.completion.chunk","created":1,"model":"codestral-2508","choices":[{"index":0,'
+        b'"delta":{"content":" 1"}',
+        {
+            "chunks": 2,
+            "frames": 4,
+            "finish_reasons": ("length",),
+            "finish_reason": "length",
+            "terminator": True,
+            "input_tokens": 8,
+            "output_tokens": 2,
+            "response_id": "m1",
+            "response_model": "codestral-2508",
+            "request_dialect": "mistral.chat",
+            "request_operation": "text_completion",
+            "request_provider": "mistral_ai",
+            "request_model": "m",
+        },
+        ASKED,
+    ),
+    "mistral conversations": Wire(
+        "/v1/conversations",
+        CONVERSATION,
+        b"event: conversation.response.done",
+        {
+            "chunks": 3,
+            "frames": 6,
+            "finish_reasons": (),
+            "finish_reason": "none",
+            "terminator": True,
+            "input_tokens": 40,
+            "output_tokens": 2,
+            "response_id": "conv_1",
+            "response_model": "mistral-medium-2508",
+            "request_dialect": "mistral.conversations",
+            "request_operation": "chat",
+            "request_provider": "mistral_ai",
+            "request_model": "m",
+        },
+        ASKED,
+    ),
+    "cohere": Wire(
+        "/v2/chat",
+        COHERE,
+        b"event: message-end",
+        {
+            "chunks": 2,
+            "frames": 8,
+            "finish_reasons": ("MAX_TOKENS",),
+            "finish_reason": "length",
+            "terminator": True,
+            "input_tokens": 12,
+            "output_tokens": 65,
+            "cache_read_tokens": None,
+            "response_id": "co-1",
+            "request_dialect": "cohere.chat",
+            "request_operation": "chat",
+            "request_provider": "cohere",
+            "request_model": "m",
+        },
+        ASKED,
+    ),
+    "cohere v1": Wire(
+        "/v1/chat",
+        COHERE_V1,
+        b'{"is_finished":true',
+        {
+            "chunks": 2,
+            "frames": 4,
+            "finish_reasons": ("COMPLETE",),
+            "finish_reason": "stop",
+            "terminator": True,
+            "input_tokens": 7,
+            "output_tokens": 2,
+            "response_id": "g-1",
+            "request_dialect": "cohere.chat_v1",
+            "request_operation": "chat",
+            "request_provider": "cohere",
+            "request_model": "m",
+        },
+        {**ASKED, "message": "Ahoy"},
+        "application/stream+json",
+        line=b"\n",
+    ),
+    "ollama chat": Wire(
+        "/api/chat",
+        OLLAMA_CHAT,
+        b'{"model":"qwen3","created_at":"2026-01-01T00:00:00Z","message":{"role":"assistant","content":""},"done":true',
+        {
+            "chunks": 3,
+            "frames": 4,
+            "finish_reasons": ("stop",),
+            "finish_reason": "tool_calls",
+            "terminator": True,
+            "input_tokens": 11,
+            "output_tokens": 3,
+            "response_id": None,
+            "response_model": "qwen3",
+            "request_dialect": "ollama.chat",
+            "request_operation": "chat",
+            "request_provider": "ollama",
+            "request_model": "qwen3",
+        },
+        {"model": "qwen3", "messages": [{"role": "user", "content": "?"}]},
+        "application/x-ndjson",
+        line=b"\n",
+    ),
+    "ollama generate": Wire(
+        "/api/generate",
+        OLLAMA_GENERATE,
+        b'{"model":"llama3","created_at":"2026-01-01T00:00:00Z","response":"","done":true',
+        {
+            "chunks": 2,
+            "frames": 3,
+            "finish_reasons": (),
+            "finish_reason": "none",
+            "terminator": True,
+            "input_tokens": None,
+            "output_tokens": 2,
+            "response_model": "llama3",
+            "request_dialect": "ollama.generate",
+            "request_operation": "text_completion",
+            "request_provider": "ollama",
+            "request_model": "llama3",
+        },
+        {"model": "llama3", "prompt": "?"},
+        "application/x-ndjson; charset=utf-8",
+        line=b"\n",
+    ),
+}
