@@ -117,7 +117,7 @@ def test_error_event(payload, expected):
 @pytest.mark.parametrize(
     ("usage", "expected"),
     [
-        ({"billed_units": {"input_tokens": 12, "output_tokens": 6}, "tokens": {"input_tokens": 212}, "cached_tokens": 208},
+        ({"billed_units": {"input_tokens": 12, "output_tokens": 6}, "tokens": {"input_tokens": 9}, "cached_tokens": 8},
          (Usage(12, 6),)),
         ({"tokens": {"input_tokens": 212.0, "output_tokens": 6.0}, "cached_tokens": 208}, (Usage(212, 6, 208),)),
         ({"billed_units": {"input_tokens": 1.5, "output_tokens": "6"}}, (Usage(),)),

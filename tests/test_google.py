@@ -1,6 +1,7 @@
 """Google's dialects in their variants: what a frame of Gemini, Vertex AI or the Interactions API says."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -133,7 +134,7 @@ def test_gemini_name():
 
 
 def test_gemini_usage():
-    """Counts are cumulative and the last one wins; one that is left out later stays; thinking is a part of the output."""
+    """Counts are cumulative, the last one wins, one that is left out stays; thinking is a part of the output."""
     reader = GoogleGenerate()
     first = {"promptTokenCount": 9, "cachedContentTokenCount": 4, "thoughtsTokenCount": 5, "toolUsePromptTokenCount": 7}
     assert said(reader, {"usageMetadata": first}) == (Usage(16, 5, 4, None, 5),)
@@ -153,10 +154,7 @@ def test_gemini_blocked_prompt(candidates):
     body = (
         b'data: {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"},"usageMetadata": {"promptTokenCount": 4}}\r\n'
     )
-    wire = WIRES["gemini"]
-    object.__setattr__(
-        wire := type(wire)(**vars(wire)), "request", {"generationConfig": {"candidateCount": candidates}}
-    )
+    wire = replace(WIRES["gemini"], request={"generationConfig": {"candidateCount": candidates}})
     summary = wire.replay(body + b"\r\n")
     assert (summary.outcome, summary.finish_reasons) == (Outcome.COMPLETED, ("PROHIBITED_CONTENT",))
     assert (summary.finish_reason, summary.chunks, summary.input_tokens) == ("content_filter", 0, 4)
@@ -199,8 +197,7 @@ def test_gemini_json_that_is_an_error():
 
 def test_json_is_a_stream_of_gemini_alone():
     """Elsewhere a JSON document is no stream, as it ever was."""
-    message = WIRES["anthropic on vertex"]
-    object.__setattr__(message := type(message)(**vars(message)), "content_type", "application/json")
+    message = replace(WIRES["anthropic on vertex"], content_type="application/json")
     assert message.replay(b'[{"type":"message_stop"}]').error_type == "not_a_stream"
 
 

@@ -32,7 +32,7 @@ def said(reader: Any, payload: object) -> tuple[Event, ...]:
     return reader.read(Frame(b"message", data))
 
 
-def line(done: Any = False, **message: Any) -> dict[str, Any]:
+def line(*, done: Any = False, **message: Any) -> dict[str, Any]:
     return {"model": "qwen3", "created_at": "2026-01-01T00:00:00Z", "message": message, "done": done}
 
 

@@ -1,19 +1,63 @@
-"""The endpoints that are served. In: the target of a request line. Out: the endpoint it means, or None."""
+"""The endpoints that are served. In: a request's target and body. Out: the endpoint, and what is asked of it."""
 
 from enum import StrEnum
+from typing import Any
+from urllib.parse import unquote
 
 
 class Endpoint(StrEnum):
-    """A streaming endpoint; the value is the end of its path."""
+    """A streaming endpoint; the value is the end of its path, or how its path is known."""
 
     CHAT = "chat/completions"
     COMPLETIONS = "completions"
     RESPONSES = "responses"
     MESSAGES = "messages"
+    GEMINI = "streamGenerateContent"
+    MISTRAL = "mistral/v1/chat/completions"
+    COHERE = "v2/chat"
+    OLLAMA_CHAT = "api/chat"
+    OLLAMA_GENERATE = "api/generate"
 
     @classmethod
     def of(cls, target: str) -> "Endpoint | None":
         """The endpoint of a request target such as ``/v1/messages?beta=true``."""
         path = target.partition("?")[0]
-        # In order of definition, so that "chat/completions" is found before "completions".
-        return next((endpoint for endpoint in cls if path.endswith(f"/{endpoint.value}")), None)
+        return next((endpoint for end, endpoint in _ENDS.items() if path.endswith(end)), None)
+
+
+# The longest first, so that "/chat/completions" is found before "/completions".
+_ENDS = {
+    ":streamGenerateContent": Endpoint.GEMINI,
+    ":generateContent": Endpoint.GEMINI,
+    "/mistral/v1/chat/completions": Endpoint.MISTRAL,
+    "/fim/completions": Endpoint.MISTRAL,
+    "/agents/completions": Endpoint.MISTRAL,
+    "/chat/completions": Endpoint.CHAT,
+    "/completions": Endpoint.COMPLETIONS,
+    "/responses": Endpoint.RESPONSES,
+    "/messages": Endpoint.MESSAGES,
+    "/v2/chat": Endpoint.COHERE,
+    "/api/chat": Endpoint.OLLAMA_CHAT,
+    "/api/generate": Endpoint.OLLAMA_GENERATE,
+}
+
+_OLLAMA = (Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_GENERATE)
+
+
+def wants_stream(endpoint: Endpoint, target: str, body: dict[str, Any]) -> bool:
+    """Whether a request asks for a stream, in its endpoint's way."""
+    if endpoint is Endpoint.GEMINI:
+        return target.partition("?")[0].endswith(":streamGenerateContent")
+    asked = body.get("stream")
+    return endpoint in _OLLAMA if asked is None else asked is True
+
+
+def model_of(endpoint: Endpoint, target: str, body: dict[str, Any]) -> Any:
+    """The model that a request names: in its body, or in its path.
+
+    In a path, parameters come after semicolons (``ok;chunks=5;delay=0``): Google's SDK takes no other mark there.
+    """
+    if endpoint is not Endpoint.GEMINI:
+        return body.get("model", body.get("agent_id"))
+    named = unquote(target.partition("?")[0].rpartition(":")[0].rpartition("/models/")[2])
+    return named.replace(";", "?", 1).replace(";", "&")

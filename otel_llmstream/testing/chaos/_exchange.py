@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from ._actions import Action, Answer
 from ._attempts import Attempts, retry_count
-from ._endpoints import Endpoint
+from ._endpoints import Endpoint, model_of, wants_stream
 from ._errors import Rejection
 from ._log import Log, Record
 from ._params import Params, read_params, split_model
@@ -81,7 +81,7 @@ def _plan(request: Request, record: Record, attempts: Attempts) -> Iterator[Acti
         served = ", ".join(f"POST /{known.value}" for known in Endpoint)
         raise Rejection(404, f"no such path: {request.method} {request.target}; served are {served}, GET /log")
     body = _body(request)
-    record.model, record.stream = _model(body), body.get("stream") is True
+    record.model, record.stream = _model(endpoint, request.target, body), wants_stream(endpoint, request.target, body)
     name, query = split_model(record.model)
     scenario = _scenario(name, endpoint)
     record.scenario = scenario.name
@@ -101,8 +101,8 @@ def _body(request: Request) -> dict[str, Any]:
     return body
 
 
-def _model(body: dict[str, Any]) -> str:
-    model = body.get("model")
+def _model(endpoint: Endpoint, target: str, body: dict[str, Any]) -> str:
+    model = model_of(endpoint, target, body)
     if not isinstance(model, str):
         raise Rejection(400, "the body names no model", param="model")
     return model

@@ -13,7 +13,6 @@ from ._sse import COMMENT, DONE, compact
 
 Plan = Callable[[Reply, Params], Iterator[Action]]
 
-_EVENT_STREAM = ("content-type", "text/event-stream; charset=utf-8")
 _JSON = ("content-type", "application/json")
 _HTML = ("content-type", "text/html; charset=utf-8")
 _PAGE = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body><h1>Sign in to continue</h1></body></html>\n"
@@ -26,7 +25,7 @@ _ARRIVAL = 0.01
 
 
 def _head(reply: Reply, params: Params, *, chunked: bool = True) -> Head:
-    return Head((_EVENT_STREAM, *reply.headers), params.encoding, chunked)
+    return Head((("content-type", reply.content_type), *reply.headers), params.encoding, chunked)
 
 
 def _sends(frames: Iterable[bytes]) -> Iterator[Action]:

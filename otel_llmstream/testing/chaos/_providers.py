@@ -31,6 +31,15 @@ _ANTHROPIC_TYPES = {
     429: "rate_limit_error",
     529: "overloaded_error",
 }
+_GOOGLE_WORDS = {
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+_MISTRAL_TYPES = {401: "unauthorized", 404: "not_found", 429: "rate_limited"}
 _SERVER_ERROR = 500
 
 
@@ -75,10 +84,61 @@ def _anthropic_error(status: int, message: str, _param: str | None, request_id: 
     return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
 
 
+def _google_headers(request_id: str) -> Headers:
+    """Google tells no request id."""
+    return (("server-timing", "gfet4t7; dur=7"), ("x-chaos-id", request_id))
+
+
+def _google_error(status: int, message: str, _param: str | None, _request_id: str) -> dict[str, Any]:
+    word = _GOOGLE_WORDS.get(status, "INTERNAL" if status >= _SERVER_ERROR else "INVALID_ARGUMENT")
+    return {"error": {"code": status, "message": message, "status": word}}
+
+
+def _mistral_headers(request_id: str) -> Headers:
+    return (("mistral-correlation-id", request_id), ("x-kong-request-id", request_id.removeprefix("req_")))
+
+
+def _mistral_error(status: int, message: str, param: str | None, _request_id: str) -> dict[str, Any]:
+    kind = "internal_server_error" if status >= _SERVER_ERROR else _MISTRAL_TYPES.get(status, "invalid_request_error")
+    return {"object": "error", "message": message, "type": kind, "param": param, "code": None}
+
+
+def _cohere_headers(request_id: str) -> Headers:
+    return (("x-debug-trace-id", request_id), ("x-api-warning", "chaos"))
+
+
+def _cohere_error(_status: int, message: str, _param: str | None, request_id: str) -> dict[str, Any]:
+    return {"id": request_id, "message": message}
+
+
+def _ollama_headers(request_id: str) -> Headers:
+    """Ollama tells no request id."""
+    return (("x-chaos-id", request_id),)
+
+
+def _ollama_error(_status: int, message: str, _param: str | None, _request_id: str) -> dict[str, Any]:
+    return {"error": message}
+
+
 OPENAI = Provider(_openai_headers, _openai_error)
 ANTHROPIC = Provider(_anthropic_headers, _anthropic_error)
 
 
+GOOGLE = Provider(_google_headers, _google_error)
+MISTRAL = Provider(_mistral_headers, _mistral_error)
+COHERE = Provider(_cohere_headers, _cohere_error)
+OLLAMA = Provider(_ollama_headers, _ollama_error)
+
+_PROVIDERS = {
+    Endpoint.MESSAGES: ANTHROPIC,
+    Endpoint.GEMINI: GOOGLE,
+    Endpoint.MISTRAL: MISTRAL,
+    Endpoint.COHERE: COHERE,
+    Endpoint.OLLAMA_CHAT: OLLAMA,
+    Endpoint.OLLAMA_GENERATE: OLLAMA,
+}
+
+
 def provider_of(endpoint: Endpoint | None) -> Provider:
     """Whose endpoint it is; an unknown path is answered in OpenAI's manner."""
-    return ANTHROPIC if endpoint is Endpoint.MESSAGES else OPENAI
+    return OPENAI if endpoint is None else _PROVIDERS.get(endpoint, OPENAI)

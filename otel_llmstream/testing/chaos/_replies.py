@@ -1,9 +1,13 @@
 """Which class writes which endpoint's frames. In: an endpoint, an `Order`. Out: a fresh `Reply`."""
 
 from ._chat import Chat, ChatTools
+from ._cohere import CohereMessage, CohereTools
 from ._completions import Completion
 from ._endpoints import Endpoint
+from ._gemini import Gemini, GeminiTools
 from ._messages import Message, MessageTools
+from ._mistral import Mistral
+from ._ollama import OllamaChat, OllamaGenerate, OllamaTools
 from ._reply import Finish, Order, Reply
 from ._responses import Response, ResponseTools
 
@@ -12,11 +16,19 @@ _TEXT: dict[Endpoint, type[Reply]] = {
     Endpoint.COMPLETIONS: Completion,
     Endpoint.RESPONSES: Response,
     Endpoint.MESSAGES: Message,
+    Endpoint.GEMINI: Gemini,
+    Endpoint.MISTRAL: Mistral,
+    Endpoint.COHERE: CohereMessage,
+    Endpoint.OLLAMA_CHAT: OllamaChat,
+    Endpoint.OLLAMA_GENERATE: OllamaGenerate,
 }
 _TOOLS: dict[Endpoint, type[Reply]] = {
     Endpoint.CHAT: ChatTools,
     Endpoint.RESPONSES: ResponseTools,
     Endpoint.MESSAGES: MessageTools,
+    Endpoint.GEMINI: GeminiTools,
+    Endpoint.COHERE: CohereTools,
+    Endpoint.OLLAMA_CHAT: OllamaTools,
 }
 
 

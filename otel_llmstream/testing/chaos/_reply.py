@@ -61,6 +61,8 @@ class Reply(ABC):
     """The frames of one answer; made once per request, its frames asked for in the order of the stream."""
 
     endpoint: ClassVar[Endpoint]
+    content_type: ClassVar[str] = "text/event-stream; charset=utf-8"
+    """The media type of the stream."""
     malformed: ClassVar[bytes]
     """A frame whose data is no JSON."""
     ping: ClassVar[bytes] = b""

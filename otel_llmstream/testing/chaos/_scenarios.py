@@ -11,7 +11,19 @@ from ._plans import Plan
 from ._reply import Finish
 
 _DEFAULTS = Params()
-_WITH_TOOLS = (Endpoint.CHAT, Endpoint.RESPONSES, Endpoint.MESSAGES)
+_OPENAI_AND_ANTHROPIC = (Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES, Endpoint.MESSAGES)
+_WITH_TOOLS = (
+    Endpoint.CHAT,
+    Endpoint.RESPONSES,
+    Endpoint.MESSAGES,
+    Endpoint.GEMINI,
+    Endpoint.COHERE,
+    Endpoint.OLLAMA_CHAT,
+)
+# Google's SDK takes a comment for an error, lines of JSON know none; neither has a terminator to send after an error.
+_AS_SSE = (*_OPENAI_AND_ANTHROPIC, Endpoint.MISTRAL, Endpoint.COHERE)
+# The others have no word for it.
+_WITH_FILTER = (*_OPENAI_AND_ANTHROPIC, Endpoint.GEMINI)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +70,7 @@ _ALL = (
     Scenario("drip", "each frame in pieces of 7 bytes, healthy", plans.drip, defaults=Params(chunks=5, delay=0.002)),
     Scenario("error", "in-band error after `at` chunks, in the endpoint's own form", plans.in_band_error),
     Scenario("error-flat", "as `error`; at the Responses endpoint in the flat form", plans.in_band_error_flat),
-    Scenario("error-then-done", "as `error`, then a terminator", plans.error_then_done),
+    Scenario("error-then-done", "as `error`, then a terminator", plans.error_then_done, endpoints=_AS_SSE),
     Scenario(
         "429-429-ok",
         "HTTP 429 for the first `attempts` attempts, then healthy",
@@ -69,10 +81,16 @@ _ALL = (
     Scenario("500", "HTTP 500, or another `status`, always", plans.http_error, unstreamed=plans.http_error),
     Scenario("html", "HTTP 200 with a web page", plans.html, unstreamed=plans.html),
     Scenario("empty", "HTTP 200 event stream without a byte", plans.empty, unstreamed=plans.empty),
-    Scenario("comments", "HTTP 200 event stream of comments only", plans.comments),
+    Scenario("comments", "HTTP 200 event stream of comments only", plans.comments, endpoints=_AS_SSE),
     Scenario("json-error", "HTTP 200 with a JSON error", plans.json_error, unstreamed=plans.json_error),
     Scenario("length", "stops at the token limit", plans.healthy, finish=Finish.LENGTH),
-    Scenario("content-filter", "stopped by a filter, or refused", plans.healthy, finish=Finish.FILTER),
+    Scenario(
+        "content-filter",
+        "stopped by a filter, or refused",
+        plans.healthy,
+        finish=Finish.FILTER,
+        endpoints=_WITH_FILTER,
+    ),
     Scenario("tool-calls", "calls a tool", plans.healthy, finish=Finish.TOOLS, endpoints=_WITH_TOOLS),
     Scenario(
         "huge",
@@ -93,7 +111,7 @@ _ALL = (
         defaults=Params(chunks=40),
     ),
     Scenario("gzip", "healthy, compressed and flushed at each frame", plans.healthy, defaults=Params(encoding="gzip")),
-    Scenario("pings", "comments and pings between the events, healthy", plans.pings),
+    Scenario("pings", "comments and pings between the events, healthy", plans.pings, endpoints=_AS_SSE),
     Scenario(
         "open-after-end",
         "healthy, but the last HTTP chunk only after `hold` seconds",

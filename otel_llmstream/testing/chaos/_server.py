@@ -14,7 +14,7 @@ _BACKLOG = 1024
 
 
 class ChaosServer:
-    """A local OpenAI- and Anthropic-compatible server that streams, and breaks, as the request's ``model`` says.
+    """A local server that streams in its provider's dialect, and breaks, as the request's ``model`` says.
 
     A context manager; or call `start` and `stop`. It serves in threads of its own, so it works beside any event loop.
 
@@ -47,6 +47,26 @@ class ChaosServer:
     @property
     def anthropic_url(self) -> str:
         """What the Anthropic SDK takes as ``base_url``."""
+        return self.base_url
+
+    @property
+    def google_url(self) -> str:
+        """What Google's SDK takes as ``http_options.base_url``; parameters of a model come after semicolons there."""
+        return self.base_url
+
+    @property
+    def mistral_url(self) -> str:
+        """What Mistral's SDK takes as ``server_url``: with it, its chat is told from OpenAI's."""
+        return f"{self.base_url}/mistral"
+
+    @property
+    def cohere_url(self) -> str:
+        """What Cohere's SDK takes as ``base_url``."""
+        return self.base_url
+
+    @property
+    def ollama_url(self) -> str:
+        """What Ollama's SDK takes as ``host``."""
         return self.base_url
 
     @property
