@@ -683,12 +683,17 @@ KEYS = st.sampled_from(
     ["type", "delta", "choices", "index", "finish_reason", "content", "text", "usage", "error", "x_groq", "id", "model",
      "object", "message", "code", "response", "status", "content_block", "stop_reason", "thinking", "partial_json",
      "prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "prompt_tokens_details", "cached_tokens",
-     "reasoning_details", "incomplete_details", "reason", "service_tier", "system_fingerprint", "partial_image_b64"]
+     "reasoning_details", "incomplete_details", "reason", "service_tier", "system_fingerprint", "partial_image_b64",
+     "candidates", "parts", "finishReason", "usageMetadata", "promptTokenCount", "thoughtsTokenCount", "promptFeedback",
+     "blockReason", "responseId", "event_type", "interaction", "step", "arguments", "conversation_id", "tool_calls",
+     "tool_plan", "billed_units", "done", "done_reason", "eval_count", "response", "generation_id"]
 )  # fmt: skip
 WORDS = st.sampled_from(
     ["response.output_text.delta", "content_block_delta", "content_block_start", "message_start", "message_delta",
      "message_stop", "error", "response.completed", "response.failed", "response.incomplete", "response.created",
-     "response.cancelled", "response.image_generation_call.partial_image", "tool_use", "stop", "x", ""]
+     "response.cancelled", "response.image_generation_call.partial_image", "tool_use", "stop", "x", "",
+     "message.output.delta", "function.call.delta", "conversation.response.done", "content-delta", "message-end",
+     "text-generation", "stream-end", "step.delta", "step.start", "interaction.completed", "ERROR", "STOP"]
 )  # fmt: skip
 LEAVES = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | WORDS | st.text()
@@ -724,8 +729,47 @@ LIKELY: list[dict[str, Any]] = [
     {"id": "c", "choices": [{"index": 0, "delta": {"content": "x"}}]},
     {"type": "response.output_text.delta", "delta": "x"},
     {"type": "content_block_delta", "delta": {"text": "x"}},
+    {"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": None}], "usageMetadata": None},
+    {"event_type": "step.delta", "delta": {"text": "x"}},
+    {"type": "message.output.delta", "content": "x", "model": "m"},
+    {"type": "message.output.delta", "content": "x", "model": 0},
+    {"type": "content-delta", "delta": {"message": {"content": {"text": "x"}}}},
+    {"event_type": "text-generation", "text": "x"},
+    {"model": "m", "message": {"content": "x"}, "done": False},
+    {"model": "m", "response": "x", "done": False},
 ]
-VALUES = st.sampled_from(LIKELY) | CHAT_LIKE | TYPED | JSON
+LINE_LIKE = st.fixed_dictionaries(
+    {},
+    optional={
+        "model": LEAVES,
+        "message": st.dictionaries(KEYS, JSON, max_size=3) | JSON,
+        "done": st.booleans() | LEAVES,
+        "done_reason": WORDS | JSON,
+        "error": JSON,
+        "event_type": WORDS | JSON,
+        "interaction": st.dictionaries(KEYS, JSON, max_size=3),
+    },
+)
+GOOGLE_LIKE = st.fixed_dictionaries(
+    {},
+    optional={
+        "candidates": st.lists(
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "index": st.sampled_from([0, 1, 200]) | LEAVES,
+                    "content": st.fixed_dictionaries({"parts": st.lists(st.dictionaries(KEYS, JSON, max_size=2))}),
+                    "finishReason": WORDS | JSON,
+                },
+            ),
+            max_size=3,
+        ),
+        "usageMetadata": st.dictionaries(KEYS, LEAVES, max_size=4),
+        "promptFeedback": st.dictionaries(KEYS, JSON, max_size=2),
+        "error": JSON,
+    },
+)
+VALUES = st.sampled_from(LIKELY) | CHAT_LIKE | TYPED | LINE_LIKE | GOOGLE_LIKE | JSON
 ENCODED = VALUES.map(lambda value: json.dumps(value).encode())
 
 

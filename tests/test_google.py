@@ -186,6 +186,17 @@ def test_gemini_error_after_chunks(name):
     assert (summary.outcome, summary.error_type, summary.chunks) == (Outcome.FAILED, "unavailable", 2)
 
 
+@pytest.mark.parametrize("tail", [b"", b"\r\n"])
+def test_gemini_bare_error_between_events(tail):
+    """An error that stands in the event stream as a bare object over several lines fails it too."""
+    wire = WIRES["gemini"]
+    error = json.dumps({"error": {"code": 500, "message": "Boom", "status": "INTERNAL"}}, indent=2).encode()
+    summary = wire.replay(wire.body[: wire.begins] + error.replace(b"\n", b"\r\n") + tail)
+    assert (summary.outcome, summary.error_type, summary.chunks) == (Outcome.FAILED, "internal", 2)
+    page = wire.replay(b"<html>\r\n<body>\r\n")
+    assert (page.outcome, page.error_type) == (Outcome.TRUNCATED, "not_a_stream")
+
+
 def test_gemini_json_that_is_an_error():
     """Where an array was to grow, one object is an error; a page is no stream."""
     array = WIRES["gemini array"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from otel_llmstream.wire import Frame, JSONArrayFramer, _frame, _json_array
+from otel_llmstream.wire import Frame, JSONArrayFramer, SSEFramer, SSEJSONFramer, _frame, _json_array
 
 
 def frames_of(pieces):
@@ -177,3 +177,43 @@ def test_one_large_read_costs_no_more_for_each_byte(body):
 
     small = min(cost(body[: len(body) // 8]) for _ in range(3))
     assert min(cost(body) for _ in range(2)) < 30 * max(small, 0.001)
+
+
+# --- JSON between events ----------------------------------------------------------------------------------------------
+
+BARE = b'{\r\n  "error": {\r\n    "code": 503,\r\n    "data": "x: y"\r\n  }\r\n}'
+
+
+@pytest.mark.parametrize("tail", [b"", b"\r\n", b"\n\n"])
+def test_json_between_events(tail):
+    """An object that stands bare in an event stream is a frame, in any split, its last line with or without an end."""
+    body = b"data: {}\r\n\r\n" + BARE + tail
+    for cut in range(len(body) + 1):
+        framer = SSEJSONFramer()
+        frames = [*framer.feed(body[:cut]), *framer.feed(body[cut:]), *framer.close()]
+        assert frames[0] == Frame(b"message", b"{}")
+        assert [json.loads(frame.data) for frame in frames[1:]] == [{"error": {"code": 503, "data": "x: y"}}]
+
+
+@pytest.mark.parametrize("cut", [1, 10, len(BARE) - 1])
+def test_json_between_events_cut(cut):
+    """A bare object that breaks off is unfinished, and no frame."""
+    framer = SSEJSONFramer()
+    assert framer.feed(b"\n" + BARE[:cut]) == []
+    assert framer.pending
+    assert framer.close() == []
+
+
+EVENT_LINES = [b"data: {}", b"event: x", b": {", b"id: 1", b"retry: {", b"\n", b"\r\n", b"\r", b"data"]
+
+
+@given(body=st.lists(st.sampled_from(EVENT_LINES), max_size=12).map(b"".join), data=st.data())
+def test_event_streams_are_read_as_ever(body, data):
+    """Where nothing stands between the events, both framers say the same."""
+    cuts = [0, *sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=4))), len(body)]
+    both = SSEFramer(), SSEJSONFramer()
+    pieces = [body[low:high] for low, high in pairwise(cuts)]
+    plain, other = ([frame for piece in pieces for frame in framer.feed(piece)] for framer in both)
+    if not both[0].unknown:
+        assert plain == other
+        assert both[0].pending is both[1].pending

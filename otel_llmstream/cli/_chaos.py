@@ -13,8 +13,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the command to the command line's parser."""
     parser = subparsers.add_parser(
         "chaos",
-        help="serve a local OpenAI- and Anthropic-compatible API that breaks on demand",
-        description="Serve a local OpenAI- and Anthropic-compatible streaming API. "
+        help="serve a local API that breaks on demand, in the dialects of six providers",
+        description="Serve a local streaming API as OpenAI, Anthropic, Google, Mistral, Cohere and Ollama do. "
         "The request's model names what happens: a scenario, with parameters as in 'ok?chunks=50&delay=0.01'.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
@@ -64,6 +64,10 @@ def _welcome(server: "ChaosServer") -> str:
 
   OpenAI(base_url="{server.openai_url}", api_key="any")
   Anthropic(base_url="{server.anthropic_url}", api_key="any")
+  genai.Client(api_key="any", http_options={{"base_url": "{server.google_url}"}})   # model="ok;chunks=50;delay=0.01"
+  Mistral(server_url="{server.mistral_url}", api_key="any")
+  cohere.ClientV2(base_url="{server.cohere_url}", api_key="any")
+  ollama.Client(host="{server.ollama_url}")
   what was served, and when: GET {server.base_url}/log
 
 model="<scenario>", or with parameters model="ok?chunks=50&delay=0.01"; scenarios (--list explains them):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from .._summary import LLMRequest
-from ..wire import Frame, Framer, JSONArrayFramer, framer_for
+from ..wire import Frame, Framer, JSONArrayFramer, SSEJSONFramer, framer_for
 from ._base import Dialect
 from ._request import Target
 from .anthropic_messages import AnthropicMessages
@@ -41,8 +41,9 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
 
 FRAMINGS: Final[Mapping[tuple[str, str], Callable[[], Framer]]] = {
     (GoogleGenerate.name, "application/json"): JSONArrayFramer,
+    (GoogleGenerate.name, "text/event-stream"): SSEJSONFramer,
 }
-"""Framings that are a stream in one dialect only: (dialect, media type) -> framer."""
+"""Framings that one dialect alone is in: (dialect, media type) -> framer."""
 
 
 def claim(target: Target) -> tuple[type[Dialect], LLMRequest] | None:

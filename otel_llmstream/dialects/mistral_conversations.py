@@ -110,9 +110,7 @@ class MistralConversations:
         """Whether each payload is a piece of a message, by the model that is known."""
         found = decode_each(_decode_lines, payloads)
         return found is not None and all(
-            payload.type == "message.output.delta"
-            and payload.content
-            and (not payload.model or payload.model == self._model)
+            payload.type == "message.output.delta" and payload.content and text(payload.model) in ("", self._model)
             for payload in found
         )
 

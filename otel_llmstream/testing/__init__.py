@@ -1,7 +1,7 @@
 """Tools for tests of applications that stream from LLMs, and for our own.
 
-- `ChaosServer`: a local server that speaks OpenAI's and Anthropic's dialects and breaks streams in every way there
-  is (needs the extra `testing`).
+- `ChaosServer`: a local server that speaks the dialects of six providers and breaks streams in every way there is
+  (needs the extra `testing`).
 - `capture`: spans, metrics and logs in memory.
 - `replay`: a recorded body through the whole pipeline, without a network.
 - `FakeClock`: time that passes when it is told to.

@@ -10,6 +10,7 @@ from ._frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, Framer
 from ._json_array import JSONArrayFramer
 from ._ndjson import NDJSONFramer
 from ._sse import SSEFramer
+from ._sse_json import SSEJSONFramer
 
 FRAMERS: Final[Mapping[str, Callable[[], Framer]]] = {
     "text/event-stream": SSEFramer,
@@ -37,6 +38,7 @@ __all__ = [
     "JSONArrayFramer",
     "NDJSONFramer",
     "SSEFramer",
+    "SSEJSONFramer",
     "decoder_for",
     "framer_for",
 ]
