@@ -208,6 +208,7 @@ def test_ollama_streams_unless_told_not_to(chaos_server: ChaosServer, endpoint: 
         ("/v1/completions?x=1", Endpoint.COMPLETIONS),
         ("/v1/messages?beta=true", Endpoint.MESSAGES),
         ("/v1/models/m:generateContent", Endpoint.GEMINI),
+        ("/v1/publishers/anthropic/models/m:streamRawPredict", Endpoint.MESSAGES),
         ("/v1/chat", None),
         ("/api/tags", None),
         ("/", None),

@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, asyn
 from dataclasses import dataclass, replace
 from typing import Any
 
+import anthropic
 import httpx
 import httpx2
 import pytest
@@ -414,6 +415,71 @@ def test_told_to_try_again_without_a_call(kit: str, way: str, chaos_server: Chao
         assert seen.error is None
         outcomes = [(span.attributes or {})["llmstream.outcome"] for span in captured.spans]
         assert outcomes == ["failed", "completed"]
+
+
+# --- Anthropic's SDK on Vertex AI ---
+
+VERTEX = {
+    "ok": ("completed", None, ("end_turn",)),
+    "no-finish": ("truncated", "stream_truncated", ("error",)),
+    "reset": ("failed", "connection_reset", ("error",)),
+    "error": ("failed", "overloaded_error", ("error",)),
+    "500": ("failed", "500", ("error",)),
+}
+
+
+def vertex_options(server: ChaosServer, retries: int) -> dict[str, Any]:
+    where = {"base_url": f"{server.base_url}/v1", "project_id": "p", "region": "global"}
+    return {**where, "access_token": KEY, "max_retries": retries, "timeout": 20.0}
+
+
+def read_vertex(way: str, server: ChaosServer, model: str, retries: int = 0) -> Seen:
+    seen = Seen()
+    asked: dict[str, Any] = {"model": in_path(model), "messages": MESSAGES, "max_tokens": 64, "stream": True}
+    options = vertex_options(server, retries)
+
+    async def read_async() -> None:
+        async with anthropic.AsyncAnthropicVertex(http_client=httpx2.AsyncClient(verify=False), **options) as client:
+            with seen.watching():
+                seen.items.extend([event async for event in await client.messages.create(**asked)])
+
+    if way == "async":
+        asyncio.run(read_async())
+        return seen
+    with (
+        anthropic.AnthropicVertex(http_client=httpx2.Client(verify=False), **options) as client,
+        seen.watching(),
+    ):
+        seen.items.extend(client.messages.create(**asked))
+    return seen
+
+
+@BOTH
+@pytest.mark.parametrize("name", VERTEX)
+def test_anthropic_on_vertex(way: str, name: str, chaos_server: ChaosServer) -> None:
+    """Anthropic's client for Vertex AI: the model is in the path, the provider is Vertex, the end is Anthropic's."""
+    outcome, error, reasons = VERTEX[name]
+    with capture() as captured:
+        read_vertex(way, chaos_server, f"{name}?{QUICK}")
+
+        found = attributes(captured)
+        assert (found["llmstream.outcome"], found.get("error.type")) == (outcome, error)
+        assert found["gen_ai.response.finish_reasons"] == reasons
+        assert found["gen_ai.provider.name"] == "gcp.vertex_ai"
+        assert found["gen_ai.request.model"] == in_path(f"{name}?{QUICK}")
+        assert found["llmstream.dialect"] == "anthropic.messages"
+        assert_over(captured)
+
+
+@BOTH
+def test_anthropic_on_vertex_tries_again(way: str, chaos_server: ChaosServer) -> None:
+    """This SDK repeats a refused stream by itself, and its attempts are one call."""
+    with capture() as captured:
+        seen = read_vertex(way, chaos_server, f"429-429-ok?attempts=1&retry_after=0.01&{QUICK}", retries=2)
+
+        assert seen.error is None
+        found = attributes(captured)
+        assert (found["llmstream.outcome"], found["llmstream.attempts"]) == ("completed", 2)
 
 
 # --- streams that the application leaves ---

@@ -373,7 +373,7 @@ BREAKS: dict[str, tuple[Any, str]] = {
     "begin": (Telemetry, "begin"),
     "activate": (CallRecording, "activate"),
     "headers": (_httpx, "_headers"),
-    "framer": (_observer, "framer_for"),
+    "framer": (_observer, "framer_of"),
     "parser": (SSEFramer, "_parse"),
     "dialect": (OpenAIChat, "read"),
     "first chunk": (CallRecording, "first_chunk"),

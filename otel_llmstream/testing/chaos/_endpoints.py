@@ -29,6 +29,8 @@ class Endpoint(StrEnum):
 _ENDS = {
     ":streamGenerateContent": Endpoint.GEMINI,
     ":generateContent": Endpoint.GEMINI,
+    ":streamRawPredict": Endpoint.MESSAGES,
+    ":rawPredict": Endpoint.MESSAGES,
     "/mistral/v1/chat/completions": Endpoint.MISTRAL,
     "/fim/completions": Endpoint.MISTRAL,
     "/agents/completions": Endpoint.MISTRAL,
@@ -52,12 +54,12 @@ def wants_stream(endpoint: Endpoint, target: str, body: dict[str, Any]) -> bool:
     return endpoint in _OLLAMA if asked is None else asked is True
 
 
-def model_of(endpoint: Endpoint, target: str, body: dict[str, Any]) -> Any:
-    """The model that a request names: in its body, or in its path.
+def model_of(target: str, body: dict[str, Any]) -> Any:
+    """The model that a request names: in its path, as in ``/models/{model}:method``, or in its body.
 
     In a path, parameters come after semicolons (``ok;chunks=5;delay=0``): Google's SDK takes no other mark there.
     """
-    if endpoint is not Endpoint.GEMINI:
+    named, method, _ = target.partition("?")[0].rpartition("/models/")[2].rpartition(":")
+    if not method:
         return body.get("model", body.get("agent_id"))
-    named = unquote(target.partition("?")[0].rpartition(":")[0].rpartition("/models/")[2])
-    return named.replace(";", "?", 1).replace(";", "&")
+    return unquote(named).replace(";", "?", 1).replace(";", "&")

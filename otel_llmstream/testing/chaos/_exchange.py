@@ -81,7 +81,7 @@ def _plan(request: Request, record: Record, attempts: Attempts) -> Iterator[Acti
         served = ", ".join(f"POST /{known.value}" for known in Endpoint)
         raise Rejection(404, f"no such path: {request.method} {request.target}; served are {served}, GET /log")
     body = _body(request)
-    record.model, record.stream = _model(endpoint, request.target, body), wants_stream(endpoint, request.target, body)
+    record.model, record.stream = _model(request.target, body), wants_stream(endpoint, request.target, body)
     name, query = split_model(record.model)
     scenario = _scenario(name, endpoint)
     record.scenario = scenario.name
@@ -101,8 +101,8 @@ def _body(request: Request) -> dict[str, Any]:
     return body
 
 
-def _model(endpoint: Endpoint, target: str, body: dict[str, Any]) -> str:
-    model = model_of(endpoint, target, body)
+def _model(target: str, body: dict[str, Any]) -> str:
+    model = model_of(target, body)
     if not isinstance(model, str):
         raise Rejection(400, "the body names no model", param="model")
     return model
