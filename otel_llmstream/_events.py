@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from . import _catalog as catalog
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -125,13 +127,15 @@ class Malformed(Event):
 
 @dataclass(frozen=True, slots=True)
 class Undecodable(Event):
-    """The body's content coding (gzip, br, ...) is broken: from here on nobody can read it.
+    """The body's content coding (gzip, br, ...) or its framing is broken: from here on nobody can read it.
 
     Attributes:
         message: what the codec said.
+        error_type: which of the two it is, as in `_catalog.ERROR_TYPES`.
     """
 
     message: str = ""
+    error_type: str = catalog.CONTENT_DECODING
 
 
 CHUNK = Chunk()

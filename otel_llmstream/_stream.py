@@ -209,7 +209,7 @@ class Stream:
             if isinstance(event, InBandError):
                 self._note(self._admit(event.code), event.message)
             elif isinstance(event, Undecodable):
-                self._note(catalog.CONTENT_DECODING, event.message)
+                self._note(event.error_type, event.message)
         self._move(type(event))
 
     def _finish(self, event: Finish) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from ._content import Decoder, DecodingError, decoder_for
+from ._eventstream import CORRUPT, ERROR, EXCEPTION, LOST, EventStreamFramer
 from ._frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, Framer
 from ._json_array import JSONArrayFramer
 from ._ndjson import NDJSONFramer
@@ -16,6 +17,7 @@ FRAMERS: Final[Mapping[str, Callable[[], Framer]]] = {
     "text/event-stream": SSEFramer,
     "application/x-ndjson": NDJSONFramer,
     "application/stream+json": NDJSONFramer,
+    "application/vnd.amazon.eventstream": EventStreamFramer,
 }
 """Media type -> framer. A new framing is one line here."""
 
@@ -27,12 +29,17 @@ def framer_for(content_type: str) -> Framer | None:
 
 
 __all__ = [
+    "CORRUPT",
+    "ERROR",
+    "EXCEPTION",
     "FRAMERS",
     "KEPT_HEAD",
+    "LOST",
     "MAX_FRAME",
     "MESSAGE",
     "Decoder",
     "DecodingError",
+    "EventStreamFramer",
     "Frame",
     "Framer",
     "JSONArrayFramer",
