@@ -11,6 +11,8 @@ from ._base import Dialect
 from ._request import Target
 from .anthropic_messages import AnthropicMessages
 from .anthropic_vertex import AnthropicVertex
+from .bedrock_converse import BedrockConverse
+from .bedrock_invoke import BedrockInvoke
 from .cohere_chat import CohereChat
 from .cohere_chat_v1 import CohereChatV1
 from .google_generate import GoogleGenerate
@@ -36,6 +38,8 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     CohereChatV1,
     OllamaChat,
     OllamaGenerate,
+    BedrockConverse,
+    BedrockInvoke,
 )
 """Asked in this order, for requests and for first frames."""
 

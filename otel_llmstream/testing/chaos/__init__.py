@@ -1,4 +1,4 @@
-"""A local streaming server that breaks on demand, in the dialects of six providers.
+"""A local streaming server that breaks on demand, in the dialects of seven providers.
 
 In: requests of the provider SDKs, or of anything else that speaks HTTP/1.1. Out: answers whose every byte is chosen by
 the scenario that the request's ``model`` names, and a log of what was sent and when.

@@ -17,6 +17,8 @@ class Endpoint(StrEnum):
     COHERE = "v2/chat"
     OLLAMA_CHAT = "api/chat"
     OLLAMA_GENERATE = "api/generate"
+    CONVERSE = "converse-stream"
+    INVOKE = "invoke-with-response-stream"
 
     @classmethod
     def of(cls, target: str) -> "Endpoint | None":
@@ -41,7 +43,12 @@ _ENDS = {
     "/v2/chat": Endpoint.COHERE,
     "/api/chat": Endpoint.OLLAMA_CHAT,
     "/api/generate": Endpoint.OLLAMA_GENERATE,
+    "/converse-stream": Endpoint.CONVERSE,
+    "/invoke-with-response-stream": Endpoint.INVOKE,
 }
+
+AWS = (Endpoint.CONVERSE, Endpoint.INVOKE)
+"""Bedrock's: the model stands in the path, every answer streams, and frames are messages of an AWS event stream."""
 
 _OLLAMA = (Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_GENERATE)
 
@@ -50,6 +57,8 @@ def wants_stream(endpoint: Endpoint, target: str, body: dict[str, Any]) -> bool:
     """Whether a request asks for a stream, in its endpoint's way."""
     if endpoint is Endpoint.GEMINI:
         return target.partition("?")[0].endswith(":streamGenerateContent")
+    if endpoint in AWS:
+        return True
     asked = body.get("stream")
     return endpoint in _OLLAMA if asked is None else asked is True
 
@@ -57,9 +66,12 @@ def wants_stream(endpoint: Endpoint, target: str, body: dict[str, Any]) -> bool:
 def model_of(target: str, body: dict[str, Any]) -> Any:
     """The model that a request names: in its path, as in ``/models/{model}:method``, or in its body.
 
-    In a path, parameters come after semicolons (``ok;chunks=5;delay=0``): Google's SDK takes no other mark there.
+    In Google's, parameters come after semicolons (``ok;chunks=5;delay=0``): its SDK takes no other mark there.
     """
-    named, method, _ = target.partition("?")[0].rpartition("/models/")[2].rpartition(":")
+    path = target.partition("?")[0]
+    if Endpoint.of(target) in AWS:  # /model/{model}/converse-stream, where what is no letter is escaped
+        return unquote(path.rpartition("/")[0].rpartition("/model/")[2])
+    named, method, _ = path.rpartition("/models/")[2].rpartition(":")
     if not method:
         return body.get("model", body.get("agent_id"))
     return unquote(named).replace(";", "?", 1).replace(";", "&")

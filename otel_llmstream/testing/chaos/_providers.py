@@ -120,8 +120,26 @@ def _ollama_error(_status: int, message: str, _param: str | None, _request_id: s
     return {"error": message}
 
 
+_AWS_TYPES = {
+    400: "ValidationException",
+    403: "AccessDeniedException",
+    404: "ResourceNotFoundException",
+    429: "ThrottlingException",
+    503: "ServiceUnavailableException",
+}
+
+
+def _aws_headers(request_id: str) -> Headers:
+    return (("x-amzn-requestid", request_id),)
+
+
+def _aws_error(status: int, message: str, _param: str | None, _request_id: str) -> dict[str, Any]:
+    return {"__type": _AWS_TYPES.get(status, "InternalServerException"), "message": message}
+
+
 OPENAI = Provider(_openai_headers, _openai_error)
 ANTHROPIC = Provider(_anthropic_headers, _anthropic_error)
+BEDROCK = Provider(_aws_headers, _aws_error)
 
 
 GOOGLE = Provider(_google_headers, _google_error)
@@ -136,6 +154,8 @@ _PROVIDERS = {
     Endpoint.COHERE: COHERE,
     Endpoint.OLLAMA_CHAT: OLLAMA,
     Endpoint.OLLAMA_GENERATE: OLLAMA,
+    Endpoint.CONVERSE: BEDROCK,
+    Endpoint.INVOKE: BEDROCK,
 }
 
 

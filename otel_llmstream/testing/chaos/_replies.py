@@ -1,5 +1,6 @@
 """Which class writes which endpoint's frames. In: an endpoint, an `Order`. Out: a fresh `Reply`."""
 
+from ._bedrock import Converse, Invoke
 from ._chat import Chat, ChatTools
 from ._cohere import CohereMessage, CohereTools
 from ._completions import Completion
@@ -21,6 +22,8 @@ _TEXT: dict[Endpoint, type[Reply]] = {
     Endpoint.COHERE: CohereMessage,
     Endpoint.OLLAMA_CHAT: OllamaChat,
     Endpoint.OLLAMA_GENERATE: OllamaGenerate,
+    Endpoint.CONVERSE: Converse,
+    Endpoint.INVOKE: Invoke,
 }
 _TOOLS: dict[Endpoint, type[Reply]] = {
     Endpoint.CHAT: ChatTools,

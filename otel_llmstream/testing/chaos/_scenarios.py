@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from . import _plans as plans
-from ._endpoints import Endpoint
+from ._endpoints import AWS, Endpoint
 from ._params import Params
 from ._plans import Plan
 from ._reply import Finish
@@ -23,7 +23,9 @@ _WITH_TOOLS = (
 # Google's SDK takes a comment for an error, lines of JSON know none; neither has a terminator to send after an error.
 _AS_SSE = (*_OPENAI_AND_ANTHROPIC, Endpoint.MISTRAL, Endpoint.COHERE)
 # The others have no word for it.
-_WITH_FILTER = (*_OPENAI_AND_ANTHROPIC, Endpoint.GEMINI)
+_WITH_FILTER = (*_OPENAI_AND_ANTHROPIC, Endpoint.GEMINI, *AWS)
+# A message of AWS's is sealed, and has no size of choice; botocore takes no content coding.
+_BUT_AWS = tuple(endpoint for endpoint in Endpoint if endpoint not in AWS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,9 @@ _ALL = (
     Scenario("pause", "a pause of `hold` seconds after `at` chunks, healthy", plans.pause, defaults=Params(hold=2)),
     Scenario("drip", "each frame in pieces of 7 bytes, healthy", plans.drip, defaults=Params(chunks=5, delay=0.002)),
     Scenario("error", "in-band error after `at` chunks, in the endpoint's own form", plans.in_band_error),
-    Scenario("error-flat", "as `error`; at the Responses endpoint in the flat form", plans.in_band_error_flat),
+    Scenario(
+        "error-flat", "as `error`; at the Responses endpoint and Bedrock's in another form", plans.in_band_error_flat
+    ),
     Scenario("error-then-done", "as `error`, then a terminator", plans.error_then_done, endpoints=_AS_SSE),
     Scenario(
         "429-429-ok",
@@ -97,6 +101,7 @@ _ALL = (
         "5,000 chunks of 300 bytes at full speed",
         plans.healthy,
         defaults=Params(chunks=5000, size=300, delay=0),
+        endpoints=_BUT_AWS,
     ),
     Scenario(
         "buffered-held",
@@ -110,7 +115,13 @@ _ALL = (
         plans.buffered_early,
         defaults=Params(chunks=40),
     ),
-    Scenario("gzip", "healthy, compressed and flushed at each frame", plans.healthy, defaults=Params(encoding="gzip")),
+    Scenario(
+        "gzip",
+        "healthy, compressed and flushed at each frame",
+        plans.healthy,
+        defaults=Params(encoding="gzip"),
+        endpoints=_BUT_AWS,
+    ),
     Scenario("pings", "comments and pings between the events, healthy", plans.pings, endpoints=_AS_SSE),
     Scenario(
         "open-after-end",

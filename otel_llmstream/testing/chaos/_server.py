@@ -50,6 +50,11 @@ class ChaosServer:
         return self.base_url
 
     @property
+    def bedrock_url(self) -> str:
+        """What boto3 takes as ``endpoint_url``; signatures are not looked at."""
+        return self.base_url
+
+    @property
     def google_url(self) -> str:
         """What Google's SDK takes as ``http_options.base_url``; parameters of a model come after semicolons there."""
         return self.base_url
