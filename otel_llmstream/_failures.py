@@ -1,7 +1,7 @@
 """From an exception, a status or a provider's error code to one low-cardinality `error.type`.
 
-Exceptions are known by the names of their classes, so that nothing here imports httpx, httpx2, h2 or aiohttp: the
-two httpx families have the same tree under different roots, and an application may have either, both or none.
+Exceptions are known by the names of their classes, so that nothing here imports httpx, httpx2, h2, aiohttp, botocore or
+urllib3: the two httpx families have the same tree under different roots, and an application may have any or none.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class CodeBook:
 
 
 def classify(exc: BaseException) -> str:
-    """The `error.type` of an exception that httpx or httpx2 raised.
+    """The `error.type` of an exception that an HTTP client raised.
 
     Args:
         exc: what `send` or the body's iterator raised.
@@ -88,7 +88,7 @@ def _chain(exc: BaseException) -> Iterator[BaseException]:
 
 
 def _connect(names: set[str], message: str) -> str:
-    if "gaierror" in names or "ClientConnectorDNSError" in names:
+    if names & {"gaierror", "ClientConnectorDNSError", "NameResolutionError"}:
         return catalog.DNS_ERROR
     if "SSLError" in names or "CertificateError" in names or "SSL" in message:
         return catalog.TLS_ERROR
@@ -96,6 +96,10 @@ def _connect(names: set[str], message: str) -> str:
 
 
 def _read(names: set[str], message: str) -> str:
+    if "ContentEncodingError" in names:
+        return catalog.CONTENT_DECODING
+    if "ConnectionResetError" in message:  # aiohttp says it in the text of what it says of a body that breaks off
+        return catalog.CONNECTION_RESET
     if "TransferEncodingError" in names:  # aiohttp's word for a chunked body that breaks off, or is no chunked body
         return catalog.INCOMPLETE_BODY if "Not enough data" in message else catalog.INVALID_FRAMING
     if "ContentLengthError" in names:
@@ -109,6 +113,15 @@ def _connect_timeout(names: set[str], _message: str) -> str:
     """The aiohttp transport calls every broken connection of aiohttp's a `ConnectTimeout`."""
     dropped = "ServerDisconnectedError" in names or "ConnectionResetError" in names
     return catalog.CONNECTION_RESET if dropped else catalog.CONNECT_TIMEOUT
+
+
+def _urllib3(names: set[str], message: str) -> str:
+    """A body that breaks off, is no chunked body, or whose connection is gone."""
+    if "InvalidChunkLength" in names:
+        return catalog.INVALID_FRAMING
+    if "IncompleteRead" in names or "ended prematurely" in message:
+        return catalog.INCOMPLETE_BODY
+    return catalog.CONNECTION_RESET
 
 
 def _write(names: set[str], _message: str) -> str:
@@ -145,6 +158,26 @@ _RULES: Final[Mapping[str, str | Callable[[set[str], str], str]]] = {
     "LocalProtocolError": catalog.INVALID_FRAMING,
     "DecodingError": catalog.CONTENT_DECODING,
     "TooManyRedirects": catalog.TOO_MANY_REDIRECTS,
+    # aiohttp
+    "ConnectionTimeoutError": catalog.CONNECT_TIMEOUT,
+    "ServerTimeoutError": catalog.READ_TIMEOUT,
+    "TimeoutError": catalog.READ_TIMEOUT,  # of the time for all of it: nearly all of that is reading
+    "ClientConnectorError": _connect,
+    "ClientConnectorCertificateError": catalog.TLS_ERROR,
+    "ClientProxyConnectionError": catalog.PROXY_ERROR,
+    "ClientHttpProxyError": catalog.PROXY_ERROR,
+    "ClientPayloadError": _read,
+    "ClientOSError": _read,
+    "ClientConnectionError": catalog.CONNECTION_RESET,
+    "ClientResponseError": catalog.INVALID_FRAMING,  # its answer is no HTTP
+    # botocore, and urllib3 where it reads the body
+    "EndpointConnectionError": _connect,
+    "ConnectTimeoutError": catalog.CONNECT_TIMEOUT,
+    "ReadTimeoutError": catalog.READ_TIMEOUT,
+    "ProxyConnectionError": catalog.PROXY_ERROR,
+    "ConnectionClosedError": catalog.CONNECTION_RESET,
+    "ProtocolError": _urllib3,
+    "SSLError": catalog.TLS_ERROR,
 }
 
 _STAGES: Final[Mapping[str, str]] = {

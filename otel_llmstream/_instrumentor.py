@@ -22,7 +22,7 @@ from ._clock import Clock, SystemClock
 from ._observer import Engine
 from ._settings import Settings
 from ._summary import LLMRequest
-from .hooks import _httpx, _sdks
+from .hooks import _aiohttp, _botocore, _httpx, _sdks
 from .recorders import Health, Telemetry
 from .recorders.health import HealthRecorder
 
@@ -149,8 +149,8 @@ def start(settings: Settings, providers: Mapping[str, Any], *, clock: Clock | No
     )
     engine = Engine(telemetry, settings, clock or SystemClock(), on_first=_register_exit)
     PROCESS.engine, PROCESS.telemetry = engine, telemetry
-    _httpx.patch()
-    _sdks.patch()
+    for hook in (_httpx, _aiohttp, _botocore, _sdks):
+        hook.patch()
     _httpx.SWITCH.on(engine)
     return engine
 

@@ -6,15 +6,19 @@ import ssl
 from itertools import pairwise
 
 import aiohttp
+import botocore.exceptions
 import httpcore
 import httpcore2
 import httpx
 import httpx2
 import pytest
+import urllib3
 from aiohttp.client_reqrep import ConnectionKey
-from aiohttp.http_exceptions import ContentLengthError, TransferEncodingError
+from aiohttp.http_exceptions import ContentEncodingError, ContentLengthError, TransferEncodingError
 from hypothesis import given
 from hypothesis import strategies as st
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from otel_llmstream import _catalog as catalog
 from otel_llmstream._failures import MAX_CODES, OTHER, CodeBook, classify, stage_of
@@ -31,6 +35,7 @@ def chained(*exceptions: BaseException) -> BaseException:
 
 
 KEY = ConnectionKey("api.example", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
+INFO = aiohttp.RequestInfo(URL("http://h"), "POST", CIMultiDictProxy(CIMultiDict()), URL("http://h"))
 NO_ADDRESS = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
 RESET = ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")
@@ -114,6 +119,55 @@ AIOHTTP = [
 def test_errors_of_the_aiohttp_transport(family, name, roots, expected):
     """With aiohttp under httpx: the cause says what the outermost class leaves open, or gets wrong."""
     assert classify(chained(getattr(family, name)(str(roots[0])), *roots)) == expected
+
+
+def test_errors_of_aiohttp():
+    """What aiohttp raises by itself has httpx's words."""
+    refused = chained(aiohttp.ClientConnectorError(KEY, REFUSED), REFUSED)
+    for exc, expected in (
+        (refused, "connect_error"),
+        (aiohttp.ClientConnectorDNSError(KEY, OSError("no address")), "dns_error"),
+        (aiohttp.ClientConnectorCertificateError(KEY, UNTRUSTED), "tls_error"),
+        (aiohttp.ClientConnectorSSLError(KEY, UNTRUSTED), "tls_error"),
+        (aiohttp.ClientProxyConnectionError(KEY, REFUSED), "proxy_error"),
+        (aiohttp.ConnectionTimeoutError("Connection timeout to host"), "connect_timeout"),
+        (aiohttp.SocketTimeoutError("Timeout on reading data from socket"), "read_timeout"),
+        (TimeoutError(), "read_timeout"),
+        (aiohttp.ServerDisconnectedError(), "connection_reset"),
+        (aiohttp.ClientOSError(104, "Connection reset by peer"), "connection_reset"),
+        (aiohttp.ClientPayloadError("Response payload is not completed: <TransferEncodingError: 400, message='Not"
+                                    " enough data.'>. ConnectionResetError(104, 'Connection reset by peer')"),
+         "connection_reset"),
+        (chained(aiohttp.ClientPayloadError("x"), TransferEncodingError("Not enough data")), "incomplete_body"),
+        (chained(aiohttp.ClientPayloadError("x"), TransferEncodingError("zz")), "invalid_framing"),
+        (chained(aiohttp.ClientPayloadError("x"), ContentEncodingError("gzip")), "content_decoding"),
+        (aiohttp.TooManyRedirects(INFO, ()), "too_many_redirects"),
+        (aiohttp.ClientResponseError(INFO, (), status=400), "invalid_framing"),
+    ):  # fmt: skip
+        assert classify(exc) == expected, repr(exc)
+
+
+def test_errors_of_botocore():
+    """What botocore raises, and urllib3 where it reads the body, has httpx's words."""
+    url = "http://h"
+    connection = urllib3.connection.HTTPConnection("h")
+    broken = urllib3.exceptions.ProtocolError
+    for exc, expected in (
+        (botocore.exceptions.EndpointConnectionError(endpoint_url=url), "connect_error"),
+        (chained(botocore.exceptions.EndpointConnectionError(endpoint_url=url),
+                 urllib3.exceptions.NameResolutionError("h", connection, NO_ADDRESS)), "dns_error"),
+        (botocore.exceptions.ConnectTimeoutError(endpoint_url=url), "connect_timeout"),
+        (botocore.exceptions.ReadTimeoutError(endpoint_url=url), "read_timeout"),
+        (botocore.exceptions.ProxyConnectionError(proxy_url=url), "proxy_error"),
+        (botocore.exceptions.SSLError(endpoint_url=url, error="x"), "tls_error"),
+        (botocore.exceptions.ConnectionClosedError(endpoint_url=url), "connection_reset"),
+        (urllib3.exceptions.ReadTimeoutError(None, url, "late"), "read_timeout"),
+        (chained(broken("Connection broken"), RESET), "connection_reset"),
+        (broken("Response ended prematurely"), "incomplete_body"),
+        (chained(broken("x"), urllib3.exceptions.IncompleteRead(1, 2)), "incomplete_body"),
+        (chained(broken("x"), urllib3.exceptions.InvalidChunkLength(urllib3.HTTPResponse(), b"zz")), "invalid_framing"),
+    ):  # fmt: skip
+        assert classify(exc) == expected, repr(exc)
 
 
 def test_context_counts_where_there_is_no_cause():

@@ -68,7 +68,7 @@ THIRD_PARTY = {
     STREAM: set(),
     OBSERVER: set(),
     RECORDERS: {"opentelemetry", "structlog"},
-    HOOKS: {"httpx", "httpx2", "wrapt"},
+    HOOKS: {"httpx", "httpx2", "aiohttp", "botocore", "wrapt"},
     DOOR: {"opentelemetry", "prometheus_client"},
 }
 PARTS = {

@@ -143,7 +143,21 @@ def test_entry_points():
 
 # --- importing it -----------------------------------------------------------------------------------------------------
 
-HEAVY = {"httpx", "httpx2", "aiohttp", "openai", "anthropic", "h11", "prometheus_client", "pytest", "grpc", "brotli"}
+HEAVY = {
+    "httpx",
+    "httpx2",
+    "aiohttp",
+    "boto3",
+    "botocore",
+    "urllib3",
+    "openai",
+    "anthropic",
+    "h11",
+    "prometheus_client",
+    "pytest",
+    "grpc",
+    "brotli",
+}
 
 
 def imported_by(statement: str) -> set[str]:

@@ -49,7 +49,7 @@ _DROPPED_IN: Final = frozenset(("__stream__",))
 groq, ...) call theirs `__stream__`; an explicit close never passes through it, so with a `GeneratorExit` it was
 dropped."""
 
-_BETWEEN: Final = ("otel_llmstream", "httpx", "httpx2", "contextlib")
+_BETWEEN: Final = ("otel_llmstream", "httpx", "httpx2", "aiohttp", "botocore", "contextlib")
 """Modules that only pass a close on."""
 
 _BYTE_STREAMS: Final = ("SyncByteStream", "AsyncByteStream")

@@ -14,6 +14,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from types import ModuleType
 from typing import Any, Final
@@ -27,6 +28,7 @@ from .._states import End
 from ..dialects import Target, claim
 from ..wire import FRAMERS
 from ._endings import watch_collector
+from ._nesting import Nested
 from ._tap import async_tap, sync_tap
 
 _log: Final = logging.getLogger("otel_llmstream")
@@ -118,7 +120,7 @@ def _patch(module: ModuleType | None) -> None:
 def _send(
     tap: type[Any], wrapped: Callable[..., Any], _client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    sending = _Sending.begin(args, kwargs)
+    sending = Sending.begin(args, kwargs)
     if sending is None:
         return wrapped(*args, **kwargs)
     try:
@@ -140,7 +142,7 @@ def _send(
 async def _async_send(
     tap: type[Any], wrapped: Callable[..., Any], _client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    sending = _Sending.begin(args, kwargs)
+    sending = Sending.begin(args, kwargs)
     if sending is None:
         return await wrapped(*args, **kwargs)
     try:
@@ -162,8 +164,11 @@ async def _async_send(
 # --- what they share --------------------------------------------------------------------------------------------
 
 
-class _Sending:
-    """One `send`, from before it to the tap."""
+class Sending:
+    """One `send`, from before it to the tap.
+
+    Other clients' hooks use it too, with requests and responses in the shape of httpx's.
+    """
 
     __slots__ = ("_engine", "_observer", "_started", "_target", "reads_whole")
 
@@ -176,7 +181,7 @@ class _Sending:
         self.reads_whole = reads_whole
 
     @classmethod
-    def begin(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> _Sending | None:
+    def begin(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Sending | None:
         """Look at a request; None where it can be no LLM stream. Never raises."""
         engine = SWITCH.engine
         if engine is None:
@@ -197,7 +202,7 @@ class _Sending:
 
     def activate(self) -> Any:
         """The context that the request is sent in."""
-        return self._observer.activate() if self._observer is not None else _NO_CONTEXT
+        return Nested(self._observer.activate() if self._observer is not None else nullcontext())
 
     def arguments(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """`send`'s keywords, with a stream asked for."""
@@ -260,17 +265,6 @@ def _read_already(response: Any, watcher: Observer | Scout) -> None:
         watcher.asked_at = watcher.clock()
         watcher.feed(content)
     watcher.end(End.EOF if content is not None else End.CLOSED)
-
-
-class _NoContext:
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_exc: object) -> None:
-        pass
-
-
-_NO_CONTEXT: Final = _NoContext()
 
 
 def _plain_url(request: Any) -> str:

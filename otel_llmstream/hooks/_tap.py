@@ -31,7 +31,8 @@ class Watcher(Protocol):
     def end(self, how: End, error: BaseException | None = None, *, unsafe: bool = False) -> None: ...
 
 
-def _closed(watcher: Watcher) -> None:
+def closed(watcher: Watcher) -> None:
+    """Somebody closes a stream: say who, and that it has ended."""
     how, error = closed_how()
     watcher.end(how, error, unsafe=collecting())
 
@@ -80,7 +81,7 @@ def sync_tap(module: ModuleType) -> type[Any]:
             watcher.end(End.EOF)
 
         def close(self) -> None:
-            _closed(self._watcher)
+            closed(self._watcher)
             self._stream.close()
 
     return SyncTap
@@ -117,7 +118,7 @@ def async_tap(module: ModuleType) -> type[Any]:
             watcher.end(End.EOF)
 
         async def aclose(self) -> None:
-            _closed(self._watcher)
+            closed(self._watcher)
             await self._stream.aclose()
 
     return AsyncTap
