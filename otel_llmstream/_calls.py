@@ -165,6 +165,7 @@ class Call:
             self._last = Attempt(
                 number, summary.request, summary.outcome, summary.error_type, summary.status,
                 now - started, backoff, summary.error, summary.message,
+                summary.limits,
             )  # fmt: skip
             self._last_end = now
             self._latest = summary

@@ -292,6 +292,11 @@ STALLS: Final = "llmstream.stalls"
 BUFFERED: Final = "llmstream.buffered"
 STAGE: Final = "llmstream.failure.stage"
 REQUEST_ID: Final = "llmstream.request_id"
+REMAINING_REQUESTS: Final = "llmstream.ratelimit.remaining_requests"
+REMAINING_TOKENS: Final = "llmstream.ratelimit.remaining_tokens"
+RESET_REQUESTS: Final = "llmstream.ratelimit.reset_requests"
+RESET_TOKENS: Final = "llmstream.ratelimit.reset_tokens"
+RETRY_AFTER: Final = "llmstream.retry_after"
 CHUNK_OFFSETS: Final = "llmstream.chunk.offsets"
 FINISH_REASON: Final = "llmstream.finish_reason"
 ATTEMPT_NUMBER: Final = "llmstream.attempt.number"
@@ -326,6 +331,15 @@ SPAN_ATTRIBUTES: Final = (
     Attribute(STAGE, "string", "", "Where a failure struck: connect, request, headers, first_chunk, streaming."),
     Attribute(FINISH_REASON, "string", "", "The first choice's finish reason, normalised across providers."),
     Attribute(REQUEST_ID, "string", "", "The provider's id of the request, from a response header."),
+    Attribute(
+        REMAINING_REQUESTS, "int", "{request}", "Requests left; where the answer is no success, or none is left."
+    ),
+    Attribute(REMAINING_TOKENS, "int", "{token}", "Tokens left; where the answer is no success, or none is left."),
+    Attribute(
+        RESET_REQUESTS, "double", "s", "Until the requests are whole again, from the response on; as those left."
+    ),
+    Attribute(RESET_TOKENS, "double", "s", "Until the tokens are whole again, from the response on; as those left."),
+    Attribute(RETRY_AFTER, "double", "s", "When to try again, as the provider said with the answer."),
     Attribute(CHUNK_OFFSETS, "int[]", "ms", "Times of the chunks after the call's start, at most 128, evenly thinned."),
 )
 

@@ -138,9 +138,21 @@ class Undecodable(Event):
     error_type: str = catalog.CONTENT_DECODING
 
 
+@dataclass(frozen=True, slots=True)
+class Unmarked(Event):
+    """The dialect marks no end: a body that ends after a whole frame has ended legally."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uncharted(Event):
+    """Nobody knows the dialect: a clean end of the body says nothing against the stream, wherever it is."""
+
+
 CHUNK = Chunk()
 TERMINATOR = Terminator()
 MALFORMED = Malformed()
+UNMARKED = Unmarked()
+UNCHARTED = Uncharted()
 
 NOTHING: tuple[Event, ...] = ()
 """A frame that says nothing to the state machine: a role-only delta, a ping, a content-filter annotation."""

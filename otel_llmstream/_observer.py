@@ -40,6 +40,7 @@ class Headers(NamedTuple):
         request_id: the provider's id of the request.
         protocol: HTTP version.
         tls: TLS version.
+        limits: what they say of rate limits, see `_limits`.
     """
 
     status: int
@@ -48,6 +49,7 @@ class Headers(NamedTuple):
     request_id: str | None = None
     protocol: str | None = None
     tls: str | None = None
+    limits: tuple[tuple[str, int | float], ...] = ()
 
 
 BACKLOG: Final = 32
@@ -228,7 +230,7 @@ class Observer:
 
     def _answered(self, headers: Headers, now: float) -> None:
         self.asked_at = HELD
-        answer = Answer(headers.status, headers.request_id, headers.protocol, headers.tls)
+        answer = Answer(headers.status, headers.request_id, headers.protocol, headers.tls, headers.limits)
         framer = framer_of(self.stream.request.dialect, headers.content_type)
         if not 200 <= headers.status < 300:  # noqa: PLR2004 - the statuses of success
             self.stream.answered(Refused(headers.status), answer, now)

@@ -1,26 +1,33 @@
-"""Event streams that answer a request of no known kind: are they ours?"""
+"""Event streams that answer a request of no known kind: are they ours?
+
+They are where a first frame is of a known dialect, and where the request said `"stream": true` as only LLM requests
+do. What goes wrong before such an answer (no connection, a status that is no success) is not told: nobody can say that
+it was about an LLM.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-from ._observer import Engine, Headers, Observer
+from ._observer import HELD, Engine, Headers, Observer
 from ._states import End
-from .dialects import Dialect, Target, recognise
+from .dialects import Dialect, Generic, Target, recognise
 from .wire import DecodingError, Frame, Framer, decoder_for, framer_for
 
 MAX_SCOUTED: Final = 64 * 1024
 """Bytes kept while it is unknown whose stream it is. A first frame tells, and none that is known is larger."""
 
 MAX_STRANGE: Final = 4
-"""Frames that no dialect knows before a stream is let go: an MCP server's, an application's own events."""
+"""Frames that no dialect knows before a stream is let go (an MCP server's, an application's own events), or, where
+the request asked for a stream, is observed as one of an unknown dialect."""
 
 
 class Scout:
     """Stands in for an observer while only the response has said that it is an event stream.
 
     A request to a path that is not known may still be answered by a dialect that is: a gateway's own route. The
-    first frames tell. Until then the bytes are kept, and then replayed with the times they came at.
+    first frames tell; where they do not, the request does. Until then the bytes are kept, and then replayed with the
+    times they came at.
     """
 
     __slots__ = ("_answered", "_asked_at", "_decoder", "_engine", "_framer", "_headers", "_kept", "_observer", "_size",
@@ -55,7 +62,7 @@ class Scout:
 
     def raised(self, error: BaseException) -> None:
         """The body's iterator was left by an exception."""
-        self._framer = None
+        self._decide(foreign=False)
         if self._observer is not None:
             self._observer.raised(error)
 
@@ -71,23 +78,50 @@ class Scout:
                 self._engine.internal_error(exc)
 
     def end(self, how: End, error: BaseException | None = None, *, unsafe: bool = False) -> None:
-        """The stream is over."""
-        self._framer = None
+        """The stream is over.
+
+        One that ended before anybody knew it is told all the same, but not one without a single frame, and not from
+        inside the collector, where no span may begin.
+        """
+        self._decide(foreign=unsafe or (how is End.EOF and not self._strange))
         if self._observer is not None:
             self._observer.end(how, error, unsafe=unsafe)
 
     def _scout(self, framer: Framer, data: bytes) -> None:
-        self._kept.append((data, self.asked_at, self.clock()))
+        self._kept.append((data, self._asked_at, self.clock()))
+        self._asked_at = HELD
         self._size += len(data)
         for frame in self._frames(framer, data):
             dialect = recognise(frame)
             if dialect is not None:
                 self._adopt(dialect)
                 return
+            if not Generic.knows(frame):
+                self._let_go()
+                return
             self._strange += 1
         if self._strange >= MAX_STRANGE or self._size > MAX_SCOUTED:
-            self._kept.clear()
+            self._decide()
+
+    def _decide(self, *, foreign: bool = False) -> None:
+        """Nothing more will tell: observe it in no dialect, or let it go."""
+        if self._framer is None or self._observer is not None:
+            return
+        try:
+            if foreign or not self._asked_for_a_stream():
+                self._let_go()
+            else:
+                self._adopt(Generic)
+        except Exception as exc:
             self._framer = None
+            self._engine.internal_error(exc)
+
+    def _asked_for_a_stream(self) -> bool:
+        return self._target.method == "POST" and self._target.body.stream is True
+
+    def _let_go(self) -> None:
+        self._kept.clear()
+        self._framer = None
 
     def _frames(self, framer: Framer, data: bytes) -> list[Frame]:
         if self._decoder is None:
@@ -103,5 +137,6 @@ class Scout:
         observer = self._engine.adopt(dialect, request, self._started, self._where)
         observer.answered(self._headers, self._answered)
         observer.replay(self._kept)
+        observer.asked_at = self._asked_at
         self._kept.clear()
         self._observer = observer

@@ -8,6 +8,9 @@
 A stream is complete when its dialect's terminator was seen, or a finish reason for every choice. What comes after
 a terminator changes nothing. An event that a state does not name leaves the state as it is: we observe, and a
 server that breaks its own rules must not break us.
+
+A few dialects mark no end, and of some streams nobody knows the dialect: UNMARKED and UNCHARTED take the place of
+STREAMING there, and a clean end of the body is legal.
 """
 
 from __future__ import annotations
@@ -17,7 +20,20 @@ from enum import Enum, auto
 from typing import Final
 
 from . import _catalog as catalog
-from ._events import Chunk, Event, Finish, Foreign, InBandError, Opened, Refused, Terminator, Undecodable, Whole
+from ._events import (
+    Chunk,
+    Event,
+    Finish,
+    Foreign,
+    InBandError,
+    Opened,
+    Refused,
+    Terminator,
+    Uncharted,
+    Undecodable,
+    Unmarked,
+    Whole,
+)
 from ._summary import Outcome
 
 
@@ -30,6 +46,10 @@ class State(Enum):
     """Headers are here, no chunk yet."""
     STREAMING = auto()
     """At least one chunk came."""
+    UNMARKED = auto()
+    """Frames came, of a dialect that marks no end."""
+    UNCHARTED = auto()
+    """Frames came, of a dialect that nobody knows."""
     FINISHED = auto()
     """Every choice has its finish reason."""
     TERMINATED = auto()
@@ -65,6 +85,18 @@ class LastFinish(Finish):
     """Not an event of its own: what a `Finish` counts as when no choice is open any more."""
 
 
+class Cut(Event):
+    """Not an event of its own: what a body's end inside a frame counts as."""
+
+
+_MARKS: Final[Mapping[type[Event], State]] = {
+    LastFinish: State.FINISHED,
+    Terminator: State.TERMINATED,
+    InBandError: State.ERRORED,
+    Undecodable: State.ERRORED,
+}
+
+
 TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
     State.SENT: {
         Opened: State.WAITING,
@@ -73,19 +105,15 @@ TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
         Whole: State.WHOLE,
     },
     State.WAITING: {
+        **_MARKS,
         Chunk: State.STREAMING,
-        LastFinish: State.FINISHED,
-        Terminator: State.TERMINATED,
-        InBandError: State.ERRORED,
-        Undecodable: State.ERRORED,
+        Unmarked: State.UNMARKED,
+        Uncharted: State.UNCHARTED,
         Foreign: State.FOREIGN,
     },
-    State.STREAMING: {
-        LastFinish: State.FINISHED,
-        Terminator: State.TERMINATED,
-        InBandError: State.ERRORED,
-        Undecodable: State.ERRORED,
-    },
+    State.STREAMING: _MARKS,
+    State.UNMARKED: {**_MARKS, Cut: State.STREAMING},
+    State.UNCHARTED: _MARKS,
     State.FINISHED: {
         Terminator: State.TERMINATED,
         InBandError: State.ERRORED,
@@ -117,6 +145,8 @@ _OPEN: Final[Mapping[End, tuple[Outcome, str | None]]] = {
     End.GAVE_UP: _GAVE_UP,
 }
 
+_ENDLESS: Final[Mapping[End, tuple[Outcome, str | None]]] = {**_OPEN, End.EOF: _COMPLETED}
+
 _DONE: Final[Mapping[End, tuple[Outcome, str | None]]] = {
     **dict.fromkeys(End, _COMPLETED),
     End.GAVE_UP: _GAVE_UP,
@@ -126,6 +156,8 @@ ENDINGS: Final[Mapping[State, Mapping[End, tuple[Outcome, str | None]]]] = {
     State.SENT: _OPEN,
     State.WAITING: _OPEN,
     State.STREAMING: _OPEN,
+    State.UNMARKED: _ENDLESS,
+    State.UNCHARTED: _ENDLESS,
     State.FINISHED: _DONE,
     State.TERMINATED: _DONE,
     State.ERRORED: dict.fromkeys(End, _FAILED),

@@ -28,7 +28,7 @@ from ._events import (
 )
 from ._failures import stage_of
 from ._samples import Thinned, percentile
-from ._states import ENDINGS, TRANSITIONS, End, LastFinish, State
+from ._states import ENDINGS, TRANSITIONS, Cut, End, LastFinish, State
 from ._summary import LLMRequest, Outcome, Summary
 
 BATCH: Final = 512
@@ -58,12 +58,14 @@ class Answer(NamedTuple):
         request_id: the provider's id of the request.
         protocol: HTTP version.
         tls: TLS version.
+        limits: what they say of rate limits, see `_limits`.
     """
 
     status: int
     request_id: str | None = None
     protocol: str | None = None
     tls: str | None = None
+    limits: tuple[tuple[str, int | float], ...] = ()
 
 
 class Stream:
@@ -278,6 +280,8 @@ class Stream:
             self.wait += now - asked
             self.gap_wait += now - asked
         self._count_last_silence()
+        if self.pending:
+            self._move(Cut)
         outcome, why = ENDINGS[self.state][how]
         if outcome.is_failure:
             why = why or self._error_type or error_type or self._truncation()
@@ -287,7 +291,7 @@ class Stream:
 
     def _count_last_silence(self) -> None:
         """A silence that no chunk ended any more is a stall too: the one before a read time-out, above all."""
-        open_still = self.state is State.STREAMING
+        open_still = self.state in (State.STREAMING, State.UNMARKED, State.UNCHARTED)
         if open_still and self._first is not None and self.gap_wait > self._stall_after:
             self.stalls += 1
 
@@ -328,7 +332,7 @@ class Stream:
             hold=max(0.0, now - self._started - self.wait),  # all time is either the network's or the application's
             stalls=self.stalls,
             buffered=self._is_buffered(),
-            finish_reasons=self._finish_reasons(),
+            finish_reasons=self._finish_reasons(outcome),
             finish_reason=self._finishes[0].normal if 0 in self._finishes else catalog.NO_REASON,
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
@@ -347,6 +351,7 @@ class Stream:
             message=message,
             total_chunks=self.chunks,
             total_bytes=self.bytes,
+            limits=answer.limits if answer else (),
         )
 
     def _stage(self, why: str) -> str:
@@ -354,12 +359,12 @@ class Stream:
             return catalog.STAGE_HEADERS
         return stage_of(why, headers_seen=self._answered is not None, chunk_seen=self._first is not None)
 
-    def _finish_reasons(self) -> tuple[str, ...]:
+    def _finish_reasons(self, outcome: Outcome) -> tuple[str, ...]:
         """The provider's words in choice order; where one was due and did not come, `error`."""
         found = self._finishes
         if self.state is State.WHOLE:
             return ()  # not read, so not known
-        complete = self.state in (State.FINISHED, State.TERMINATED)
+        complete = outcome is Outcome.COMPLETED or self.state in (State.FINISHED, State.TERMINATED)
         if complete:
             return tuple(found[index].reason for index in sorted(found))
         return tuple(

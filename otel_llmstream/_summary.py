@@ -68,6 +68,7 @@ class Attempt(NamedTuple):
         backoff: seconds between the end of the attempt before it and its own start; 0 for the first.
         error: the exception that ended it, or None.
         message: what went wrong in words, for the log.
+        limits: what the provider said of its rate limits, as (attribute name, value).
     """
 
     number: int
@@ -79,6 +80,7 @@ class Attempt(NamedTuple):
     backoff: float
     error: BaseException | None = None
     message: str = ""
+    limits: tuple[tuple[str, int | float], ...] = ()
 
 
 class Summary(NamedTuple):
@@ -128,6 +130,8 @@ class Summary(NamedTuple):
         total_chunks: chunks of all attempts.
         total_bytes: bytes of all attempts.
         fallback: what the deciding attempt asked for that the first one did not (`_catalog.FALLBACKS`); else None.
+        limits: what the provider said of its rate limits, as (attribute name, value); where the status is no success,
+            or a limit is spent.
     """
 
     request: LLMRequest
@@ -173,3 +177,4 @@ class Summary(NamedTuple):
     total_chunks: int
     total_bytes: int
     fallback: str | None = None
+    limits: tuple[tuple[str, int | float], ...] = ()

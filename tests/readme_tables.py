@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import json
 import re
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -24,6 +26,7 @@ from otel_llmstream.testing import SCENARIOS
 from otel_llmstream.testing.chaos import Params
 
 README: Final = Path(__file__).parent.parent / "README.md"
+SEEN: Final = Path(__file__).parent / "sdks" / "seen.jsonl"
 
 _MARKED: Final = re.compile(r"(?P<open><!-- table: (?P<name>[a-z-]+) -->\n).*?(?P<close><!-- end -->)", re.DOTALL)
 _ENTRY: Final = re.compile(r"^    (?P<name>\w+): (?P<text>.*(?:\n     +.*)*)", re.MULTILINE)
@@ -128,6 +131,38 @@ def _scenario_parameters() -> str:
     return table(("parameter", "default", "what it sets"), rows)
 
 
+CASES: Final = ("healthy", "truncated", "reset", "error", "429, ok", "cancelled")
+"""In the order that README tells of them."""
+
+
+def _sdks() -> str:
+    """What `tests/sdks/run.py` saw: one row for ways to use an SDK of which the same was seen."""
+    told: dict[tuple[str, str, str, str], dict[str, str]] = defaultdict(dict)
+    for row in map(json.loads, SEEN.read_text(encoding="utf-8").splitlines()):
+        told[row["sdk"], row["version"], row["api"], row["how"]][row["case"]] = _told(row)
+    alike: dict[tuple[str, ...], list[tuple[str, str, str]]] = defaultdict(list)
+    for (sdk, *way), cells in told.items():
+        alike[sdk, *(cells[case] for case in CASES)].append((way[0], way[1], way[2]))
+    rows = ((sdk, _ways(ways), *cells) for (sdk, *cells), ways in sorted(alike.items()))
+    return table(("SDK", "versions, and how it was called", *CASES), rows)
+
+
+def _told(row: Mapping[str, Any]) -> str:
+    attempts = f", {row['attempts']} attempts" if row["attempts"] > 1 else ""
+    return f"{row['outcome']} {code(row['error_type'])}".strip() + attempts
+
+
+def _ways(ways: Iterable[tuple[str, str, str]]) -> str:
+    """Each call with how it was made; versions that were called the same together."""
+    calls: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for version, api, how in sorted(ways):
+        calls[version][api].append(how)
+    versions: dict[str, list[str]] = defaultdict(list)
+    for version, apis in calls.items():
+        versions[", ".join(f"{code(api)} ({', '.join(hows)})" for api, hows in apis.items())].append(version)
+    return "; ".join(f"{', '.join(same)}: {made}" for made, same in versions.items())
+
+
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "error-types": _error_types,
     "span-attributes": _span_attributes,
@@ -140,6 +175,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "caps": _caps,
     "scenarios": _scenarios,
     "scenario-parameters": _scenario_parameters,
+    "sdks": _sdks,
 }
 
 

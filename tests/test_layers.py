@@ -22,6 +22,7 @@ LAYERS = {
     "_clock": VOCABULARY,
     "_events": VOCABULARY,
     "_failures": VOCABULARY,
+    "_limits": VOCABULARY,
     "_samples": VOCABULARY,
     "_settings": VOCABULARY,
     "_summary": VOCABULARY,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -359,6 +360,116 @@ def test_a_scout_lets_go_of_what_it_does_not_know(body: bytes) -> None:
     assert scout._kept == []
     scout.end(End.EOF)
     assert rig.recorder.begun == 0
+
+
+ASKED = Target("POST", "gateway.test", 443, "/my/agent", "", b'{"stream": true, "model": "m"}')
+TICK = b"data: tick\n\n"
+
+
+def scouted(rig: Rig, target: Target = ASKED, headers: Headers = SSE) -> Scout:
+    scout = Scout(rig.engine, target, headers, rig.clock.now())
+    scout.asked_at = rig.clock.now()
+    return scout
+
+
+@pytest.mark.parametrize("frames", [1, MAX_STRANGE - 1, MAX_STRANGE, MAX_STRANGE + 3])
+def test_a_stream_in_no_known_dialect(frames: int) -> None:
+    """Asked for as LLM streams are, it is observed from its first frame on; its end is no fault, wherever it is."""
+    rig = Rig()
+    scout = scouted(rig)
+    for _ in range(frames):
+        rig.feed(scout, TICK, wait=1)
+    rig.feed(scout, b"data: half an ev", wait=0)
+    scout.asked_at = rig.clock.now()
+    rig.clock.advance(1)
+    scout.end(End.EOF)
+    (summary,) = rig.recorder.summaries
+    request = summary.request
+    assert (request.dialect, request.provider, request.operation, request.model) == (
+        "generic", "unknown", "generate_content", "m",
+    )  # fmt: skip
+    assert (summary.outcome, summary.chunks, summary.frames) == (Outcome.COMPLETED, frames, frames)
+    assert (summary.terminator, summary.finish_reasons, summary.finish_reason) == (False, (), "none")
+    assert summary.time_to_first_chunk == pytest.approx(1)
+    assert summary.duration == pytest.approx(frames + 1)
+    assert summary.wait == pytest.approx(frames + 1)
+
+
+@pytest.mark.parametrize("frames", [0, 1, MAX_STRANGE])
+def test_a_stream_in_no_known_dialect_that_breaks(frames: int) -> None:
+    """What the transport raised fails it, and a close before its end cancels it, also before anybody knew it."""
+    for ending, expected in (("raised", Outcome.FAILED), ("end", Outcome.CANCELLED)):
+        rig = Rig()
+        scout = scouted(rig)
+        for _ in range(frames):
+            rig.feed(scout, TICK)
+        scout.asked_at = rig.clock.now()
+        if ending == "raised":
+            scout.raised(httpx.ReadTimeout("silence"))
+        scout.end(End.CLOSED)
+        (summary,) = rig.recorder.summaries
+        assert (summary.outcome, summary.chunks) == (expected, frames)
+        assert summary.error_type == ("read_timeout" if ending == "raised" else None)
+
+
+def test_a_stream_in_no_known_dialect_that_the_application_broke() -> None:
+    """What is raised while the application holds the stream is not the network's."""
+    rig = Rig()
+    scout = scouted(rig)
+    rig.feed(scout, TICK)
+    scout.raised(ValueError())
+    scout.end(End.CLOSED)
+    assert rig.recorder.summaries[0].outcome is Outcome.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("target", "body"),
+    [
+        (UNKNOWN, TICK),
+        (Target("GET", "h", 443, "/my/agent", "stream=true", None), TICK),
+        (Target("GET", "h", 443, "/my/agent", "", b'{"stream": true}'), TICK),
+        (Target("POST", "h", 443, "/my/agent", "", b'{"stream": false}'), TICK),
+        (Target("POST", "h", 443, "/my/agent", "", b'{"stream": "true"}'), TICK),
+        (Target("POST", "h", 443, "/mcp", "", b'{"jsonrpc": "2.0", "params": {"stream": true}}'), TICK),
+        (ASKED, b'event: message\ndata: {"jsonrpc":"2.0","method":"notifications/message"}\n\n'),
+        (ASKED, b""),
+        (ASKED, b": only a comment\n\n"),
+    ],
+)
+@pytest.mark.parametrize("how", [End.EOF, End.DROPPED])
+def test_streams_that_are_none_of_ours(target: Target, body: bytes, how: End) -> None:
+    """Without `"stream": true` in a POST's JSON, with JSON-RPC in its frames, or without a frame: nothing is told."""
+    rig = Rig()
+    scout = scouted(rig, target)
+    for _ in range(MAX_STRANGE - 1):
+        rig.feed(scout, body)
+    scout.end(how, unsafe=how is End.DROPPED)
+    assert rig.recorder.begun == 0
+    assert scout._kept == []
+
+
+def test_the_collector_begins_no_span() -> None:
+    """What is dropped before anybody knew it is not told: inside the collector nothing may begin."""
+    rig = Rig()
+    scout = scouted(rig)
+    rig.feed(scout, TICK)
+    scout.end(End.DROPPED, unsafe=True)
+    rig.engine.settle()
+    assert rig.recorder.begun == 0
+
+
+def test_a_scout_whose_engine_is_broken_lets_go() -> None:
+    """An error of ours at the end of an unknown stream is counted, and raises nothing."""
+    rig = Rig()
+    scout = scouted(rig)
+    rig.feed(scout, TICK)
+
+    def fail(*_args: Any) -> Any:
+        raise ZeroDivisionError("ours")
+
+    rig.engine.adopt = fail  # type: ignore[method-assign]
+    scout.end(End.EOF)
+    assert rig.engine.internal_errors == 1
 
 
 def test_a_scout_bears_broken_codings() -> None:

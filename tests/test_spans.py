@@ -176,6 +176,10 @@ def test_what_is_emitted_is_documented(player: Player, captured: Captured) -> No
     with otel_llmstream.call():
         player.play(*CUT)
         player.play(*HEALTHY, model="gpt-4o-mini")
+    spent = {f"x-ratelimit-{what}-{of}": "0" for what in ("remaining", "reset") for of in ("requests", "tokens")}
+    answer = httpx2.Response(429, headers=spent | {"retry-after": "1"})
+    with httpx2.Client(transport=httpx2.MockTransport(lambda _request: answer)) as client:
+        client.post("http://api.test/v1/messages", json={"model": "c", "stream": True, "messages": []})
     seen = {name for span in captured.spans for name in span.attributes or {} if name.startswith("llmstream.")}
     assert seen == {attribute.name for attribute in catalog.SPAN_ATTRIBUTES}
 

@@ -99,7 +99,8 @@ HAND_WRITTEN = [
     pytest.param(b"data: a\n", [], id="no blank line, no event"),
     pytest.param(b"data: a\n\ndata: b", [Frame(b"message", b"a")], id="the end dispatches nothing"),
     pytest.param(b"data: \n\n", [Frame(b"message", b"")], id="empty data is data"),
-    pytest.param(b"error: {}\n\n", [], id="llama.cpp's old error field is no field"),
+    pytest.param(b'error: {"code":5}\n\n', [Frame(b"error", b'{"code":5}')], id="llama.cpp's old error field"),
+    pytest.param(b"error: no object\n\nerror\n\n", [], id="an error field that is no object is no field"),
 ]  # fmt: skip
 
 

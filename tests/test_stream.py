@@ -21,11 +21,13 @@ from otel_llmstream._events import (
     Refused,
     Started,
     Terminator,
+    Uncharted,
     Undecodable,
+    Unmarked,
     Usage,
     Whole,
 )
-from otel_llmstream._states import ENDINGS, TRANSITIONS, End, LastFinish, State
+from otel_llmstream._states import ENDINGS, TRANSITIONS, Cut, End, LastFinish, State
 from otel_llmstream._stream import Answer, Stream
 from otel_llmstream._summary import LLMRequest, Outcome, Summary
 
@@ -87,7 +89,12 @@ EVENTS = {
     "error": ERROR,
     "malformed": MALFORMED,
     "undecodable": Undecodable("crc"),
+    "unmarked": Unmarked(),
+    "uncharted": Uncharted(),
+    "cut": Cut(),
 }
+
+MARKS = {"last finish": "FINISHED", "terminator": "TERMINATED", "error": "ERRORED", "undecodable": "ERRORED"}
 
 # From each state, where each event leads; an event that is not named leads nowhere.
 SPECIFIED = {
@@ -100,13 +107,12 @@ SPECIFIED = {
         "error": "ERRORED",
         "undecodable": "ERRORED",
         "foreign": "FOREIGN",
+        "unmarked": "UNMARKED",
+        "uncharted": "UNCHARTED",
     },
-    "STREAMING": {
-        "last finish": "FINISHED",
-        "terminator": "TERMINATED",
-        "error": "ERRORED",
-        "undecodable": "ERRORED",
-    },
+    "STREAMING": MARKS,
+    "UNMARKED": MARKS | {"cut": "STREAMING"},
+    "UNCHARTED": MARKS,
     "FINISHED": {"terminator": "TERMINATED", "error": "ERRORED"},
     "TERMINATED": {},
     "ERRORED": {},
@@ -148,6 +154,8 @@ def in_state(state: str, choices: int = 1) -> Play:
     way = {
         "WAITING": (),
         "STREAMING": (CHUNK,),
+        "UNMARKED": (Unmarked(), CHUNK),
+        "UNCHARTED": (Uncharted(), CHUNK),
         "FINISHED": (CHUNK, STOP),
         "TERMINATED": (CHUNK, STOP, TERMINATOR),
         "ERRORED": (CHUNK, ERROR),
@@ -159,7 +167,7 @@ def in_state(state: str, choices: int = 1) -> Play:
 
 
 # What a stream that is open makes of an event, as the state machine is driven: a finish of the only choice is the last.
-DRIVEN = [name for name in EVENTS if name not in ("opened", "refused", "foreign", "whole", "last finish")]
+DRIVEN = [name for name in EVENTS if name not in ("opened", "refused", "foreign", "whole", "last finish", "cut")]
 
 
 @pytest.mark.parametrize("state", [name for name in SPECIFIED if name != "SENT"])
@@ -191,6 +199,8 @@ VERDICTS = {
     "SENT": OPEN | {"EOF": ("truncated", "stream_empty")},
     "WAITING": OPEN | {"EOF": ("truncated", "stream_empty")},
     "STREAMING": OPEN,
+    "UNMARKED": OPEN | {"EOF": ("completed", None)},
+    "UNCHARTED": OPEN | {"EOF": ("completed", None)},
     "FINISHED": COMPLETE,
     "TERMINATED": COMPLETE,
     "ERRORED": dict.fromkeys(EVERY_END, ("failed", "overloaded_error")),
@@ -226,6 +236,8 @@ REASONS = {
     "SENT": ("error",),
     "WAITING": ("error",),
     "STREAMING": ("error",),
+    "UNMARKED": ("error",),
+    "UNCHARTED": ("error",),
     "FINISHED": ("stop",),
     "TERMINATED": ("stop",),
     "ERRORED": ("error",),
@@ -296,6 +308,14 @@ def test_a_complete_stream_may_end_inside_an_event():
     play = in_state("FINISHED")
     play.stream.pending = True
     assert play.end().outcome is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize(("state", "outcome"), [("UNMARKED", "truncated"), ("UNCHARTED", "completed")])
+def test_without_a_marked_end_an_event_may_still_be_cut(state, outcome):
+    """Of a dialect that marks no end it is known what an event is; of one that nobody knows, not even that."""
+    play = in_state(state)
+    play.stream.pending = True
+    assert play.end().outcome == outcome
 
 
 def test_an_in_band_error_is_made_fit_and_keeps_its_message():
@@ -719,6 +739,7 @@ def test_any_events_make_a_summary(events, how, answer):
     assert summary.terminator is (Terminator in map(type, (event for event, *_ in events)) and answer is not None)
     if summary.outcome is Outcome.COMPLETED:
         assert "error" not in summary.finish_reasons
-        assert summary.terminator or summary.finish_reasons
+        endless = any(isinstance(event, (Unmarked, Uncharted)) for event, *_ in events)
+        assert summary.terminator or summary.finish_reasons or endless
     else:
         assert summary.finish_reasons

@@ -15,14 +15,22 @@ from .bedrock_converse import BedrockConverse
 from .bedrock_invoke import BedrockInvoke
 from .cohere_chat import CohereChat
 from .cohere_chat_v1 import CohereChatV1
+from .generic import Generic
 from .google_generate import GoogleGenerate
 from .google_interactions import GoogleInteractions
+from .llama_cpp import LlamaCpp
 from .mistral_chat import MistralChat
 from .mistral_conversations import MistralConversations
 from .ollama import OllamaChat, OllamaGenerate
+from .openai_assistants import OpenAIAssistants
 from .openai_chat import OpenAIChat
 from .openai_completions import OpenAICompletions
 from .openai_responses import OpenAIResponses
+from .replicate import Replicate
+from .snowflake_cortex import SnowflakeCortex
+from .tgi import TGI
+from .watsonx import WatsonxChat, WatsonxText
+from .writer import WriterChat, WriterCompletions
 
 DIALECTS: Final[tuple[type[Dialect], ...]] = (
     MistralChat,
@@ -40,6 +48,15 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     OllamaGenerate,
     BedrockConverse,
     BedrockInvoke,
+    OpenAIAssistants,
+    WatsonxText,
+    WatsonxChat,
+    WriterChat,
+    WriterCompletions,
+    SnowflakeCortex,
+    TGI,
+    LlamaCpp,
+    Replicate,
 )
 """Asked in this order, for requests and for first frames."""
 
@@ -76,4 +93,4 @@ def recognise(frame: Frame) -> type[Dialect] | None:
     return next((dialect for dialect in DIALECTS if dialect.knows(frame)), None)
 
 
-__all__ = ["DIALECTS", "Dialect", "Target", "claim", "claim_whole", "framer_of", "recognise"]
+__all__ = ["DIALECTS", "Dialect", "Generic", "Target", "claim", "claim_whole", "framer_of", "recognise"]

@@ -35,6 +35,13 @@ _BY_SUFFIX: Final[Mapping[str, str]] = {
     "api.together.ai": "together",
     "api.fireworks.ai": "fireworks",
     "api.cerebras.ai": "cerebras",
+    "ml.cloud.ibm.com": "ibm.watsonx.ai",
+    "replicate.com": "replicate",
+    "replicate.net": "replicate",
+    "api.writer.com": "writer",
+    "snowflakecomputing.com": "snowflake",
+    "huggingface.co": "huggingface",
+    "endpoints.huggingface.cloud": "huggingface",
 }
 
 

@@ -33,11 +33,14 @@ class Body(msgspec.Struct):
     """The fields of a request body that telemetry may know: parameters, never content."""
 
     model: Any = None
+    model_id: Any = None  # watsonx
     stream: Any = None
     n: Any = None
     max_tokens: Any = None
     max_completion_tokens: Any = None
     max_output_tokens: Any = None
+    max_new_tokens: Any = None  # TGI, watsonx
+    n_predict: Any = None  # llama.cpp
     temperature: Any = None
     top_p: Any = None
     top_k: Any = None
@@ -51,6 +54,7 @@ class Body(msgspec.Struct):
     response_format: Any = None
     service_tier: Any = None
     previous_response_id: Any = None
+    parameters: Any = None  # TGI and watsonx: where the fields above stand
 
 
 @dataclass(frozen=True)
@@ -96,17 +100,27 @@ class Target:
     @property
     def model(self) -> str | None:
         """The model asked for."""
-        model = self.body.model
+        model = self.body.model or self.body.model_id
         return model if isinstance(model, str) and model else None
+
+    @property
+    def nested(self) -> Body:
+        """The fields of the body's `parameters`, where a dialect keeps them there."""
+        inner = self.body.parameters
+        return msgspec.convert(inner, Body) if isinstance(inner, dict) else Body()
 
     @property
     def choices(self) -> int:
         """How many choices were asked for."""
         return choices_of(self.body.n)
 
-    def parameters(self) -> tuple[tuple[str, Any], ...]:
-        """The request's parameters as (attribute name, value), those of a wrong type left out."""
-        return parameters_of(self.body)
+    def parameters(self, body: Body | None = None) -> tuple[tuple[str, Any], ...]:
+        """The request's parameters as (attribute name, value), those of a wrong type left out.
+
+        Args:
+            body: where they stand; the body itself unless given.
+        """
+        return parameters_of(self.body if body is None else body)
 
     def read(self, decoder: Callable[[bytes], T]) -> T | None:
         """The body by a dialect's own names; None where it is too large, or is not what the decoder takes."""
@@ -131,7 +145,13 @@ def parameters_of(body: Body) -> tuple[tuple[str, Any], ...]:
         (catalog.REQUEST_CHOICES, choices if choices > 1 else None, int),
         (
             catalog.REQUEST_MAX_TOKENS,
-            _first(body.max_completion_tokens, body.max_output_tokens, body.max_tokens),
+            _first(
+                body.max_completion_tokens,
+                body.max_output_tokens,
+                body.max_tokens,
+                body.max_new_tokens,
+                body.n_predict,
+            ),
             int,
         ),
         (catalog.REQUEST_TEMPERATURE, body.temperature, float),

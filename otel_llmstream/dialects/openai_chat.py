@@ -22,6 +22,9 @@ from ._request import MAX_CHOICES, Target
 
 DONE: Final = b"[DONE]"
 
+FAILED: Final = "error"
+"""A finish reason that says that the stream failed."""
+
 FINISH_WORDS: Final = {
     "stop": catalog.STOP,
     "eos": catalog.STOP,
@@ -69,8 +72,9 @@ class _Named(_Payload, gc=False):
     model: Any = None
     service_tier: Any = None
     system_fingerprint: Any = None
-    code: Any = None  # of older vLLM's bare error object, as the next
+    code: Any = None  # of a bare error object, as the next two: older vLLM's, older llama.cpp's
     message: Any = None
+    type: Any = None
 
 
 _decode: Final = msgspec.json.Decoder(_Payload).decode
@@ -147,10 +151,10 @@ class OpenAIChat:
             except BROKEN:  # in a field that only the first frames are asked for
                 return (MALFORMED,)
             events.extend(self._start(named))
-            events.extend(_bare_error(named))
+            events.extend(_bare_error(frame, named))
         for choice in payload.choices or ():
             events.extend(_choice_events(choice))
-        return (*events, *_usage(payload), *_error(payload))
+        return (*events, *_usage(payload), *_error(payload), *_failed(payload))
 
     def _start(self, named: _Named) -> tuple[Event, ...]:
         """Azure's first chunk, of filter results for the prompt, has an empty id and model: wait for the next.
@@ -231,8 +235,19 @@ def _error(payload: _Payload) -> tuple[Event, ...]:
     return (in_band_error(error),) if error else NOTHING
 
 
-def _bare_error(payload: _Named) -> tuple[Event, ...]:
-    """Older vLLM: the whole payload is the error."""
-    if payload.object != "error":
-        return NOTHING
-    return (InBandError(text(payload.code) or "error", text(payload.message)),)
+def _failed(payload: _Payload) -> tuple[Event, ...]:
+    """OpenRouter, vLLM and Mistral have `error` among their finish reasons: a failure, with an error object or without.
+
+    Where there is one it comes first and says more.
+    """
+    failed = any(choice.finish_reason == FAILED for choice in payload.choices or ())
+    return (InBandError(FAILED),) if failed and not payload.error else NOTHING
+
+
+def _bare_error(frame: Frame, payload: _Named) -> tuple[Event, ...]:
+    """The whole payload is the error: older vLLM says so in `object`, older llama.cpp in the frame's name."""
+    if payload.object == "error":
+        return (InBandError(text(payload.code) or "error", text(payload.message)),)
+    if frame.event == b"error" and not payload.error:
+        return (in_band_error({"code": payload.code, "type": payload.type, "message": payload.message}),)
+    return NOTHING

@@ -22,6 +22,7 @@ from typing import Any, Final
 import wrapt
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
+from .._limits import limits
 from .._observer import Engine, Headers, Observer
 from .._scout import Scout
 from .._states import End
@@ -311,6 +312,7 @@ def _headers(response: Any) -> Headers:
         request_id=None if request_id is None else request_id.decode("latin-1"),
         protocol=response.http_version.removeprefix("HTTP/"),
         tls=_tls(response.extensions.get("network_stream")),
+        limits=limits(headers, failed=not 200 <= response.status_code < 300),  # noqa: PLR2004 - the statuses of success
     )
 
 

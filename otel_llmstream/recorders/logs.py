@@ -122,6 +122,7 @@ class LogRecorder:
                 catalog.HTTP_STATUS: attempt.status,
                 catalog.ATTEMPT_DURATION: round(attempt.duration, 6),
                 catalog.ATTEMPT_BACKOFF: round(attempt.backoff, 6),
+                **dict(attempt.limits),
                 **_exception(attempt.error),
             },
         )
@@ -223,6 +224,7 @@ def _facts(summary: Summary) -> dict[str, Any]:
         catalog.USAGE_INPUT: summary.input_tokens,
         catalog.USAGE_OUTPUT: summary.output_tokens,
         catalog.DETAIL: harmless(summary.message) or None,
+        **dict(summary.limits),
         **_exception(summary.error),
     }
     return facts

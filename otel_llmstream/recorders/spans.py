@@ -71,7 +71,7 @@ class SpanRecorder:
         result = {name: value for name, value in values if value is not None and value != ()}
         if summary.cache_write_tokens is not None:
             result[self._cache_write] = summary.cache_write_tokens
-        return _kept(result | dict(summary.extra), genai=genai)
+        return _kept(result | dict(summary.extra) | dict(summary.limits), genai=genai)
 
 
 class CallSpan(Protocol):
@@ -333,5 +333,6 @@ def attempt_facts(attempt: Attempt) -> dict[str, Any]:
         (catalog.ATTEMPT_BACKOFF, attempt.backoff),
         (catalog.REQUEST_MODEL, attempt.request.model),
         (catalog.REQUEST_STREAM, None if attempt.request.streams else False),
+        *attempt.limits,
     )
     return {name: value for name, value in pairs if value is not None}

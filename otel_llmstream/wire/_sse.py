@@ -2,7 +2,8 @@ r"""Server-sent events, after the WHATWG rules (HTML standard, 9.2.5 "Parsing an
 
 Comes in: decoded bytes, in any split. Goes out: one `Frame` for each event that a browser would dispatch. That is
 stricter than the SDKs: an event without data is not dispatched, a byte order mark is skipped, lines end at CR, LF
-or CRLF and nothing else (no U+2028), a field that the standard does not name is ignored. Nothing is refused.
+or CRLF and nothing else (no U+2028), a field that the standard does not name is ignored, but for an `error` that is
+a JSON object. Nothing is refused.
 """
 
 from __future__ import annotations
@@ -58,7 +59,27 @@ class SSEFramer:
             value = data[6:end]
             if end and _LF not in value and _CR not in value:
                 return [_new(Frame, (MESSAGE, value, self._id, False))]
+        if self._idle and data[-2:] == b"\n\n" and _CR not in data:
+            frame = self._whole(data)
+            if frame is not None:
+                return [frame]
         return self._parse(self._split(data))
+
+    def _whole(self, data: bytes) -> Frame | None:
+        """The one event of a read that is nothing else: a name or an id, then one `data` line."""
+        *fields, last = data[:-2].split(b"\n")
+        if last[:5] != b"data:":
+            return None
+        event, ident = MESSAGE, self._id
+        for field in fields:
+            if field[:7] == b"event: " and 7 < len(field) <= KEPT_HEAD:  # noqa: PLR2004 - the name's own length
+                event = field[7:]
+            elif field[:4] == b"id: " and len(field) <= KEPT_HEAD and b"\0" not in field:
+                ident = field[4:]
+            else:
+                return None
+        self._id = ident
+        return _new(Frame, (event, last[6:] if last[5:6] == b" " else last[5:], ident, False))
 
     def plain(self, reads: Sequence[bytes]) -> list[bytes] | None:
         """The payloads of reads that are each one whole event of one `data` line, all with the same event type.
@@ -161,5 +182,15 @@ class SSEFramer:
             self._append(value)
         elif name == b"id":
             self._id = self._id if b"\0" in value else value[:KEPT_HEAD]
+        elif name == b"error" and value.startswith(b"{"):
+            self._error(value)
         elif name != b"retry":
             self.unknown += 1
+
+    def _error(self, value: bytes) -> None:
+        """Older llama.cpp: an error is a field of its own, which everybody else ignores, and `[DONE]` follows.
+
+        It is no event for a browser; for who wants to know why a stream ended it is the only one that says so.
+        """
+        self._event = b"error"
+        self._append(value)

@@ -1,0 +1,83 @@
+"""Replicate's streams: plain text in `event: output`, no JSON.
+
+A prediction's answer names the address of its stream, which is then read with a GET. Legal end: `event: done`, whose
+payload may say that the prediction was canceled, or failed. `event: error` is an in-band error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from .. import _catalog as catalog
+from .._events import NOTHING, ONE_CHUNK, TERMINATOR, Event, Finish, InBandError
+from .._summary import LLMRequest
+from ..wire import Frame
+from ._base import in_band_error
+from ._json import BROKEN, entry, text
+from ._request import Target
+
+HOSTS: Final = (".replicate.com", ".replicate.net")
+FAILED: Final = "error"
+
+_STREAMS: Final = re.compile(r"stream[a-z-]*\.")
+_ID: Final = re.compile(rb"\d+:\d+\Z")
+_decode: Final = msgspec.json.Decoder().decode
+
+
+class Replicate:
+    """One text; a single choice."""
+
+    __slots__ = ()
+
+    name: ClassVar[str] = "replicate"
+
+    @classmethod
+    def claims(cls, target: Target) -> LLMRequest | None:
+        """A GET from one of the hosts that do nothing but stream."""
+        host = target.host.lower()
+        ours = target.method == "GET" and host.endswith(HOSTS) and _STREAMS.match(host) is not None
+        return cls.describe(target) if ours else None
+
+    @classmethod
+    def knows(cls, frame: Frame) -> bool:
+        """Output whose id is a time and a number."""
+        return frame.event == b"output" and _ID.match(frame.id) is not None
+
+    @classmethod
+    def describe(cls, target: Target) -> LLMRequest:
+        """The request: a GET that names no model."""
+        return LLMRequest(cls.name, "text_completion", "replicate", None, target.host, target.port)
+
+    def read(self, frame: Frame) -> tuple[Event, ...]:
+        """What a frame says; its name tells what its data is."""
+        if frame.event == b"output":
+            return ONE_CHUNK if frame.data else NOTHING
+        if frame.event == b"done":
+            return _done(text(entry(_value(frame.data), "reason")))
+        return (_error(_value(frame.data)),) if frame.event == b"error" else NOTHING
+
+    def plain(self, payloads: Sequence[bytes]) -> bool:  # noqa: ARG002
+        """Never: what a payload is, only its frame's name tells."""
+        return False
+
+
+def _value(data: bytes) -> Any:
+    try:
+        return _decode(data)
+    except BROKEN:
+        return data.decode(errors="replace")
+
+
+def _done(reason: str) -> tuple[Event, ...]:
+    if reason == FAILED:
+        return (InBandError(FAILED),)
+    return (*((Finish(0, reason, catalog.OTHER_REASON),) if reason else ()), TERMINATOR)
+
+
+def _error(value: Any) -> InBandError:
+    detail = entry(value, "detail")
+    return InBandError(FAILED, detail) if isinstance(detail, str) else in_band_error(value)

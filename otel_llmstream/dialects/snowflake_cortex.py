@@ -1,0 +1,54 @@
+"""Snowflake Cortex's own endpoint, `/api/v2/cortex/inference:complete`: OpenAI's chat frames without any end.
+
+Neither a finish reason nor `[DONE]`: legal end is the body's, after a whole frame. Its OpenAI-compatible endpoint has
+`[DONE]`, and no finish reason either; that one is OpenAI's dialect.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from .._events import NOTHING, UNMARKED, Event
+from .._summary import LLMRequest
+from ..wire import Frame
+from ._request import Target
+from .openai_chat import OpenAIChat
+
+PATHS: Final = ("/cortex/inference:complete", "/cortex/inference/complete")
+
+
+class SnowflakeCortex(OpenAIChat):
+    """Chat frames; token counts come with each, the last ones counting."""
+
+    __slots__ = ("_marked",)
+
+    name: ClassVar[str] = "snowflake.cortex"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._marked = False
+
+    @classmethod
+    def claims(cls, target: Target) -> LLMRequest | None:
+        """A POST to Cortex's `inference:complete` with `"stream": true`."""
+        ours = target.method == "POST" and target.path.endswith(PATHS) and target.body.stream is True
+        return cls.describe(target) if ours else None
+
+    @classmethod
+    def knows(cls, frame: Frame) -> bool:  # noqa: ARG003
+        """No: its frames are OpenAI's."""
+        return False
+
+    @classmethod
+    def describe(cls, target: Target) -> LLMRequest:
+        """The request, as this dialect reads it; the host is an account's, whose name says nothing."""
+        return LLMRequest(
+            cls.name, "chat", "snowflake", target.model, target.host, target.port, target.choices, target.parameters()
+        )
+
+    def read(self, frame: Frame) -> tuple[Event, ...]:
+        """What a frame says; the first one also that no end will be marked."""
+        events = super().read(frame)
+        first = NOTHING if self._marked else (UNMARKED,)
+        self._marked = True
+        return (*first, *events) if first else events

@@ -1,0 +1,534 @@
+"""Real SDKs, each reduced to a generator that asks the chaos server for a stream and gives on what the SDK gives.
+
+Closing the generator closes the stream as the SDK's users do. An SDK is imported where it is driven: no environment
+has them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, closing
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any, Final
+
+QUESTION: Final = [{"role": "user", "content": "the question"}]
+KEY: Final = "test-key"
+TIMEOUT: Final = 30.0  # seconds; far beyond what any scenario takes
+AIOHTTP: Final = "aiohttp"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked for.
+
+    Attributes:
+        url: the chaos server's root.
+        model: the scenario with its parameters.
+        retries: how often the SDK may try again.
+    """
+
+    url: str
+    model: str
+    retries: int = 0
+
+
+@dataclass(frozen=True)
+class Driver:
+    """One way to read a stream with an SDK.
+
+    Attributes:
+        sdk: the distribution's name.
+        api: what of the SDK is called.
+        how: `sync`, `async`, or `aiohttp` (async over that transport).
+        run: asks and reads.
+        needs: a name of the SDK's module without which it cannot be driven so; older ones have no such transport.
+        retries: whether the SDK tries again by itself.
+        closes: whether the SDK closes its stream when its generator is closed; else the collector does.
+    """
+
+    sdk: str
+    api: str
+    how: str
+    run: Callable[[Ask], Any]
+    needs: str | None = None
+    retries: bool = True
+    closes: bool = True
+
+    @property
+    def name(self) -> str:
+        """What a test calls it."""
+        return f"{self.sdk} {self.api} {self.how}"
+
+    @property
+    def version(self) -> str:
+        """The SDK's."""
+        return metadata.version(self.sdk)
+
+
+DRIVERS: Final[list[Driver]] = []
+
+
+def driver(sdk: str, api: str, how: str, **more: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Put a function into the table."""
+
+    def add(run: Callable[..., Any]) -> Callable[..., Any]:
+        DRIVERS.append(Driver(sdk, api, how, run, **more))
+        return run
+
+    return add
+
+
+# --- openai -----------------------------------------------------------------------------------------------------------
+
+
+def _openai(ask: Ask) -> dict[str, Any]:
+    return {"base_url": f"{ask.url}/v1", "api_key": KEY, "max_retries": ask.retries, "timeout": TIMEOUT}
+
+
+@driver("openai", "chat.completions.create", "sync")
+def openai_chat(ask: Ask) -> Iterator[Any]:
+    import openai
+
+    with (
+        openai.OpenAI(**_openai(ask)) as client,
+        closing_stream(client.chat.completions.create(model=ask.model, messages=QUESTION, stream=True)) as stream,
+    ):
+        yield from stream
+
+
+@driver("openai", "chat.completions.create", "async")
+async def openai_chat_async(ask: Ask) -> AsyncIterator[Any]:
+    import openai
+
+    async with (
+        openai.AsyncOpenAI(**_openai(ask)) as client,
+        await client.chat.completions.create(model=ask.model, messages=QUESTION, stream=True) as stream,
+    ):
+        async for item in stream:
+            yield item
+
+
+@driver("openai", "chat.completions.create", AIOHTTP, needs="DefaultAioHttpClient")
+async def openai_chat_aiohttp(ask: Ask) -> AsyncIterator[Any]:
+    import openai
+
+    async with (
+        openai.AsyncOpenAI(**_openai(ask), http_client=openai.DefaultAioHttpClient()) as client,
+        await client.chat.completions.create(model=ask.model, messages=QUESTION, stream=True) as stream,
+    ):
+        async for item in stream:
+            yield item
+
+
+@driver("openai", "chat.completions.stream", "sync")
+def openai_chat_helper(ask: Ask) -> Iterator[Any]:
+    import openai
+
+    with openai.OpenAI(**_openai(ask)) as client:
+        chat = getattr(client.chat.completions, "stream", None) or client.beta.chat.completions.stream
+        with chat(model=ask.model, messages=QUESTION) as stream:
+            yield from stream
+
+
+@driver("openai", "chat.completions.stream", "async")
+async def openai_chat_helper_async(ask: Ask) -> AsyncIterator[Any]:
+    import openai
+
+    async with openai.AsyncOpenAI(**_openai(ask)) as client:
+        chat = getattr(client.chat.completions, "stream", None) or client.beta.chat.completions.stream
+        async with chat(model=ask.model, messages=QUESTION) as stream:
+            async for item in stream:
+                yield item
+
+
+@driver("openai", "completions.create", "sync")
+def openai_completions(ask: Ask) -> Iterator[Any]:
+    import openai
+
+    with (
+        openai.OpenAI(**_openai(ask)) as client,
+        closing_stream(client.completions.create(model=ask.model, prompt="the question", stream=True)) as stream,
+    ):
+        yield from stream
+
+
+@driver("openai", "completions.create", "async")
+async def openai_completions_async(ask: Ask) -> AsyncIterator[Any]:
+    import openai
+
+    async with (
+        openai.AsyncOpenAI(**_openai(ask)) as client,
+        await client.completions.create(model=ask.model, prompt="the question", stream=True) as stream,
+    ):
+        async for item in stream:
+            yield item
+
+
+@driver("openai", "responses.create", "sync")
+def openai_responses(ask: Ask) -> Iterator[Any]:
+    import openai
+
+    with (
+        openai.OpenAI(**_openai(ask)) as client,
+        closing_stream(client.responses.create(model=ask.model, input="the question", stream=True)) as stream,
+    ):
+        yield from stream
+
+
+@driver("openai", "responses.create", "async")
+async def openai_responses_async(ask: Ask) -> AsyncIterator[Any]:
+    import openai
+
+    async with (
+        openai.AsyncOpenAI(**_openai(ask)) as client,
+        await client.responses.create(model=ask.model, input="the question", stream=True) as stream,
+    ):
+        async for item in stream:
+            yield item
+
+
+@driver("openai", "responses.stream", "sync")
+def openai_responses_helper(ask: Ask) -> Iterator[Any]:
+    import openai
+
+    with openai.OpenAI(**_openai(ask)) as client, client.responses.stream(model=ask.model, input="x") as stream:
+        yield from stream
+
+
+@driver("openai", "responses.stream", "async")
+async def openai_responses_helper_async(ask: Ask) -> AsyncIterator[Any]:
+    import openai
+
+    async with (
+        openai.AsyncOpenAI(**_openai(ask)) as client,
+        client.responses.stream(model=ask.model, input="x") as stream,
+    ):
+        async for item in stream:
+            yield item
+
+
+def _azure(ask: Ask) -> dict[str, Any]:
+    # The deployment goes into the path, where a scenario's question mark would not survive.
+    return {
+        "azure_endpoint": ask.url,
+        "azure_deployment": "deployment",
+        "api_version": "2025-01-01",
+        "api_key": KEY,
+        "max_retries": ask.retries,
+        "timeout": TIMEOUT,
+    }
+
+
+@driver("openai", "AzureOpenAI", "sync")
+def azure(ask: Ask) -> Iterator[Any]:
+    import openai
+
+    with (
+        openai.AzureOpenAI(**_azure(ask)) as client,
+        closing_stream(client.chat.completions.create(model=ask.model, messages=QUESTION, stream=True)) as stream,
+    ):
+        yield from stream
+
+
+@driver("openai", "AzureOpenAI", "async")
+async def azure_async(ask: Ask) -> AsyncIterator[Any]:
+    import openai
+
+    async with (
+        openai.AsyncAzureOpenAI(**_azure(ask)) as client,
+        await client.chat.completions.create(model=ask.model, messages=QUESTION, stream=True) as stream,
+    ):
+        async for item in stream:
+            yield item
+
+
+# --- anthropic --------------------------------------------------------------------------------------------------------
+
+
+def _anthropic(ask: Ask) -> dict[str, Any]:
+    return {"base_url": ask.url, "api_key": KEY, "max_retries": ask.retries, "timeout": TIMEOUT}
+
+
+def _message(ask: Ask) -> dict[str, Any]:
+    return {"model": ask.model, "messages": QUESTION, "max_tokens": 64}
+
+
+@driver("anthropic", "messages.create", "sync")
+def anthropic_create(ask: Ask) -> Iterator[Any]:
+    import anthropic
+
+    with (
+        anthropic.Anthropic(**_anthropic(ask)) as client,
+        closing_stream(client.messages.create(**_message(ask), stream=True)) as stream,
+    ):
+        yield from stream
+
+
+@driver("anthropic", "messages.create", "async")
+async def anthropic_create_async(ask: Ask) -> AsyncIterator[Any]:
+    import anthropic
+
+    async with (
+        anthropic.AsyncAnthropic(**_anthropic(ask)) as client,
+        await client.messages.create(**_message(ask), stream=True) as stream,
+    ):
+        async for item in stream:
+            yield item
+
+
+@driver("anthropic", "messages.create", AIOHTTP, needs="DefaultAioHttpClient")
+async def anthropic_create_aiohttp(ask: Ask) -> AsyncIterator[Any]:
+    import anthropic
+
+    async with (
+        anthropic.AsyncAnthropic(**_anthropic(ask), http_client=anthropic.DefaultAioHttpClient()) as client,
+        await client.messages.create(**_message(ask), stream=True) as stream,
+    ):
+        async for item in stream:
+            yield item
+
+
+@driver("anthropic", "messages.stream", "sync")
+def anthropic_helper(ask: Ask) -> Iterator[Any]:
+    import anthropic
+
+    with anthropic.Anthropic(**_anthropic(ask)) as client, client.messages.stream(**_message(ask)) as stream:
+        yield from stream
+
+
+@driver("anthropic", "messages.stream", "async")
+async def anthropic_helper_async(ask: Ask) -> AsyncIterator[Any]:
+    import anthropic
+
+    async with (
+        anthropic.AsyncAnthropic(**_anthropic(ask)) as client,
+        client.messages.stream(**_message(ask)) as stream,
+    ):
+        async for item in stream:
+            yield item
+
+
+# --- the other SDKs of the same generator -----------------------------------------------------------------------------
+
+
+def _plain(ask: Ask, base: str = "") -> dict[str, Any]:
+    return {"base_url": ask.url + base, "api_key": KEY, "max_retries": ask.retries, "timeout": TIMEOUT}
+
+
+def _generated(client: Any, ask: Ask) -> Iterator[Any]:
+    with (
+        client,
+        closing_stream(client.chat.completions.create(model=ask.model, messages=QUESTION, stream=True)) as stream,
+    ):
+        yield from stream
+
+
+async def _generated_async(client: Any, ask: Ask) -> AsyncIterator[Any]:
+    async with client:
+        stream = client.chat.completions.create(model=ask.model, messages=QUESTION, stream=True)
+        async with await stream if hasattr(stream, "__await__") else stream as items:
+            async for item in items:
+                yield item
+
+
+@driver("groq", "chat.completions.create", "sync")
+def groq(ask: Ask) -> Iterator[Any]:
+    import groq as sdk
+
+    yield from _generated(sdk.Groq(**_plain(ask)), ask)
+
+
+@driver("groq", "chat.completions.create", "async")
+def groq_async(ask: Ask) -> AsyncIterator[Any]:
+    import groq as sdk
+
+    return _generated_async(sdk.AsyncGroq(**_plain(ask)), ask)
+
+
+@driver("groq", "chat.completions.create", AIOHTTP, needs="DefaultAioHttpClient")
+def groq_aiohttp(ask: Ask) -> AsyncIterator[Any]:
+    import groq as sdk
+
+    return _generated_async(sdk.AsyncGroq(**_plain(ask), http_client=sdk.DefaultAioHttpClient()), ask)
+
+
+@driver("together", "chat.completions.create", "sync")
+def together(ask: Ask) -> Iterator[Any]:
+    import together as sdk
+
+    yield from _generated(sdk.Together(**_plain(ask, "/v1")), ask)
+
+
+@driver("together", "chat.completions.create", "async")
+def together_async(ask: Ask) -> AsyncIterator[Any]:
+    import together as sdk
+
+    return _generated_async(sdk.AsyncTogether(**_plain(ask, "/v1")), ask)
+
+
+@driver("together", "chat.completions.create", AIOHTTP, needs="DefaultAioHttpClient")
+def together_aiohttp(ask: Ask) -> AsyncIterator[Any]:
+    import together as sdk
+
+    return _generated_async(sdk.AsyncTogether(**_plain(ask, "/v1"), http_client=sdk.DefaultAioHttpClient()), ask)
+
+
+@driver("fireworks-ai", "chat.completions.create", "sync")
+def fireworks(ask: Ask) -> Iterator[Any]:
+    import fireworks as sdk
+
+    yield from _generated(sdk.Fireworks(**_plain(ask)), ask)
+
+
+@driver("fireworks-ai", "chat.completions.create", AIOHTTP)
+def fireworks_async(ask: Ask) -> AsyncIterator[Any]:
+    import fireworks as sdk
+
+    return _generated_async(sdk.AsyncFireworks(**_plain(ask)), ask)
+
+
+@driver("cerebras-cloud-sdk", "chat.completions.create", "sync")
+def cerebras(ask: Ask) -> Iterator[Any]:
+    from cerebras.cloud import sdk
+
+    yield from _generated(sdk.Cerebras(**_plain(ask), warm_tcp_connection=False), ask)
+
+
+@driver("cerebras-cloud-sdk", "chat.completions.create", "async")
+def cerebras_async(ask: Ask) -> AsyncIterator[Any]:
+    from cerebras.cloud import sdk
+
+    return _generated_async(sdk.AsyncCerebras(**_plain(ask), warm_tcp_connection=False), ask)
+
+
+@driver("cerebras-cloud-sdk", "chat.completions.create", AIOHTTP, needs="DefaultAioHttpClient")
+def cerebras_aiohttp(ask: Ask) -> AsyncIterator[Any]:
+    from cerebras.cloud import sdk
+
+    http = sdk.DefaultAioHttpClient()
+    return _generated_async(sdk.AsyncCerebras(**_plain(ask), warm_tcp_connection=False, http_client=http), ask)
+
+
+# --- Hugging Face -----------------------------------------------------------------------------------------------------
+
+
+@driver("huggingface_hub", "InferenceClient.chat_completion", "sync", retries=False)
+def hugging_face(ask: Ask) -> Iterator[Any]:
+    from huggingface_hub import InferenceClient
+
+    with InferenceClient(base_url=f"{ask.url}/v1", api_key=KEY, timeout=TIMEOUT) as client:
+        yield from client.chat_completion(model=ask.model, messages=QUESTION, stream=True)
+
+
+@driver("huggingface_hub", "InferenceClient.chat_completion", "async", retries=False)
+async def hugging_face_async(ask: Ask) -> AsyncIterator[Any]:
+    from huggingface_hub import AsyncInferenceClient
+
+    async with AsyncInferenceClient(base_url=f"{ask.url}/v1", api_key=KEY, timeout=TIMEOUT) as client:
+        async for item in await client.chat_completion(model=ask.model, messages=QUESTION, stream=True):
+            yield item
+
+
+# --- frameworks -------------------------------------------------------------------------------------------------------
+
+
+def _litellm(ask: Ask) -> dict[str, Any]:
+    return {
+        "model": f"openai/{ask.model}",
+        "api_base": f"{ask.url}/v1",
+        "api_key": KEY,
+        "max_retries": ask.retries,
+        "timeout": TIMEOUT,
+        "messages": QUESTION,
+        "stream": True,
+    }
+
+
+@driver("litellm", "completion", "sync", closes=False)
+def litellm_sync(ask: Ask) -> Iterator[Any]:
+    import litellm
+
+    yield from litellm.completion(**_litellm(ask))
+
+
+@driver("litellm", "acompletion", AIOHTTP)
+async def litellm_async(ask: Ask) -> AsyncIterator[Any]:
+    import litellm
+
+    stream = await litellm.acompletion(**_litellm(ask))
+    async for item in stream:
+        yield item
+
+
+def _chat_openai(ask: Ask) -> Any:
+    from langchain_openai import ChatOpenAI
+
+    return ChatOpenAI(base_url=f"{ask.url}/v1", api_key=KEY, model=ask.model, max_retries=ask.retries, timeout=TIMEOUT)
+
+
+@driver("langchain-openai", "ChatOpenAI.stream", "sync")
+def langchain_openai(ask: Ask) -> Iterator[Any]:
+    with closing(_chat_openai(ask).stream("the question")) as items:
+        yield from items
+
+
+@driver("langchain-openai", "ChatOpenAI.stream", "async")
+async def langchain_openai_async(ask: Ask) -> AsyncIterator[Any]:
+    async with aclosing(_chat_openai(ask).astream("the question")) as items:
+        async for item in items:
+            yield item
+
+
+def _chat_anthropic(ask: Ask) -> Any:
+    from langchain_anthropic import ChatAnthropic
+
+    return ChatAnthropic(
+        base_url=ask.url, api_key=KEY, model=ask.model, max_retries=ask.retries, timeout=TIMEOUT, max_tokens=64
+    )
+
+
+@driver("langchain-anthropic", "ChatAnthropic.stream", "sync", closes=False)
+def langchain_anthropic(ask: Ask) -> Iterator[Any]:
+    with closing(_chat_anthropic(ask).stream("the question")) as items:
+        yield from items
+
+
+@driver("langchain-anthropic", "ChatAnthropic.stream", "async")
+async def langchain_anthropic_async(ask: Ask) -> AsyncIterator[Any]:
+    async with aclosing(_chat_anthropic(ask).astream("the question")) as items:
+        async for item in items:
+            yield item
+
+
+@driver("pydantic-ai-slim", "Agent.run_stream, OpenAI", "async")
+async def pydantic_ai_openai(ask: Ask) -> AsyncIterator[Any]:
+    import openai
+    from pydantic_ai import Agent
+    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+
+    async with openai.AsyncOpenAI(**_openai(ask)) as client:
+        agent = Agent(OpenAIChatModel(ask.model, provider=OpenAIProvider(openai_client=client)))
+        async with agent.run_stream("the question") as result:
+            async for item in result.stream_text(delta=True, debounce_by=None):
+                yield item
+
+
+@driver("pydantic-ai-slim", "Agent.run_stream, Anthropic", "async")
+async def pydantic_ai_anthropic(ask: Ask) -> AsyncIterator[Any]:
+    import anthropic
+    from pydantic_ai import Agent
+    from pydantic_ai.models.anthropic import AnthropicModel
+    from pydantic_ai.providers.anthropic import AnthropicProvider
+
+    async with anthropic.AsyncAnthropic(**_anthropic(ask)) as client:
+        agent = Agent(AnthropicModel(ask.model, provider=AnthropicProvider(anthropic_client=client)))
+        async with agent.run_stream("the question") as result:
+            async for item in result.stream_text(delta=True, debounce_by=None):
+                yield item
+
+
+def closing_stream(stream: Any) -> Any:
+    """The SDK's own stream as a context; older ones are closed by hand."""
+    return stream if hasattr(stream, "__exit__") else closing(stream)

@@ -1,0 +1,94 @@
+"""Which SDKs are driven, in which versions, and who can live with whom: one literal table.
+
+Each environment is installed for itself. Versions are exact, so that what README says of them was seen with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Packages that get along with each other.
+
+    Attributes:
+        why: what sets it apart.
+        requirements: exactly these versions, beside this package and pytest.
+        drivers: the SDKs of `drivers.py` that are driven there; each must be able to run.
+    """
+
+    why: str
+    requirements: tuple[str, ...]
+    drivers: tuple[str, ...]
+
+
+ENVIRONMENTS: Final[Mapping[str, Environment]] = {
+    "newest": Environment(
+        "what a new project installs: httpx2 below openai, anthropic and Hugging Face, httpx below the others",
+        (
+            "openai[aiohttp]==3.52.0",
+            "anthropic[aiohttp]==2.11.0",
+            "groq[aiohttp]==1.7.0",
+            "together[aiohttp]==3.1.1",
+            "fireworks-ai==1.2.28",
+            "cerebras-cloud-sdk[aiohttp]==1.91.0",
+            "huggingface_hub==2.4.0",
+            "langchain-openai==1.7.3",
+            "langchain-anthropic==1.7.7",
+            "pydantic-ai-slim[openai,anthropic]==2.68.0",
+        ),
+        (
+            "openai",
+            "anthropic",
+            "groq",
+            "together",
+            "fireworks-ai",
+            "cerebras-cloud-sdk",
+            "huggingface_hub",
+            "langchain-openai",
+            "langchain-anthropic",
+            "pydantic-ai-slim",
+        ),
+    ),
+    "litellm": Environment(
+        "litellm keeps openai below 3, and so on httpx",
+        ("litellm==1.106.2", "openai[aiohttp]==2.54.0"),
+        ("litellm", "openai"),
+    ),
+    "older": Environment(
+        "frameworks whose oldest versions need newer SDKs than the oldest, or cannot live with today's OpenTelemetry",
+        (
+            "pydantic-ai-slim[openai,anthropic]==1.80.0",
+            "langchain-anthropic==1.0.0",
+            "openai==3.52.0",
+            "anthropic==0.125.0",
+        ),
+        ("pydantic-ai-slim", "langchain-anthropic"),
+    ),
+    "oldest": Environment(
+        "the oldest SDKs that are supported: openai since it has Responses, Hugging Face since it rides on httpx",
+        (
+            "openai==1.66.5",
+            "anthropic==0.50.0",
+            "groq==0.20.0",
+            "together==2.0.0",
+            "fireworks-ai==1.2.0",
+            "cerebras-cloud-sdk==1.29.0",
+            "huggingface_hub==1.0.0",
+            "langchain-openai==0.3.9",
+        ),
+        (
+            "openai",
+            "anthropic",
+            "groq",
+            "together",
+            "fireworks-ai",
+            "cerebras-cloud-sdk",
+            "huggingface_hub",
+            "langchain-openai",
+        ),
+    ),
+}
