@@ -36,6 +36,7 @@ def main() -> None:
         "one version", holds=command("--version").split()[1] == otel_llmstream.__version__ == version("otel-llmstream")
     )
     check("the command lists the scenarios", holds=len(command("chaos", "--list").splitlines()) == len(SCENARIOS) > 0)
+    check("the command writes alert rules", holds="alert: LLMStreamTruncated" in command("alerts"))
     (point,) = entry_points(group="opentelemetry_instrumentor", name="llmstream")
     check("OpenTelemetry finds it", holds=point.load() is otel_llmstream.LLMStreamInstrumentor)
     with capture() as captured, ChaosServer() as server:

@@ -1,5 +1,6 @@
 """What all tests share: the fixtures that users have too, and the promise to stay on this machine."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -62,6 +63,17 @@ def corpus() -> Path:
         assert not os.environ.get("CI"), "CI must set OTEL_LLMSTREAM_CORPUS"
         pytest.skip("OTEL_LLMSTREAM_CORPUS names no folder of recorded streams")
     return Path(name)
+
+
+@pytest.fixture
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Of the tests that ask for it, one runs at a time: they load the machine, or suffer from its load.
+
+    Waiting counts as the test's own time: give it a timeout that has room for the others.
+    """
+    with (tmp_path_factory.getbasetemp().parent / "alone.lock").open("w") as lock:  # the workers' common folder
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

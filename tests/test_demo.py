@@ -19,14 +19,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
+from pathlib import Path
 
 import httpx2
 import pytest
+from prometheus_tools import binary
 from rich.console import Console
 
 import otel_llmstream
 from otel_llmstream import Health, Latency, Outcome
 from otel_llmstream.cli import _report, main
+from otel_llmstream.cli._alarms import Alarm
 from otel_llmstream.cli._interrupt import Interrupt
 from otel_llmstream.cli._plan import APIS, orders, scenarios
 from otel_llmstream.cli._quiet import Quiet
@@ -132,7 +135,7 @@ def test_nonsense_is_refused(arguments: str, capsys: pytest.CaptureFixture[str])
     assert arguments.partition(" ")[0] in printed.err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("name", ["openai", "anthropic", "rich", "h11", "opentelemetry.exporter.prometheus"])
+@pytest.mark.parametrize("name", ["openai", "anthropic", "rich", "h11", "yaml", "opentelemetry.exporter.prometheus"])
 def test_a_missing_package_is_named(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -237,8 +240,9 @@ def health_of(**changes: object) -> Health:
     return replace(health, **changes)
 
 
-def look(tally: Tally, health: Health, *, ending: bool = False) -> View:
-    return view(tally, health, elapsed=7.4, duration=20, ending=ending, url="http://127.0.0.1:9464/metrics")
+def look(tally: Tally, health: Health, *, ending: bool = False, firing: set[Alarm] | None = None) -> View:
+    url = "http://127.0.0.1:9464/metrics"
+    return view(tally, health, elapsed=7.4, duration=20, ending=ending, url=url, firing=firing)
 
 
 def drawn(picture: object, width: int, height: int) -> list[str]:
@@ -315,6 +319,49 @@ def test_progress_is_one_line() -> None:
     line = progress(look(tally_of(finding(QUIET)), health_of()))
 
     assert line == ("    7 s  14 streams: 9 completed, 4 truncated, 1 failed (1 silently); 2 retries, 3 active")
+
+
+CUT = {Alarm("LLMStreamTruncated", "warning", name) for name in ("html", "cut-event")}
+BURN = Alarm("LLMStreamErrorBudgetBurn", "critical", "500")
+
+
+def test_alerts_have_a_line() -> None:
+    """Alerts that fire are named with how many models they fire for; none, and nobody to tell, look different."""
+    tally = tally_of(finding(QUIET))
+
+    firing = "\n".join(drawn(look(tally, health_of(), firing={*CUT, BURN}), 80, 24))
+    none = "\n".join(drawn(look(tally, health_of(), firing=set()), 80, 24))
+    unwatched = "\n".join(drawn(look(tally, health_of()), 80, 24))
+
+    assert "\nalerts: LLMStreamErrorBudgetBurn 1   LLMStreamTruncated 2\n" in firing
+    assert "\nno alert fires\n" in none
+    assert "alert" not in unwatched
+    assert len(firing.splitlines()) == len(unwatched.splitlines()) <= 24
+
+
+def test_progress_counts_alerts() -> None:
+    """Without a terminal they are a number."""
+    assert progress(look(tally_of(finding(QUIET)), health_of(), firing={*CUT, BURN})).endswith("3 active, 3 alerts")
+
+
+def test_the_report_of_alerts() -> None:
+    """Each alert that fired has a line with its models; none, and a Prometheus that broke, are said to be so."""
+
+    def alarms(*arguments: object) -> list[str]:
+        console = Console(width=100, color_system=None, highlight=False)
+        with console.capture() as captured:
+            _report.alarms(console, *arguments)
+        return [re.sub(r" +", " ", line).strip() for line in captured.get().splitlines()]
+
+    assert alarms({*CUT, BURN})[1:5] == [
+        "Alerts that Prometheus raised",
+        "alert severity models",
+        "LLMStreamErrorBudgetBurn critical 500",
+        "LLMStreamTruncated warning cut-event, html",
+    ]
+    assert "None, in this time." in alarms(set())
+    assert "Prometheus ended by itself, with status 2." in alarms(set(), 2)
+    assert alarms(set())[-1] == "These rules, and a runbook for each: otel-llmstream alerts --output DIR"
 
 
 # --- report ---
@@ -464,8 +511,9 @@ def apis_of(cell: str) -> list[str]:
     return names.get(cell) or cell.split()
 
 
+@pytest.mark.timeout(240)
 def test_the_demo_tells_the_truth(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    alone: None, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each scenario is told as its SDK tells it, beside what really happened to it.
 
@@ -478,7 +526,7 @@ def test_the_demo_tells_the_truth(
 
         status = main([
             "demo", "--duration", "6", "--rate", "12", "--seed", "1", "--prometheus-port", str(port),
-            "--otlp-endpoint", f"http://127.0.0.1:{receiver.server_port}/",
+            "--otlp-endpoint", f"http://127.0.0.1:{receiver.server_port}/", "--no-prometheus",
         ])  # fmt: skip
 
     printed = capsys.readouterr()
@@ -490,6 +538,7 @@ def test_the_demo_tells_the_truth(
     assert "Not observed" not in printed.out
     assert "of this library" not in printed.out
     assert "logged meanwhile" not in printed.out
+    assert "lerts" not in printed.out
     _check_rows(rows_of(printed.out))
     _check_closing(printed.out, port)
     assert set(receiver.received) == {"/v1/traces", "/v1/metrics", "/v1/logs"}
@@ -566,7 +615,7 @@ def test_ctrl_c_ends_the_live_table_with_the_report() -> None:
 
     Until then a live table is on the terminal's other screen; no word is on stderr, no warning either.
     """
-    with on_terminal("--duration", "60") as (process, terminal):
+    with on_terminal("--duration", "60", "--no-prometheus") as (process, terminal):
         begun = read_until(terminal, rb"[1-9] silent failure")
         url = re.search(rb"http://127\.0\.0\.1:\d+/metrics", begun)
         assert url is not None
@@ -599,3 +648,125 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
 
     assert status == 130
     assert err == b""
+
+
+# --- with Prometheus ---
+
+
+def children_of_ours() -> set[str]:
+    """Command lines of processes that this one has started, and that still run."""
+    found = subprocess.run(
+        ["ps", "-o", "args=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=False
+    )
+    return {line for line in found.stdout.splitlines() if "--config.file=" in line}
+
+
+@pytest.mark.timeout(240)
+def test_alerts_fire_before_ones_eyes(alone: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a Prometheus on the PATH the shipped rules fire for what breaks; nothing of it is left behind."""
+    binary("prometheus")
+    threads = set(threading.enumerate())
+
+    status = main(["demo", "--duration", "20", "--rate", "9", "--seed", "1", "--prometheus-port", "0", "--plain"])
+
+    printed = capsys.readouterr()
+    assert (status, printed.err) == (0, "")
+    assert re.search(r"\nAlerts, 90 times as fast as in production: http://127\.0\.0\.1:\d+/alerts\n", printed.out)
+    assert re.search(r", [1-9]\d* alerts?\n", printed.out)
+    _, _, alerts = printed.out.partition("\nAlerts that Prometheus raised\n")
+    (burning,) = re.findall(r"^LLMStreamErrorBudgetBurn +critical +(.+?) *$", alerts, re.MULTILINE)
+    assert set(burning.split(", ")) & EXPECTED.keys()
+    assert "ended by itself" not in alerts
+    assert children_of_ours() == set()
+    assert set(threading.enumerate()) <= threads
+
+
+SHORT = ("--duration", "0.5", "--prometheus-port", "0", "--plain")
+
+
+def test_without_prometheus_it_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where there is none, one line says so and what to install, and the demo is what it was."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert main(["demo", *SHORT]) == 0
+
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert (
+        "\nNo alerts: no prometheus on the PATH (apt-get install prometheus, brew install prometheus, or "
+        "https://prometheus.io/download/).\n" in printed.out
+    )
+    assert "Alerts that" not in printed.out
+
+
+def test_prometheus_can_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--no-prometheus` starts none, and says nothing of it."""
+    assert main(["demo", *SHORT, "--no-prometheus"]) == 0
+
+    assert "lerts" not in capsys.readouterr().out
+
+
+def test_a_prometheus_that_breaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that ends at once takes nothing with it; the report says so."""
+    path = tmp_path / "prometheus"
+    path.write_text("#!/bin/sh\nexit 3\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    assert main(["demo", *SHORT]) == 0
+
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "None, in this time." in printed.out
+    assert "Prometheus ended by itself, with status 3." in printed.out
+
+
+def test_a_prometheus_that_is_no_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be started is said to be so, and the demo is what it was."""
+    path = tmp_path / "prometheus"
+    path.write_bytes(b"\x7fELF, but not really")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    assert main(["demo", *SHORT]) == 0
+
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert f"\nNo alerts: {path} cannot be started: Exec format error\n" in printed.out
+    assert "Alerts that" not in printed.out
+
+
+def test_a_prometheus_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is deaf to a polite word is killed, so that the demo ends."""
+    path = tmp_path / "prometheus"
+    path.write_text("#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 0.1; done # --config.file=\n")
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    assert main(["demo", *SHORT]) == 0
+    assert children_of_ours() == set()
+
+
+def test_the_second_ctrl_c_takes_prometheus_along() -> None:
+    """Who leaves at once leaves no process behind."""
+    program = binary("prometheus")
+    with on_terminal("--duration", "60") as (process, terminal):
+        begun = read_until(terminal, rb"http://127\.0\.0\.1:\d+/alerts")
+        url = re.search(rb"http://127\.0\.0\.1:(\d+)/alerts", begun)
+        assert url is not None
+        read_until(terminal, rb"waiting|active")
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.02)
+        status = process.wait(10)
+
+    assert status in (0, 128 + signal.SIGTERM)
+    listens = f"--web.listen-address=127.0.0.1:{url[1].decode()}"
+    left = subprocess.run(["ps", "-eo", "args="], capture_output=True, text=True, check=True).stdout
+    assert not [line for line in left.splitlines() if listens in line and program in line]

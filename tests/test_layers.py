@@ -15,7 +15,7 @@ import otel_llmstream
 NAME = "otel_llmstream"
 ROOT = Path(otel_llmstream.__file__).parent
 
-VOCABULARY, WIRE, DIALECTS, STREAM, OBSERVER, RECORDERS, HOOKS, DOOR = range(8)
+VOCABULARY, WIRE, DIALECTS, STREAM, OBSERVER, RECORDERS, HOOKS, MONITORING, DOOR = range(9)
 
 LAYERS = {
     "_catalog": VOCABULARY,
@@ -38,6 +38,7 @@ LAYERS = {
     "_scout": OBSERVER,
     "recorders": RECORDERS,
     "hooks": HOOKS,
+    "monitoring": MONITORING,
     "": DOOR,
     "_boundary": DOOR,
     "_instrumentor": DOOR,
@@ -56,7 +57,8 @@ OURS = {
     OBSERVER: {VOCABULARY, WIRE, DIALECTS, STREAM},
     RECORDERS: {VOCABULARY},
     HOOKS: {VOCABULARY, WIRE, DIALECTS, STREAM, OBSERVER},
-    DOOR: {VOCABULARY, WIRE, DIALECTS, STREAM, OBSERVER, RECORDERS, HOOKS},
+    MONITORING: {VOCABULARY},
+    DOOR: {VOCABULARY, WIRE, DIALECTS, STREAM, OBSERVER, RECORDERS, HOOKS, MONITORING},
 }
 
 CODECS = {"brotli", "brotlicffi", "compression", "backports", "zstandard"}
@@ -70,11 +72,13 @@ THIRD_PARTY = {
     OBSERVER: set(),
     RECORDERS: {"opentelemetry", "structlog"},
     HOOKS: {"httpx", "httpx2", "aiohttp", "botocore", "wrapt"},
+    MONITORING: set(),
     DOOR: {"opentelemetry", "prometheus_client"},
 }
 PARTS = {
     "testing": {"opentelemetry", "pytest"},
     "testing.chaos": {"h11", *CODECS},
+    "monitoring._yaml": {"yaml"},
     "cli": {"anthropic", "openai", "opentelemetry", "prometheus_client", "rich"},
 }
 # The switch that suppresses instrumentations is a context key of OpenTelemetry's, and a hook has to honour it.
@@ -184,6 +188,9 @@ def test_the_order():
         ("hooks._httpx", "from opentelemetry import trace", ["opentelemetry.trace"]),
         ("hooks._tap", "from ..recorders import spans", ["otel_llmstream.recorders.spans"]),
         ("hooks._tap", "from opentelemetry.instrumentation.utils import x", ["opentelemetry.instrumentation.utils.x"]),
+        ("monitoring._names", "from .._catalog import Metric", []),
+        ("monitoring._names", "from ..cli import main\nimport yaml", ["otel_llmstream.cli.main", "yaml"]),
+        ("monitoring._yaml", "import yaml", []),
         ("testing.chaos._wire", "import rich", ["rich"]),
         ("testing._capture", "import h11", ["h11"]),
     ],

@@ -318,6 +318,15 @@ def test_the_first_retry_is_an_increase(player: Player, reader: InMemoryMetricRe
     assert grown[key] == 1
 
 
+def test_the_first_error_of_ours_is_an_increase(player: Player, reader: InMemoryMetricReader) -> None:
+    """An error of this library is seen by who asks how many there were since yesterday."""
+    player.open()
+    before = series(reader)
+    player.engine.internal_error(ValueError("ours"))
+    grown = increase(before, series(reader))
+    assert grown[("llmstream.internal_errors", frozenset())] == 1
+
+
 def test_all_of_our_error_types_are_born(player: Player, reader: InMemoryMetricReader) -> None:
     """Each with the outcome that it comes with, and the usual statuses beside them."""
     player.open()

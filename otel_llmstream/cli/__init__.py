@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from .._version import __version__
-from . import _chaos, _demo
+from . import _alerts, _chaos, _demo
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,11 +19,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     parser = argparse.ArgumentParser(
-        prog="otel-llmstream", description="OpenTelemetry for streaming LLM calls: demo and test tools."
+        prog="otel-llmstream", description="OpenTelemetry for streaming LLM calls: demo, test tools and alert rules."
     )
     parser.add_argument("--version", action="version", version=f"otel-llmstream {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     _demo.add_parser(subparsers)
     _chaos.add_parser(subparsers)
+    _alerts.add_parser(subparsers)
     chosen = parser.parse_args(arguments)
     return int(chosen.run(chosen))

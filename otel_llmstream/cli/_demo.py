@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from ._interrupt import Interrupt
 
-_NEEDED: Final = ("openai", "anthropic", "rich", "h11", "opentelemetry.exporter.prometheus")
+_NEEDED: Final = ("openai", "anthropic", "rich", "h11", "yaml", "opentelemetry.exporter.prometheus")
 _OTLP: Final = "opentelemetry.exporter.otlp.proto.http"
 
 _MAX_RATE: Final = 200.0
@@ -53,6 +53,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=9464,
         metavar="PORT",
         help="port of /metrics on 127.0.0.1, 0 for a free one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-prometheus",
+        action="store_true",
+        help="do not start a Prometheus with the alert rules, which it does where one is on the PATH",
     )
     parser.add_argument("--plain", action="store_true", help="no live table; by itself where the output is no terminal")
     parser.add_argument("--seed", type=int, metavar="N", help="make the same calls in the same order each time")

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Final, Self
 
@@ -20,12 +21,14 @@ class Interrupt:
 
     Attributes:
         asked: whether an end has been asked for.
+        children: processes that must not outlive this one.
     """
 
     # The handler only sets a flag: it runs between any two steps of the main thread, which may hold any lock.
 
     def __init__(self) -> None:
         self.asked = False
+        self.children: list[int] = []
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -46,4 +49,7 @@ class Interrupt:
         """End the process where it stands. Threads and clean-up do not count any more, the terminal does."""
         if sys.stdout.isatty():
             os.write(sys.stdout.fileno(), _RESTORE)
+        for child in self.children:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
         os._exit(_STATUS + number)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.text import Text
 
 from otel_llmstream import Health
 
+from ._alarms import Alarm
 from ._tally import Kind, Row, Tally, Verdict
 from ._words import OUTCOME_STYLES, SILENT, TOLD_STYLES, apis, between, plural, seconds
 
@@ -167,6 +168,23 @@ def _sum(tally: Tally, health: Health) -> Text:
     if health.internal_errors:
         text.append(f"\n{plural(health.internal_errors, 'error')} of this library: please report it.", "red")
     return text
+
+
+def alarms(console: Console, fired: Collection[Alarm], status: int = 0) -> None:
+    """Write the alerts that fired meanwhile, and for which models."""
+    console.print(Text("\nAlerts that Prometheus raised", "bold"))
+    subjects: dict[tuple[str, str], list[str]] = {}
+    for alarm in sorted(fired):
+        subjects.setdefault((alarm.name, alarm.severity), []).append(alarm.subject)
+    table = _table(gap=2)
+    for column in ("alert", "severity", "models"):
+        table.add_column(column)
+    for (name, severity), models in subjects.items():
+        table.add_row(name, severity, ", ".join(dict.fromkeys(models)))
+    console.print(table if subjects else "None, in this time.")
+    if status:
+        console.print(f"Prometheus ended by itself, with status {status}.", style="magenta")
+    console.print("\nThese rules, and a runbook for each: otel-llmstream alerts --output DIR", highlight=False)
 
 
 def close(console: Console, url: str, warnings: Sequence[str] = ()) -> None:

@@ -17,7 +17,8 @@ import otel_llmstream
 from otel_llmstream import Health, Settings
 from otel_llmstream.testing import ChaosServer
 
-from . import _report
+from . import _alarms, _report
+from ._alarms import Alarms
 from ._interrupt import Interrupt
 from ._plan import orders
 from ._quiet import Quiet
@@ -54,20 +55,25 @@ def run(args: argparse.Namespace, interrupt: Interrupt) -> None:
     plain = args.plain or not on_terminal or console.is_dumb_terminal
     tally = Tally()
     with Quiet() as quiet:
-        health, metrics = _observe(args, interrupt, console, tally, plain=plain)
+        health, metrics, alarms = _observe(args, interrupt, console, tally, plain=plain)
         _report.write(console, tally, health)
+        if alarms is not None:
+            _report.alarms(console, alarms.fired, alarms.status)
         _report.close(console, metrics.url, quiet.lines())
 
 
 def _observe(
     args: argparse.Namespace, interrupt: Interrupt, console: Console, tally: Tally, *, plain: bool
-) -> tuple[Health, MetricsServer]:
+) -> tuple[Health, MetricsServer, Alarms | None]:
     """Set up, and watch until the end; whatever ends it, all is closed."""
     with ExitStack() as stack:
         server = stack.enter_context(ChaosServer())
         telemetry = Telemetry(args.prometheus_port, args.otlp_endpoint)
         stack.callback(telemetry.close)
         _say_where(console, args, telemetry.metrics)
+        alarms = _watched(console, args, interrupt, telemetry.metrics.url)
+        if alarms is not None:
+            stack.callback(alarms.close)
         workload = Workload(server, orders(args.seed), args.rate, tally)
         stack.callback(workload.close)
         if not interrupt.asked:
@@ -75,8 +81,27 @@ def _observe(
         otel_llmstream.instrument(settings=Settings(stall_after=STALL_AFTER), **telemetry.providers())
         stack.callback(otel_llmstream.uninstrument)
         with _lines(console) if plain else _pictures(console) as show:
-            _watch(workload, interrupt, args.duration, _viewer(tally, args.duration, telemetry.metrics.url), show)
-        return otel_llmstream.health(), telemetry.metrics
+            look = _viewer(tally, args.duration, telemetry.metrics.url, alarms)
+            _watch(workload, interrupt, args.duration, look, show)
+        return otel_llmstream.health(), telemetry.metrics, alarms
+
+
+def _watched(console: Console, args: argparse.Namespace, interrupt: Interrupt, url: str) -> Alarms | None:
+    """Prometheus with the alert rules, where there is one."""
+    if args.no_prometheus or interrupt.asked:
+        return None
+    program = _alarms.program()
+    if program is None:
+        console.print(f"No alerts: no {_alarms.PROGRAM} on the PATH ({_alarms.HOW_TO_GET_IT}).", soft_wrap=True)
+        return None
+    try:
+        alarms = Alarms(program, url)
+    except OSError as error:
+        console.print(f"No alerts: {program} cannot be started: {error.strerror or error}", soft_wrap=True)
+        return None
+    interrupt.children.append(alarms.pid)
+    console.print(f"Alerts, {_alarms.SPEED:g} times as fast as in production: {alarms.url}", soft_wrap=True)
+    return alarms
 
 
 def _say_where(console: Console, args: argparse.Namespace, metrics: MetricsServer) -> None:
@@ -87,10 +112,11 @@ def _say_where(console: Console, args: argparse.Namespace, metrics: MetricsServe
         console.print(f"Traces, metrics and logs go to {args.otlp_endpoint}", soft_wrap=True)
 
 
-def _viewer(tally: Tally, duration: float, url: str) -> Callable[[float, bool], View]:
+def _viewer(tally: Tally, duration: float, url: str, alarms: Alarms | None) -> Callable[[float, bool], View]:
     def look(elapsed: float, ending: bool) -> View:  # noqa: FBT001 - the two things that change
         health = otel_llmstream.health()
-        return view(tally, health, elapsed=elapsed, duration=duration, ending=ending, url=url)
+        firing = None if alarms is None else alarms.firing
+        return view(tally, health, elapsed=elapsed, duration=duration, ending=ending, url=url, firing=firing)
 
     return look
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from otel_llmstream import Health, Outcome
 
+from ._alarms import Alarm
 from ._tally import Kind, Line, Tally, Verdict
 from ._words import NOTHING, OUTCOME_STYLES, SILENT, plural, seconds, share
 
@@ -24,6 +26,8 @@ _ROOMY: Final = 46
 """Columns from which a half has room between its cells."""
 
 _HEADER_LINES: Final = 8
+
+_NO_ALERT: Final = Text("no alert fires", "dim")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class View:
         health: the library's own snapshot.
         lines: the scenarios.
         silent: failures that the application was not told of.
+        firing: alerts that fire; None where nobody watches.
     """
 
     elapsed: float
@@ -47,6 +52,7 @@ class View:
     health: Health
     lines: list[Line]
     silent: int
+    firing: Collection[Alarm] | None = None
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw it."""
@@ -56,7 +62,7 @@ class View:
         yield self._totals()
         yield self._latency()
         yield self._errors()
-        yield Text()
+        yield self._alarms()
         yield _halves(self.lines, options.max_width, options.size.height - _HEADER_LINES)
 
     def _title(self) -> Table:
@@ -93,11 +99,30 @@ class View:
         ranked = sorted(self.health.error_types.items(), key=lambda item: (-item[1], item[0]))
         return _pairs(*((name, str(count), "") for name, count in ranked)) if ranked else Text("no errors yet", "dim")
 
+    def _alarms(self) -> Text:
+        """The alerts that fire, each with how many models it fires for."""
+        if self.firing is None:
+            return Text()
+        names = Counter(alarm.name for alarm in sorted(self.firing))
+        fires = _pairs(*((name, str(count), "") for name, count in names.items()))
+        return (
+            Text("alerts: ", "bold red", no_wrap=True, overflow="ellipsis").append_text(fires) if names else _NO_ALERT
+        )
 
-def view(tally: Tally, health: Health, *, elapsed: float, duration: float, ending: bool, url: str) -> View:
+
+def view(
+    tally: Tally,
+    health: Health,
+    *,
+    elapsed: float,
+    duration: float,
+    ending: bool,
+    url: str,
+    firing: Collection[Alarm] | None = None,
+) -> View:
     """Look at what there is now; see `View`."""
     silent = tally.by_verdict()[Verdict.SILENT]
-    return View(elapsed, duration, ending, url, health, tally.lines(), silent)
+    return View(elapsed, duration, ending, url, health, tally.lines(), silent, firing)
 
 
 def progress(now: View) -> str:
@@ -107,6 +132,7 @@ def progress(now: View) -> str:
         f"{now.elapsed:5.0f} s  {plural(sum(totals.values()), 'stream')}: "
         + ", ".join(f"{totals[outcome]} {outcome}" for outcome in Outcome if totals[outcome])
         + f" ({now.silent} silently); {plural(now.health.retries, 'retry')}, {now.health.active} active"
+        + ("" if now.firing is None else f", {plural(len(now.firing), 'alert')}")
     )
 
 

@@ -191,6 +191,7 @@ class MetricsRecorder:
             self._fallbacks.add(0, {**base, catalog.FALLBACK: fallback})
         for error_type in catalog.BORN_RETRIES:
             self._retries.add(0, {**base, catalog.ERROR_TYPE: error_type})
+        self._internal_errors.add(0)
 
     def _active(self, _options: CallbackOptions) -> Iterable[Observation]:
         found = self._observe(lambda _stalled: True)

@@ -1,0 +1,226 @@
+"""The command ``otel-llmstream alerts``. In: thresholds. Out: alert rules and their runbooks."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from ..monitoring import FLAVOURS
+from ..monitoring._alerts import ALERTS, Options
+from ..monitoring._thresholds import KNOBS, Knob, Thresholds, bounds_around
+
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_NUMBER: Final = r"-?\d+(?:\.\d+)?"
+_FORMATS: Final = ("prometheus", "grafana")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line's parser."""
+    parser = subparsers.add_parser(
+        "alerts",
+        help="write alert rules and runbooks",
+        description="Write alert rules for Prometheus (Mimir, Thanos, VictoriaMetrics) or for Grafana, and a runbook "
+        "for each alert. Without --output the rules go to standard output.",
+    )
+    parser.add_argument("--format", choices=_FORMATS, default="prometheus", help="what reads the rules (%(default)s)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="write below it: prometheus/ or grafana-alerting/, runbooks/",
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where --output has anything else")
+    _add_thresholds(parser.add_argument_group("thresholds, each with its default"))
+    _add_surroundings(parser.add_argument_group("surroundings"))
+    parser.set_defaults(run=lambda args: run(args, parser))
+
+
+def _add_thresholds(group: argparse._ArgumentGroup) -> None:
+    for knob in KNOBS:
+        default = knob.written(knob.default).replace("%", "%%")
+        group.add_argument(
+            knob.option, type=_reader(knob), default=knob.default, metavar=_METAVARS[knob.kind],
+            help=f"{knob.what} ({default})",
+        )  # fmt: skip
+
+
+def _add_surroundings(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--job", action="append", default=[], type=_name, metavar="NAME",
+        help="look at this job only, and alert when nothing is heard of it; may be given again (all jobs, and no such "
+        "alert)",
+    )  # fmt: skip
+    group.add_argument(
+        "--without", action="append", default=[], metavar="ALERT", help="leave an alert out; may be given again"
+    )
+    group.add_argument(
+        "--runbooks", type=_address, default=Options().runbooks, metavar="URL",
+        help="where you publish the runbooks (%(default)s, beside the rules)",
+    )  # fmt: skip
+    group.add_argument("--flavour", choices=FLAVOURS, default="prometheus", help="spelling of names (%(default)s)")
+    group.add_argument(
+        "--datasource-uid", type=_uid, default=Options().datasource, metavar="UID",
+        help="Grafana's data source, for --format grafana (%(default)s)",
+    )  # fmt: skip
+
+
+# --- reading values ---
+
+
+def _percent(text: str) -> float:
+    if not re.fullmatch(rf"{_NUMBER}%?", text):
+        raise argparse.ArgumentTypeError(f"must be a percentage such as 99.5 or 99.5%, got {text!r}")
+    return float(text.removesuffix("%"))
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(rf"({_NUMBER})({'|'.join(_UNITS)})", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"must be a duration such as 2s, 500ms or 10m, got {text!r}")
+    return round(float(found[1]) * _UNITS[found[2]], 3)
+
+
+def _plain(text: str) -> float:
+    if not re.fullmatch(_NUMBER, text):
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}")
+    return float(text)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"-?\d+", text):
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}")
+    return int(text)
+
+
+_READERS: Final[Mapping[str, Callable[[str], float]]] = {
+    "percent": _percent, "seconds": _seconds, "times": _plain, "count": _count,
+}  # fmt: skip
+_METAVARS: Final = {"percent": "PERCENT", "seconds": "DURATION", "times": "NUMBER", "count": "COUNT"}
+
+
+def _reader(knob: Knob) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        value = _READERS[knob.kind](text)
+        problem = knob.problem(value) if math.isfinite(value) else f"must be finite, got {text}"
+        if problem:
+            raise argparse.ArgumentTypeError(problem)
+        return value
+
+    return read
+
+
+def _name(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise argparse.ArgumentTypeError("must be the value of a label 'job', got nothing that is one")
+    return text
+
+
+def _uid(text: str) -> str:
+    if not re.fullmatch(r"[\w-]{1,40}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"must be a uid of at most 40 letters, digits, '-' and '_', got {text!r}")
+    return text
+
+
+def _address(text: str) -> str:
+    scheme, place = text.partition("://")[::2]
+    if not text.rstrip("/") or re.search(r"\s", text) or ("://" in text and not _is_web(scheme, place)):
+        raise argparse.ArgumentTypeError(f"must be a URL such as https://wiki.example/runbooks, got {text!r}")
+    return text.rstrip("/")
+
+
+def _is_web(scheme: str, place: str) -> bool:
+    try:
+        return scheme in ("http", "https") and bool(urlsplit(f"{scheme}://{place}").hostname)
+    except ValueError:
+        return False
+
+
+# --- running ---
+
+
+def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    """Write, print or check; the exit status is 1 where files differ, and 2 where something cannot be done."""
+    unknown = sorted(set(args.without) - {alert.name for alert in ALERTS})
+    if unknown:
+        names = ", ".join(dict.fromkeys(alert.name for alert in ALERTS))
+        parser.error(f"argument --without: no alert is called {', '.join(unknown)} (there are {names})")
+    if args.check and args.output is None:
+        parser.error("argument --check: needs --output")
+    if args.output is not None and args.output.exists() and not args.output.is_dir():
+        parser.error(f"argument --output: {args.output} is no directory")
+    try:
+        from ..monitoring._files import alert_files, rules
+    except ModuleNotFoundError as error:
+        return _fail(str(error))
+    options = _options(args)
+    _note(options)
+    if args.output is None:
+        print(rules(options, args.format)[1], end="")
+        return 0
+    files = alert_files(options, args.format)
+    return _check(args.output, files) if args.check else _write(args.output, files)
+
+
+def _options(args: argparse.Namespace) -> Options:
+    return Options(
+        Thresholds(**{knob.name: getattr(args, knob.name) for knob in KNOBS}),
+        FLAVOURS[args.flavour],
+        tuple(dict.fromkeys(args.job)),
+        frozenset(args.without),
+        args.runbooks,
+        args.datasource_uid,
+    )
+
+
+def _note(options: Options) -> None:
+    around = bounds_around(options.thresholds.ttft_p95)
+    if around:
+        low, high = around
+        _say(
+            f"--ttft-p95 {options.thresholds.ttft_p95:g}s lies between the histogram's bounds {low:g}s and {high:g}s: "
+            "the percentile is interpolated there; at a bound it is exact"
+        )
+    if not options.jobs:
+        _say("LLMStreamTelemetryAbsent is left out: name the jobs that must be heard of with --job")
+
+
+def _write(directory: Path, files: Mapping[str, str]) -> int:
+    try:
+        for name, text in files.items():
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        return _fail(f"cannot write {error.filename or directory}: {error.strerror or error}")
+    pages = sum(name.startswith("runbooks/") for name in files)
+    print(f"wrote {directory / next(iter(files))}, and {pages} runbooks to {directory / 'runbooks'}")
+    return 0
+
+
+def _check(directory: Path, files: Mapping[str, str]) -> int:
+    stale = [name for name, text in files.items() if _read(directory / name) != text]
+    for name in stale:
+        _say(f"{directory / name} is not what these options give")
+    return 1 if stale else 0
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _say(message: str) -> None:
+    print(f"otel-llmstream alerts: {message}", file=sys.stderr)
+
+
+def _fail(message: str) -> int:
+    _say(message)
+    return 2

@@ -1,0 +1,63 @@
+"""The files of alert rules and runbooks. In: options, a format. Out: texts by their path below a directory."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from ._alerts import Options
+from ._grafana_rules import alerting_file
+from ._names import PROMETHEUS
+from ._rules import rule_groups
+from ._runbooks import pages
+from ._yaml import dump
+
+RULES: Final = "otel-llmstream.yaml"
+
+_FORMATS: Final[Mapping[str, tuple[str, Callable[[Options], Any]]]] = {
+    "prometheus": (f"prometheus/{RULES}", lambda options: {"groups": rule_groups(options)}),
+    "grafana": (f"grafana-alerting/{RULES}", alerting_file),
+}
+FORMATS: Final = tuple(_FORMATS)
+
+
+def rules(options: Options, form: str) -> tuple[str, str]:
+    """The path and the text of a rule file.
+
+    Args:
+        options: what is written.
+        form: one of `FORMATS`.
+    """
+    path, document = _FORMATS[form]
+    return path, dump(
+        document(options),
+        f"Written by: {command(options, form)}",
+        "Change the options, not this file.",
+    )
+
+
+def alert_files(options: Options, form: str) -> dict[str, str]:
+    """The rule file and all runbooks, by path."""
+    return dict([rules(options, form)]) | {f"runbooks/{name}": text for name, text in pages(options).items()}
+
+
+def command(options: Options, form: str) -> str:
+    """The command that writes a rule file."""
+    return shlex.join(["otel-llmstream", "alerts", "--format", form, *_changed(options, form)])
+
+
+def _changed(options: Options, form: str) -> Iterator[str]:
+    for knob, value in options.thresholds.changed():
+        yield from (knob.option, knob.written(value))
+    for job in options.jobs:
+        yield from ("--job", job)
+    for name in sorted(options.without):
+        yield from ("--without", name)
+    plain = Options()
+    if options.runbooks != plain.runbooks:
+        yield from ("--runbooks", options.runbooks)
+    if options.flavour != PROMETHEUS:
+        yield from ("--flavour", options.flavour.name)
+    if form == "grafana" and options.datasource != plain.datasource:
+        yield from ("--datasource-uid", options.datasource)

@@ -1,0 +1,56 @@
+"""The alerts as a rule file of Prometheus, which Mimir, Thanos and vmalert read too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ._alerts import ALERTS, ENDED, ENDED_WELL_OR_NOT, Alert, Options, number, recordings
+from ._expressions import MINUTE, indent
+from ._texts import labels, notes
+
+Group = dict[str, Any]
+
+
+def rule_groups(options: Options) -> list[Group]:
+    """The groups of a rule file. Two, because Mimir takes no more than 20 rules in one unless told otherwise."""
+    recorded = recordings(options.expressions)
+    traffic = {name: recorded[name] for name in (ENDED, ENDED_WELL_OR_NOT)}
+    ratios = {name: expr for name, expr in recorded.items() if name not in traffic}
+    alerts = list(chosen(options))
+    return [
+        _group("otel-llmstream-slo", options, ratios, [alert for alert in alerts if alert.long]),
+        _group("otel-llmstream", options, traffic, [alert for alert in alerts if not alert.long]),
+    ]
+
+
+def chosen(options: Options) -> Iterator[Alert]:
+    """The alerts that are to be written."""
+    for alert in ALERTS:
+        if alert.name not in options.without and (options.jobs or not alert.needs_jobs):
+            yield alert
+
+
+def _group(name: str, options: Options, recorded: dict[str, str], alerts: list[Alert]) -> Group:
+    rules = [{"record": record, "expr": expr} for record, expr in recorded.items()]
+    rules += [_rule(alert, options) for alert in alerts]
+    return {"name": name, "interval": options.expressions.window(MINUTE), "rules": rules}
+
+
+def _rule(alert: Alert, options: Options) -> dict[str, Any]:
+    return {
+        "alert": alert.name,
+        "expr": condition(alert, options),
+        **({"for": options.expressions.window(alert.hold)} if alert.hold else {}),
+        "labels": labels(alert, options),
+        "annotations": notes(alert, options, "$value"),
+    }
+
+
+def condition(alert: Alert, options: Options) -> str:
+    """The alert's query: it has a result where the alert is to fire."""
+    q = options.expressions
+    value = alert.value(q)
+    held = f"(\n{indent(value)}\n)" if "\n" in value else value
+    compared = f"{held} {alert.op} {number(alert.limit(options.thresholds))}"
+    return f"{compared}\nand\n{alert.guard(q)}" if alert.guard else compared

@@ -1,0 +1,74 @@
+"""An application for `test_alerts_live.py`: one model for each trouble, called again and again until it is stopped.
+
+Run as `python alert_traffic.py CHAOS_URL PORT`; it serves its metrics on PORT.
+"""
+
+import gc
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+import httpx2
+import openai
+
+import otel_llmstream
+
+PAUSE = 0.25
+"""Seconds between two calls of one model."""
+
+_over = threading.Event()
+
+
+def read(client: openai.OpenAI, model: str) -> None:
+    with client.chat.completions.create(model=model, messages=[], stream=True) as stream:
+        for _chunk in stream:
+            pass
+
+
+def read_without_sdk(client: httpx2.Client, model: str) -> None:
+    with client.stream("POST", "chat/completions", json={"model": model, "messages": [], "stream": True}) as response:
+        for _line in response.iter_lines():
+            pass
+
+
+def drop(client: openai.OpenAI, model: str) -> None:
+    stream = client.chat.completions.create(model=model, messages=[], stream=True)
+    next(iter(stream))
+    del stream
+    gc.collect()
+
+
+def again_and_again(call: Callable[[], None]) -> None:
+    while not _over.wait(PAUSE):
+        with suppress(openai.OpenAIError, httpx2.HTTPError):  # what the application is told is another matter
+            call()
+
+
+def main(url: str, port: int) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: _over.set())
+    otel_llmstream.instrument(settings=otel_llmstream.Settings(stall_after=0.3), prometheus_port=port, http_spans=False)
+    base = f"{url}/v1/"
+    http = openai.DefaultHttpxClient(trust_env=False)
+    client = openai.OpenAI(base_url=base, api_key="any", timeout=60, max_retries=2, http_client=http)
+    bare = httpx2.Client(base_url=base, trust_env=False, timeout=60)
+    calls: list[Callable[[], None]] = [
+        lambda: read(client, "ok"),
+        lambda: read(client, "no-finish"),
+        lambda: read_without_sdk(bare, "reset"),
+        lambda: read(client, "error"),
+        lambda: read(client, "ok?ttft=0.9&chunks=2"),
+        lambda: read(client, "pause?hold=0.5&chunks=4"),
+        lambda: read(client, "silence?hold=300"),
+        lambda: read(client, "429-429-ok?retry_after=0.01"),
+        lambda: read(client, "buffered-early?hold=0.7"),
+        lambda: drop(client, "ok?chunks=5&delay=0.05"),
+    ]
+    for call in calls:
+        threading.Thread(target=again_and_again, args=(call,), daemon=True).start()
+    _over.wait()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

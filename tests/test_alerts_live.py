@@ -1,0 +1,277 @@
+"""From a broken stream to the page that somebody gets: real SDKs, Prometheus, Alertmanager, VictoriaMetrics.
+
+Windows and waits are ninety times shorter, nothing else differs from the rules that are shipped.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import yaml
+from prometheus_tools import binary, free_port, running
+
+from otel_llmstream.monitoring._alerts import ALERTS, Options
+from otel_llmstream.monitoring._grafana_rules import measured
+from otel_llmstream.monitoring._rules import rule_groups
+from otel_llmstream.monitoring._runbooks import PAGES
+from otel_llmstream.monitoring._thresholds import Thresholds
+
+TRAFFIC = Path(__file__).parent / "alert_traffic.py"
+PATIENCE = 75
+"""Seconds until all that is to fire has; on an idle machine it takes thirty."""
+
+OPTIONS = Options(
+    Thresholds(ttft_p95=0.5, min_traffic=4, absent_after=90.0),
+    jobs=("app", "ghost"),
+    runbooks="https://runbooks.example/llm",
+    speed=90,
+)
+
+# What the traffic is to set off: alert, model (or job).
+EXPECTED = {
+    ("LLMStreamErrorBudgetBurn", "no-finish"),
+    ("LLMStreamErrorBudgetBurn", "reset"),
+    ("LLMStreamFailureRate", "no-finish"),
+    ("LLMStreamFailureRate", "reset"),
+    ("LLMStreamTruncated", "no-finish"),
+    ("LLMStreamFirstTokenSlow", "ok?ttft=0.9&chunks=2"),
+    ("LLMStreamStalls", "pause?hold=0.5&chunks=4"),
+    ("LLMStreamsHanging", "silence?hold=300"),
+    ("LLMStreamRetryStorm", "429-429-ok?retry_after=0.01"),
+    ("LLMStreamRateLimited", "429-429-ok?retry_after=0.01"),
+    ("LLMStreamBufferedDelivery", "buffered-early?hold=0.7"),
+    ("LLMStreamProviderErrors", "error"),
+    ("LLMStreamAbandoned", "ok?chunks=5&delay=0.05"),
+    ("LLMStreamTelemetryAbsent", "ghost"),
+}
+
+
+def get(url: str, **params: str) -> Any:
+    answer = httpx2.get(url, params=params, trust_env=False, timeout=10)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["data"]
+
+
+def until(what: Callable[[], Any], *, seconds: float = PATIENCE) -> Any:
+    """Ask until there is an answer that is true; the last one, if need be."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            found = what()
+        except httpx2.HTTPError:
+            found = None
+        if found or time.monotonic() > end:
+            return found
+        time.sleep(0.3)
+
+
+class Hook(BaseHTTPRequestHandler):
+    """What a pager would get."""
+
+    received: list[dict[str, Any]]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.received += json.loads(body)["alerts"]
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_args: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    handler = type("Handler", (Hook,), {"received": []})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/", handler.received
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def scrapes(port: int) -> list[dict[str, Any]]:
+    return [{"job_name": "app", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}]
+
+
+def written(path: Path, document: Any) -> Path:
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+@contextmanager
+def prometheus(folder: Path, app: int, pager: int) -> Iterator[str]:
+    port = free_port()
+    written(folder / "rules.yaml", {"groups": rule_groups(OPTIONS)})
+    config = {
+        "global": {"scrape_interval": "500ms", "evaluation_interval": "1s"},
+        "rule_files": ["rules.yaml"],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{pager}"]}]}]},
+        "scrape_configs": scrapes(app),
+    }
+    arguments = (
+        f"--config.file={written(folder / 'prometheus.yaml', config)}",
+        f"--storage.tsdb.path={folder / 'tsdb'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    )
+    with running("prometheus", *arguments, log=folder / "prometheus.log"):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def alertmanager(folder: Path, hook: str) -> Iterator[int]:
+    port = free_port()
+    config = {
+        "route": {"receiver": "hook", "group_by": ["..."], "group_wait": "100ms", "group_interval": "1s"},
+        "receivers": [{"name": "hook", "webhook_configs": [{"url": hook}]}],
+    }
+    arguments = (
+        f"--config.file={written(folder / 'alertmanager.yaml', config)}",
+        f"--storage.path={folder / 'alertmanager'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+    )
+    with running("prometheus-alertmanager", *arguments, log=folder / "alertmanager.log"):
+        yield port
+
+
+@contextmanager
+def victoria(folder: Path, app: int) -> Iterator[str]:
+    port = free_port()
+    config = {"global": {"scrape_interval": "1s"}, "scrape_configs": scrapes(app)}
+    arguments = (
+        f"-promscrape.config={written(folder / 'scrape.yaml', config)}",
+        f"-storageDataPath={folder / 'victoria'}",
+        f"-httpListenAddr=127.0.0.1:{port}",
+        "-search.latencyOffset=0s",
+        "-search.disableCache",
+    )
+    with running("victoria-metrics", *arguments, log=folder / "victoria.log"):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def traffic(url: str, port: int) -> Iterator[None]:
+    with subprocess.Popen([sys.executable, TRAFFIC, url, str(port)]) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+# --- what is looked at ---
+
+
+def firing(url: str) -> set[tuple[str, str]]:
+    alerts = [it["labels"] for it in get(f"{url}/api/v1/alerts")["alerts"] if it["state"] == "firing"]
+    return {(it["alertname"], it.get("gen_ai_request_model", it["job"])) for it in alerts}
+
+
+def check_rules(url: str) -> None:
+    """Every rule has been evaluated, without an error, and every recorded query has data."""
+    rules = [rule for group in get(f"{url}/api/v1/rules")["groups"] for rule in group["rules"]]
+
+    assert len(rules) == sum(len(group["rules"]) for group in rule_groups(OPTIONS))
+    assert {(rule["health"], rule.get("lastError", "")) for rule in rules} == {("ok", "")}
+    for rule in rules:
+        if rule["type"] == "recording":
+            series = get(f"{url}/api/v1/query", query=rule["name"])["result"]
+            assert {"job", "gen_ai_provider_name", "gen_ai_request_model"} <= set(series[0]["metric"]), rule["name"]
+
+
+def check_page(received: list[dict[str, Any]]) -> None:
+    """The alert on failing streams came through, naming provider and model, with its runbook."""
+
+    def arrived() -> list[dict[str, Any]]:
+        return [it for it in received if it["labels"]["alertname"] == "LLMStreamFailureRate"]
+
+    (alert, *_) = until(arrived)
+    assert alert["status"] == "firing"
+    assert alert["annotations"]["runbook_url"] == "https://runbooks.example/llm/LLMStreamFailureRate.md"
+    assert alert["labels"]["severity"] == "warning"
+    model, provider = alert["labels"]["gen_ai_request_model"], alert["labels"]["gen_ai_provider_name"]
+    assert alert["annotations"]["summary"] == f"{provider} {model}: many streams fail"
+    assert f"model {model} at {provider} (job app)" in alert["annotations"]["description"]
+
+
+def check_silence(found: set[tuple[str, str]]) -> None:
+    """What is well is left alone: no alert for the healthy model, none about the library itself."""
+    assert {alert for alert, subject in found if subject == "ok"} == set()
+    assert "LLMStreamInternalErrors" not in {alert for alert, _ in found}
+
+
+def answers(url: str, query: str) -> set[frozenset[tuple[str, str]]]:
+    return {frozenset(it["metric"].items()) for it in get(f"{url}/api/v1/query", query=query)["result"]}
+
+
+def check_same_answers(prometheus_url: str, victoria_url: str) -> None:
+    """Both stores find the same models in trouble, by the same expressions."""
+    for alert in ALERTS:
+        if alert.name == "LLMStreamInternalErrors":
+            continue
+        query = f"({measured(alert, OPTIONS)}) > {alert.limit(OPTIONS.thresholds)}"
+        ours = {subject for name, subject in EXPECTED if name == alert.name}
+
+        def subjects(url: str, query: str = query) -> set[str]:
+            found = (dict(labels) for labels in answers(url, query))
+            return {labels.get("gen_ai_request_model", labels.get("job", "")) for labels in found}
+
+        for url in (prometheus_url, victoria_url):
+            assert until(lambda url=url, ours=ours: subjects(url) >= ours, seconds=20), (alert.name, url, subjects(url))
+
+
+# Queries of runbooks that rightly find nothing here: the library makes no error of its own.
+NOTHING = {("LLMStreamInternalErrors", 0)}
+
+
+def check_runbooks(url: str) -> None:
+    """Every query of every runbook is answered, and finds something where there is something."""
+    q = OPTIONS.expressions
+    for name, page in PAGES.items():
+        for number, check in enumerate(page.checks):
+            query = check.query(q)
+            found = until(lambda query=query: answers(url, query), seconds=0.1 if (name, number) in NOTHING else 10)
+            assert bool(found) != ((name, number) in NOTHING), (name, check.question, query)
+
+
+# --- the promise ---
+
+
+@pytest.mark.timeout(240)
+def test_from_a_broken_stream_to_the_pager(alone, chaos_server, tmp_path):
+    """Every alert fires for the model that is in trouble, and only there; the pager has the link to the runbook.
+
+    All rules are evaluated without an error; recorded queries and the runbooks' queries find data; VictoriaMetrics
+    answers the same expressions with the same models.
+    """
+    for name in ("prometheus", "prometheus-alertmanager", "victoria-metrics"):
+        binary(name)
+    app = free_port()
+    with ExitStack() as stack:
+        hook, received = stack.enter_context(webhook())
+        stack.enter_context(traffic(chaos_server.base_url, app))
+        pager = stack.enter_context(alertmanager(tmp_path, hook))
+        url = stack.enter_context(prometheus(tmp_path, app, pager))
+        other = stack.enter_context(victoria(tmp_path, app))
+
+        until(lambda: firing(url) >= EXPECTED)
+
+        found = firing(url)
+        assert found >= EXPECTED, EXPECTED - found
+        check_silence(found)
+        check_rules(url)
+        check_page(received)
+        check_same_answers(url, other)
+        check_runbooks(url)

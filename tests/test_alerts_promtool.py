@@ -1,0 +1,304 @@
+"""Every alert before promtool: silent one minute before, firing at the minute, silent where there is nothing to say."""
+
+import re
+import subprocess
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+import yaml
+from alert_cases import CASES, RUNBOOKS, Case, Grows, Load, labels, slow
+from prometheus_tools import PATIENCE, binary, promtool
+
+from otel_llmstream import _catalog as catalog
+from otel_llmstream.monitoring import MIMIR, PROMETHEUS, Flavour
+from otel_llmstream.monitoring._alerts import ALERTS, Alert, Options
+from otel_llmstream.monitoring._rules import rule_groups
+from otel_llmstream.monitoring._thresholds import Thresholds, span
+
+MINUTES = 400
+FLAVOURS = (PROMETHEUS, MIMIR)
+"""Those that Prometheus 2 can read: dots in names came with 3."""
+
+ALL = Options(jobs=("shop",), runbooks=RUNBOOKS)
+
+
+def steady(it: Grows) -> str:
+    return f"{it.by}x{2 * MINUTES}" if it.metric.kind == "gauge" else f"0+{it.by / 2:g}x{2 * MINUTES}"
+
+
+def inputs(load: Iterable[Grows], flavour: Flavour) -> list[dict[str, str]]:
+    return [{"series": it.series(flavour), "values": it.values or steady(it)} for it in load]
+
+
+def standing_still(load: Load) -> tuple[Grows, ...]:
+    """Series that were born at 0, and nothing has happened since."""
+    return load.idle or tuple(replace(it, by=0) for it in load.bad)
+
+
+def few(load: Load) -> tuple[Grows, ...]:
+    """Two streams in the second minute, one of them bad; of gauges, one of two."""
+    return tuple(
+        replace(it, values=f"{it.few}x{2 * MINUTES}" if it.metric.kind == "gauge" else f"0x3 {it.few}x{2 * MINUTES}")
+        for it in load.bad
+    )
+
+
+def expected(name: str, load: Load, minute: int, flavour: Flavour) -> list[dict[str, object]]:
+    return [
+        {
+            "exp_labels": {flavour.label_name(label): value for label, value in case.labels.items()},
+            "exp_annotations": {
+                "summary": case.summary,
+                "description": case.description,
+                "runbook_url": f"{RUNBOOKS}/{name}.md",
+            },
+        }
+        for case in load.cases.values()
+        if case.fires <= minute
+    ]
+
+
+def at(minute: int, name: str, alerts: list[dict[str, object]]) -> dict[str, object]:
+    return {"eval_time": f"{minute}m", "alertname": name, "exp_alerts": alerts}
+
+
+def firing(name: str, load: Load, flavour: Flavour) -> dict[str, object]:
+    minutes = sorted({minute for case in load.cases.values() for minute in (case.fires - 1, case.fires)})
+    return {
+        "name": "fires",
+        "interval": "30s",
+        "input_series": inputs(load.bad, flavour),
+        "alert_rule_test": [at(minute, name, expected(name, load, minute, flavour)) for minute in minutes],
+    }
+
+
+def silent(why: str, name: str, load: Load, given: tuple[Grows, ...], flavour: Flavour) -> dict[str, object]:
+    last = max(case.fires for case in load.cases.values())
+    return {
+        "name": why,
+        "interval": "30s",
+        "input_series": inputs(given, flavour),
+        "alert_rule_test": [at(minute, name, []) for minute in (2, 5, last, last + 10)],
+    }
+
+
+def promises(name: str, load: Load, flavour: Flavour) -> list[dict[str, object]]:
+    made = [firing(name, load, flavour), silent("no traffic", name, load, standing_still(load), flavour)]
+    return [*made, silent("one of two", name, load, few(load), flavour)] if load.few_is_fine else made
+
+
+def verdict(tmp_path, options: Options, tests: list[dict[str, object]]) -> str:
+    """What promtool complains about; empty where all is as expected."""
+    document = {
+        "rule_files": ["rules.yaml"],
+        "evaluation_interval": "1m",
+        "group_eval_order": ["otel-llmstream-slo", "otel-llmstream"],  # recorded first, then used
+        "tests": tests,
+    }
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": rule_groups(options)}))
+    (tmp_path / "tests.yaml").write_text(yaml.safe_dump(document))
+    done = promtool("test", "rules", "tests.yaml", cwd=tmp_path)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+# --- the promises ---
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS, ids=lambda flavour: flavour.name)
+@pytest.mark.parametrize("name", CASES)
+def test_it_fires_at_the_minute_and_says_this(name, flavour, tmp_path):
+    """An alert is silent a minute before, and fires at the minute with exactly these labels and texts.
+
+    It is silent without traffic and, where that makes sense, with one bad stream of two.
+    """
+    assert verdict(tmp_path, replace(ALL, flavour=flavour), promises(name, CASES[name], flavour)) == ""
+
+
+def uncovered(alerts: Iterable[Alert], cases: dict[str, Load]) -> set[str]:
+    """Alerts of the table that have no case."""
+    keys = {(alert.name, span(alert.long) if alert.long else "") for alert in alerts}
+    return {
+        " ".join(key).strip() for key in keys ^ {(name, long) for name, load in cases.items() for long in load.cases}
+    }
+
+
+def test_every_alert_has_its_case():
+    """No alert is in the table without a case, nor a case without its alert."""
+    assert uncovered(ALERTS, CASES) == set()
+    assert len(ALERTS) == 16
+
+
+def test_an_alert_without_a_case_is_noticed():
+    """The check finds an alert that is new, and one of several windows."""
+    without = {name: load for name, load in CASES.items() if name != "LLMStreamStalls"}
+    burn = CASES["LLMStreamErrorBudgetBurn"]
+    part = CASES | {"LLMStreamErrorBudgetBurn": replace(burn, cases={k: v for k, v in burn.cases.items() if k != "6h"})}
+
+    assert uncovered(ALERTS, without) == {"LLMStreamStalls"}
+    assert uncovered(ALERTS, part) == {"LLMStreamErrorBudgetBurn 6h"}
+
+
+def test_most_alerts_are_tried_with_few_streams():
+    """Only what is no matter of numbers may fire for one of two."""
+    assert {name for name, load in CASES.items() if not load.few_is_fine} == {
+        "LLMStreamTelemetryAbsent",
+        "LLMStreamInternalErrors",
+    }
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda case: replace(case, fires=case.fires - 1),
+        lambda case: replace(case, fires=case.fires + 1),
+        lambda case: replace(case, labels={**case.labels, "severity": "info"}),
+        lambda case: replace(case, description=case.description.replace("10%", "11%")),
+    ],
+    ids=["earlier", "later", "label", "text"],
+)
+def test_promtool_notices_what_is_wrong(wrong, tmp_path):
+    """A case that is wrong by a minute, a label or a figure fails."""
+    load = CASES["LLMStreamTruncated"]
+    broken = replace(load, cases={"": wrong(load.cases[""])})
+
+    assert "FAILED" in verdict(tmp_path, ALL, promises("LLMStreamTruncated", broken, PROMETHEUS))
+
+
+def test_promtool_notices_a_missing_guard(tmp_path):
+    """Without the guard one bad stream of two fires: the case with few streams is what holds it."""
+    load = CASES["LLMStreamTruncated"]
+    given = [silent("one of two", "LLMStreamTruncated", load, few(load), PROMETHEUS)]
+
+    assert verdict(tmp_path, ALL, given) == ""
+    assert "FAILED" in verdict(tmp_path, replace(ALL, thresholds=Thresholds(min_traffic=1)), given)
+
+
+# --- what a fleet looks like ---
+
+
+@pytest.mark.parametrize("halves", [(False, True), (True, True), (True,)], ids=["both", "newest twice", "newest"])
+def test_the_first_token_is_read_under_both_names(halves, tmp_path):
+    """Processes under the released conventions, the newest ones, or some of each: one percentile over all of them."""
+    load = CASES["LLMStreamFirstTokenSlow"]
+    given = [
+        replace(it, labels={**it.labels, "otel_scope_version": str(number)})
+        for number, newest in enumerate(halves)
+        for it in slow(newest=newest)
+    ]
+
+    assert (
+        verdict(tmp_path, ALL, [firing("LLMStreamFirstTokenSlow", replace(load, bad=tuple(given)), PROMETHEUS)]) == ""
+    )
+
+
+def test_a_model_that_never_failed_has_a_ratio_of_0(tmp_path):
+    """The recorded ratio is 0, not absent, where there is no series of failures at all; and absent without traffic."""
+    healthy = Grows(catalog.STREAMS, 30, {catalog.OUTCOME: "completed"})
+    given = {
+        "interval": "30s",
+        "input_series": inputs([healthy], PROMETHEUS),
+        "promql_expr_test": [
+            {
+                "expr": "llmstream:failures:ratio_rate5m",
+                "eval_time": "10m",
+                "exp_samples": [
+                    {
+                        "labels": 'llmstream:failures:ratio_rate5m{job="shop", gen_ai_provider_name="openai", '
+                        'gen_ai_request_model="gpt-5"}',
+                        "value": 0,
+                    }
+                ],
+            }
+        ],
+    }
+    idle = {
+        "interval": "30s",
+        "input_series": inputs([replace(healthy, by=0)], PROMETHEUS),
+        "promql_expr_test": [{"expr": "llmstream:failures:ratio_rate5m", "eval_time": "10m", "exp_samples": []}],
+    }
+
+    assert verdict(tmp_path, ALL, [given, idle]) == ""
+
+
+def test_models_are_judged_by_themselves(tmp_path):
+    """A model that fails fires for itself, beside one that is well; each pair of provider and model is an alert."""
+    load = CASES["LLMStreamTruncated"]
+    well = Grows(catalog.STREAMS, 3000, {catalog.OUTCOME: "completed", catalog.REQUEST_MODEL: "gpt-5-mini"})
+    other = tuple(replace(it, labels={**it.labels, catalog.PROVIDER: "azure"}) for it in load.bad)
+    case = load.cases[""]
+    azure = Case(
+        case.fires, {**labels("warning"), catalog.PROVIDER: "azure"},
+        case.summary.replace("openai", "azure"), case.description.replace("openai", "azure"),
+    )  # fmt: skip
+    both = replace(load, bad=(*load.bad, well, *other), cases={"": case, "azure": azure})
+
+    assert verdict(tmp_path, ALL, [firing("LLMStreamTruncated", both, PROMETHEUS)]) == ""
+
+
+def test_a_stream_without_a_model_is_named_so(tmp_path):
+    """Where a series has no model (none was asked for, or there were too many) the text says so."""
+    load = CASES["LLMStreamTruncated"]
+    case = load.cases[""]
+    unnamed = Case(
+        case.fires, {name: value for name, value in case.labels.items() if name != catalog.REQUEST_MODEL},
+        case.summary.replace("gpt-5", "(no model)"), case.description.replace("gpt-5", "(no model)"),
+    )  # fmt: skip
+    bad = tuple(replace(it, labels={**it.labels, catalog.REQUEST_MODEL: ""}) for it in load.bad)
+
+    assert (
+        verdict(tmp_path, ALL, [firing("LLMStreamTruncated", replace(load, bad=bad, cases={"": unnamed}), PROMETHEUS)])
+        == ""
+    )
+
+
+def test_other_jobs_are_left_alone(tmp_path):
+    """With `--job` the rules see that job only, and with several each of them."""
+    load = CASES["LLMStreamTruncated"]
+    given = [silent("other job", "LLMStreamTruncated", load, load.bad, PROMETHEUS)]
+
+    assert verdict(tmp_path, replace(ALL, jobs=("kiosk",)), given) == ""
+    assert verdict(tmp_path, replace(ALL, jobs=("kiosk", "a.b|shop")), given) == ""
+    assert (
+        verdict(tmp_path, replace(ALL, jobs=("kiosk", "shop")), [firing("LLMStreamTruncated", load, PROMETHEUS)]) == ""
+    )
+    assert verdict(tmp_path, replace(ALL, jobs=()), [firing("LLMStreamTruncated", load, PROMETHEUS)]) == ""
+
+
+def test_each_expected_job_is_missed_by_itself(tmp_path):
+    """Of two jobs, the one that is silent is named."""
+    load = CASES["LLMStreamTelemetryAbsent"]
+    kiosk = Grows(catalog.STREAMS, 30, {"job": "kiosk", catalog.OUTCOME: "completed"})
+    given = replace(load, bad=(*load.bad, kiosk))
+
+    assert (
+        verdict(tmp_path, replace(ALL, jobs=("kiosk", "shop")), [firing("LLMStreamTelemetryAbsent", given, PROMETHEUS)])
+        == ""
+    )
+
+
+@pytest.mark.parametrize("options", [Options(), ALL, replace(ALL, jobs=("a", "b")), Options(flavour=MIMIR)])
+def test_promtool_accepts_the_rules(options, tmp_path):
+    """`promtool check rules`, with all of its lint, has nothing to say; and no group is too large for Mimir."""
+    groups = rule_groups(options)
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}))
+
+    done = promtool("check", "rules", "--lint=all", "--lint-fatal", "rules.yaml", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(rf"SUCCESS: {sum(len(group['rules']) for group in groups)} rules found", done.stdout)
+    assert max(len(group["rules"]) for group in groups) <= 20
+
+
+@pytest.mark.parametrize(("damage", "status"), [("", 0), ("x", 255)], ids=["as it is", "with a template that breaks"])
+def test_vmalert_accepts_the_rules(damage, status, tmp_path):
+    """VictoriaMetrics's alerting reads the same file, its queries and its templates; it would say if it could not."""
+    text = yaml.safe_dump({"groups": rule_groups(ALL)}).replace("$labels.job", f"$labels{damage}.job")
+    (tmp_path / "rules.yaml").write_text(text)
+
+    done = subprocess.run(
+        [binary("vmalert"), "-dryRun", f"-rule={tmp_path / 'rules.yaml'}"],
+        capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == status, done.stderr

@@ -1,0 +1,153 @@
+"""How the catalogue's names are spelt in a metrics store: what the real exporter does, and what PromQL can read."""
+
+import re
+from typing import get_args
+
+import promql_parser
+import pytest
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from otel_llmstream import _catalog as catalog
+from otel_llmstream.monitoring import FLAVOURS, MIMIR, PROMETHEUS, UTF8, Matcher
+from otel_llmstream.monitoring._names import Part
+
+EVERY = (*catalog.METRICS, *catalog.NEWEST_METRICS)
+PARTS = [part for part in get_args(Part) if part]
+
+
+def parts(metric):
+    return PARTS if metric.kind == "histogram" else [""]
+
+
+def attributes(metric):
+    return (*(catalog.BASE_ATTRIBUTES if metric.base else ()), *metric.attributes)
+
+
+@pytest.fixture(scope="module")
+def scraped():
+    """What the exporter serves when every instrument of the catalogue has one value: names, and their labels."""
+    registry = CollectorRegistry()
+    provider = MeterProvider([PrometheusMetricReader(registry=registry, scope_info_enabled=False)])
+    meter = provider.get_meter("test")
+    for metric in EVERY:
+        for name in {metric.name, metric.newest or metric.name}:
+            record(meter, metric, name)
+    families = list(text_string_to_metric_families(generate_latest(registry).decode()))
+    provider.shutdown()
+    return {sample.name: set(sample.labels) for family in families for sample in family.samples}
+
+
+def record(meter, metric, name):
+    values = dict.fromkeys(attributes(metric), "x")
+    if metric.kind == "counter":
+        meter.create_counter(name, metric.unit).add(1, values)
+    elif metric.kind == "gauge":
+        meter.create_gauge(name, metric.unit).set(1, values)
+    else:
+        meter.create_histogram(name, metric.unit).record(1, values)
+
+
+@pytest.mark.parametrize("newest", [False, True])
+@pytest.mark.parametrize("metric", EVERY, ids=lambda metric: metric.name)
+def test_names_are_those_of_the_real_exporter(metric, newest, scraped):
+    """Each series of each metric is there under the name and with the labels that a query would use."""
+    for part in parts(metric):
+        labels = scraped[PROMETHEUS.metric(metric, part, newest=newest)]
+        assert labels - {"le"} == {PROMETHEUS.label_name(name) for name in attributes(metric)}
+
+
+def test_nothing_else_is_exported(scraped):
+    """The names are all there are: none of the exporter's output stays without one of ours."""
+    ours = {
+        PROMETHEUS.metric(metric, part, newest=newest)
+        for metric in EVERY
+        for part in parts(metric)
+        for newest in (False, True)
+    }
+    helpers = {name for name in scraped if name.endswith("_created") or name == "target_info"}
+    assert set(scraped) - helpers == ours
+
+
+@pytest.mark.parametrize(
+    ("flavour", "counter", "size", "histogram", "gauge"),
+    [
+        (
+            PROMETHEUS,
+            "llmstream_retries_total",
+            "llmstream_received_bytes_total",
+            "llmstream_max_gap_seconds_bucket",
+            "llmstream_active_streams",
+        ),
+        (MIMIR, "llmstream_retries", "llmstream_received", "llmstream_max_gap_bucket", "llmstream_active_streams"),
+        (
+            UTF8,
+            "llmstream.retries_total",
+            "llmstream.received_bytes_total",
+            "llmstream.max_gap_seconds_bucket",
+            "llmstream.active_streams",
+        ),
+    ],
+    ids=lambda it: getattr(it, "name", ""),
+)
+def test_spellings(flavour, counter, size, histogram, gauge):
+    """What each flavour makes of a counter, one with a unit, a histogram with a unit, and a gauge."""
+    assert flavour.metric(catalog.RETRIES) == counter
+    assert flavour.metric(catalog.RECEIVED) == size
+    assert flavour.metric(catalog.MAX_GAP, "bucket") == histogram
+    assert flavour.metric(catalog.ACTIVE) == gauge
+
+
+def test_selectors():
+    """Conditions are joined, values escaped, and dotted names quoted inside the braces."""
+    failed = Matcher(catalog.OUTCOME, "=~", "truncated|failed")
+    job = Matcher("job", "=", 'a"b\\c')
+    assert PROMETHEUS.selector(catalog.ACTIVE) == "llmstream_active_streams"
+    assert (
+        PROMETHEUS.selector(catalog.STREAMS, "", failed, job)
+        == r'llmstream_streams_total{llmstream_outcome=~"truncated|failed", job="a\"b\\c"}'
+    )
+    assert UTF8.selector(catalog.ACTIVE) == '{"llmstream.active_streams"}'
+    assert (
+        UTF8.selector(catalog.STREAMS, "", failed)
+        == '{"llmstream.streams_total", "llmstream.outcome"=~"truncated|failed"}'
+    )
+    assert UTF8.label(catalog.ERROR_TYPE) == '"error.type"'
+    assert (UTF8.label("job"), UTF8.label_name(catalog.ERROR_TYPE)) == ("job", "error.type")
+
+
+def test_the_newest_name():
+    """A metric that the newest conventions renamed has both names, all others one."""
+    assert (
+        PROMETHEUS.metric(catalog.TTFC, "sum", newest=True) == "gen_ai_client_inference_time_to_first_chunk_seconds_sum"
+    )
+    assert PROMETHEUS.metric(catalog.MAX_GAP, "sum", newest=True) == PROMETHEUS.metric(catalog.MAX_GAP, "sum")
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS.values(), ids=lambda it: it.name)
+@pytest.mark.parametrize("metric", EVERY, ids=lambda it: it.name)
+def test_promql_can_read_it(metric, flavour):
+    """A parser finds the name and the conditions that went in."""
+    for part in parts(metric):
+        matcher = Matcher(catalog.REQUEST_MODEL, "=~", 'x"y\\.z\n')
+        text = f"sum by ({flavour.label(catalog.REQUEST_MODEL)}) ({flavour.selector(metric, part, matcher)})"
+        tree = promql_parser.parse(text)
+        found = {it.name: it.value for it in tree.expr.matchers.matchers}
+        name = tree.expr.name or found.pop("__name__")
+        assert name == flavour.metric(metric, part)
+        assert found == {flavour.label_name(catalog.REQUEST_MODEL): 'x"y\\.z\n'}
+        assert tree.modifier.labels == [flavour.label_name(catalog.REQUEST_MODEL)]
+
+
+@pytest.mark.parametrize(("metric", "part"), [(catalog.TTFC, ""), (catalog.RETRIES, "bucket"), (catalog.ACTIVE, "sum")])
+def test_series_that_are_not_there(metric, part):
+    """A histogram's series has a part, and nothing else has one: a wrong one would be a query without an answer."""
+    with pytest.raises(ValueError, match=re.escape(metric.name)):
+        PROMETHEUS.metric(metric, part)
+
+
+def test_every_unit_of_the_catalogue_is_known():
+    """A new unit would otherwise be left out of the names without a word."""
+    assert {metric.unit for metric in EVERY if not metric.unit.startswith("{")} == {"s", "By"}

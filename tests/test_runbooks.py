@@ -1,0 +1,202 @@
+"""The runbooks: one page for each alert, whole, with queries that can be asked and links that lead there."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import promql_parser as promql
+import pytest
+import yaml
+from rule_checks import metric, walk
+
+from otel_llmstream import _catalog as catalog
+from otel_llmstream.monitoring import FLAVOURS
+from otel_llmstream.monitoring._alerts import ALERTS, Options
+from otel_llmstream.monitoring._remedies import BUFFERING, STATUSES, TIMEOUTS
+from otel_llmstream.monitoring._runbooks import PAGES, SECTIONS, pages
+from otel_llmstream.monitoring._texts import limit_in_words
+from otel_llmstream.monitoring._thresholds import KNOBS, Thresholds
+
+COMMITTED = Path(__file__).parent.parent / "dashboards" / "runbooks"
+NAMES = list(dict.fromkeys(alert.name for alert in ALERTS))
+PROXIES = (
+    "nginx",
+    "nginx as Kubernetes ingress",
+    "Envoy, Istio",
+    "HAProxy",
+    "AWS Application Load Balancer",
+    "Cloudflare",
+)
+
+
+def page(name: str) -> str:
+    return (COMMITTED / f"{name}.md").read_text(encoding="utf-8")
+
+
+def sections(text: str) -> dict[str, str]:
+    """A page's parts by their heading."""
+    found = re.findall(r"^## ([^\n]+)\n\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    return dict(found)
+
+
+def queries(text: str) -> list[str]:
+    return [re.sub(r"^   ", "", it, flags=re.MULTILINE) for it in re.findall(r"```promql\n(.*?)```", text, re.DOTALL)]
+
+
+def test_every_alert_has_its_page():
+    """No alert is without a page, and no page without an alert."""
+    assert sorted(path.stem for path in COMMITTED.glob("*")) == sorted(NAMES) == sorted(PAGES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_is_whole(name):
+    """A page has its name, when it fires, and every section with something in it."""
+    text = page(name)
+    parts = sections(text)
+
+    assert text.startswith(f"# {name}\n\n- `")
+    fires = re.findall(r"^- `(critical|warning|info)`: (?:above|nothing heard for) \d", text, re.MULTILINE)
+    assert fires == [alert.severity for alert in ALERTS if alert.name == name]
+    assert tuple(parts)[:4] == SECTIONS
+    assert set(parts) <= {*SECTIONS, "Configuration on the way"}
+    assert all(len(part) > 40 for part in parts.values())
+    assert text.endswith("\n")
+    assert "\n\n\n" not in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_first_three_checks(name):
+    """There are three, each a question, how to read the answer, and a query."""
+    checks = sections(page(name))["First three checks"]
+
+    assert re.findall(r"^(\d)\. \*\*[A-Z][^*]+\?\*\* .{20,}\n\n   ```promql\n", checks, re.MULTILINE) == ["1", "2", "3"]
+    assert len(queries(checks)) == len(set(queries(checks))) == 3
+
+
+# Series that are not ours: what Prometheus says of its targets.
+FOREIGN = {"up"}
+
+
+def unknown(query: str, flavour) -> set[str]:
+    """Series and labels of a query that the catalogue does not know."""
+    tree = promql.parse(query)
+    series = {
+        flavour.metric(it, part, newest=newest)
+        for it in catalog.METRICS
+        for newest in (False, True)
+        for part in (("bucket", "sum", "count") if it.kind == "histogram" else ("",))
+    }
+    own = {name for it in catalog.METRICS for name in it.attributes}
+    labels = {flavour.label_name(name) for name in (*own, *catalog.BASE_ATTRIBUTES)}
+    labels |= {"job", "instance", "le", "__name__"}
+    found = set()
+    for node, _ in walk(tree):
+        if isinstance(node, promql.VectorSelector):
+            found |= {metric(node)} - series - FOREIGN
+            found |= {it.name for it in node.matchers.matchers} - labels
+        elif isinstance(node, promql.AggregateExpr) and node.modifier:
+            found |= set(node.modifier.labels) - labels
+    return found
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS.values(), ids=lambda flavour: flavour.name)
+@pytest.mark.parametrize("name", NAMES)
+def test_queries_can_be_asked(name, flavour):
+    """Every query parses, in every spelling, and asks only for what the catalogue has."""
+    text = pages(Options(flavour=flavour, jobs=("shop",)))[f"{name}.md"]
+    found = queries(text)
+
+    assert len(found) == 3
+    assert [unknown(query, flavour) for query in found] == [set(), set(), set()]
+
+
+def test_an_unknown_name_is_noticed():
+    """A query with a metric or a label that is not there is found."""
+    flavour = FLAVOURS["prometheus"]
+
+    assert unknown('sum by (model) (rate(llmstream_calls_total{outcome="x"}[5m]))', flavour) == {
+        "llmstream_calls_total", "outcome", "model",
+    }  # fmt: skip
+
+
+def test_failures_are_explained_wholly():
+    """The pages on failures have a row for every `error.type` of ours and every usual status: cause, and remedy."""
+    for name in ("LLMStreamErrorBudgetBurn", "LLMStreamFailureRate"):
+        rows = re.findall(r"^\| `([^`]+)` \| ([^|]{20,}) \| ([^|]{10,}) \|$", page(name), re.MULTILINE)
+        assert {row[0] for row in rows} == {it.name for it in catalog.ERROR_TYPES} | set(catalog.BORN_STATUSES)
+        for error in catalog.ERROR_TYPES:
+            assert (error.name, error.cause, error.remedy) in rows
+    assert set(STATUSES) == set(catalog.BORN_STATUSES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_page_has_causes_with_remedies(name):
+    """A cause never stands without what helps."""
+    part = sections(page(name))["Causes and remedies"]
+    rows = re.findall(r"^\| `[^`]+` \|", part, re.MULTILINE)
+    other = re.findall(r"^- .+$", part, re.MULTILINE)
+
+    assert len(rows) + len(other) >= 2
+    assert all(re.search(r".{10,} \*\*Remedy:\*\* .{10,}", line) for line in other)
+
+
+@pytest.mark.parametrize(
+    ("name", "must"),
+    [
+        ("LLMStreamTruncated", ("proxy_read_timeout", "idle_timeout: 600s", "timeout: 0s", "timeout server", "524",
+                                "idle_timeout.timeout_seconds", "settings/proxy_read_timeout")),
+        ("LLMStreamBufferedDelivery", ("proxy_buffering off", "X-Accel-Buffering: no", "STREAMED", "http-no-delay",
+                                       "no-transform", "cloudflared")),
+    ],
+)  # fmt: skip
+def test_the_configuration_that_helps(name, must):
+    """Where a proxy is the usual cause, the lines for each of them are on the page."""
+    part = sections(page(name))["Configuration on the way"]
+
+    assert [it for it in must if it not in part] == []
+    assert re.findall(r"^### (.+)$", part, re.MULTILINE) == [*PROXIES, "A gateway of your own"]
+
+
+@pytest.mark.parametrize("remedy", [*TIMEOUTS, *BUFFERING], ids=lambda remedy: remedy.where)
+def test_configuration_is_well_formed(remedy):
+    """YAML loads, shell parses, and nginx's braces and semicolons are in their places."""
+    if remedy.language == "yaml":
+        assert yaml.safe_load(remedy.lines)
+    elif remedy.language == "bash":
+        assert subprocess.run(["bash", "-n", "-c", remedy.lines], capture_output=True, check=True).stderr == b""
+    elif remedy.language == "nginx":
+        assert remedy.lines.count("{") == remedy.lines.count("}") == 1
+        inside = remedy.lines.splitlines()[1:-1]
+        assert all(re.fullmatch(r"    [a-z_]+ .+;( +#.*)?", line) for line in inside)
+    else:
+        assert remedy.language in ("haproxy", "text", "http")
+
+
+def test_pages_speak_of_the_users_thresholds():
+    """A page that is written with other thresholds says those."""
+    text = pages(Options(Thresholds(slo=99.5, truncation_rate=3.0), jobs=("shop",)))
+
+    assert "- `critical`: above 7.2% over 1h and over 5m for 2m" in text["LLMStreamErrorBudgetBurn.md"]
+    assert "- `warning`: above 3% for 5m" in text["LLMStreamTruncated.md"]
+    assert 'llmstream_streams_total{job="shop", ' in text["LLMStreamTruncated.md"]
+
+
+def test_pages_that_are_spoken_of_exist():
+    """A page or option that a page names is there."""
+    options = {knob.option for knob in KNOBS} | {"--job", "--flavour"}
+    for name in NAMES:
+        assert set(re.findall(r"\bLLMStream\w+", page(name))) <= set(NAMES)
+        assert set(re.findall(r"`(--[\w-]+)`", page(name))) <= options
+
+
+def test_readme_names_every_alert():
+    """README has a row for each alert, with a link to its page and the threshold that it has unless told otherwise."""
+    readme = (COMMITTED.parent.parent / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| \[`(\w+)`\]\(dashboards/runbooks/\1\.md\) \| (.+) \|$", readme, re.MULTILINE))
+
+    assert list(rows) == NAMES
+    assert "(99 %)" in rows["LLMStreamErrorBudgetBurn"]
+    default = Options()
+    for alert in ALERTS:
+        limit = limit_in_words(alert, default).replace("%", " %").replace("5s", "5 s").replace("50 %", "half")
+        assert alert.long or limit == "0" or limit in rows[alert.name]
