@@ -37,6 +37,7 @@ def main() -> None:
     )
     check("the command lists the scenarios", holds=len(command("chaos", "--list").splitlines()) == len(SCENARIOS) > 0)
     check("the command writes alert rules", holds="alert: LLMStreamTruncated" in command("alerts"))
+    check("the command writes dashboards", holds=len(command("dashboards", "--output", "dashboards").splitlines()) > 0)
     (point,) = entry_points(group="opentelemetry_instrumentor", name="llmstream")
     check("OpenTelemetry finds it", holds=point.load() is otel_llmstream.LLMStreamInstrumentor)
     with capture() as captured, ChaosServer() as server:

@@ -499,6 +499,14 @@ STALL_COUNT: Final = Metric("llmstream.stalls", "counter", "{stall}", "Gaps whos
 BUFFERED_STREAMS: Final = Metric(
     "llmstream.buffered_streams", "counter", "{stream}", "Streams that came in one burst after a long wait."
 )
+HEADERS_TIME: Final = Metric(
+    "llmstream.time_to_headers",
+    "histogram",
+    "s",
+    "From the deciding attempt's start to its response headers, of calls that had output.",
+    (),
+    SECONDS,
+)
 TTLC: Final = Metric(
     "llmstream.time_to_last_chunk", "histogram", "s", "From the call's start to the last chunk.", (), SECONDS
 )
@@ -536,6 +544,7 @@ METRICS: Final = (
     RECEIVED,
     STALL_COUNT,
     BUFFERED_STREAMS,
+    HEADERS_TIME,
     TTLC,
     MAX_GAP,
     HOLD_TIME,

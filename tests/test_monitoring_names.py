@@ -5,8 +5,11 @@ from typing import get_args
 
 import promql_parser
 import pytest
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -69,6 +72,51 @@ def test_nothing_else_is_exported(scraped):
     }
     helpers = {name for name in scraped if name.endswith("_created") or name == "target_info"}
     assert set(scraped) - helpers == ours
+
+
+# --- by OTLP ----------------------------------------------------------------------------------------------------
+
+STRATEGIES = {
+    PROMETHEUS: "UnderscoreEscapingWithSuffixes",
+    MIMIR: "UnderscoreEscapingWithoutSuffixes",
+    UTF8: "NoUTF8EscapingWithSuffixes",
+}
+"""The flavours as Prometheus calls them (`otlp.translation_strategy`)."""
+
+
+@pytest.fixture(scope="module")
+def payload():
+    """The metrics of a request that an OTLP exporter would send, one value in each; by name."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    for metric in EVERY:
+        record(provider.get_meter("test"), metric, metric.name)
+    request = encode_metrics(reader.get_metrics_data())
+    provider.shutdown()
+    sent = ExportMetricsServiceRequest.FromString(request.SerializeToString())
+    return {it.name: it for it in sent.resource_metrics[0].scope_metrics[0].metrics}
+
+
+def received(metric, strategy):
+    """Names of the series that a store makes of a metric of a payload, by OpenTelemetry's compatibility page."""
+    units = {"s": "seconds", "By": "bytes", "ms": "milliseconds", "1": "ratio", "%": "percent"}
+    name = metric.name if strategy.startswith("NoUTF8") else re.sub(r"[^a-zA-Z0-9_:]", "_", metric.name)
+    if strategy.endswith("WithSuffixes"):
+        unit = units.get(re.sub(r"\{.*?\}", "", metric.unit), "")
+        name += f"_{unit}" if unit else ""
+        name += "_total" if metric.WhichOneof("data") == "sum" and metric.sum.is_monotonic else ""
+    return {f"{name}_{part}" for part in PARTS} if metric.WhichOneof("data") == "histogram" else {name}
+
+
+@pytest.mark.parametrize("flavour", STRATEGIES, ids=lambda it: it.name)
+@pytest.mark.parametrize("metric", EVERY, ids=lambda it: it.name)
+def test_names_are_those_of_an_otlp_payload_as_received(metric, flavour, payload):
+    """What stands in the payload becomes, by each store's strategy, what a query asks for."""
+    names = {flavour.metric(metric, part) for part in parts(metric)}
+    assert names == received(payload[metric.name], STRATEGIES[flavour])
+
+
+# --- spelling ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

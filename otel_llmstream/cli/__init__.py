@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from .._version import __version__
-from . import _alerts, _chaos, _demo
+from . import _alerts, _chaos, _dashboards, _demo
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,5 +26,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _demo.add_parser(subparsers)
     _chaos.add_parser(subparsers)
     _alerts.add_parser(subparsers)
+    _dashboards.add_parser(subparsers)
     chosen = parser.parse_args(arguments)
     return int(chosen.run(chosen))

@@ -4,6 +4,7 @@ One way: `_catalog` (metrics, attributes) and a `Flavour` (how a store spells th
 here talks to anything, and nothing of the observing part knows of it.
 """
 
+from ._dashboards import dashboard_files
 from ._names import FLAVOURS, MIMIR, PROMETHEUS, UTF8, Flavour, Matcher
 
-__all__ = ("FLAVOURS", "MIMIR", "PROMETHEUS", "UTF8", "Flavour", "Matcher")
+__all__ = ("FLAVOURS", "MIMIR", "PROMETHEUS", "UTF8", "Flavour", "Matcher", "dashboard_files")

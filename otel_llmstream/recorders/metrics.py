@@ -86,6 +86,7 @@ class MetricsRecorder:
         self._duration = self._histogram(catalog.DURATION)
         self._ttfc = self._histogram(catalog.TTFC)
         self._gaps = self._histogram(catalog.TPOC)
+        self._headers_time = self._histogram(catalog.HEADERS_TIME)
         self._ttlc = self._histogram(catalog.TTLC)
         self._max_gap = self._histogram(catalog.MAX_GAP)
         self._hold = self._histogram(catalog.HOLD_TIME)
@@ -167,6 +168,7 @@ class MetricsRecorder:
 
     def _output(self, base: Base, summary: Summary, moment: Moment) -> None:
         base.record(self._chunks, summary.total_chunks, moment)
+        base.record(self._headers_time, summary.time_to_headers or 0.0, moment)
         base.record(self._ttlc, summary.time_to_last_chunk or 0.0, moment)
         base.record(self._hold, summary.hold, moment)
         if summary.gap_max is not None:

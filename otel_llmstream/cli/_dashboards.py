@@ -1,0 +1,87 @@
+"""The command ``otel-llmstream dashboards``. In: a folder and a flavour. Out: Grafana dashboards as files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from otel_llmstream.monitoring import FLAVOURS, PROMETHEUS, dashboard_files
+
+_DRIFT: Final = 1
+_REFUSED: Final = 2
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line's parser."""
+    parser = subparsers.add_parser(
+        "dashboards",
+        help="write the Grafana dashboards",
+        description="Write the Grafana dashboards (classic JSON, Grafana 10.4 and newer) into a folder, or say which "
+        "of its files are not what would be written.",
+    )
+    parser.add_argument("--output", type=_folder, required=True, metavar="DIR", help="the folder; made where missing")
+    parser.add_argument(
+        "--flavour",
+        choices=FLAVOURS,
+        default=PROMETHEUS.name,
+        help="how the metrics store spells names: prometheus (underscores, units; also Grafana Cloud), mimir (OTLP "
+        "into Mimir as it comes: no units), utf8 (Prometheus 3 told to keep dots; Grafana 12) (default: %(default)s)",
+    )
+    parser.add_argument("--runbooks", type=_url, metavar="URL", help="where the runbooks are, for the links to them")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; status 1 where a file differs or is missing"
+    )
+    parser.set_defaults(run=run)
+
+
+def _folder(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must be the name of a folder")
+    return Path(text)
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        good = False
+    if not good:
+        raise argparse.ArgumentTypeError(f"must be a URL such as https://example.com/runbooks, got {text}")
+    return text.rstrip("/")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the files, or check them; the exit status is 2 where the folder cannot be used."""
+    files = dashboard_files(FLAVOURS[args.flavour], args.runbooks)
+    try:
+        return _check(args.output, files) if args.check else _write(args.output, files)
+    except OSError as error:
+        name = error.filename or args.output
+        print(f"otel-llmstream dashboards: cannot use {name}: {error.strerror or error}", file=sys.stderr)
+        return _REFUSED
+
+
+def _write(folder: Path, files: dict[str, str]) -> int:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        print(folder / name)
+    return 0
+
+
+def _check(folder: Path, files: dict[str, str]) -> int:
+    differing = [name for name, text in files.items() if _read(folder / name) != text.encode()]
+    for name in differing:
+        print(f"otel-llmstream dashboards: {folder / name} is not what would be written", file=sys.stderr)
+    return _DRIFT if differing else 0
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None

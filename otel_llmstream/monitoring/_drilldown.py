@@ -1,0 +1,360 @@
+"""The dashboard "Failure drill-down": what fails, where in the stream, for whom; traces, log lines, what helps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from .. import _catalog as catalog
+from . import _palette as palette
+from ._board import board, datasource, entry, label_variable
+from ._links import FAILURES, field_label, row_label, span, to_board, to_runbook, to_traces, traceql
+from ._names import Flavour, Matcher
+from ._panels import Column, Json, Placed, Query, Row, bars, graph, heatmap, logs, stat, table, text, traces
+from ._promql import CHOSEN, COMPLETED, FAILED, TRUNCATED, PromQL
+
+ERROR: Final = Matcher(catalog.ERROR_TYPE, "=~", "$error")
+"""The error types that are chosen above; all of them, and only what failed, where none is."""
+
+PLACES: Final = (
+    (
+        "no connection",
+        (
+            catalog.DNS_ERROR,
+            catalog.CONNECT_ERROR,
+            catalog.CONNECT_TIMEOUT,
+            catalog.TLS_ERROR,
+            catalog.PROXY_ERROR,
+            catalog.POOL_TIMEOUT,
+        ),
+    ),
+    ("request not sent", (catalog.WRITE_TIMEOUT, catalog.WRITE_ERROR, catalog.BROKEN_PIPE)),
+    ("refused by HTTP status", ("[1-5][0-9][0-9]", catalog.TOO_MANY_REDIRECTS)),
+    (
+        "ended early, quietly",
+        (catalog.STREAM_TRUNCATED, catalog.STREAM_INCOMPLETE_EVENT, catalog.STREAM_EMPTY, catalog.NOT_A_STREAM),
+    ),
+    (
+        "broke on the way",
+        (
+            catalog.READ_TIMEOUT,
+            catalog.CONNECTION_RESET,
+            catalog.INCOMPLETE_BODY,
+            catalog.INVALID_FRAMING,
+            catalog.CONTENT_DECODING,
+            catalog.HTTP2_ERROR,
+            catalog.MALFORMED_EVENT,
+        ),
+    ),
+)
+"""Where in a stream an error type belongs. All others are the provider's own codes, out of the stream itself.
+
+The exact stage is on each span (`llmstream.failure.stage`): on a metric it would double the series for what the error
+type says already, but for the few that can strike at several places (`read_timeout`, `connection_reset`).
+"""
+
+_WHO: Final = (catalog.PROVIDER, catalog.REQUEST_MODEL, catalog.SERVER_ADDRESS)
+_WHAT: Final = (catalog.ERROR_TYPE, catalog.OUTCOME)
+
+
+def failures(flavour: Flavour) -> Json:
+    """The dashboard."""
+    promql = PromQL(flavour)
+    rows = (
+        Row("In this window", tuple(_tiles(promql))),
+        Row("What fails", tuple(_what(promql))),
+        Row("Where in the stream", tuple(_where(promql))),
+        Row("For whom", tuple(_whom(promql))),
+        Row("One by one: traces and log lines", tuple(_one_by_one())),
+        Row("What it means, and what helps", (_cures(),)),
+    )
+    selector = flavour.selector(catalog.STREAMS, "", *CHOSEN, FAILED)
+    values = f"label_values({selector}, {flavour.label_name(catalog.ERROR_TYPE)})"
+    variables = (
+        datasource("tempo", "Tempo"),
+        datasource("loki", "Loki"),
+        label_variable("error", "error.type", values, ".+"),
+        entry("trace", "Trace id", "Whose log lines to show; a click on a trace below fills it in.", "none-chosen"),
+        entry("logs", "Log streams", "A selector for Loki.", '{service_name=~".+"}'),
+    )
+    return board(
+        flavour,
+        FAILURES,
+        "LLM streams / Failure drill-down",
+        "What fails, where in the stream, for which provider, model and server; from a bar to the traces and the log "
+        "lines, and what helps.",
+        rows,
+        variables,
+    )
+
+
+def _links(flavour: Flavour) -> list[Json]:
+    """From a series of an error type: to itself alone, to its traces, to the runbook."""
+    error = field_label(flavour, catalog.ERROR_TYPE)
+    return [
+        to_board(FAILURES, "Only this error type", error=error),
+        to_traces("Traces of this error type", traceql(f'{span(catalog.ERROR_TYPE)} = "{error}"')),
+        to_runbook("LLMStreamFailureRate"),
+    ]
+
+
+# --- rows -------------------------------------------------------------------------------------------------------
+
+
+def _tiles(promql: PromQL) -> Iterator[Placed]:
+    whole = promql.whole
+    failed = whole.total(catalog.STREAMS, FAILED, ERROR)
+    yield stat(
+        "Failures",
+        "Streams of the chosen error types that were truncated or failed in this window.",
+        Query(failed),
+        "short",
+        decimals=0,
+        width=4,
+    )
+    yield stat(
+        "Failure rate",
+        "Truncated and failed streams, as a share of those that completed or failed. All error types.",
+        Query(whole.failure_rate_now()),
+        "percentunit",
+        steps=palette.FAILURES,
+        width=4,
+        links=[to_runbook("LLMStreamFailureRate")],
+    )
+    yield stat(
+        "Change",
+        "This window's failure rate, less that of the same window $before before.",
+        Query(f"({whole.failure_rate_now()}) - ({whole.before('$before').failure_rate_now()})"),
+        "percentunit",
+        steps=((None, "green"), (0.005, "yellow"), (0.02, "red")),
+        width=4,
+    )
+    yield stat(
+        "Quiet failures",
+        "Truncated streams as a share of all failures: the SDK raised nothing, and the application believes that it "
+        "has the whole answer.",
+        Query(f"{whole.total(catalog.STREAMS, TRUNCATED)} / {whole.total(catalog.STREAMS, FAILED)}"),
+        "percentunit",
+        width=4,
+        links=[to_runbook("LLMStreamTruncated")],
+    )
+    abandoned = Matcher(catalog.OUTCOME, "=", "abandoned")
+    yield stat(
+        "Abandoned",
+        "Streams that the application dropped without closing them: no failure, but each holds a connection until the "
+        "garbage collector comes.",
+        Query(whole.total(catalog.STREAMS, abandoned)),
+        "short",
+        steps=palette.NONE,
+        decimals=0,
+        width=4,
+        links=[to_runbook("LLMStreamAbandoned")],
+    )
+    yield stat(
+        "Retries",
+        "Attempts that failed and were tried again in this window. Those that ended well in the end are no failures.",
+        Query(whole.total(catalog.RETRIES)),
+        "short",
+        decimals=0,
+        width=4,
+        links=[to_runbook("LLMStreamRetryStorm")],
+    )
+
+
+def _what(promql: PromQL) -> Iterator[Placed]:
+    flavour, error = promql.flavour, catalog.ERROR_TYPE
+    legend = f"{{{{{flavour.label_name(error)}}}}}"
+    yield bars(
+        "Failures by error.type, whole window",
+        "Streams that failed, by why. A click on a bar leads to this error type alone, to its traces, or to the "
+        "runbook.",
+        Query(f"{promql.whole.total(catalog.STREAMS, FAILED, ERROR, by=(error,))} > 0", legend),
+        "short",
+        width=8,
+        links=_links(flavour),
+    )
+    yield graph(
+        "Failures by error.type",
+        "The same over time, each second. Where exemplars are stored, each point is one stream's trace.",
+        [Query(f"{promql.total(catalog.STREAMS, FAILED, ERROR, by=(error,))} > 0", legend, exemplar=True)],
+        "reqps",
+        width=8,
+        bars=True,
+        stacked=True,
+        links=_links(flavour),
+    )
+    yield graph(
+        "Retried attempts by error.type",
+        "Attempts that failed so and were tried again: trouble that the user did not see yet.",
+        [Query(f"{promql.total(catalog.RETRIES, ERROR, by=(error,))} > 0", legend, exemplar=True)],
+        "reqps",
+        width=8,
+        bars=True,
+        stacked=True,
+        links=[*_links(flavour)[:2], to_runbook("LLMStreamRateLimited")],
+    )
+
+
+def _where(promql: PromQL) -> Iterator[Placed]:
+    colours = dict(zip((*(name for name, _ in PLACES), "said by the provider"), _PLACE_COLOURS, strict=True))
+    yield graph(
+        "Where it broke",
+        "Failures each second by the place in the stream that their error type belongs to. Quietly: the body ended "
+        "cleanly and too early. The exact stage of each failure is on its span (llmstream.failure.stage), below.",
+        [
+            *(Query(promql.total(catalog.STREAMS, FAILED, _among("=~", *types)), name) for name, types in PLACES),
+            Query(
+                promql.total(catalog.STREAMS, FAILED, _among("!~", *(it for _, types in PLACES for it in types))),
+                "said by the provider",
+            ),
+        ],
+        "reqps",
+        width=8,
+        stacked=True,
+        colours=colours,
+    )
+    failed = promql.grown(catalog.DURATION, "bucket", ERROR)
+    yield heatmap(
+        "How long a call lives until it fails",
+        "Durations of failed calls. A sharp line at a round number of seconds is somebody's time-out: 60 s is the "
+        "usual idle time-out of a load balancer.",
+        Query(promql.sum(failed, "le"), "{{le}}", exemplar=True),
+        width=8,
+    )
+    ended, began = promql.total(catalog.STREAMS), promql.total(catalog.TTLC, part="count")
+    yield graph(
+        "Calls without any output",
+        "Calls that ended before their first chunk, as a share of all calls, whatever their outcome: refused, empty, "
+        "not connected, given up.",
+        [Query(f"clamp_min(1 - {began} / ({ended} > 0), 0)", "no output")],
+        "percentunit",
+        width=8,
+        colours={"no output": "red"},
+        most=1,
+    )
+
+
+_PLACE_COLOURS: Final = ("purple", "blue", "red", "orange", "dark-red", "yellow")
+
+
+def _among(op: str, *types: str) -> Matcher:
+    return Matcher(catalog.ERROR_TYPE, "=~" if op == "=~" else "!~", "|".join(types))
+
+
+def _whom(promql: PromQL) -> Iterator[Placed]:
+    flavour = promql.flavour
+    for attribute, title in zip(_WHO, ("provider", "model", "server"), strict=True):
+        legend = f"{{{{{flavour.label_name(attribute)}}}}}"
+        yield graph(
+            f"Failure rate by {title}",
+            "The share of streams that failed. One line alone is the other side's trouble; all of them together are "
+            "yours: network, proxy, client.",
+            [Query(promql.failure_rate(attribute), legend)],
+            "percentunit",
+            width=8,
+        )
+    whole = promql.whole
+    by = (*_WHAT, *_WHO)
+    names = flavour.label_name
+    error, model = row_label(flavour, catalog.ERROR_TYPE), row_label(flavour, catalog.REQUEST_MODEL)
+    exact = (f'{span(catalog.ERROR_TYPE)} = "{error}"', f'{span(catalog.REQUEST_MODEL)} = "{model}"')
+    yield table(
+        "What fails where",
+        "Every kind of failure of this window, most frequent first. A click on an error type leads to its traces.",
+        [Query(f"{whole.total(catalog.STREAMS, FAILED, ERROR, by=by)} > 0")],
+        [
+            Column(
+                names(catalog.ERROR_TYPE),
+                "error.type",
+                links=[
+                    to_board(FAILURES, "Only this", error=error, model=model),
+                    to_traces("Its traces", traceql(*exact)),
+                    to_runbook("LLMStreamFailureRate"),
+                ],
+            ),
+            Column(names(catalog.OUTCOME), "Outcome"),
+            Column(names(catalog.PROVIDER), "Provider"),
+            Column(names(catalog.REQUEST_MODEL), "Model"),
+            Column(names(catalog.SERVER_ADDRESS), "Server"),
+            Column("A", "Failures", "short"),
+        ],
+        sort="Failures",
+        width=16,
+    )
+    yield graph(
+        "Everything else that ends",
+        "Streams that did not fail. When failures rise because this rises too, it is only more traffic.",
+        [
+            Query(promql.total(catalog.STREAMS, COMPLETED), "completed"),
+            *(
+                Query(promql.total(catalog.STREAMS, Matcher(catalog.OUTCOME, "=", name)), name)
+                for name in ("cancelled", "abandoned")
+            ),
+        ],
+        "reqps",
+        width=8,
+        colours={name: palette.OUTCOMES[name] for name in ("completed", "cancelled", "abandoned")},
+    )
+
+
+_SHOWN: Final = (
+    catalog.OUTCOME,
+    catalog.ERROR_TYPE,
+    catalog.STAGE,
+    catalog.PROVIDER,
+    catalog.REQUEST_MODEL,
+    catalog.CHUNKS,
+    catalog.ATTEMPTS,
+    catalog.REQUEST_ID,
+)
+
+_EXCEPTION: Final = catalog.EXCEPTION_EVENT.replace(".", "[.]")
+
+
+def _one_by_one() -> Iterator[Placed]:
+    failed = f'{span(catalog.OUTCOME)} =~ "truncated|failed"'
+    chosen = f'{span(catalog.ERROR_TYPE)} =~ "${{error:pipe}}"'
+    to_lines = to_board(FAILURES, "Log lines of this trace", trace="${__data.fields.traceIdHidden}")
+    yield traces(
+        "Failed calls",
+        "Spans of failed calls, with where they broke. A click on the trace's name shows its log lines below; a click "
+        "on the span's id opens the trace. Needs Tempo.",
+        traceql(failed, chosen, columns=_SHOWN),
+        ("traceName", [to_lines]),
+    )
+    yield logs(
+        "What the library wrote",
+        "Its log lines about streams that did not end well. Needs Loki, with the logger `otel_llmstream` or your own "
+        "structlog lines in it.",
+        f'${{logs:raw}} |~ "llm_stream[.](truncated|failed|retry|stalled|abandoned)|{_EXCEPTION}"',
+    )
+    yield logs(
+        "All log lines of the chosen trace",
+        "Your application's too, if its lines carry the trace id, as text or as Loki's structured metadata "
+        "(`otel_llmstream.add_trace_context` puts it on structlog's). A click on a trace above chooses it.",
+        '${logs:raw} |= "$trace"',
+        '${logs:raw} | trace_id="$trace"',
+    )
+
+
+_NOT_OURS: Final = (
+    (
+        "a number",
+        "failed",
+        "The answer's HTTP status.",
+        "401, 403: the key. 404: model or base URL. 429: fewer calls or more quota. 5xx: the provider, or a gateway.",
+    ),
+    (
+        "anything else",
+        "failed",
+        "The provider's own code, sent inside the stream.",
+        "The provider's status page; llmstream.request_id on the span is what its support asks for.",
+    ),
+)
+
+
+def _cures() -> Placed:
+    ours = [(f"`{it.name}`", it.outcome, it.cause, it.remedy) for it in catalog.ERROR_TYPES]
+    headings = ("error.type", "outcome", "what has usually happened", "what usually helps")
+    lines = (headings, ("---",) * len(headings), *ours, *_NOT_OURS)
+    return text("Error types", "\n".join(f"| {' | '.join(line)} |" for line in lines), height=14)

@@ -1,0 +1,155 @@
+"""An application with every kind of trouble, for the live test of the dashboards: one process, one `/metrics`.
+
+Prints the address of its `/metrics`, makes calls to a chaos server of its own until its standard input is closed.
+"""
+
+import gc
+import json
+import sys
+import threading
+import time
+from contextlib import suppress
+
+import anthropic
+import httpx2
+import openai
+
+import otel_llmstream
+from otel_llmstream import Settings
+from otel_llmstream._instrumentor import PROCESS
+from otel_llmstream.cli._telemetry import Telemetry
+from otel_llmstream.testing import ChaosServer
+
+MESSAGES = [{"role": "user", "content": "?"}]
+
+MODELS = (
+    "ok?chunks=6",
+    "length?chunks=6",
+    "content-filter?chunks=6",
+    "tool-calls?chunks=6",
+    "no-finish?chunks=6",
+    "html",
+    "reset?chunks=6",
+    "error?chunks=6",
+    "500?status=429",
+    "429-429-ok?chunks=6&attempts=1&retry_after=0.01",
+    "pause?chunks=6&hold=0.5",
+    "buffered-held?chunks=30&hold=0.4",
+    "silence?chunks=6&at=3&hold=8",
+)
+
+
+def caching(request: httpx2.Request) -> httpx2.Response:
+    """An answer whose provider tells of its cache and of reasoning, which the chaos server's does not."""
+    usage = {"prompt_tokens": 50, "completion_tokens": 9}
+    usage["prompt_tokens_details"] = {"cached_tokens": 30}
+    usage["completion_tokens_details"] = {"reasoning_tokens": 7}
+    message = {"usage": {"input_tokens": 5, "cache_creation_input_tokens": 40, "cache_read_input_tokens": 20}}
+    events = {
+        "/v1/chat/completions": (
+            {"choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}]},
+            {"choices": [], "usage": usage},
+        ),
+        "/v1/messages": (
+            {"type": "message_start", "message": message},
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "x"}},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}},
+            {"type": "message_stop"},
+        ),
+    }[request.url.path]
+    text = "".join(f"event: {it.get('type', 'message')}\ndata: {json.dumps(it)}\n\n" for it in events)
+    return httpx2.Response(200, headers={"content-type": "text/event-stream"}, text=text)
+
+
+class Application:
+    """Calls of one kind each; what they raise is what they are for."""
+
+    def __init__(self, server: ChaosServer) -> None:
+        self.stopping = threading.Event()
+        self.openai = openai.OpenAI(base_url=server.openai_url, api_key="x", timeout=2.0, max_retries=1)
+        self.anthropic = anthropic.Anthropic(base_url=server.anthropic_url, api_key="x", timeout=2.0, max_retries=1)
+        self.nobody = openai.OpenAI(base_url="http://127.0.0.1:1/v1", api_key="x", timeout=2.0, max_retries=0)
+        self.cached = httpx2.Client(transport=httpx2.MockTransport(caching))
+
+    def calls(self):
+        yield from (lambda model=model: self.read(self.openai, model) for model in MODELS)
+        yield lambda: self.read(self.nobody, "ok")
+        yield lambda: self.answer("ok?chunks=6")
+        yield lambda: self.cancel("ok?chunks=50&delay=0.02")
+        yield lambda: self.abandon("ok?chunks=50&delay=0.02")
+        yield self.fall_back
+        yield lambda: self.hold("ok?chunks=6")
+        yield self.cache
+        yield lambda: PROCESS.engine.internal_error(ValueError("made for the dashboard"))
+
+    def read(self, client: openai.OpenAI, model: str) -> None:
+        with client.chat.completions.create(
+            model=model, messages=MESSAGES, stream=True, stream_options={"include_usage": True}
+        ) as stream:
+            for _ in stream:
+                pass
+
+    def answer(self, model: str) -> None:
+        with self.anthropic.messages.create(model=model, messages=MESSAGES, max_tokens=9, stream=True) as stream:
+            for _ in stream:
+                pass
+
+    def cancel(self, model: str) -> None:
+        with self.openai.chat.completions.create(model=model, messages=MESSAGES, stream=True) as stream:
+            next(iter(stream))
+
+    def abandon(self, model: str) -> None:
+        request = self.openai.chat.completions.create(model=model, messages=MESSAGES, stream=True)
+        next(iter(request))
+        del request
+        gc.collect()
+
+    def fall_back(self) -> None:
+        with otel_llmstream.call():
+            for model in ("500", "ok?chunks=6"):
+                with suppress(openai.APIError):
+                    self.read(self.openai, model)
+
+    def hold(self, model: str) -> None:
+        with self.openai.chat.completions.create(model=model, messages=MESSAGES, stream=True) as stream:
+            for _ in stream:
+                time.sleep(0.05)
+
+    def cache(self) -> None:
+        for url, model in (("openai.com/v1/chat/completions", "gpt"), ("anthropic.com/v1/messages", "claude")):
+            body = {"model": model, "messages": MESSAGES, "stream": True}
+            with self.cached.stream("POST", f"https://api.{url}", json=body) as response:
+                response.read()
+
+    def repeat(self, call) -> None:
+        while not self.stopping.wait(0.7):
+            with suppress(Exception):
+                call()
+
+    def close(self) -> None:
+        self.stopping.set()
+        for client in (self.openai, self.anthropic, self.nobody, self.cached):
+            client.close()
+
+
+def main() -> None:
+    telemetry = Telemetry(0, None)
+    settings = Settings(stall_after=0.3, buffered_after=0.2)
+    with ChaosServer() as server:
+        otel_llmstream.instrument(settings=settings, http_spans=False, **telemetry.providers())
+        application = Application(server)
+        threads = [threading.Thread(target=application.repeat, args=(it,), daemon=True) for it in application.calls()]
+        for thread in threads:
+            thread.start()
+        sys.stdout.write(telemetry.metrics.url + "\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+        application.close()
+        for thread in threads:
+            thread.join(10)
+        otel_llmstream.uninstrument()
+        telemetry.close()
+
+
+if __name__ == "__main__":
+    main()

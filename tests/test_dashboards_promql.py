@@ -1,0 +1,173 @@
+"""What the dashboards' queries answer, over series that are made up: by Prometheus's own engine, in promtool."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from grafana import load, substitute, targets
+
+from otel_llmstream.monitoring import PROMETHEUS
+from otel_llmstream.monitoring._overview import BUSY, DOWN, IDLE, SILENT
+
+VALUES = {
+    "__rate_interval": "2m",
+    "__range": "10m",
+    "job": ".+",
+    "provider": ".*",
+    "model": ".*",
+    "server": ".*",
+    "error": ".+",
+    "slo": "99",
+    "before": "1d",
+    "ttfc": "2.56",
+}
+
+EXPRESSIONS = {
+    f"{title}: {target}": substitute(target.expr, **VALUES)
+    for title, board in load(PROMETHEUS).items()
+    for target in targets(board)
+}
+
+TELEMETRY = EXPRESSIONS["overview: Telemetry A"]
+FAILURE_RATE = EXPRESSIONS["overview: Failure rate A"]
+BY_MODEL = EXPRESSIONS["failures: Failure rate by model A"]
+
+
+@pytest.fixture(scope="module")
+def promtool() -> str:
+    """Prometheus's tool; without it the test is skipped, but not in CI."""
+    found = shutil.which("promtool")
+    if not found:
+        assert not os.environ.get("CI"), "CI must have promtool"
+        pytest.skip("no promtool on the PATH (Debian: apt-get install prometheus)")
+    return found
+
+
+def complaints(promtool: str, folder: Path, series: dict[str, str], expected: dict[str, dict[str, float]]) -> str:
+    """What promtool says of expectations, after 20 minutes with a scrape every 30 seconds; nothing where all are met.
+
+    Args:
+        promtool: the program.
+        folder: for its file.
+        series: values by series, as promtool writes them.
+        expected: by expression, the answer: a value for each set of labels.
+    """
+    tests = [
+        {
+            "expr": expr,
+            "eval_time": "20m",
+            "exp_samples": [{"labels": labels, "value": value} for labels, value in answer.items()],
+        }
+        for expr, answer in expected.items()
+    ]
+    inputs = [{"series": name, "values": values} for name, values in series.items()]
+    file = folder / "test.yml"  # JSON is YAML
+    file.write_text(json.dumps({"tests": [{"interval": "30s", "input_series": inputs, "promql_expr_test": tests}]}))
+    done = subprocess.run(
+        [promtool, "test", "rules", str(file)], capture_output=True, text=True, timeout=50, check=False
+    )
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+def streams(outcome: str, model: str = "m", job: str = "shop", error: str = "") -> str:
+    return (
+        f'llmstream_streams_total{{job="{job}", instance="{job}:1", gen_ai_provider_name="p", '
+        f'gen_ai_request_model="{model}", server_address="s", llmstream_outcome="{outcome}", error_type="{error}"}}'
+    )
+
+
+ACTIVE = 'llmstream_active_streams{job="shop", instance="shop:1", gen_ai_request_model="m"}'
+UP = 'up{job="shop", instance="shop:1"}'
+OTHER_DOWN = 'up{job="database", instance="db:1"}'
+
+
+@pytest.mark.parametrize(
+    ("state", "series"),
+    [
+        pytest.param(BUSY, {UP: "1x40", ACTIVE: "0x40", streams("completed"): "0+3x40"}, id="calls end"),
+        pytest.param(BUSY, {UP: "1x40", ACTIVE: "1x40", streams("completed"): "0x40"}, id="a call is open"),
+        pytest.param(BUSY, {ACTIVE: "0x40", streams("completed"): "0+3x40"}, id="by OTLP, without up"),
+        pytest.param(IDLE, {UP: "1x40", ACTIVE: "0x40", streams("completed"): "7x40"}, id="nothing happens"),
+        pytest.param(SILENT, {UP: "1x40"}, id="not instrumented"),
+        pytest.param(SILENT, {}, id="nothing at all"),
+        pytest.param(SILENT, {ACTIVE: "0x10 stale", streams("completed"): "0+1x10 stale"}, id="by OTLP, gone"),
+        pytest.param(
+            DOWN,
+            {UP: "1x30 0x9", ACTIVE: "2x30 stale", streams("completed"): "0+3x30 stale"},
+            id="the target is gone",
+        ),
+        pytest.param(
+            BUSY,
+            {UP: "1x40", OTHER_DOWN: "0x40", ACTIVE: "0x40", streams("completed"): "0+3x40"},
+            id="another service is gone",
+        ),
+    ],
+)
+def test_telemetry_tells_four_states_apart(state, series, promtool, tmp_path):
+    """Traffic, no traffic, no data, scrape down: one value, and the right one."""
+    assert complaints(promtool, tmp_path, series, {TELEMETRY: {"{}": state}}) == ""
+
+
+def not_a_number(expr: str) -> str:
+    """1 where the answer is NaN, which alone is not itself; nothing where there is no answer."""
+    return f"count(({expr}) != ({expr}))"
+
+
+def test_failure_rate(promtool, tmp_path):
+    """Truncated and failed of those that completed or failed; cancelled and abandoned count for neither."""
+    series = {
+        streams("completed"): "0+6x40",
+        streams("truncated", error="stream_truncated"): "0+1x40",
+        streams("failed", error="429"): "0+1x40",
+        streams("cancelled"): "0+50x40",
+        streams("abandoned"): "0+50x40",
+    }
+    by_model = {'{gen_ai_request_model="m"}': 0.25}
+    assert complaints(promtool, tmp_path, series, {FAILURE_RATE: {"{}": 0.25}, BY_MODEL: by_model}) == ""
+
+
+def test_what_never_failed_has_a_rate_of_0(promtool, tmp_path):
+    """A model without a series of failures is at 0, not absent: also beside one that fails."""
+    series = {streams("completed", "good"): "0+6x40", streams("failed", "bad", error="500"): "0+6x40"}
+    expected = {'{gen_ai_request_model="good"}': 0, '{gen_ai_request_model="bad"}': 1}
+    assert complaints(promtool, tmp_path, series, {BY_MODEL: expected, FAILURE_RATE: {"{}": 0.5}}) == ""
+
+
+def test_no_traffic_is_not_no_data(promtool, tmp_path):
+    """Without calls a tile is not a number ("No traffic") and a graph has a gap; without series both are empty."""
+    idle = {streams("completed"): "7x40", streams("failed", error="500"): "2x40"}
+    assert complaints(promtool, tmp_path, idle, {not_a_number(FAILURE_RATE): {"{}": 1}, BY_MODEL: {}}) == ""
+    assert complaints(promtool, tmp_path, {}, {not_a_number(FAILURE_RATE): {}, FAILURE_RATE: {}, BY_MODEL: {}}) == ""
+
+
+def test_a_fleet_that_is_half_renamed_is_counted_whole(promtool, tmp_path):
+    """Processes of one job under the released names and under the newest are in one sum."""
+    first = "gen_ai_client_{}_time_to_first_chunk_seconds_count{{job='shop', instance='{}', gen_ai_request_model='m'}}"
+    series = {first.format("operation", 1): "0+2x40", first.format("inference", 2): "0+3x40"}
+    answer = {'{gen_ai_request_model="m"}': 100}
+    assert complaints(promtool, tmp_path, series, {EXPRESSIONS["latency: Percentiles by model A"]: answer}) == ""
+
+
+def test_tokens_are_counted_under_both_conventions(promtool, tmp_path):
+    """The histogram by type of one process and the counter of another one are in one sum."""
+    series = {
+        "gen_ai_client_token_usage_sum{job='shop', gen_ai_token_type='input'}": "0+60x40",
+        "gen_ai_client_token_usage_sum{job='shop', gen_ai_token_type='output'}": "0+900x40",
+        "gen_ai_client_inference_usage_input_tokens_total{job='desk', gen_ai_token_modality='unknown'}": "0+30x40",
+    }
+    assert complaints(promtool, tmp_path, series, {EXPRESSIONS["overview: Tokens A"]: {"{}": 3}}) == ""
+
+
+def test_an_alarm_is_not_made_of_internal_errors_that_never_were(promtool, tmp_path):
+    """The counter has no series before the first error: the tile says 0, not "No data", while there is telemetry."""
+    tile = EXPRESSIONS["overview: Internal errors A"]
+    assert complaints(promtool, tmp_path, {ACTIVE: "0x40"}, {tile: {"{}": 0}}) == ""
+    assert complaints(promtool, tmp_path, {}, {tile: {}}) == ""
+
+
+def test_the_check_itself(promtool, tmp_path):
+    """A wrong expectation is a complaint."""
+    assert "got" in complaints(promtool, tmp_path, {UP: "1x40"}, {TELEMETRY: {"{}": BUSY}})
