@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .._events import ONE_CHUNK, Event, Finish, InBandError
 from .._summary import LLMRequest
 from ..wire import Frame
 from ._json import text
@@ -29,7 +28,6 @@ _decode_asked: Final = msgspec.json.Decoder(_Asked).decode
 
 _OWN_PATHS: Final = ("/fim/completions", "/agents/completions")
 _VERTEX: Final = re.compile(r"/publishers/mistralai/models/([^/]+):streamRawPredict\Z")
-FAILED: Final = "error"
 
 
 class MistralChat(OpenAIChat):
@@ -65,11 +63,3 @@ class MistralChat(OpenAIChat):
         model = named[1] if named else target.model or text(asked.agent_id) or None
         parameters = (*target.parameters(), *parameters_of(Body(seed=asked.random_seed)))
         return LLMRequest(cls.name, operation, provider, model, target.host, target.port, target.choices, parameters)
-
-    def read(self, frame: Frame) -> tuple[Event, ...]:
-        """What a frame says."""
-        events = super().read(frame)
-        if events is ONE_CHUNK:
-            return events
-        failed = any(isinstance(event, Finish) and event.reason == FAILED for event in events)
-        return (*events, InBandError(FAILED)) if failed else events
