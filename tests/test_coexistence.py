@@ -4,10 +4,11 @@ They live in an environment of their own, since their entry points and pytest pl
 `pip install -r tests/peers/requirements.txt -e '.[testing]'`, and OTEL_LLMSTREAM_PEERS names its Python.
 """
 
+import fcntl
 import json
 import os
 import subprocess
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,22 +49,36 @@ EXPECTED = {
 
 ORDERS = ("ours-first", "theirs-first")
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("coexistence")]  # one worker runs each program once
+pytestmark = pytest.mark.timeout(180)
+
+
+Together = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def python() -> str:
-    """The Python of the environment that has the peers."""
-    found = os.environ.get("OTEL_LLMSTREAM_PEERS")
-    if not found:
+def together(tmp_path_factory: pytest.TempPathFactory) -> Together:
+    """What a process with both a peer and ours emitted; one process for all tests that ask for the same."""
+    python = os.environ.get("OTEL_LLMSTREAM_PEERS")
+    if not python:
         assert not os.environ.get("CI"), "CI must set OTEL_LLMSTREAM_PEERS"
         pytest.skip("OTEL_LLMSTREAM_PEERS names no Python that has tests/peers/requirements.txt")
-    return found
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own  # what the workers of one run have in common
+
+    def run(peer: str, order: str, **settings: str) -> dict[str, Any]:
+        kept = shared / f"{peer} {order}{' with settings' if settings else ''}.json"
+        with kept.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not kept.exists():
+                kept.write_text(emitted(python, peer, order, **settings))
+        found: dict[str, Any] = json.loads(kept.read_text())
+        assert found["internal errors"] == 0
+        return found
+
+    return run
 
 
-@cache
-def together(python: str, peer: str, order: str, **settings: str) -> dict[str, Any]:
-    """What a process with both emitted."""
+def emitted(python: str, peer: str, order: str, **settings: str) -> str:
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "ANTHROPIC", "COV"))}
     done = subprocess.run(
         [python, PROGRAM, peer, order],
@@ -75,9 +90,7 @@ def together(python: str, peer: str, order: str, **settings: str) -> dict[str, A
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout)
-    assert found["internal errors"] == 0
-    return found
+    return done.stdout
 
 
 def calls(spans: list[dict[str, Any]], scope: str) -> list[dict[str, Any]]:
@@ -103,9 +116,9 @@ RETROSPECTIVE = ("openllmetry", "sync responses")
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("peer", SCOPES)
-def test_one_span_stands_for_a_call(python, peer, order):
+def test_one_span_stands_for_a_call(together, peer, order):
     """What we know lands on the span that is there. Where that has ended, on a plain one below it."""
-    found = together(python, peer, order)
+    found = together(peer, order)
     for title, (outcome, error, attempts) in EXPECTED.items():
         if title not in found or (peer, title) == RETROSPECTIVE:
             continue
@@ -130,9 +143,9 @@ def test_one_span_stands_for_a_call(python, peer, order):
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("peer", ["genai", "openinference"])
-def test_silent_failures_are_seen_on_their_spans(python, peer, order):
+def test_silent_failures_are_seen_on_their_spans(together, peer, order):
     """What nobody else sees is an error of the span that everybody looks at."""
-    found = together(python, peer, order)
+    found = together(peer, order)
     for title in ("sync no-finish", "async no-finish"):
         (span,) = calls(found[title], SCOPES[peer])
         assert span["attributes"]["error.type"] == "stream_truncated"
@@ -141,17 +154,17 @@ def test_silent_failures_are_seen_on_their_spans(python, peer, order):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_their_duration_metric_knows_the_failure(python, order):
+def test_their_duration_metric_knows_the_failure(together, order):
     """OpenTelemetry's own instrumentation takes our error type for the metrics that we leave to it."""
-    found = together(python, "genai", order)
+    found = together("genai", order)
     assert "stream_truncated" in found["error types"]
 
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("peer", [*SCOPES, "httpx", "ddtrace"])
-def test_no_standard_metric_is_counted_twice(python, peer, order):
+def test_no_standard_metric_is_counted_twice(together, peer, order):
     """Each of the four standard metrics has one source for a call; `llmstream.*` is always ours."""
-    found = together(python, peer, order)
+    found = together(peer, order)
     metrics = found["metrics"]
     total = len([title for title in EXPECTED if title in found]) + 1  # and the one of `call()`
     assert metrics[OURS]["llmstream.streams"] == total
@@ -166,9 +179,9 @@ def test_no_standard_metric_is_counted_twice(python, peer, order):
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("peer", SCOPES)
-def test_a_boundary_of_the_applications_own(python, peer, order):
+def test_a_boundary_of_the_applications_own(together, peer, order):
     """`call()` around two calls of theirs is one plain span beside their two."""
-    spans = together(python, peer, order)["call()"]
+    spans = together(peer, order)["call()"]
     (span,) = calls(spans, OURS)
     assert span["name"] == "with retry"
     assert facts(span) == ("completed", 2)
@@ -180,9 +193,9 @@ def test_a_boundary_of_the_applications_own(python, peer, order):
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("peer", [*SCOPES, "httpx", "ddtrace"])
-def test_either_may_leave(python, peer, order):
+def test_either_may_leave(together, peer, order):
     """Switching one of two off leaves the other working, and it can come back."""
-    found = together(python, peer, order)
+    found = together(peer, order)
     mine = calls(found["without ours"], OURS)
     assert mine == []
     assert not any("llmstream.outcome" in span["attributes"] for span in found["without ours"])
@@ -197,9 +210,9 @@ def test_either_may_leave(python, peer, order):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_suppressed_is_suppressed_and_said(python, order):
+def test_suppressed_is_suppressed_and_said(together, order):
     """Logfire's default suppresses other instrumentations: we obey, and say once what to do about it."""
-    found = together(python, "logfire", order)
+    found = together("logfire", order)
     assert not calls(found["sync ok"], OURS)
     assert found["metrics"].get(OURS, {}).get("llmstream.streams", 0) == 0
     said = [line for line in found["warnings"] if "suppress" in line]
@@ -208,9 +221,9 @@ def test_suppressed_is_suppressed_and_said(python, order):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_http_spans_of_the_applications_own(python, order):
+def test_http_spans_of_the_applications_own(together, order):
     """Each attempt has one HTTP span, below ours, whoever switched the HTTP instrumentation on."""
-    found = together(python, "httpx", order)
+    found = together("httpx", order)
     for title, (outcome, error, attempts) in EXPECTED.items():
         (span,) = calls(found[title], OURS)
         assert facts(span) == (outcome, attempts)
@@ -221,24 +234,24 @@ def test_http_spans_of_the_applications_own(python, order):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_tracer_of_another_kind(python, order):
+def test_a_tracer_of_another_kind(together, order):
     """Datadog's tracer has its own spans and its own context: both see every call."""
-    found = together(python, "ddtrace", order)
+    found = together("ddtrace", order)
     for title, (outcome, _error, attempts) in EXPECTED.items():
         (span,) = calls(found[title], OURS)
         assert facts(span) == (outcome, attempts), title
 
 
-def test_where_theirs_is_out_of_sight(python):
+def test_where_theirs_is_out_of_sight(together):
     """OpenLLMetry makes the Responses span in retrospect, so ours is a second GenAI span."""
-    spans = together(python, "openllmetry", "theirs-first")["sync responses"]
+    spans = together("openllmetry", "theirs-first")["sync responses"]
     assert len([span for span in spans if span["attributes"].get("gen_ai.operation.name")]) == 2
 
 
-def test_the_settings_for_that(python):
+def test_the_settings_for_that(together):
     """`genai_spans=False` makes ours a plain one, `genai_metrics=False` leaves the standard metrics to theirs."""
     plain = {"OTEL_LLMSTREAM_GENAI_SPANS": "false", "OTEL_LLMSTREAM_GENAI_METRICS": "false"}
-    found = together(python, "openllmetry", "theirs-first", **plain)
+    found = together("openllmetry", "theirs-first", **plain)
     spans = found["sync responses"]
     assert len([span for span in spans if span["attributes"].get("gen_ai.operation.name")]) == 1
     (span,) = calls(spans, OURS)

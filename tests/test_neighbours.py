@@ -301,6 +301,20 @@ def test_plain_spans_and_no_standard_metrics_by_setting(chaos_server: ChaosServe
     assert captured.total("llmstream.streams") == 1
 
 
+@pytest.mark.parametrize("scope", _neighbours.NEVER_ENDING)
+def test_a_span_that_may_never_end(captured: Captured, chaos_server: ChaosServer, scope: str) -> None:
+    """Nothing is written where it may be lost: ours is a plain span below, and the HTTP span stays with theirs."""
+    with tracer(captured, scope).start_as_current_span("theirs", attributes=CHAT) as span:
+        send(chaos_server, "no-finish")
+        ids = span.get_span_context()
+    (plain,) = ours(captured)
+    assert plain.name == "llmstream no-finish"
+    assert plain.parent is not None
+    assert plain.parent.span_id == ids.span_id
+    assert plain.status.status_code is trace.StatusCode.ERROR
+    assert "llmstream.outcome" not in attributes(theirs(captured))
+
+
 def test_an_unsampled_neighbour(captured: Captured, chaos_server: ChaosServer) -> None:
     """A span that records nothing says nothing: ours is made under it, for the sampler to decide."""
     parent = trace.NonRecordingSpan(trace.SpanContext(1, 1, is_remote=False, trace_flags=trace.TraceFlags(1)))

@@ -38,12 +38,18 @@ MEASURED: Final[Mapping[str, frozenset[str]]] = {
 The anthropic SDK's own spans, OpenInference and logfire come without any."""
 
 
+NEVER_ENDING: Final = ("openlit", "opentelemetry.instrumentation.openai_v2", "opentelemetry.instrumentation.botocore")
+"""Beginnings of scopes whose spans do not end where a stream breaks, is closed or dropped, and so are never exported:
+seen with openlit 1.45 (resets, time-outs, errors in the stream), openai-v2 2.4b0 (dropped, cancelled) and botocore
+0.66b2 (cut short). What is written on such a span may be lost; ours is a plain one below it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Neighbour:
     """Another instrumentation's span of this call.
 
     Attributes:
-        span: the span; None where its owner keeps it out of sight.
+        span: the span; None where its owner keeps it out of sight, or may never end it.
         is_genai: whether it follows the GenAI conventions, so that their attributes belong on it.
         measures: names of the standard metrics that its owner emits.
         labels: attributes that its owner adds to those metrics at the end; ours to write into, where there are any.
@@ -66,9 +72,12 @@ def standing(where: Context | None = None) -> Neighbour | None:
     marks = _marks(span) if span.is_recording() else {}
     is_genai = marks.get(catalog.OPERATION) in INFERENCES
     visible = span if is_genai or marks.get(OPENINFERENCE_KIND) == "LLM" else None
+    scope = _scope(span)
+    if visible is not None and scope.startswith(NEVER_ENDING):
+        return Neighbour(None, is_genai, _measured(scope))
     if contract is not None:
         return Neighbour(visible, is_genai=True, measures=_ALL, labels=getattr(contract, "metric_attributes", None))
-    return Neighbour(visible, is_genai, _measured(_scope(span))) if visible is not None else None
+    return Neighbour(visible, is_genai, _measured(scope)) if visible is not None else None
 
 
 def _marks(span: Span) -> Mapping[str, Any]:
