@@ -32,7 +32,7 @@ from otel_llmstream.monitoring import Flavour
 
 Complaints = Iterator[str]
 
-UNITS = {"none", "short", "percentunit", "s", "reqps", "cps", "Bps"}
+UNITS = {"none", "short", "locale", "percentunit", "s", "reqps", "cps", "Bps"}
 """Of Grafana's own ids of units, those that are used here; a word that is none of them would be printed as it is."""
 
 QUIET = {"text", "row"}

@@ -60,7 +60,7 @@ def _tiles(promql: PromQL) -> Iterator[Placed]:
             links=[to_runbook("LLMStreamFirstTokenSlow")],
         )
     yield stat(
-        "First chunk, p95, change",
+        "First chunk, change",
         "This window's 95th percentile by that of the same window $before before, less one: 100 % is twice as long.",
         Query(f"{whole.quantile(0.95, catalog.TTFC)} / {whole.before('$before').quantile(0.95, catalog.TTFC)} - 1"),
         "percentunit",
@@ -91,7 +91,7 @@ def _tiles(promql: PromQL) -> Iterator[Placed]:
         "Stalls",
         "Gaps whose wait on the network passed the stall threshold, in this window.",
         Query(whole.total(catalog.STALL_COUNT)),
-        "short",
+        "locale",
         steps=palette.NONE,
         decimals=0,
         links=[to_runbook("LLMStreamStalls")],
@@ -271,10 +271,10 @@ def _percentiles(whole: PromQL, name: str) -> Placed:
         ],
         [
             Column(name, "Model", links=links),
-            Column("A", "Calls with output", "short"),
+            Column("A", "With output", "locale"),
             *(Column(letter, title, "s") for letter, (_, _, title) in zip("BCDEFGHIJ", cells, strict=True)),
         ],
-        sort="Calls with output",
+        sort="With output",
     )
 
 

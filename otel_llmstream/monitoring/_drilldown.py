@@ -108,7 +108,7 @@ def _tiles(promql: PromQL) -> Iterator[Placed]:
         "Failures",
         "Streams of the chosen error types that were truncated or failed in this window.",
         Query(failed),
-        "short",
+        "locale",
         decimals=0,
         width=4,
     )
@@ -144,7 +144,7 @@ def _tiles(promql: PromQL) -> Iterator[Placed]:
         "Streams that the application dropped without closing them: no failure, but each holds a connection until the "
         "garbage collector comes.",
         Query(whole.total(catalog.STREAMS, abandoned)),
-        "short",
+        "locale",
         steps=palette.NONE,
         decimals=0,
         width=4,
@@ -154,7 +154,7 @@ def _tiles(promql: PromQL) -> Iterator[Placed]:
         "Retries",
         "Attempts that failed and were tried again in this window. Those that ended well in the end are no failures.",
         Query(whole.total(catalog.RETRIES)),
-        "short",
+        "locale",
         decimals=0,
         width=4,
         links=[to_runbook("LLMStreamRetryStorm")],
@@ -168,9 +168,10 @@ def _what(promql: PromQL) -> Iterator[Placed]:
         "Failures by error.type, whole window",
         "Streams that failed, by why. A click on a bar leads to this error type alone, to its traces, or to the "
         "runbook.",
-        Query(f"{promql.whole.total(catalog.STREAMS, FAILED, ERROR, by=(error,))} > 0", legend),
-        "short",
+        Query(f"sort_desc({promql.whole.total(catalog.STREAMS, FAILED, ERROR, by=(error,))} > 0)", legend),
+        "locale",
         width=8,
+        colours=palette.ERRORS,
         links=_links(flavour),
     )
     yield graph(
@@ -181,6 +182,7 @@ def _what(promql: PromQL) -> Iterator[Placed]:
         width=8,
         bars=True,
         stacked=True,
+        colours=palette.ERRORS,
         links=_links(flavour),
     )
     yield graph(
@@ -191,12 +193,12 @@ def _what(promql: PromQL) -> Iterator[Placed]:
         width=8,
         bars=True,
         stacked=True,
+        colours=palette.ERRORS,
         links=[*_links(flavour)[:2], to_runbook("LLMStreamRateLimited")],
     )
 
 
 def _where(promql: PromQL) -> Iterator[Placed]:
-    colours = dict(zip((*(name for name, _ in PLACES), "said by the provider"), _PLACE_COLOURS, strict=True))
     yield graph(
         "Where it broke",
         "Failures each second by the place in the stream that their error type belongs to. Quietly: the body ended "
@@ -211,7 +213,7 @@ def _where(promql: PromQL) -> Iterator[Placed]:
         "reqps",
         width=8,
         stacked=True,
-        colours=colours,
+        colours=palette.PLACES,
     )
     failed = promql.grown(catalog.DURATION, "bucket", ERROR)
     yield heatmap(
@@ -226,15 +228,13 @@ def _where(promql: PromQL) -> Iterator[Placed]:
         "Calls without any output",
         "Calls that ended before their first chunk, as a share of all calls, whatever their outcome: refused, empty, "
         "not connected, given up.",
-        [Query(f"clamp_min(1 - {began} / ({ended} > 0), 0)", "no output")],
+        # Rounded: what the sums leave of 1 - 1 would be told as 2.2e-14 %.
+        [Query(f"clamp_min(round(1 - {began} / ({ended} > 0), 0.0001), 0)", "no output")],
         "percentunit",
         width=8,
         colours={"no output": "red"},
         most=1,
     )
-
-
-_PLACE_COLOURS: Final = ("purple", "blue", "red", "orange", "dark-red", "yellow")
 
 
 def _among(op: str, *types: str) -> Matcher:
@@ -266,6 +266,7 @@ def _whom(promql: PromQL) -> Iterator[Placed]:
             Column(
                 names(catalog.ERROR_TYPE),
                 "error.type",
+                width=200,
                 links=[
                     to_board(FAILURES, "Only this", error=error, model=model),
                     to_traces("Its traces", traceql(*exact)),
@@ -276,7 +277,7 @@ def _whom(promql: PromQL) -> Iterator[Placed]:
             Column(names(catalog.PROVIDER), "Provider"),
             Column(names(catalog.REQUEST_MODEL), "Model"),
             Column(names(catalog.SERVER_ADDRESS), "Server"),
-            Column("A", "Failures", "short"),
+            Column("A", "Failures", "locale"),
         ],
         sort="Failures",
         width=16,

@@ -55,7 +55,7 @@ def _tiles(promql: PromQL) -> Iterator[Placed]:
         "Calls",
         "Calls that ended in this window, whatever the outcome.",
         Query(whole.total(catalog.STREAMS)),
-        "short",
+        "locale",
         decimals=0,
     )
     yield stat(
@@ -192,6 +192,7 @@ def _outcomes(promql: PromQL) -> Iterator[Placed]:
         "reqps",
         bars=True,
         stacked=True,
+        colours=palette.ERRORS,
         links=[to_board(FAILURES, "What fails so", error=field_label(promql.flavour, error))],
     )
     reason = catalog.FINISH_REASON
@@ -280,6 +281,7 @@ def _delivery(promql: PromQL) -> Iterator[Placed]:
         width=6,
         bars=True,
         stacked=True,
+        colours=palette.ERRORS,
         links=[to_runbook("LLMStreamRetryStorm"), to_runbook("LLMStreamRateLimited")],
     )
     yield graph(
@@ -404,12 +406,12 @@ def _models(promql: PromQL) -> Placed:
         [
             Column(names(catalog.PROVIDER), "Provider"),
             Column(names(catalog.REQUEST_MODEL), "Model", links=links),
-            Column("A", "Calls", "short"),
+            Column("A", "Calls", "locale"),
             Column("B", "Failure rate", "percentunit", palette.FAILURES),
             Column("C", "First chunk p95", "s", palette.WAITING),
             Column("D", "Last chunk p95", "s"),
-            Column("E", "Stalls", "short"),
-            Column("F", "Retries", "short"),
+            Column("E", "Stalls", "locale"),
+            Column("F", "Retries", "locale"),
         ],
         sort="Calls",
     )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import cycle
 from typing import Final
+
+from .. import _catalog as catalog
 
 OUTCOMES: Final[Mapping[str, str]] = {
     "completed": "green",
@@ -23,6 +26,44 @@ FINISH_REASONS: Final[Mapping[str, str]] = {
     "other": "purple",
     "none": "red",
 }
+
+PLACES: Final[Mapping[str, str]] = {
+    "no connection": "purple",
+    "request not sent": "dark-purple",
+    "refused by HTTP status": "blue",
+    "ended early, quietly": "orange",
+    "broke on the way": "red",
+    "said by the provider": "yellow",
+}
+"""Where in the stream it broke."""
+
+_SHADES: Final = ("", "light-", "dark-", "super-light-", "semi-dark-")
+
+
+def _shades(place: str, *names: str) -> dict[str, str]:
+    return {name: shade + PLACES[place] for name, shade in zip(names, cycle(_SHADES), strict=False)}
+
+
+ERRORS: Final[Mapping[str, str]] = {
+    **_shades("no connection", catalog.CONNECT_ERROR, catalog.CONNECT_TIMEOUT, catalog.DNS_ERROR, catalog.TLS_ERROR),
+    **_shades("refused by HTTP status", "429", "500", "503", "529", "502"),
+    **_shades(
+        "ended early, quietly",
+        catalog.STREAM_TRUNCATED,
+        catalog.STREAM_INCOMPLETE_EVENT,
+        catalog.STREAM_EMPTY,
+        catalog.NOT_A_STREAM,
+    ),
+    **_shades(
+        "broke on the way",
+        catalog.CONNECTION_RESET,
+        catalog.READ_TIMEOUT,
+        catalog.INCOMPLETE_BODY,
+        catalog.MALFORMED_EVENT,
+    ),
+    **_shades("said by the provider", "overloaded_error", "server_error", "rate_limit_exceeded", "rate_limit_error"),
+}
+"""The usual error types, in the shades of their place: taken by turns, a colour would change from panel to panel."""
 
 QUANTILES: Final[Mapping[str, str]] = {"p50": "light-blue", "p95": "blue", "p99": "dark-purple"}
 

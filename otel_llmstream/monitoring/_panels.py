@@ -123,6 +123,8 @@ def graph(
     defaults = _defaults(unit, "palette-classic", links) | {"custom": custom, "min": 0}
     if most is not None:
         defaults["max"] = most
+    elif unit in _LEAST_AXIS:
+        custom["axisSoftMax"] = _LEAST_AXIS[unit]
     overrides = [_override(name, _fixed(colour)) for name, colour in (colours or {}).items()]
     dash = {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [8, 6]}}
     overrides += [_override(name, dash) for name in dashed]
@@ -131,7 +133,8 @@ def graph(
         "legend": {
             "showLegend": True,
             "displayMode": "table",
-            "placement": "bottom",
+            # Below a narrow graph; beside a wide one, where it has room for more lines.
+            "placement": "bottom" if width < _WIDE else "right",
             "calcs": ["lastNotNull", "max"],
             "sortBy": "Max",
             "sortDesc": True,
@@ -235,6 +238,8 @@ def bars(
 ) -> Placed:
     """One bar for each series, of all the time that is shown; parameters as for `graph`."""
     defaults = _defaults(unit, "palette-classic", links) | {"min": 0, "thresholds": thresholds(((None, "text"),))}
+    if unit == "locale":
+        defaults["decimals"] = 0
     options = {
         "displayMode": "basic",
         "legend": {"showLegend": False, "displayMode": "list", "placement": "bottom", "calcs": []},
@@ -262,6 +267,7 @@ class Column:
         unit: Grafana's name of a unit, for a query's column.
         steps: colours of the cell by value.
         links: where a click leads.
+        width: in pixels, where the share of a column is not enough for its words.
     """
 
     field: str
@@ -269,6 +275,7 @@ class Column:
     unit: str = ""
     steps: Sequence[tuple[float | None, str]] = ()
     links: Sequence[Json] = ()
+    width: int | None = None
 
 
 def table(
@@ -304,7 +311,7 @@ def table(
         "showHeader": True,
         "sortBy": [{"displayName": sort, "desc": True}],
     }
-    custom = {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True, "inspect": False}
+    custom = {"align": "auto", "cellOptions": {"type": "auto"}, "filterable": True, "inspect": False, "minWidth": 110}
     defaults = _defaults("short", "thresholds") | {"custom": custom, "thresholds": thresholds(((None, "text"),))}
     panel = _panel("table", title, description, queries, defaults, options, [_column(it) for it in columns])
     panel["transformations"] = [{"id": "merge", "options": {}}, {"id": "organize", "options": organised}]
@@ -324,6 +331,11 @@ def _column(column: Column) -> Json:
     properties: list[Json] = []
     if column.unit:
         properties.append({"id": "unit", "value": column.unit})
+    if column.unit == "locale":
+        # What is counted: Prometheus extrapolates an increase, and 20.2 stalls are none.
+        properties.append({"id": "decimals", "value": 0})
+    if column.width:
+        properties.append({"id": "custom.width", "value": column.width})
     if column.steps:
         properties += [
             {"id": "thresholds", "value": thresholds(column.steps)},
@@ -398,6 +410,12 @@ def logs(title: str, description: str, *logql: str) -> Placed:
     panel = _panel("logs", title, description, [], {}, options, source=LOKI_SOURCE)
     return Placed(panel | {"targets": targets}, 24, 9)
 
+
+_WIDE: Final = 12
+"""Columns from which a graph has its legend at its side."""
+
+_LEAST_AXIS: Final = {"percentunit": 0.05, "reqps": 0.01, "cps": 0.1, "short": 1, "none": 0.1}
+"""Where an axis ends at least, by unit. Without one Grafana draws zeros on an axis up to 100: 10,000 % of a share."""
 
 # --- parts ------------------------------------------------------------------------------------------------------
 

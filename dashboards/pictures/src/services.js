@@ -1,0 +1,52 @@
+/** What a Grafana server would give to its components: data sources, a way to run queries, events, translations. */
+
+import { EventBusSrv, LoadingState, standardTransformers, standardTransformersRegistry } from '@grafana/data';
+import { initPluginTranslations } from '@grafana/i18n';
+import { setAppEvents, setDataSourceSrv, setPluginImportUtils, setRunRequest } from '@grafana/runtime';
+import { catchError, map, of, startWith } from 'rxjs';
+
+import { absent as ABSENT } from '../panels.json';
+import { PrometheusSource } from './prometheus.js';
+
+/**
+ * Must run before anything is drawn.
+ *
+ * @param {string} scrape the scrape interval, as a data source's settings would have it
+ */
+export async function provideServices(scrape) {
+  const source = new PrometheusSource(scrape);
+  setDataSourceSrv({
+    get: async () => source,
+    getList: ({ pluginId }) => [pluginId in ABSENT ? { name: 'none here', uid: 'none', meta: {} } : source.instanceSettings],
+    getInstanceSettings: () => source.instanceSettings,
+    reload: async () => {},
+    registerRuntimeDataSource: () => {},
+  });
+  setRunRequest(runRequest);
+  // All panels are registered with the scenes library itself.
+  setPluginImportUtils({
+    getPanelPluginFromCache: () => undefined,
+    importPanelPlugin: async (id) => Promise.reject(new Error(`no panel of type ${id}`)),
+  });
+  setAppEvents(new EventBusSrv());
+  standardTransformersRegistry.setInit(transformers);
+  await Promise.all(['grafana', 'grafana-scenes', '@grafana/ui'].map((id) => initPluginTranslations(id)));
+}
+
+/** A data source's answer, or its error, as what a panel takes. */
+function runRequest(source, request) {
+  const common = { timeRange: request.range, request };
+  return source.query(request).pipe(
+    map(({ data }) => ({ ...common, state: LoadingState.Done, series: data })),
+    catchError((error) => {
+      console.error(error);
+      return of({ ...common, state: LoadingState.Error, series: [], errors: [{ message: String(error) }] });
+    }),
+    startWith({ ...common, state: LoadingState.Loading, series: [] })
+  );
+}
+
+function transformers() {
+  const found = new Map(Object.values(standardTransformers).map((it) => [it.id, it]));
+  return [...found.values()].map((it) => ({ id: it.id, name: it.name, transformation: async () => it }));
+}
