@@ -162,7 +162,7 @@ CASES: dict[str, Load] = {
             "warning",
             "openai gpt-5: the first token is slow",
             "One stream in twenty of model gpt-5 at openai (job shop) waits longer than 7.68s for its first token; the "
-            "threshold is 5s.",
+            "threshold is 5.12s.",
         ),
     ),
     "LLMStreamStalls": Load(

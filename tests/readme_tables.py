@@ -1,4 +1,6 @@
-"""README's tables, made of what the code says. `python tests/readme_tables.py --write` puts them in.
+"""The tables of README and of the dashboards' guide, made of what the code says.
+
+`python tests/readme_tables.py --write` puts them in.
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`; without `--write` the differences are printed, and
 the exit status is 1 where there are some.
@@ -26,6 +28,7 @@ from otel_llmstream.testing import SCENARIOS
 from otel_llmstream.testing.chaos import Params
 
 README: Final = Path(__file__).parent.parent / "README.md"
+GUIDE: Final = README.parent / "dashboards" / "README.md"
 SEEN: Final = Path(__file__).parent / "sdks" / "seen.jsonl"
 
 _MARKED: Final = re.compile(r"(?P<open><!-- table: (?P<name>[a-z-]+) -->\n).*?(?P<close><!-- end -->)", re.DOTALL)
@@ -131,6 +134,41 @@ def _scenario_parameters() -> str:
     return table(("parameter", "default", "what it sets"), rows)
 
 
+SETS: Final = {
+    catalog.STREAMS: len(metrics._ENDINGS),
+    catalog.RETRIES: len(catalog.BORN_RETRIES),
+    catalog.FALLBACK_COUNT: len(catalog.FALLBACKS),
+    catalog.TOKEN_USAGE: 2,  # input, output
+}
+"""Attribute sets of a metric that healthy calls of one base attribute set make; one where a metric is not here."""
+
+
+def series_each(metric: catalog.Metric) -> int:
+    """Series of one attribute set in Prometheus: a histogram's buckets with the one for all, its sum, its count."""
+    return len(metric.bounds) + 3 if metric.kind == "histogram" else 1
+
+
+def series_of(metric: catalog.Metric) -> int:
+    """Series of one base attribute set whose calls are healthy."""
+    return SETS.get(metric, 1) * series_each(metric)
+
+
+def series(*kinds: str) -> int:
+    """Those of all metrics of these kinds; of all where none is named."""
+    return sum(series_of(it) for it in catalog.METRICS if it.base and (not kinds or it.kind in kinds))
+
+
+def _series() -> str:
+    rows = [(code(it.name), series_of(it), _made_of(it)) for it in catalog.METRICS if it.base]
+    return table(("metric", "series", "made of"), (*rows, ("all", f"**{series()}**", "")))
+
+
+def _made_of(metric: catalog.Metric) -> str:
+    sets = SETS.get(metric, 1)
+    one = f"{len(metric.bounds) + 1} buckets, sum, count" if metric.kind == "histogram" else ""
+    return ": ".join(filter(None, [f"{sets} sets of {codes(metric.attributes)}" if sets > 1 else "", one]))
+
+
 CASES: Final = ("healthy", "truncated", "reset", "error", "429, ok", "cancelled")
 """In the order that README tells of them."""
 
@@ -176,6 +214,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "scenarios": _scenarios,
     "scenario-parameters": _scenario_parameters,
     "sdks": _sdks,
+    "series": _series,
 }
 
 
@@ -191,10 +230,14 @@ def filled(text: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Print what differs, or write it; the exit status."""
-    text = README.read_text(encoding="utf-8")
+    return max(_page(page, write="--write" in arguments) for page in (README, GUIDE))
+
+
+def _page(page: Path, *, write: bool) -> int:
+    text = page.read_text(encoding="utf-8")
     wanted = filled(text)
-    if "--write" in arguments:
-        README.write_text(wanted, encoding="utf-8")
+    if write:
+        page.write_text(wanted, encoding="utf-8")
         return 0
     sys.stdout.writelines(difflib.unified_diff(text.splitlines(True), wanted.splitlines(True), "is", "should be"))
     return int(text != wanted)

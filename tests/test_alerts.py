@@ -20,7 +20,7 @@ from otel_llmstream.monitoring._alerts import ALERTS, BURNS, Options
 from otel_llmstream.monitoring._files import FORMATS, alert_files, command
 from otel_llmstream.monitoring._grafana_rules import PANELS, alerting_file
 from otel_llmstream.monitoring._rules import rule_groups
-from otel_llmstream.monitoring._thresholds import KNOBS, Thresholds, bounds_around, span
+from otel_llmstream.monitoring._thresholds import KNOBS, Thresholds, bounds_around, in_words, span
 
 ROOT = Path(__file__).parent.parent
 COMMITTED = ROOT / "dashboards"
@@ -53,7 +53,7 @@ def test_committed_files_are_what_the_generator_writes(form):
 def test_nothing_else_is_committed():
     """No page or rule file of an alert that is gone stays behind."""
     made = {name for form in FORMATS for name in alert_files(Options(), form)}
-    folders = ("prometheus", "grafana-alerting", "runbooks")
+    folders = ("prometheus", "grafana-alerting", "kubernetes", "runbooks")
 
     assert {str(it.relative_to(COMMITTED)) for folder in folders for it in (COMMITTED / folder).iterdir()} == made
 
@@ -129,6 +129,21 @@ def test_durations_as_prometheus_writes_them(seconds, written):
 def test_where_the_percentile_is_interpolated(seconds, around):
     """A bound of the histogram is exact; any other time lies between two of them."""
     assert bounds_around(seconds) == around
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.25, "250ms"), (2, "2s"), (5.12, "5.12s"), (81.9, "81.9s"), (90, "90s")]
+)
+def test_durations_as_people_write_them(seconds, words):
+    """A threshold with a fraction is no thousands of milliseconds."""
+    assert in_words(seconds) == words
+
+
+def test_the_default_is_exact(capsys):
+    """Who gives no threshold is not warned of one: the default of the time to the first token is a bucket's bound."""
+    assert bounds_around(Thresholds().ttft_p95) is None
+    assert main(["alerts", "--job", "a"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("slo", [94, 99, 99.5, 99.999])
@@ -256,6 +271,22 @@ def test_provider_errors_are_nobody_elses():
         assert not re.fullmatch(pattern, code)
 
 
+# --- Kubernetes ---
+
+
+def test_a_prometheus_rule_holds_the_same_groups():
+    """What the Prometheus operator takes is the rule file, in the resource's frame."""
+    (path, text), *_ = alert_files(JOBS, "kubernetes").items()
+
+    assert path == "kubernetes/otel-llmstream.yaml"
+    assert yaml.safe_load(text) == {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "otel-llmstream"},
+        "spec": {"groups": rule_groups(JOBS)},
+    }
+
+
 # --- Grafana ---
 
 GRAFANA = alerting_file(JOBS)["groups"][0]
@@ -309,16 +340,24 @@ def test_titles_and_uids_are_unique():
     assert {rule["title"] for rule in rules} == set(rules_of(JOBS))
 
 
-def test_alerts_link_to_panels_that_exist():
-    """The panel that an alert links to is on its dashboard."""
+def test_alerts_link_to_panels_about_the_same():
+    """The panel that an alert links to is on its dashboard, and reads a metric that the alert reads."""
     boards = [json.loads(path.read_text(encoding="utf-8")) for path in (COMMITTED / "grafana").glob("*.json")]
     if not boards:
         pytest.skip("there are no dashboards in this tree")
-    panels = {(board["uid"], it["id"]) for board in boards for row in board["panels"]
-              for it in (row, *row.get("panels", []))}  # fmt: skip
+    shown = {(board["uid"], it["id"]): read(" ".join(target.get("expr", "") for target in it.get("targets", ())))
+             for board in boards for row in board["panels"] for it in (row, *row.get("panels", []))}  # fmt: skip
 
     assert set(PANELS) == set(NAMES)
-    assert set(PANELS.values()) - panels == set()
+    for rule in GRAFANA["rules"]:
+        panel = shown.get((rule["dashboardUid"], rule["panelId"]), set())
+        assert panel & read(rule["data"][0]["model"]["expr"]), rule["title"]
+
+
+def read(expression: str) -> set[str]:
+    """The metrics that a query reads, whatever part of a histogram."""
+    found = re.findall(r"\b((?:llmstream|gen_ai_client)_\w+?)(?:_bucket|_sum|_count)?(?=[{\[])", expression)
+    return set(found)
 
 
 def grafanas_meaning(rule: dict) -> str:
@@ -457,7 +496,8 @@ def test_without_a_folder_the_rules_are_printed(form, capsys):
 
     printed = capsys.readouterr()
     assert "llmstream_streams{" in printed.out
-    assert yaml.safe_load(printed.out)["groups"]
+    document = yaml.safe_load(printed.out)
+    assert document.get("spec", document)["groups"]
     assert printed.err == ""
 
 

@@ -155,7 +155,7 @@ def restyle(name):
     """Breaks a dashboard: a colour for a series of another name."""
 
     def breaks(dashboard):
-        panel = next(it for it in panels(dashboard) if it["title"] == "Everything else that ends")
+        panel = next(it for it in panels(dashboard) if it["title"] == "Streams that did not fail")
         panel["fieldConfig"]["overrides"][0]["matcher"]["options"] = name
 
     return breaks

@@ -19,6 +19,7 @@ from otel_llmstream import Outcome, Settings, _catalog, testing
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = readme_tables.GUIDE.read_text(encoding="utf-8")
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 PATIENCE = 45
 """Seconds for a block of code; a healthy one takes two."""
@@ -54,14 +55,15 @@ def run(*command: str | Path, cwd: Path, **extra: str) -> str:
 # --- tables -----------------------------------------------------------------------------------------------------
 
 
-def test_tables_are_those_of_the_code():
-    """README's tables are what `python tests/readme_tables.py --write` makes of the code."""
-    assert readme_tables.filled(README) == README
+@pytest.mark.parametrize("text", [README, GUIDE], ids=["README", "guide"])
+def test_tables_are_those_of_the_code(text):
+    """The tables are what `python tests/readme_tables.py --write` makes of the code."""
+    assert readme_tables.filled(text) == text
 
 
 def test_every_table_has_its_place():
-    """Each table stands in README once, so that none is forgotten."""
-    assert sorted(readme_tables.names(README)) == sorted(readme_tables.TABLES)
+    """Each table stands in README or in the dashboards' guide, once, so that none is forgotten."""
+    assert sorted(readme_tables.names(README + GUIDE)) == sorted(readme_tables.TABLES)
 
 
 def test_a_table_that_is_out_of_date_is_noticed():

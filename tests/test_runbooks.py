@@ -198,5 +198,5 @@ def test_readme_names_every_alert():
     assert "(99 %)" in rows["LLMStreamErrorBudgetBurn"]
     default = Options()
     for alert in ALERTS:
-        limit = limit_in_words(alert, default).replace("%", " %").replace("5s", "5 s").replace("50 %", "half")
+        limit = limit_in_words(alert, default).replace("%", " %").replace("5.12s", "5.12 s").replace("50 %", "half")
         assert alert.long or limit == "0" or limit in rows[alert.name]

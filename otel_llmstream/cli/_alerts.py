@@ -17,7 +17,7 @@ from ..monitoring._thresholds import KNOBS, Knob, Thresholds, bounds_around
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _NUMBER: Final = r"-?\d+(?:\.\d+)?"
-_FORMATS: Final = ("prometheus", "grafana")
+_FORMATS: Final = ("prometheus", "grafana", "kubernetes")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,15 +25,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "alerts",
         help="write alert rules and runbooks",
-        description="Write alert rules for Prometheus (Mimir, Thanos, VictoriaMetrics) or for Grafana, and a runbook "
-        "for each alert. Without --output the rules go to standard output.",
+        description="Write alert rules for Prometheus (Mimir, Thanos, VictoriaMetrics), for Grafana, or for the "
+        "Prometheus operator (a PrometheusRule), and a runbook for each alert. Without --output the rules go to "
+        "standard output.",
     )
     parser.add_argument("--format", choices=_FORMATS, default="prometheus", help="what reads the rules (%(default)s)")
     parser.add_argument(
         "--output",
         type=Path,
         metavar="DIR",
-        help="write below it: prometheus/ or grafana-alerting/, runbooks/",
+        help="write below it: prometheus/, grafana-alerting/ or kubernetes/, runbooks/",
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail where --output has anything else")
     _add_thresholds(parser.add_argument_group("thresholds, each with its default"))

@@ -11,23 +11,9 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from .. import _catalog as catalog
-from ._expressions import (
-    ABANDONED,
-    DAY,
-    FAILED,
-    HOUR,
-    JOB,
-    JUDGED,
-    MINUTE,
-    RATE_LIMITED,
-    REPORTED,
-    SUBJECT,
-    TRUNCATED,
-    USUAL,
-    Expressions,
-    share,
-)  # fmt: skip
+from ._expressions import DAY, HOUR, MINUTE, RATE_LIMITED, REPORTED, SUBJECT, USUAL, Expressions, share
 from ._names import PROMETHEUS, Flavour
+from ._streams import ABANDONED, FAILED, JOB, JUDGED, TRUNCATED
 from ._thresholds import Thresholds
 
 Severity = Literal["critical", "warning", "info"]

@@ -8,7 +8,7 @@ from typing import Final
 from .. import _catalog as catalog
 from .._catalog import Metric
 from . import _palette as palette
-from ._board import TTFC_BOUNDS, board, choice, datasource
+from ._board import board, datasource, first_chunk_within
 from ._links import FAILURES, LATENCY, field_label, row_label, span, to_board, to_runbook, to_traces, traceql
 from ._names import Flavour
 from ._panels import Column, Json, Placed, Query, Row, graph, heatmap, stat, table, traces
@@ -31,7 +31,7 @@ def latency(flavour: Flavour) -> Json:
         Row("One by one", (_slowest(),), collapsed=True),
     )
     variables = (
-        choice("ttfc", "First chunk within", "Seconds to wait for the first chunk.", TTFC_BOUNDS, "2.56"),
+        first_chunk_within(),
         datasource("tempo", "Tempo"),
     )
     return board(
@@ -104,7 +104,7 @@ def _anatomy(promql: PromQL) -> Iterator[Placed]:
     )
     colours = dict(zip(_STAGES, ("blue", "purple", "green", "orange"), strict=True))
     yield graph(
-        "The way of a call, on the mean",
+        "A call stage by stage, mean",
         "Of calls with output, from the bottom: until the headers of the answer; from there to the first chunk (with "
         "what earlier tries took); between the chunks, the network; between the chunks, the application's own hold. "
         "The top is the mean time to the last chunk.",
@@ -160,7 +160,7 @@ def _at_least_0(difference: str) -> str:
 
 def _ends(promql: PromQL) -> Iterator[Placed]:
     yield _compared(promql, catalog.TTFC, "Time to the first chunk", "LLMStreamFirstTokenSlow")
-    yield _compared(promql, catalog.TTLC, "Time to the last chunk", "LLMStreamFirstTokenSlow")
+    yield _compared(promql, catalog.TTLC, "Time to the last chunk", "LLMStreamStalls")
 
 
 def _compared(promql: PromQL, metric: Metric, title: str, runbook: str) -> Placed:
@@ -191,12 +191,14 @@ def _between(promql: PromQL) -> Iterator[Placed]:
     model = catalog.REQUEST_MODEL
     legend = f"{{{{{promql.flavour.label_name(model)}}}}}"
     yield heatmap(
-        "Gaps",
+        "Gaps between chunks",
         "From one chunk to the next, every gap of every stream.",
         Query(promql.total(catalog.TPOC, part="bucket", by=("le",)), "{{le}}", exemplar=True),
         width=8,
     )
-    yield _quantiles(promql, catalog.TPOC, "Gap", "From one chunk to the next: what the reader feels as speed.")
+    yield _quantiles(
+        promql, catalog.TPOC, "Gap, percentiles", "From one chunk to the next: what the reader feels as speed."
+    )
     yield _quantiles(
         promql,
         catalog.MAX_GAP,
@@ -214,7 +216,7 @@ def _between(promql: PromQL) -> Iterator[Placed]:
         links=[to_runbook("LLMStreamStalls")],
     )
     yield graph(
-        "Hanging now",
+        "Hanging streams by model",
         "Open streams whose network is silent for longer than the stall threshold, while they hang.",
         [Query(promql.sum(promql.now(catalog.STALLED), model), legend)],
         "short",
@@ -224,7 +226,7 @@ def _between(promql: PromQL) -> Iterator[Placed]:
     )
     per_call = f"{promql.total(catalog.CHUNK_COUNT, by=(model,))} / ({promql.total(catalog.STREAMS, by=(model,))} > 0)"
     yield graph(
-        "Chunks of a call",
+        "Chunks per call",
         "Chunks for each call. Few of them, and long gaps, may be a proxy that collects what the provider sends.",
         [Query(per_call, legend)],
         "short",
@@ -236,7 +238,7 @@ def _between(promql: PromQL) -> Iterator[Placed]:
 def _models(promql: PromQL) -> Iterator[Placed]:
     model = catalog.REQUEST_MODEL
     name = promql.flavour.label_name(model)
-    slow = (f'{span(model)} = "{field_label(promql.flavour, model)}"', f"{span(catalog.RESPONSE_TTFC)} > 2.56")
+    slow = (f'{span(model)} = "{field_label(promql.flavour, model)}"', f"{span(catalog.RESPONSE_TTFC)} > ${{ttfc}}")
     for metric, title in (
         (catalog.TTFC, "First chunk, p95, by model"),
         (catalog.TTLC, "Last chunk, p95, by model"),
@@ -251,7 +253,7 @@ def _models(promql: PromQL) -> Iterator[Placed]:
             links=[
                 to_board(LATENCY, "Only this model", model=field_label(promql.flavour, model)),
                 to_board(FAILURES, "Its failures", model=field_label(promql.flavour, model)),
-                to_traces("Traces with a slow first chunk", traceql(*slow)),
+                to_traces("Traces with a late first chunk", traceql(*slow)),
             ],
         )
     yield _percentiles(promql.whole, name)

@@ -202,6 +202,11 @@ def choice(name: str, label: str, description: str, values: Sequence[str], chose
     }
 
 
+def first_chunk_within() -> Json:
+    """What "in time" means for the first chunk; the alert's default, so that both speak of the same."""
+    return choice("ttfc", "First chunk within, s", "Seconds to wait for the first chunk.", TTFC_BOUNDS, "5.12")
+
+
 def entry(name: str, label: str, description: str, value: str = "") -> Json:
     """A variable to type into."""
     return {

@@ -11,7 +11,8 @@ from ._board import board, datasource, entry, label_variable
 from ._links import FAILURES, field_label, row_label, span, to_board, to_runbook, to_traces, traceql
 from ._names import Flavour, Matcher
 from ._panels import Column, Json, Placed, Query, Row, bars, graph, heatmap, logs, stat, table, text, traces
-from ._promql import CHOSEN, COMPLETED, FAILED, TRUNCATED, PromQL
+from ._promql import CHOSEN, PromQL
+from ._streams import ABANDONED, CANCELLED, COMPLETED, FAILED, TRUNCATED
 
 ERROR: Final = Matcher(catalog.ERROR_TYPE, "=~", "$error")
 """The error types that are chosen above; all of them, and only what failed, where none is."""
@@ -122,7 +123,7 @@ def _tiles(promql: PromQL) -> Iterator[Placed]:
         links=[to_runbook("LLMStreamFailureRate")],
     )
     yield stat(
-        "Change",
+        "Failure rate, change",
         "This window's failure rate, less that of the same window $before before.",
         Query(f"({whole.failure_rate_now()}) - ({whole.before('$before').failure_rate_now()})"),
         "percentunit",
@@ -138,12 +139,11 @@ def _tiles(promql: PromQL) -> Iterator[Placed]:
         width=4,
         links=[to_runbook("LLMStreamTruncated")],
     )
-    abandoned = Matcher(catalog.OUTCOME, "=", "abandoned")
     yield stat(
         "Abandoned",
         "Streams that the application dropped without closing them: no failure, but each holds a connection until the "
         "garbage collector comes.",
-        Query(whole.total(catalog.STREAMS, abandoned)),
+        Query(whole.total(catalog.STREAMS, ABANDONED)),
         "locale",
         steps=palette.NONE,
         decimals=0,
@@ -283,14 +283,11 @@ def _whom(promql: PromQL) -> Iterator[Placed]:
         width=16,
     )
     yield graph(
-        "Everything else that ends",
-        "Streams that did not fail. When failures rise because this rises too, it is only more traffic.",
+        "Streams that did not fail",
+        "Calls that ended in another way. When failures rise because this rises too, it is only more traffic.",
         [
             Query(promql.total(catalog.STREAMS, COMPLETED), "completed"),
-            *(
-                Query(promql.total(catalog.STREAMS, Matcher(catalog.OUTCOME, "=", name)), name)
-                for name in ("cancelled", "abandoned")
-            ),
+            *(Query(promql.total(catalog.STREAMS, ending), ending.value) for ending in (CANCELLED, ABANDONED)),
         ],
         "reqps",
         width=8,

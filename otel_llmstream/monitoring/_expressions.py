@@ -10,9 +10,9 @@ from typing import Final
 from .. import _catalog as catalog
 from .._catalog import Metric
 from ._names import PROMETHEUS, Flavour, Matcher, Part
+from ._streams import JOB
 from ._thresholds import Thresholds, span
 
-JOB: Final = "job"
 SUBJECT: Final = (JOB, catalog.PROVIDER, catalog.REQUEST_MODEL)
 """What an alert is about, and the labels it has: server and operation would only part the traffic further."""
 
@@ -23,13 +23,7 @@ DAY: Final = 24 * HOUR
 USUAL: Final = 15 * MINUTE
 """The window of all that is no matter of the SLO: long enough for a service with little traffic."""
 
-# --- which streams ---
-
-JUDGED: Final = Matcher(catalog.OUTCOME, "=~", "completed|truncated|failed")
-"""Cancelled and abandoned streams are the application's own doing and say nothing of how streams end."""
-FAILED: Final = Matcher(catalog.OUTCOME, "=~", "truncated|failed")
-TRUNCATED: Final = Matcher(catalog.OUTCOME, "=", "truncated")
-ABANDONED: Final = Matcher(catalog.OUTCOME, "=", "abandoned")
+# --- error types ---
 
 _TOO_MANY: Final = "429|rate_limit.*|resource_exhausted|throttling.*"
 """HTTP's status, and what OpenAI, Anthropic, Google and AWS call it inside a stream."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ._alerts import Options
 from ._grafana_rules import alerting_file
 from ._names import PROMETHEUS
-from ._rules import rule_groups
+from ._rules import prometheus_rule, rule_groups
 from ._runbooks import pages
 from ._yaml import dump
 
@@ -18,6 +18,7 @@ RULES: Final = "otel-llmstream.yaml"
 _FORMATS: Final[Mapping[str, tuple[str, Callable[[Options], Any]]]] = {
     "prometheus": (f"prometheus/{RULES}", lambda options: {"groups": rule_groups(options)}),
     "grafana": (f"grafana-alerting/{RULES}", alerting_file),
+    "kubernetes": (f"kubernetes/{RULES}", prometheus_rule),
 }
 FORMATS: Final = tuple(_FORMATS)
 

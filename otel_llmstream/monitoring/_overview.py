@@ -7,11 +7,12 @@ from typing import Final
 
 from .. import _catalog as catalog
 from . import _palette as palette
-from ._board import TTFC_BOUNDS, board, choice
+from ._board import board, first_chunk_within
 from ._links import FAILURES, LATENCY, OVERVIEW, field_label, row_label, to_board, to_runbook
 from ._names import Flavour, Matcher
 from ._panels import Column, Json, Placed, Query, Row, graph, heatmap, high, stat, table
-from ._promql import ALLOWED, FAILED, JOB, PromQL
+from ._promql import ALLOWED, PromQL
+from ._streams import FAILED, JOB
 
 _QUANTILES: Final = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
@@ -25,14 +26,14 @@ def overview(flavour: Flavour) -> Json:
     rows = (
         Row("Now, and in this window", tuple(_tiles(promql))),
         Row("Traffic and outcomes", tuple(_outcomes(promql))),
+        Row("By provider and model", (_models(promql),)),
         Row("Latency", tuple(_latency(promql))),
         Row("Streams that are open", tuple(_open(promql))),
         Row("Retries and delivery", tuple(_delivery(promql))),
         Row("Tokens and volume", tuple(_tokens(promql))),
-        Row("Side by side", (_models(promql),)),
         Row("The observer itself", tuple(_itself(promql)), collapsed=True),
     )
-    ttfc = choice("ttfc", "First chunk within", "Seconds to wait for the first chunk.", TTFC_BOUNDS, "2.56")
+    ttfc = first_chunk_within()
     return board(
         flavour,
         OVERVIEW,
@@ -77,9 +78,9 @@ def _tiles(promql: PromQL) -> Iterator[Placed]:
         links=[to_failures, to_runbook("LLMStreamErrorBudgetBurn")],
     )
     yield stat(
-        "Burn rate",
-        "How many times faster than the SLO allows streams fail right now. At 14.4 a month's budget is gone in two "
-        "days.",
+        "Burn rate now",
+        "How many times faster than the SLO allows streams fail right now: at 1 the budget just lasts, at 14.4 a "
+        "month's is gone in two days.",
         Query(f"({promql.failure_rate_now()}) / {ALLOWED}"),
         "none",
         steps=palette.BURN,

@@ -82,8 +82,8 @@ BUDGET: Final[Steps] = ((None, "red"), (0.0, "orange"), (0.5, "green"))
 FAILURES: Final[Steps] = ((None, "green"), (0.01, "yellow"), (0.05, "red"))
 """Shares of streams that failed. Burn rates are what goes by the SLO; these are for the eye."""
 
-WAITING: Final[Steps] = ((None, "green"), (2.56, "yellow"), (10.24, "red"))
-"""Seconds until something is to be seen: bounds of the histogram's buckets."""
+WAITING: Final[Steps] = ((None, "green"), (2.56, "yellow"), (5.12, "red"))
+"""Seconds until something is to be seen: bounds of the histogram's buckets; red is where the alert fires by default."""
 
 RETRIES: Final[Steps] = ((None, "green"), (0.1, "yellow"), (0.5, "red"))
 """Retries for each call."""

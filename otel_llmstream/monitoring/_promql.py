@@ -8,8 +8,7 @@ from typing import Final
 from .. import _catalog as catalog
 from .._catalog import Metric
 from ._names import Flavour, Matcher, Part
-
-JOB: Final = "job"
+from ._streams import FAILED, JOB, JUDGED
 
 CHOSEN: Final = (
     Matcher(JOB, "=~", "$job"),
@@ -18,12 +17,6 @@ CHOSEN: Final = (
     Matcher(catalog.SERVER_ADDRESS, "=~", "$server"),
 )
 """What the dashboard's variables choose. A metric without the base attributes has only the job."""
-
-FAILED: Final = Matcher(catalog.OUTCOME, "=~", "truncated|failed")
-TRUNCATED: Final = Matcher(catalog.OUTCOME, "=", "truncated")
-COMPLETED: Final = Matcher(catalog.OUTCOME, "=", "completed")
-JUDGED: Final = Matcher(catalog.OUTCOME, "=~", "completed|truncated|failed")
-"""What a failure rate is a part of. Cancelled and abandoned streams are the application's own doing."""
 
 ALLOWED: Final = "(1 - $slo / 100)"
 """The part of all streams that may fail under the SLO."""

@@ -24,6 +24,16 @@ def rule_groups(options: Options) -> list[Group]:
     ]
 
 
+def prometheus_rule(options: Options) -> dict[str, Any]:
+    """The same groups as a resource of the Prometheus operator (https://prometheus-operator.dev)."""
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "otel-llmstream"},
+        "spec": {"groups": rule_groups(options)},
+    }
+
+
 def chosen(options: Options) -> Iterator[Alert]:
     """The alerts that are to be written."""
     for alert in ALERTS:

@@ -12,22 +12,10 @@ from typing import Final
 from .. import _catalog as catalog
 from .._catalog import Metric
 from ._alerts import ALERTS, Alert, Options, Query
-from ._expressions import (
-    ABANDONED,
-    FAILED,
-    JOB,
-    JUDGED,
-    MINUTE,
-    RATE_LIMITED,
-    REPORTED,
-    SUBJECT,
-    TRUNCATED,
-    USUAL,
-    Expressions,
-    share,
-)  # fmt: skip
+from ._expressions import MINUTE, RATE_LIMITED, REPORTED, SUBJECT, USUAL, Expressions, share
 from ._names import Matcher
 from ._remedies import BUFFERING, STATUSES, TIMEOUTS, Remedy
+from ._streams import ABANDONED, FAILED, JOB, JUDGED, TRUNCATED
 from ._texts import limit_in_words
 
 SECTIONS: Final = ("What it means", "What users feel", "First three checks", "Causes and remedies")

@@ -7,9 +7,10 @@ from typing import Final
 
 from .. import _catalog as catalog
 from ._alerts import Alert, Options, Unit
-from ._expressions import JOB, Expressions
+from ._expressions import Expressions
 from ._names import Flavour
-from ._thresholds import span
+from ._streams import JOB
+from ._thresholds import in_words
 
 _SUBJECTS: Final = {
     "provider": (catalog.PROVIDER, "(no provider)"),
@@ -59,7 +60,7 @@ def limit_in_words(alert: Alert, options: Options) -> str:
     limit = alert.limit(options.thresholds)
     if alert.unit == "share":
         return f"{limit * 100:g}%"
-    return span(limit) if alert.unit == "seconds" else f"{limit:g}"
+    return in_words(limit) if alert.unit == "seconds" else f"{limit:g}"
 
 
 def _times(alert: Alert, q: Expressions) -> dict[str, str]:

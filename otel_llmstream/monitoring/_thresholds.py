@@ -45,7 +45,7 @@ class Knob:
 
     def written(self, value: float) -> str:
         """A value as the command line takes it."""
-        return {"percent": f"{value:.9g}%", "seconds": span(value)}.get(self.kind, f"{value:.9g}")
+        return {"percent": f"{value:.9g}%", "seconds": in_words(value)}.get(self.kind, f"{value:.9g}")
 
     def problem(self, value: Any) -> str:
         """Why a value cannot be used; empty where it can."""
@@ -67,6 +67,11 @@ def span(seconds: float) -> str:
     return f"{round(seconds * 1000)}ms"
 
 
+def in_words(seconds: float) -> str:
+    """Seconds as people write a threshold: as `span`, but 5.12s and not 5120ms."""
+    return f"{seconds:g}s" if seconds > 1 and seconds % 1 else span(seconds)
+
+
 def _knob(default: float, kind: Kind, low: float, high: float, what: str, why: str = "") -> Any:
     about = {"default": default, "kind": kind, "low": low, "high": high, "what": what, "why": why}
     return field(default=default, metadata=about)
@@ -80,7 +85,7 @@ class Thresholds:
         slo: percent of streams that are to end well.
         failure_rate: percent of streams that fail, for the plain alert beside the SLO's.
         truncation_rate: percent of streams that end early and cleanly.
-        ttft_p95: seconds to the first token, 95th percentile.
+        ttft_p95: seconds to the first token, 95th percentile; a bound of the histogram, such as 2.56, is exact.
         stalls: stalls per stream.
         hanging: percent of the open streams that are silent now.
         retries: retries per call.
@@ -96,7 +101,7 @@ class Thresholds:
     failure_rate: float = _knob(5.0, "percent", 0.01, 99.0, "failing streams, for the plain alert beside the SLO's")
     truncation_rate: float = _knob(1.0, "percent", 0.01, 99.0, "streams that end early and cleanly")
     ttft_p95: float = _knob(
-        5.0, "seconds", TTFC.bounds[0], TTFC.bounds[-1] - 0.01, "time to the first token, 95th percentile", _TTFT_RANGE
+        5.12, "seconds", TTFC.bounds[0], TTFC.bounds[-1] - 0.01, "time to the first token, 95th percentile", _TTFT_RANGE
     )
     stalls: float = _knob(0.1, "times", 0.001, 1000.0, "stalls per stream")
     hanging: float = _knob(50.0, "percent", 0.0, 99.0, "open streams that are silent now")
