@@ -41,7 +41,7 @@ class Model:
         name: invented; no provider has it.
         api: which of the SDKs' methods.
         every: seconds from one call to the next, on the mean.
-        pace: of a healthy answer; a second word for the first chunk comes with each call.
+        pace: the chaos server's parameters for a healthy answer; when its first chunk comes is drawn for each call.
         first: seconds to the first chunk, on the mean.
     """
 
