@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from ._events import MALFORMED, Event, Malformed, Undecodable
 from ._stream import BATCH, Stream
-from .dialects import Dialect
+from .dialects import COUNTING, Dialect
 from .wire import Decoder, DecodingError, Frame, Framer
 
 FEW: Final = 4
@@ -49,8 +49,8 @@ class Reader:
         listener: who is told.
     """
 
-    __slots__ = ("_decoder", "_dialect", "_framer", "_last", "_listener", "_malformed", "_saw_chunk", "_stall_after",
-                 "_stream")  # fmt: skip
+    __slots__ = ("_counting", "_decoder", "_dialect", "_framer", "_last", "_listener", "_malformed", "_saw_chunk",
+                 "_stall_after", "_stream")  # fmt: skip
 
     def __init__(
         self,
@@ -67,6 +67,7 @@ class Reader:
         self._decoder = decoder
         self._stall_after = stall_after
         self._listener = listener
+        self._counting = dialect.name in COUNTING
         self._saw_chunk = False
         self._last = 0.0  # when the last read came
         self._malformed = -1.0  # when the last read came that had a malformed event in it
@@ -135,8 +136,15 @@ class Reader:
         waited = sum(times) - sum(asked)
         if self._stream.gap_wait + waited > self._stall_after or not self._plain(reads):
             return False
-        self._stream.run(times, sum(map(len, reads)), waited)
+        if self._counting:
+            self._run(reads[:-1], times[:-1], waited - (times[-1] - asked[-1]))
+            self._read_each(reads[-1:], asked[-1:], times[-1:])
+        else:
+            self._run(reads, times, waited)
         return True
+
+    def _run(self, reads: list[bytes], times: list[float], waited: float) -> None:
+        self._stream.run(times, sum(map(len, reads)), waited)
 
     def _plain(self, reads: list[bytes]) -> bool:
         """Whether each read is one chunk and says nothing else."""

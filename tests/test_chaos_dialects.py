@@ -180,6 +180,14 @@ def test_errors_in_the_providers_manner(chaos_server: ChaosServer, endpoint: End
         assert (f" {name}," in f"{message},") == (endpoint in scenario.endpoints)
 
 
+def test_bedrock_names_its_model_in_the_path(chaos_server: ChaosServer) -> None:
+    """There too the parameters may come after semicolons, or after percent-encoded marks."""
+    for model in ("ok;chunks=2;delay=0;ttft=0", "ok%3Fchunks%3D2%26delay%3D0%26ttft%3D0"):
+        reply = talk(chaos_server, Endpoint.CONVERSE, "", path=f"/model/{model}/converse-stream")
+        entry = chaos_server.wait_ended(reply.request_id)
+        assert (entry.model, entry.chunks) == ("ok?chunks=2&delay=0&ttft=0", 2)
+
+
 def test_gemini_names_its_model_in_the_path(chaos_server: ChaosServer) -> None:
     """The parameters of a model in a path come after semicolons, or after percent-encoded marks."""
     for model in ("ok;chunks=2;delay=0;ttft=0", "ok%3Fchunks=2%26delay=0%26ttft=0"):

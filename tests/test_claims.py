@@ -4,9 +4,12 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from wires import WIRES
 
-from otel_llmstream.dialects import Target, claim, recognise
+from otel_llmstream.dialects import DIALECTS, Target, claim, recognise
+from otel_llmstream.dialects._paths import ANYWHERE, PathTable
 from otel_llmstream.dialects._providers import provider_of
 from otel_llmstream.wire import NDJSONFramer, SSEFramer, framer_for
 
@@ -18,6 +21,7 @@ PATHS: dict[str, tuple[str, str]] = {
     "/v1/completions": ("openai.completions", "text_completion"),
     "/v1/responses": ("openai.responses", "chat"),
     "/v1/messages": ("anthropic.messages", "chat"),
+    "/v1/complete": ("anthropic.complete", "text_completion"),
     VERTEX + "/anthropic/models/c:streamRawPredict": ("anthropic.messages", "chat"),
     "/v1beta/models/g:streamGenerateContent": ("google.generate_content", "generate_content"),
     VERTEX + "/google/models/g:streamGenerateContent": ("google.generate_content", "generate_content"),
@@ -133,6 +137,39 @@ def test_neighbours(path, host, more, dialect):
     """Paths that look alike, and other people's."""
     found = asked(path, host, BODY | more)
     assert (found[0].name if found else None) == dialect
+
+
+DECLARED = [path for dialect in DIALECTS for path in dialect.paths if path != ANYWHERE]
+WORDS = st.sampled_from(sorted({word for path in DECLARED for word in path.replace(":", "/").split("/")} | {"x", "v1"}))
+SHAPES = st.lists(st.tuples(st.sampled_from("/:"), WORDS), max_size=6).map(
+    lambda pairs: "".join(mark + word for mark, word in pairs)
+)
+ENDS = st.builds(lambda start, end: start + end.replace("{}", "x"), SHAPES, st.sampled_from(DECLARED))
+
+
+@given(
+    path=st.one_of(ENDS, SHAPES),
+    method=st.sampled_from(["GET", "POST"]),
+    host=st.sampled_from([*HOSTS, "api.writer.com", "stream.replicate.com", "us-south.ml.cloud.ibm.com"]),
+)
+def test_asking_few_is_as_good_as_asking_all(path, method, host):
+    """Of whom the table of paths leaves out, nobody would have claimed the request."""
+    target = Target(method, host, 443, path, "stream=true", json.dumps(BODY | {"message": "Ahoy"}).encode())
+    everybody = ((dialect, dialect.claims(target)) for dialect in DIALECTS)
+    assert claim(target) == next((found for found in everybody if found[1] is not None), None)
+
+
+@pytest.mark.parametrize("path", DECLARED)
+def test_every_declared_path_is_asked_at(path):
+    """A path that a dialect declares is one that it is asked about, wherever the path begins."""
+    found = PathTable(DIALECTS).dialects("/gateway" + path.replace("{}", "x"))
+    assert {dialect for dialect in DIALECTS if path in dialect.paths} <= set(found)
+
+
+@pytest.mark.parametrize("path", ["", "/", "/v1/users/7/orders", "/v1/embeddings", "/a:b", "/messages/7/read"])
+def test_other_peoples_paths_are_asked_of_hardly_any(path):
+    """What an application sends elsewhere is nobody's at a glance, but for who is told by the host."""
+    assert all(dialect.paths == (ANYWHERE,) for dialect in PathTable(DIALECTS).dialects(path))
 
 
 @pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)

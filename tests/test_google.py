@@ -5,6 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from wires import WIRES
 
 from otel_llmstream import Outcome
@@ -24,6 +26,7 @@ from otel_llmstream._events import (
 from otel_llmstream.dialects import Target, claim
 from otel_llmstream.dialects.google_generate import GoogleGenerate
 from otel_llmstream.dialects.google_interactions import GoogleInteractions
+from otel_llmstream.testing import replay
 from otel_llmstream.wire import Frame
 
 
@@ -328,6 +331,57 @@ def test_interactions_failed():
         InBandError("internal", "Boom"),
     )
     assert said(GoogleInteractions(), ended(None))[1:] == (Finish(0, "completed", "stop"),)
+
+
+TEXT = {"text": "x"}
+PARTS = st.sampled_from([[TEXT], [{"text": ""}], [TEXT, TEXT], [{"functionCall": {}}],
+                         [{"functionCall": {"name": "f"}}], [TEXT | {"thought": True}], [], None])  # fmt: skip
+COUNTS = st.none() | st.dictionaries(
+    st.sampled_from(["promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "cachedContentTokenCount"]),
+    st.integers(0, 9) | st.sampled_from([None, "x", -1]),
+)
+FRAMES = st.lists(
+    st.builds(
+        lambda parts, counts, more: {"candidates": [{"content": {"parts": parts}}], "usageMetadata": counts, **more},
+        PARTS,
+        COUNTS,
+        st.sampled_from([{}, {}, {}, {"responseId": "r"}, {"promptFeedback": {"blockReason": "SAFETY"}}]),
+    ),
+    max_size=9,
+)
+
+
+@given(frames=FRAMES, name=st.just("r") | st.none())
+def test_runs_say_what_their_frames_say(frames, name):
+    """Read in batches, where the last frame of a run speaks for the counts of all, or one by one: the same."""
+    text = {"candidates": [{"content": {"parts": [{"text": "x"}]}}], "responseId": name}
+    body = [json.dumps(frame).encode() for frame in [text, text, *frames, *[text] * 9]]
+    events = [b"data: %b\r\n\r\n" % data for data in body]
+    path = "/v1beta/models/g:streamGenerateContent"
+    batched, whole = replay(b"", path=path, chunks=events), replay(b"".join(events), path=path)
+    array = replay(b"", path=path, chunks=[data + b",\r\n" for data in body], content_type="application/json")
+    for found in (batched, array):
+        assert (found.chunks, found.frames, found.outcome) == (whole.chunks, whole.frames, whole.outcome)
+        assert (found.input_tokens, found.output_tokens) == (whole.input_tokens, whole.output_tokens)
+        assert (found.cache_read_tokens, found.reasoning_tokens) == (whole.cache_read_tokens, whole.reasoning_tokens)
+        assert (found.finish_reasons, found.response_id) == (whole.finish_reasons, whole.response_id)
+
+
+def test_text_is_plain_where_the_last_counts_all():
+    """A run of text is plain; not where a count comes that the last one does not repeat, nor a function's call."""
+    reader = GoogleGenerate()
+
+    def frame(counts: dict[str, int], part: dict[str, object] | None = None) -> bytes:
+        content = {"parts": [part or {"text": "x"}]}
+        return json.dumps({"candidates": [{"content": content}], "usageMetadata": counts, "responseId": "r"}).encode()
+
+    both, one = frame({"promptTokenCount": 1, "candidatesTokenCount": 2}), frame({"promptTokenCount": 1})
+    assert not reader.plain([both, both])
+    reader.read(Frame(b"message", both))
+    assert reader.plain([both, both])
+    assert reader.plain([one, both])
+    assert not reader.plain([both, one])
+    assert not reader.plain([frame({}, {"functionCall": {"name": "f"}}), both])
 
 
 def test_interactions_plain():

@@ -547,6 +547,46 @@ def test_generic_reads_anything(payloads):
     assert not Generic().plain([data for _, data in payloads])
 
 
+NAMES = st.sampled_from([b"message", b"output", b"error", b"ping", b"done"])
+PAYLOADS = st.lists(
+    st.sampled_from([b"x", b"", b"[DONE]", b'{"error": {"message": "x"}}', b'{"x": 1}', b"[DONE] x"])
+    | st.sampled_from([event for body in (WATSON_BODY, WATSON_CHAT_BODY) for event in re.findall(rb"data: (.*)", body)])
+    | st.sampled_from([json.dumps({"results": [{"generated_text": text, "stop_reason": "not_finished"}]}).encode()
+                       for text in ("", "x")])
+    | st.binary(max_size=9),
+    min_size=1,
+    max_size=5,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("dialect", [Generic, Replicate, WatsonxText, WatsonxChat])
+@given(name=NAMES, first=PAYLOADS, payloads=PAYLOADS)
+def test_plain_never_differs_from_read(dialect, name, first, payloads):
+    """The short cut says yes only where `read` says one chunk for each frame of the name that the last one had."""
+    reader = dialect()
+    for payload in first:
+        reader.read(Frame(name, payload))
+    if reader.plain(payloads):
+        assert [reader.read(Frame(name, payload)) for payload in payloads] == [ONE_CHUNK] * len(payloads)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "name", "payload"),
+    [
+        (Generic, b"message", b'{"piece": "x"}'),
+        (Replicate, b"output", b"x"),
+        (WatsonxText, b"message", json.dumps(watson("x", 1)).encode()),
+        (WatsonxChat, b"message", json.dumps(chat("x") | {"model_id": "m-1"}).encode()),
+    ],
+)
+def test_plain_is_taken(dialect, name, payload):
+    """A run of output is plain once the stream has begun, and not before."""
+    reader = dialect()
+    assert not reader.plain([payload] * 3)
+    reader.read(Frame(name, payload))
+    assert reader.plain([payload] * 3)
+
+
 # --- what OpenAI's relatives add --------------------------------------------------------------------------------------
 
 ERROR = {"error": {"message": "Boom", "type": "server_error", "param": None, "code": "500"}}

@@ -121,11 +121,48 @@ def test_what_is_no_array_of_objects(body):
     assert not framer.pending
 
 
-def test_plain_is_never_taken():
-    """There is no short cut, and asking for it changes nothing."""
+READS = st.lists(
+    st.sampled_from(
+        [b'{"a":1}', b',\r\n{"a": "}"}', b'{"a":"\\""}\n]', b"{}{}", b"{", b'{"a"', b"", b"[", b'"', b"{x}"]
+    )
+    | BODIES,
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(before=st.just([]) | READS, reads=READS)
+def test_plain_never_differs_from_feed(before, reads):
+    """The short cut for many reads gives the objects that `feed` gives, one for each read, and takes nothing in."""
     framer = JSONArrayFramer()
-    assert framer.plain([b"{}", b"{}"]) is None
-    assert framer.feed(b"{}") == [Frame(b"message", b"{}")]
+    for piece in before:
+        framer.feed(piece)
+    state = (framer.pending, framer.unknown)
+    values = framer.plain(reads)
+    assert (framer.pending, framer.unknown) == state
+    if values is not None:
+        assert [framer.feed(read) for read in reads] == [[Frame(b"message", value)] for value in values]
+        assert (framer.pending, framer.unknown) == state
+
+
+def test_plain_is_taken():
+    """Whole objects, with what stands between two, take the short cut; an object that goes on does not."""
+    framer = JSONArrayFramer()
+    assert framer.plain([b'[{"a":1}', b',\r\n{"b":"}"}', b',{"c":"\\""}]']) == [
+        b'{"a":1}',
+        b'{"b":"}"}',
+        b'{"c":"\\""}',
+    ]
+    assert framer.plain([b"{}", b"{"]) is None
+    framer.feed(b"{")
+    assert framer.plain([b"{}"]) is None
+
+
+@pytest.mark.parametrize("size", [1001, 3000])
+def test_plain_leaves_large_reads_to_feed(monkeypatch, size):
+    """What is larger than a frame may be is for `feed`, which cuts it."""
+    cap(monkeypatch, 1000, 10)
+    assert JSONArrayFramer().plain([b"{" + b" " * (size - 2) + b"}"]) is None
 
 
 @pytest.mark.parametrize("size", [999, 1000, 1001, 3000])

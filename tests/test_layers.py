@@ -79,6 +79,7 @@ PARTS = {
     "testing": {"opentelemetry", "pytest"},
     "testing.chaos": {"h11", *CODECS},
     "monitoring._yaml": {"yaml"},
+    "wire._json_array": {"msgspec"},
     "cli": {"anthropic", "openai", "opentelemetry", "prometheus_client", "rich"},
 }
 # The switch that suppresses instrumentations is a context key of OpenTelemetry's, and a hook has to honour it.

@@ -238,6 +238,21 @@ data: {"type":"message_stop"}
 
 """
 
+COMPLETE = b"""\
+event: completion
+data: {"type":"completion","id":"compl_1","completion":" Hel","stop_reason":null,"model":"claude-2.1","stop":null}
+
+event: ping
+data: {"type": "ping"}
+
+event: completion
+data: {"type":"completion","id":"compl_1","completion":"lo","stop_reason":null,"model":"claude-2.1","stop":null}
+
+event: completion
+data: {"type":"completion","id":"compl_1","completion":"","stop_reason":"max_tokens","model":"claude-2.1","stop":null}
+
+""".replace(b"\n", b"\r\n")
+
 VERTEX = "/v1/projects/p/locations/global/publishers"
 ASKED = {"model": "m", "stream": True}
 
@@ -303,6 +318,28 @@ WIRES = {
             "request_model": "claude-opus-5",
         },
         {"anthropic_version": "vertex-2023-10-16", "stream": True},
+    ),
+    "anthropic complete": Wire(
+        "/v1/complete",
+        COMPLETE,
+        b'event: completion\r\ndata: {"type":"completion","id":"compl_1","completion":"",',
+        {
+            "chunks": 2,
+            "frames": 4,
+            "finish_reasons": ("max_tokens",),
+            "finish_reason": "length",
+            "terminator": False,
+            "input_tokens": None,
+            "output_tokens": None,
+            "response_id": "compl_1",
+            "response_model": "claude-2.1",
+            "request_dialect": "anthropic.complete",
+            "request_operation": "text_completion",
+            "request_provider": "anthropic",
+            "request_model": "m",
+        },
+        ASKED,
+        line=b"\r\n\r\n",
     ),
     "mistral": Wire(
         "/v1/fim/completions",

@@ -8,7 +8,9 @@ from typing import Final
 from .._summary import LLMRequest
 from ..wire import Frame, Framer, JSONArrayFramer, SSEJSONFramer, framer_for
 from ._base import Dialect
+from ._paths import PathTable
 from ._request import Target
+from .anthropic_complete import AnthropicComplete
 from .anthropic_messages import AnthropicMessages
 from .anthropic_vertex import AnthropicVertex
 from .bedrock_converse import BedrockConverse
@@ -48,6 +50,7 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     OllamaGenerate,
     BedrockConverse,
     BedrockInvoke,
+    AnthropicComplete,
     OpenAIAssistants,
     WatsonxText,
     WatsonxChat,
@@ -67,9 +70,16 @@ FRAMINGS: Final[Mapping[tuple[str, str], Callable[[], Framer]]] = {
 """Framings that one dialect alone is in: (dialect, media type) -> framer."""
 
 
+_PATHS: Final = PathTable(DIALECTS)
+
+
+COUNTING: Final = frozenset({GoogleGenerate.name})
+"""Dialects whose frames each count the tokens so far: of a run of plain ones the last is read, for its counts."""
+
+
 def claim(target: Target) -> tuple[type[Dialect], LLMRequest] | None:
     """The dialect that a request's answer will be in, or None where the request is none of ours."""
-    for dialect in DIALECTS:
+    for dialect in _PATHS.dialects(target.path):
         request = dialect.claims(target)
         if request is not None:
             return dialect, request
@@ -93,4 +103,4 @@ def recognise(frame: Frame) -> type[Dialect] | None:
     return next((dialect for dialect in DIALECTS if dialect.knows(frame)), None)
 
 
-__all__ = ["DIALECTS", "Dialect", "Generic", "Target", "claim", "claim_whole", "framer_of", "recognise"]
+__all__ = ["COUNTING", "DIALECTS", "Dialect", "Generic", "Target", "claim", "claim_whole", "framer_of", "recognise"]

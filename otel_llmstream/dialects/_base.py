@@ -22,9 +22,11 @@ class Dialect(Protocol):
 
     Attributes:
         name: as in `llmstream.dialect`.
+        paths: how the paths end that it may be asked at, `{}` for what differs: at no other path is `claims` called.
     """
 
     name: ClassVar[str]
+    paths: ClassVar[tuple[str, ...]]
 
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
@@ -48,7 +50,8 @@ class Dialect(Protocol):
     def plain(self, payloads: Sequence[bytes]) -> bool:
         """The short cut for many frames at once: whether `read` would answer `ONE_CHUNK` to each payload.
 
-        Keeps nothing. False is always a right answer, and costs only time.
+        Beside it, in the dialects of `COUNTING`, what the last payload says too. All frames are of the type of the
+        one that was read last. Keeps nothing. False is always a right answer, and costs only time.
         """
         ...
 

@@ -41,6 +41,7 @@ class Body(msgspec.Struct):
     max_output_tokens: Any = None
     max_new_tokens: Any = None  # TGI, watsonx
     n_predict: Any = None  # llama.cpp
+    max_tokens_to_sample: Any = None  # Anthropic's legacy completions
     temperature: Any = None
     top_p: Any = None
     top_k: Any = None
@@ -151,6 +152,7 @@ def parameters_of(body: Body) -> tuple[tuple[str, Any], ...]:
                 body.max_tokens,
                 body.max_new_tokens,
                 body.n_predict,
+                body.max_tokens_to_sample,
             ),
             int,
         ),

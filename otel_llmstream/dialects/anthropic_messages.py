@@ -62,6 +62,7 @@ class AnthropicMessages:
     __slots__ = ("_input", "_read", "_written")
 
     name: ClassVar[str] = "anthropic.messages"
+    paths: ClassVar[tuple[str, ...]] = ("/messages",)
 
     def __init__(self) -> None:
         # Later counts may come without these; the sum needs all three.
@@ -72,7 +73,7 @@ class AnthropicMessages:
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
         """A POST to `*/messages` with `"stream": true`."""
-        ours = target.method == "POST" and target.path.endswith("/messages") and target.body.stream is True
+        ours = target.method == "POST" and target.path.endswith(cls.paths) and target.body.stream is True
         return cls.describe(target) if ours else None
 
     @classmethod

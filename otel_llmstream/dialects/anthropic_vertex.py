@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import ClassVar, Final
 
 from .._summary import LLMRequest
 from ._providers import provider_of
@@ -17,6 +17,8 @@ class AnthropicVertex(AnthropicMessages):
     """`*/publishers/anthropic/models/{model}:streamRawPredict`; the dialect keeps its name."""
 
     __slots__ = ()
+
+    paths: ClassVar[tuple[str, ...]] = ("/publishers/anthropic/models/{}:streamRawPredict",)
 
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:

@@ -61,6 +61,7 @@ class BedrockConverse:
     __slots__ = ("_event",)
 
     name: ClassVar[str] = "bedrock.converse"
+    paths: ClassVar[tuple[str, ...]] = ("/model/{}/converse-stream",)
     action: ClassVar[str] = "/converse-stream"
 
     def __init__(self) -> None:

@@ -67,6 +67,7 @@ class BedrockInvoke:
     __slots__ = ("_counted", "_event", "_reader")
 
     name: ClassVar[str] = "bedrock.invoke"
+    paths: ClassVar[tuple[str, ...]] = ("/model/{}/invoke-with-response-stream",)
     action: ClassVar[str] = "/invoke-with-response-stream"
 
     def __init__(self) -> None:

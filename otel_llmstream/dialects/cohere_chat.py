@@ -76,11 +76,12 @@ class CohereChat:
     __slots__ = ()
 
     name: ClassVar[str] = "cohere.chat"
+    paths: ClassVar[tuple[str, ...]] = ("/v2/chat",)
 
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
         """A POST to `*/v2/chat` with `"stream": true`."""
-        ours = target.method == "POST" and target.path.endswith("/v2/chat") and target.body.stream is True
+        ours = target.method == "POST" and target.path.endswith(cls.paths) and target.body.stream is True
         return cls.describe(target) if ours else None
 
     @classmethod

@@ -31,12 +31,14 @@ _RPC: Final = b'"jsonrpc"'
 class Generic:
     """Frames and their times. Never claims a request: only an answer that is an event stream makes it one."""
 
-    __slots__ = ("_begun",)
+    __slots__ = ("_begun", "_event")
 
     name: ClassVar[str] = "generic"
+    paths: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         self._begun = False
+        self._event = b""  # the last one's name, which is that of all in a run
 
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:  # noqa: ARG003
@@ -64,15 +66,18 @@ class Generic:
 
     def read(self, frame: Frame) -> tuple[Event, ...]:
         """What a frame says."""
+        self._event = frame.event
         events = _said(frame)
         if self._begun:
             return events
         self._begun = True
         return (UNCHARTED, *events)
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:  # noqa: ARG002
-        """Never: a frame's name may say that it is a ping, or an error."""
-        return False
+    def plain(self, payloads: Sequence[bytes]) -> bool:
+        """Whether each payload says something, and none may be an error or the end."""
+        if not self._begun or self._event in (_PING, b"error"):
+            return False
+        return all(payload and _ERROR not in payload and not payload.startswith(DONE) for payload in payloads)
 
 
 def _said(frame: Frame) -> tuple[Event, ...]:

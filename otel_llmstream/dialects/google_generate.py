@@ -31,7 +31,7 @@ from .._events import (
 from .._summary import LLMRequest
 from ..wire import Frame
 from ._base import finish
-from ._json import BROKEN, count, decode, entry, text
+from ._json import BROKEN, count, decode, decode_each, entry, text
 from ._providers import provider_of
 from ._request import MAX_CHOICES, Body, Target, choices_of, parameters_of
 
@@ -93,6 +93,7 @@ class _Asked(msgspec.Struct, rename="camel"):
 
 
 _decode: Final = msgspec.json.Decoder(_Payload).decode
+_decode_lines: Final = msgspec.json.Decoder(_Payload).decode_lines
 _decode_asked: Final = msgspec.json.Decoder(_Asked).decode
 
 _PATH: Final = re.compile(r"/(?:models|tunedModels|endpoints)/([^/]+):streamGenerateContent\Z")
@@ -126,6 +127,7 @@ class GoogleGenerate:
     __slots__ = ("_calls", "_counts", "_named")
 
     name: ClassVar[str] = "google.generate_content"
+    paths: ClassVar[tuple[str, ...]] = ("/models/{}:streamGenerateContent", "/endpoints/{}:streamGenerateContent")
 
     def __init__(self) -> None:
         self._named = False
@@ -182,9 +184,25 @@ class GoogleGenerate:
             events.extend(_refusal(payload))
         return tuple(events)
 
-    def plain(self, _payloads: Sequence[bytes]) -> bool:
-        """Never: the tokens so far come with each frame, and a stream that is broken off has no others."""
-        return False
+    def plain(self, payloads: Sequence[bytes]) -> bool:
+        """Whether each payload is text of the one candidate; what each counts, the last one counts too."""
+        found = (decode_each(_decode_lines, payloads) if self._named else None) or ()
+        texts = [
+            payload
+            for payload in found
+            if (candidates := payload.candidates)
+            and len(candidates) == 1
+            and (content := (candidate := candidates[0]).content) is not None
+            and (parts := content.parts)
+            and len(parts) == 1
+            and (part := parts[0]).text
+            and not part.function_call
+            and not candidate.index
+            and not candidate.finish_reason
+            and not payload.prompt_feedback
+            and not payload.error
+        ]
+        return len(texts) == len(payloads) and _last_counts_all(texts)
 
     def _candidate(self, candidate: _Candidate, events: list[Event]) -> None:
         found = candidate.index
@@ -223,6 +241,14 @@ class GoogleGenerate:
             None,
             counts.thoughts_token_count,
         )
+
+
+def _last_counts_all(payloads: Sequence[_Payload]) -> bool:
+    """Whether nothing is counted but what the last payload counts again."""
+    last = payloads[-1].usage_metadata or _Usage()
+    absent = [name for name in _Usage.__struct_fields__ if count(getattr(last, name)) is None]
+    usages = [usage for payload in payloads if (usage := payload.usage_metadata) is not None]
+    return all(getattr(usage, name) is None for name in absent for usage in usages)
 
 
 def google(target: Target) -> str:

@@ -73,6 +73,7 @@ class GoogleInteractions:
     __slots__ = ()
 
     name: ClassVar[str] = "google.interactions"
+    paths: ClassVar[tuple[str, ...]] = ("/interactions", "/interactions/{}")
 
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:

@@ -22,8 +22,6 @@ from ._providers import provider_of
 from ._request import MAX_CHOICES, Target
 from .openai_chat import DONE
 
-PATHS: Final = ("/completion", "/infill")
-
 
 class _Payload(msgspec.Struct, gc=False):
     content: Any = None
@@ -67,11 +65,12 @@ class LlamaCpp:
     __slots__ = ()
 
     name: ClassVar[str] = "llama_cpp.completion"
+    paths: ClassVar[tuple[str, ...]] = ("/completion", "/infill")
 
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
         """A POST to `*/completion` or `*/infill` with `"stream": true`."""
-        ours = target.method == "POST" and target.path.endswith(PATHS) and target.body.stream is True
+        ours = target.method == "POST" and target.path.endswith(cls.paths) and target.body.stream is True
         return cls.describe(target) if ours else None
 
     @classmethod

@@ -36,6 +36,11 @@ class MistralChat(OpenAIChat):
     __slots__ = ()
 
     name: ClassVar[str] = "mistral.chat"
+    paths: ClassVar[tuple[str, ...]] = (
+        *OpenAIChat.paths,
+        *_OWN_PATHS,
+        "/publishers/mistralai/models/{}:streamRawPredict",
+    )
 
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
@@ -45,7 +50,7 @@ class MistralChat(OpenAIChat):
         if _VERTEX.search(target.path):
             return cls.describe(target) if target.body.stream is not False else None
         own = target.path.endswith(_OWN_PATHS)
-        at_mistral = target.path.endswith(cls.path) and provider_of(target.host, "") == "mistral_ai"
+        at_mistral = target.path.endswith(OpenAIChat.paths) and provider_of(target.host, "") == "mistral_ai"
         return cls.describe(target) if (own or at_mistral) and target.body.stream is True else None
 
     @classmethod

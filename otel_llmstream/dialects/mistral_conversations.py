@@ -63,6 +63,7 @@ class MistralConversations:
     __slots__ = ("_model",)
 
     name: ClassVar[str] = "mistral.conversations"
+    paths: ClassVar[tuple[str, ...]] = ("/conversations", "/conversations/{}", "/conversations/{}/restart")
 
     def __init__(self) -> None:
         self._model = ""

@@ -77,7 +77,7 @@ class OllamaChat:
     __slots__ = ("_calls", "_named")
 
     name: ClassVar[str] = "ollama.chat"
-    path: ClassVar[str] = "/api/chat"
+    paths: ClassVar[tuple[str, ...]] = ("/api/chat",)
     operation: ClassVar[str] = "chat"
     mark: ClassVar[re.Pattern[bytes]] = re.compile(rb'"message"\s*:\s*\{')
     content: ClassVar[str] = "messages"
@@ -89,7 +89,7 @@ class OllamaChat:
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
         """A POST to the path with a model and content, and without `"stream": false`."""
-        asks = target.method == "POST" and target.path.endswith(cls.path) and target.model is not None
+        asks = target.method == "POST" and target.path.endswith(cls.paths) and target.model is not None
         ours = asks and target.body.stream in (None, True) and cls._has_content(target)
         return cls.describe(target) if ours else None
 
@@ -162,7 +162,7 @@ class OllamaGenerate(OllamaChat):
     __slots__ = ()
 
     name: ClassVar[str] = "ollama.generate"
-    path: ClassVar[str] = "/api/generate"
+    paths: ClassVar[tuple[str, ...]] = ("/api/generate",)
     operation: ClassVar[str] = "text_completion"
     mark: ClassVar[re.Pattern[bytes]] = re.compile(rb'"response"\s*:\s*"')
     content: ClassVar[str] = "prompt"

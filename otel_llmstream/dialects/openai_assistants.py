@@ -63,6 +63,7 @@ class OpenAIAssistants:
     __slots__ = ()
 
     name: ClassVar[str] = "openai.assistants"
+    paths: ClassVar[tuple[str, ...]] = ("/threads/runs", "/threads/{}/runs", "/threads/{}/runs/{}/submit_tool_outputs")
 
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:

@@ -88,7 +88,7 @@ class OpenAIChat:
     __slots__ = ("_named",)
 
     name: ClassVar[str] = "openai.chat"
-    path: ClassVar[str] = "/chat/completions"
+    paths: ClassVar[tuple[str, ...]] = ("/chat/completions",)
     operation: ClassVar[str] = "chat"
     api: ClassVar[str] = "chat_completions"
     mark: ClassVar[bytes] = b'"chat.completion.chunk"'
@@ -99,7 +99,7 @@ class OpenAIChat:
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
         """A POST to `*/chat/completions` with `"stream": true`."""
-        ours = target.method == "POST" and target.path.endswith(cls.path) and target.body.stream is True
+        ours = target.method == "POST" and target.path.endswith(cls.paths) and target.body.stream is True
         return cls.describe(target) if ours else None
 
     @classmethod
@@ -133,8 +133,10 @@ class OpenAIChat:
             for payload in found
             if (choices := payload.choices)
             and len(choices) == 1
-            and (delta := (choice := choices[0]).delta) is not None
-            and (delta.content or _has_output(delta))
+            and (
+                ((delta := (choice := choices[0]).delta) is not None and (delta.content or _has_output(delta)))
+                or choice.text
+            )
             and not choice.finish_reason
             and not choice.index
             and not payload.usage

@@ -19,7 +19,7 @@ class OpenAICompletions(OpenAIChat):
     __slots__ = ()
 
     name: ClassVar[str] = "openai.completions"
-    path: ClassVar[str] = "/completions"
+    paths: ClassVar[tuple[str, ...]] = ("/completions",)
     operation: ClassVar[str] = "text_completion"
     api: ClassVar[str] = "completions"
     mark: ClassVar[bytes] = b'"text_completion"'
@@ -27,5 +27,5 @@ class OpenAICompletions(OpenAIChat):
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
         """A POST to `*/completions` with `"stream": true`."""
-        other = target.path.endswith(OpenAIChat.path) or target.host in OTHER_DIALECTS
+        other = target.path.endswith(OpenAIChat.paths) or target.host in OTHER_DIALECTS
         return None if other else super().claims(target)

@@ -54,6 +54,7 @@ class OpenAIResponses:
     __slots__ = ("_normal",)
 
     name: ClassVar[str] = "openai.responses"
+    paths: ClassVar[tuple[str, ...]] = ("/responses", "/responses/{}")
 
     def __init__(self) -> None:
         # Whether or not the output asks for a tool, the response's status says no more than "completed".

@@ -18,6 +18,7 @@ from .._summary import LLMRequest
 from ..wire import Frame
 from ._base import in_band_error
 from ._json import BROKEN, entry, text
+from ._paths import ANYWHERE
 from ._request import Target
 
 HOSTS: Final = (".replicate.com", ".replicate.net")
@@ -31,16 +32,21 @@ _decode: Final = msgspec.json.Decoder().decode
 class Replicate:
     """One text; a single choice."""
 
-    __slots__ = ()
+    __slots__ = ("_event",)
 
     name: ClassVar[str] = "replicate"
+    paths: ClassVar[tuple[str, ...]] = (ANYWHERE,)
+
+    def __init__(self) -> None:
+        self._event = b""  # the last one's name, which is that of all in a run
 
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
         """A GET from one of the hosts that do nothing but stream."""
+        if target.method != "GET":
+            return None
         host = target.host.lower()
-        ours = target.method == "GET" and host.endswith(HOSTS) and _STREAMS.match(host) is not None
-        return cls.describe(target) if ours else None
+        return cls.describe(target) if host.endswith(HOSTS) and _STREAMS.match(host) else None
 
     @classmethod
     def knows(cls, frame: Frame) -> bool:
@@ -54,15 +60,16 @@ class Replicate:
 
     def read(self, frame: Frame) -> tuple[Event, ...]:
         """What a frame says; its name tells what its data is."""
+        self._event = frame.event
         if frame.event == b"output":
             return ONE_CHUNK if frame.data else NOTHING
         if frame.event == b"done":
             return _done(text(entry(_value(frame.data), "reason")))
         return (_error(_value(frame.data)),) if frame.event == b"error" else NOTHING
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:  # noqa: ARG002
-        """Never: what a payload is, only its frame's name tells."""
-        return False
+    def plain(self, payloads: Sequence[bytes]) -> bool:
+        """Whether each payload is text."""
+        return self._event == b"output" and all(payloads)
 
 
 def _value(data: bytes) -> Any:

@@ -6,15 +6,13 @@ Neither a finish reason nor `[DONE]`: legal end is the body's, after a whole fra
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from .._events import NOTHING, UNMARKED, Event
 from .._summary import LLMRequest
 from ..wire import Frame
 from ._request import Target
 from .openai_chat import OpenAIChat
-
-PATHS: Final = ("/cortex/inference:complete", "/cortex/inference/complete")
 
 
 class SnowflakeCortex(OpenAIChat):
@@ -23,6 +21,7 @@ class SnowflakeCortex(OpenAIChat):
     __slots__ = ("_marked",)
 
     name: ClassVar[str] = "snowflake.cortex"
+    paths: ClassVar[tuple[str, ...]] = ("/cortex/inference:complete", "/cortex/inference/complete")
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +30,7 @@ class SnowflakeCortex(OpenAIChat):
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
         """A POST to Cortex's `inference:complete` with `"stream": true`."""
-        ours = target.method == "POST" and target.path.endswith(PATHS) and target.body.stream is True
+        ours = target.method == "POST" and target.path.endswith(cls.paths) and target.body.stream is True
         return cls.describe(target) if ours else None
 
     @classmethod

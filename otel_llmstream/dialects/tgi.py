@@ -49,6 +49,7 @@ class TGI:
     __slots__ = ()
 
     name: ClassVar[str] = "tgi.generate"
+    paths: ClassVar[tuple[str, ...]] = ("/generate_stream",)
 
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:

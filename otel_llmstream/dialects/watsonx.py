@@ -16,16 +16,11 @@ from .._events import MALFORMED, NOTHING, ONE_CHUNK, Event, InBandError, Started
 from .._summary import LLMRequest
 from ..wire import Frame
 from ._base import finish, in_band_error
-from ._json import BROKEN, count, decode, text
+from ._json import BROKEN, count, decode, decode_each, text
 from ._request import Target
 from .openai_chat import OpenAIChat
 
 PROVIDER: Final = "ibm.watsonx.ai"
-
-TEXT_PATHS: Final = ("/text/generation_stream", "/generation/text_stream")
-"""Now, and while the API was in beta; also under `/ml/v1/deployments/{id}`."""
-
-CHAT_PATH: Final = "/text/chat_stream"
 
 NOT_FINISHED: Final = "not_finished"
 FAILED: Final = "error"
@@ -52,23 +47,27 @@ class _Payload(msgspec.Struct, gc=False):
 
 
 _decode: Final = msgspec.json.Decoder(_Payload).decode
+_decode_lines: Final = msgspec.json.Decoder(_Payload).decode_lines
 
 
 class WatsonxText:
     """One text; counts of generated tokens are cumulative, that of the input comes with the first frame alone."""
 
-    __slots__ = ("_input", "_named")
+    __slots__ = ("_event", "_input", "_named")
 
     name: ClassVar[str] = "watsonx.text"
+    # Now, and while the API was in beta; also under `/ml/v1/deployments/{id}`.
+    paths: ClassVar[tuple[str, ...]] = ("/text/generation_stream", "/generation/text_stream")
 
     def __init__(self) -> None:
         self._named = False
+        self._event = b""  # the last one's name, which is that of all in a run
         self._input: int | None = None
 
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
         """A POST to a path of watsonx that streams."""
-        ours = target.method == "POST" and "/ml/" in target.path and target.path.endswith(TEXT_PATHS)
+        ours = target.method == "POST" and "/ml/" in target.path and target.path.endswith(cls.paths)
         return cls.describe(target) if ours else None
 
     @classmethod
@@ -83,6 +82,7 @@ class WatsonxText:
 
     def read(self, frame: Frame) -> tuple[Event, ...]:
         """What a frame says."""
+        self._event = frame.event
         if frame.oversized:
             return ONE_CHUNK
         try:
@@ -98,9 +98,19 @@ class WatsonxText:
             return ONE_CHUNK if result.generated_text else NOTHING  # what nearly every frame is
         return (*self._start(payload), *self._result(result))
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:  # noqa: ARG002
-        """Never: each frame has counts that only the last one's reason makes final."""
-        return False
+    def plain(self, payloads: Sequence[bytes]) -> bool:
+        """Whether each payload has text, in an answer that goes on."""
+        found = (decode_each(_decode_lines, payloads) if self._named and self._event != b"error" else None) or ()
+        plain = [
+            payload
+            for payload in found
+            if (results := payload.results)
+            and (result := results[0]).stop_reason == NOT_FINISHED
+            and result.generated_text
+            and not result.input_token_count
+            and not payload.errors
+        ]
+        return len(plain) == len(payloads)
 
     def _start(self, payload: _Payload) -> tuple[Event, ...]:
         model = text(payload.model_id)
@@ -135,11 +145,12 @@ class WatsonxChat(OpenAIChat):
     __slots__ = ()
 
     name: ClassVar[str] = "watsonx.chat"
+    paths: ClassVar[tuple[str, ...]] = ("/text/chat_stream",)
 
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
         """A POST to `*/text/chat_stream`."""
-        ours = target.method == "POST" and "/ml/" in target.path and target.path.endswith(CHAT_PATH)
+        ours = target.method == "POST" and "/ml/" in target.path and target.path.endswith(cls.paths)
         return cls.describe(target) if ours else None
 
     @classmethod

@@ -28,7 +28,7 @@ class WriterChat(OpenAIChat):
     __slots__ = ()
 
     name: ClassVar[str] = "writer.chat"
-    path: ClassVar[str] = "/v1/chat"
+    paths: ClassVar[tuple[str, ...]] = ("/v1/chat",)
 
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
@@ -56,6 +56,7 @@ class WriterCompletions:
     __slots__ = ("_marked",)
 
     name: ClassVar[str] = "writer.completions"
+    paths: ClassVar[tuple[str, ...]] = ("/v1/completions",)
 
     def __init__(self) -> None:
         self._marked = False
@@ -63,7 +64,7 @@ class WriterCompletions:
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
         """A POST to Writer's `/v1/completions` with `"stream": true`."""
-        ours = target.method == "POST" and target.host == HOST and target.path.endswith("/v1/completions")
+        ours = target.method == "POST" and target.host == HOST and target.path.endswith(cls.paths)
         return cls.describe(target) if ours and target.body.stream is True else None
 
     @classmethod

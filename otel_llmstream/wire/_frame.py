@@ -54,7 +54,8 @@ class Framer(Protocol):
     def plain(self, reads: Sequence[bytes]) -> list[bytes] | None:
         """The short cut for many reads at once: their payloads, where each read is just one whole, plain frame.
 
-        Takes nothing in. None where a single one is anything else; then all are for `feed`, one by one.
+        All are of the event type that the last frame had. Takes nothing in. None where a single one is anything else;
+        then all are for `feed`, one by one.
         """
         ...
 

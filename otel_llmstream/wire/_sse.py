@@ -8,6 +8,7 @@ a JSON object. Nothing is refused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,6 +18,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 _CR: Final = 0x0D
 _LF: Final = 0x0A
 _FIELDS: Final = (b"data", b"event", b"id", b"retry")
+_NUMBERED: Final = re.compile(rb"(?:id: [^\n\0]*+\n)?+(?:event: ([^\n]++)\n)?+(?:id: [^\n\0]*+\n)?+data: ([^\n]*+)\n\n")
 _new: Final = tuple.__new__  # half the cost of calling the class; on the path that every chunk takes
 
 
@@ -28,6 +30,7 @@ class SSEFramer:
         "_event",
         "_id",
         "_idle",
+        "_last",
         "_lines",
         "_oversized",
         "_skip_lf",
@@ -41,6 +44,7 @@ class SSEFramer:
         self._data: bytes | bytearray | None = None  # a buffer of its own only from the second line on
         self._event = b""
         self._id = b""
+        self._last = b""  # the type of the last event
         self._oversized = False
         self._skip_lf = False  # the last byte was a CR: an LF that follows belongs to it
         self._started = False  # the first line may begin with a byte order mark
@@ -58,6 +62,7 @@ class SSEFramer:
             end = -2 if data[-2:] == b"\n\n" else -4 if data[-4:] == b"\r\n\r\n" else 0
             value = data[6:end]
             if end and _LF not in value and _CR not in value:
+                self._last = MESSAGE
                 return [_new(Frame, (MESSAGE, value, self._id, False))]
         if self._idle and data[-2:] == b"\n\n" and _CR not in data:
             frame = self._whole(data)
@@ -79,30 +84,46 @@ class SSEFramer:
             else:
                 return None
         self._id = ident
+        self._last = event
         return _new(Frame, (event, last[6:] if last[5:6] == b" " else last[5:], ident, False))
 
     def plain(self, reads: Sequence[bytes]) -> list[bytes] | None:
-        """The payloads of reads that are each one whole event of one `data` line, all with the same event type.
+        """The payloads of reads that are each one whole event of one `data` line, of the type that the last event had.
 
-        Nothing is taken in: where this gives None, or its answer is not used, the reads are for `feed`.
+        Nothing is taken in: where this gives None, or its answer is not used, the reads are for `feed`. Not even their
+        ids, which nobody looks at once a stream's first events have come.
         """
-        if not self._idle:
+        if not self._idle or sum(map(len, reads)) > MAX_FRAME:
             return None
         first = reads[0]
-        head = first[:6] if first[:6] == b"data: " else first[: first.find(b"\ndata: ") + 7]
-        start = len(head)
-        if head != b"data: " and not (head.startswith(b"event: ") and head.count(b"\n") == 1):
+        head = first[: first.find(b"data: ") + 6]
+        if b"id: " in head:
+            return self._numbered(reads)
+        blank = b"\r\n\r\n" if first[-4:] == b"\r\n\r\n" else b"\n\n"
+        if head != (
+            b"data: " if self._last == MESSAGE else b"event: " + self._last + blank[: len(blank) // 2] + b"data: "
+        ):
             return None
+        start, end = len(head), -len(blank)
         values = [
             value
             for read in reads
             if read[:start] == head
-            and read[-2:] == b"\n\n"
-            and _LF not in (value := read[start:-2])
+            and read[end:] == blank
+            and _LF not in (value := read[start:end])
             and _CR not in value
         ]
-        plain = len(values) == len(reads) and _CR not in head and sum(map(len, reads)) <= MAX_FRAME
-        return values if plain else None
+        return values if len(values) == len(reads) else None
+
+    def _numbered(self, reads: Sequence[bytes]) -> list[bytes] | None:
+        """The same for events that have ids, which differ in each."""
+        last = self._last
+        values = [
+            found[2]
+            for read in reads
+            if _CR not in read and (found := _NUMBERED.fullmatch(read)) and (found[1] or MESSAGE) == last
+        ]
+        return values if len(values) == len(reads) else None
 
     def close(self) -> list[Frame]:
         """Take the end of the body: an event without its blank line is never dispatched.
@@ -151,7 +172,8 @@ class SSEFramer:
 
     def _dispatch(self, frames: list[Frame]) -> None:
         if self._data is not None:
-            frames.append(Frame(self._event or MESSAGE, bytes(self._data), self._id, self._oversized))
+            self._last = self._event or MESSAGE
+            frames.append(Frame(self._last, bytes(self._data), self._id, self._oversized))
             self._data = None
             self._oversized = False
         self._event = b""

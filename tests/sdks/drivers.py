@@ -7,7 +7,7 @@ has them all.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Final
@@ -309,6 +309,71 @@ async def anthropic_helper_async(ask: Ask) -> AsyncIterator[Any]:
             yield item
 
 
+def in_path(model: str) -> str:
+    """A scenario as it may stand in a URL's path."""
+    return model.replace("?", ";").replace("&", ";")
+
+
+def _of_cloud(ask: Ask) -> dict[str, Any]:
+    return _message(ask) | {"model": in_path(ask.model), "stream": True}
+
+
+def _bedrock(ask: Ask) -> dict[str, Any]:
+    keys = {"aws_access_key": KEY, "aws_secret_key": KEY, "aws_region": "us-east-1"}
+    return {"base_url": ask.url, "max_retries": ask.retries, "timeout": TIMEOUT, **keys}
+
+
+@driver("anthropic", "AnthropicBedrock", "sync")
+def anthropic_bedrock(ask: Ask) -> Iterator[Any]:
+    import anthropic
+
+    with (
+        anthropic.AnthropicBedrock(**_bedrock(ask)) as client,
+        closing_stream(client.messages.create(**_of_cloud(ask))) as stream,
+    ):
+        yield from stream
+
+
+@driver("anthropic", "AnthropicBedrock", "async")
+async def anthropic_bedrock_async(ask: Ask) -> AsyncIterator[Any]:
+    import anthropic
+
+    async with (
+        anthropic.AsyncAnthropicBedrock(**_bedrock(ask)) as client,
+        await client.messages.create(**_of_cloud(ask)) as stream,
+    ):
+        async for item in stream:
+            yield item
+
+
+def _vertex(ask: Ask) -> dict[str, Any]:
+    where = {"base_url": f"{ask.url}/v1", "project_id": "p", "region": "global"}
+    return {**where, "access_token": KEY, "max_retries": ask.retries, "timeout": TIMEOUT}
+
+
+@driver("anthropic", "AnthropicVertex", "sync")
+def anthropic_vertex(ask: Ask) -> Iterator[Any]:
+    import anthropic
+
+    with (
+        anthropic.AnthropicVertex(**_vertex(ask)) as client,
+        closing_stream(client.messages.create(**_of_cloud(ask))) as stream,
+    ):
+        yield from stream
+
+
+@driver("anthropic", "AnthropicVertex", "async")
+async def anthropic_vertex_async(ask: Ask) -> AsyncIterator[Any]:
+    import anthropic
+
+    async with (
+        anthropic.AsyncAnthropicVertex(**_vertex(ask)) as client,
+        await client.messages.create(**_of_cloud(ask)) as stream,
+    ):
+        async for item in stream:
+            yield item
+
+
 # --- the other SDKs of the same generator -----------------------------------------------------------------------------
 
 
@@ -428,6 +493,178 @@ async def hugging_face_async(ask: Ask) -> AsyncIterator[Any]:
     async with AsyncInferenceClient(base_url=f"{ask.url}/v1", api_key=KEY, timeout=TIMEOUT) as client:
         async for item in await client.chat_completion(model=ask.model, messages=QUESTION, stream=True):
             yield item
+
+
+# --- Google, Mistral, Cohere, Ollama: none tries a refused stream again unless it is told to --------------------------
+
+
+def _google(ask: Ask, **more: Any) -> Any:
+    from google import genai
+
+    options = genai.types.HttpOptions(base_url=ask.url, timeout=int(TIMEOUT * 1000), **more)
+    return genai.Client(api_key=KEY, http_options=options)
+
+
+@driver("google-genai", "generate_content_stream", "sync", retries=False)
+def google(ask: Ask) -> Iterator[Any]:
+    client = _google(ask)
+    with closing(client.models.generate_content_stream(model=in_path(ask.model), contents="?")) as items:
+        yield from items
+
+
+@driver("google-genai", "generate_content_stream", "async", retries=False)
+async def google_async(ask: Ask) -> AsyncIterator[Any]:
+    from google.genai.types import HttpOptions
+
+    if "httpx_async_client" not in HttpOptions.model_fields:  # older ones are on httpx anyway
+        async for item in _google_stream(_google(ask), ask):
+            yield item
+        return
+    import httpx2
+
+    async with httpx2.AsyncClient() as http:
+        async for item in _google_stream(_google(ask, httpx_async_client=http), ask):
+            yield item
+
+
+@driver("google-genai", "generate_content_stream", AIOHTTP, needs="has_aiohttp", retries=False)
+async def google_aiohttp(ask: Ask) -> AsyncIterator[Any]:
+    client = _google(ask)
+    try:
+        async for item in _google_stream(client, ask):
+            yield item
+    finally:
+        await client.aio.aclose()
+
+
+async def _google_stream(client: Any, ask: Ask) -> AsyncIterator[Any]:
+    items = await client.aio.models.generate_content_stream(model=in_path(ask.model), contents="?")
+    async with aclosing(items):
+        async for item in items:
+            yield item
+
+
+def _mistral(ask: Ask) -> Any:
+    try:
+        from mistralai.client import Mistral
+    except ImportError:
+        from mistralai import Mistral
+    return Mistral(api_key=KEY, server_url=f"{ask.url}/mistral", timeout_ms=int(TIMEOUT * 1000))
+
+
+@driver("mistralai", "chat.stream", "sync", retries=False)
+def mistral_chat(ask: Ask) -> Iterator[Any]:
+    with _mistral(ask) as client, client.chat.stream(model=ask.model, messages=QUESTION) as stream:
+        yield from stream
+
+
+@driver("mistralai", "chat.stream", "async", retries=False)
+async def mistral_chat_async(ask: Ask) -> AsyncIterator[Any]:
+    async with _mistral(ask) as client, await client.chat.stream_async(model=ask.model, messages=QUESTION) as stream:
+        async for item in stream:
+            yield item
+
+
+@driver("mistralai", "fim.stream", "sync", retries=False)
+def mistral_fim(ask: Ask) -> Iterator[Any]:
+    with _mistral(ask) as client, client.fim.stream(model=ask.model, prompt="?") as stream:
+        yield from stream
+
+
+@driver("mistralai", "fim.stream", "async", retries=False)
+async def mistral_fim_async(ask: Ask) -> AsyncIterator[Any]:
+    async with _mistral(ask) as client, await client.fim.stream_async(model=ask.model, prompt="?") as stream:
+        async for item in stream:
+            yield item
+
+
+@driver("cohere", "ClientV2.chat_stream", "sync", retries=False)
+def cohere(ask: Ask) -> Iterator[Any]:
+    import cohere as sdk
+
+    client = sdk.ClientV2(api_key=KEY, base_url=ask.url, timeout=TIMEOUT)
+    with closing(client.chat_stream(model=ask.model, messages=QUESTION)) as items:
+        yield from items
+
+
+@driver("cohere", "ClientV2.chat_stream", "async", retries=False)
+async def cohere_async(ask: Ask) -> AsyncIterator[Any]:
+    import cohere as sdk
+
+    client = sdk.AsyncClientV2(api_key=KEY, base_url=ask.url, timeout=TIMEOUT)
+    async with aclosing(client.chat_stream(model=ask.model, messages=QUESTION)) as items:
+        async for item in items:
+            yield item
+
+
+@driver("ollama", "chat", "sync", retries=False)
+def ollama_chat(ask: Ask) -> Iterator[Any]:
+    import ollama
+
+    client = ollama.Client(host=ask.url, timeout=TIMEOUT)
+    with closing(client.chat(model=ask.model, messages=QUESTION, stream=True)) as items:
+        yield from items
+
+
+@driver("ollama", "chat", "async", retries=False)
+async def ollama_chat_async(ask: Ask) -> AsyncIterator[Any]:
+    import ollama
+
+    client = ollama.AsyncClient(host=ask.url, timeout=TIMEOUT)
+    async with aclosing(await client.chat(model=ask.model, messages=QUESTION, stream=True)) as items:
+        async for item in items:
+            yield item
+
+
+@driver("ollama", "generate", "sync", retries=False)
+def ollama_generate(ask: Ask) -> Iterator[Any]:
+    import ollama
+
+    client = ollama.Client(host=ask.url, timeout=TIMEOUT)
+    with closing(client.generate(model=ask.model, prompt="?", stream=True)) as items:
+        yield from items
+
+
+@driver("ollama", "generate", "async", retries=False)
+async def ollama_generate_async(ask: Ask) -> AsyncIterator[Any]:
+    import ollama
+
+    client = ollama.AsyncClient(host=ask.url, timeout=TIMEOUT)
+    async with aclosing(await client.generate(model=ask.model, prompt="?", stream=True)) as items:
+        async for item in items:
+            yield item
+
+
+# --- Bedrock through boto3, on urllib3 --------------------------------------------------------------------------------
+
+
+@contextmanager
+def _boto3(ask: Ask) -> Iterator[Any]:
+    import boto3
+    from botocore.config import Config
+
+    keys = {"aws_access_key_id": KEY, "aws_secret_access_key": KEY, "region_name": "us-east-1"}
+    config = Config(read_timeout=TIMEOUT, retries={"total_max_attempts": ask.retries + 1, "mode": "standard"})
+    with closing(boto3.client("bedrock-runtime", endpoint_url=ask.url, config=config, **keys)) as client:
+        yield client
+
+
+@driver("boto3", "converse_stream", "sync")
+def boto3_converse(ask: Ask) -> Iterator[Any]:
+    with _boto3(ask) as client:
+        messages = [{"role": "user", "content": [{"text": "the question"}]}]
+        with closing(client.converse_stream(modelId=ask.model, messages=messages)["stream"]) as stream:
+            yield from stream
+
+
+@driver("boto3", "invoke_model_with_response_stream", "sync")
+def boto3_invoke(ask: Ask) -> Iterator[Any]:
+    body = b'{"anthropic_version": "bedrock-2023-05-31", "max_tokens": 64, "messages": []}'
+    with (
+        _boto3(ask) as client,
+        closing(client.invoke_model_with_response_stream(modelId=ask.model, body=body)["body"]) as stream,
+    ):
+        yield from stream
 
 
 # --- frameworks -------------------------------------------------------------------------------------------------------

@@ -18,11 +18,13 @@ class Environment:
         why: what sets it apart.
         requirements: exactly these versions, beside this package and pytest.
         drivers: the SDKs of `drivers.py` that are driven there; each must be able to run.
+        leaving: ways to call them that, in these versions, leave a stream to the collector that is no longer read.
     """
 
     why: str
     requirements: tuple[str, ...]
     drivers: tuple[str, ...]
+    leaving: tuple[str, ...] = ()
 
 
 ENVIRONMENTS: Final[Mapping[str, Environment]] = {
@@ -39,6 +41,11 @@ ENVIRONMENTS: Final[Mapping[str, Environment]] = {
             "langchain-openai==1.7.3",
             "langchain-anthropic==1.7.7",
             "pydantic-ai-slim[openai,anthropic]==2.68.0",
+            "google-genai==3.4.0",
+            "mistralai==3.7.0",
+            "cohere==7.3.1",
+            "ollama==0.6.3",
+            "boto3==1.44.5",
         ),
         (
             "openai",
@@ -51,6 +58,11 @@ ENVIRONMENTS: Final[Mapping[str, Environment]] = {
             "langchain-openai",
             "langchain-anthropic",
             "pydantic-ai-slim",
+            "google-genai",
+            "mistralai",
+            "cohere",
+            "ollama",
+            "boto3",
         ),
     ),
     "litellm": Environment(
@@ -69,7 +81,8 @@ ENVIRONMENTS: Final[Mapping[str, Environment]] = {
         ("pydantic-ai-slim", "langchain-anthropic"),
     ),
     "oldest": Environment(
-        "the oldest SDKs that are supported: openai since it has Responses, Hugging Face since it rides on httpx",
+        "the oldest SDKs that are supported: openai since it has Responses, Hugging Face and Google since they ride on "
+        "httpx, Cohere since a stream can be closed, Ollama and Mistral since they live with httpx 0.28",
         (
             "openai==1.66.5",
             "anthropic==0.50.0",
@@ -79,6 +92,11 @@ ENVIRONMENTS: Final[Mapping[str, Environment]] = {
             "cerebras-cloud-sdk==1.29.0",
             "huggingface_hub==1.0.0",
             "langchain-openai==0.3.9",
+            "google-genai==1.7.0",
+            "mistralai==1.3.0",
+            "cohere==5.16.3",
+            "ollama==0.4.7",
+            "boto3==1.35.0",
         ),
         (
             "openai",
@@ -89,6 +107,12 @@ ENVIRONMENTS: Final[Mapping[str, Environment]] = {
             "cerebras-cloud-sdk",
             "huggingface_hub",
             "langchain-openai",
+            "google-genai",
+            "mistralai",
+            "cohere",
+            "ollama",
+            "boto3",
         ),
+        leaving=("google-genai generate_content_stream sync",),
     ),
 }

@@ -66,12 +66,16 @@ def wants_stream(endpoint: Endpoint, target: str, body: dict[str, Any]) -> bool:
 def model_of(target: str, body: dict[str, Any]) -> Any:
     """The model that a request names: in its path, as in ``/models/{model}:method``, or in its body.
 
-    In Google's, parameters come after semicolons (``ok;chunks=5;delay=0``): its SDK takes no other mark there.
+    In a path, parameters may come after semicolons (``ok;chunks=5;delay=0``): some SDKs take no other mark there.
     """
     path = target.partition("?")[0]
     if Endpoint.of(target) in AWS:  # /model/{model}/converse-stream, where what is no letter is escaped
-        return unquote(path.rpartition("/")[0].rpartition("/model/")[2])
+        return _unmarked(path.rpartition("/")[0].rpartition("/model/")[2])
     named, method, _ = path.rpartition("/models/")[2].rpartition(":")
     if not method:
         return body.get("model", body.get("agent_id"))
+    return _unmarked(named)
+
+
+def _unmarked(named: str) -> str:
     return unquote(named).replace(";", "?", 1).replace(";", "&")

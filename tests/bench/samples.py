@@ -1,0 +1,210 @@
+"""One chunk of each dialect, as its provider writes it, in the middle of a long answer: what `dialects.py` measures.
+
+`TEXT` stands where the model's words are. It is filled up until the chunk has `SIZE` bytes, so that dialects are
+compared at one size; one whose frames are larger without any words keeps its own.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import Any, Final
+
+from otel_llmstream.testing.chaos._eventstream import CONTENT_TYPE, event
+
+SIZE: Final = 300  # bytes; what OpenAI's chunks have, and most
+TEXT: Final = "{text}"
+
+EVENTS: Final = "text/event-stream"
+LINES: Final = "application/x-ndjson"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A chunk.
+
+    Attributes:
+        path: where it was asked for.
+        chunk: its bytes, with `TEXT` in them; for an event stream of AWS's its name and payload.
+        content_type: the answer's media type.
+        asked: what the request says beside the model, and that it streams.
+        host: who is asked.
+        method: how.
+        start: what stands before the first chunk.
+    """
+
+    path: str
+    chunk: str | tuple[str, str]
+    content_type: str = EVENTS
+    asked: tuple[tuple[str, Any], ...] = ()
+    host: str = "gateway.test"
+    method: str = "POST"
+    start: bytes = b""
+
+    @property
+    def request(self) -> bytes:
+        """The request's body."""
+        return json.dumps({"model": "m", "stream": True, **dict(self.asked)}).encode()
+
+    def bytes(self) -> bytes:
+        """The chunk, filled up."""
+        missing = SIZE - len(self._filled(""))
+        filled = self._filled("x" * max(1, missing))
+        return self._filled("x" * max(1, missing - (len(filled) - SIZE))) if missing > 0 else filled
+
+    def _filled(self, text: str) -> bytes:
+        if isinstance(self.chunk, str):
+            return self.chunk.replace(TEXT, text).encode()
+        name, payload = self.chunk
+        payload = payload.replace(TEXT, text)
+        if name == "chunk":  # of any model, wrapped once more
+            payload = json.dumps({"bytes": b64encode(payload.encode()).decode(), "p": "abcdef"})
+        return event(name, payload.encode())
+
+
+def data(payload: str, end: str = "\n\n") -> str:
+    """An event that has only data."""
+    return f"data: {payload}{end}"
+
+
+def named(name: str, payload: str) -> str:
+    """An event with its name."""
+    return f"event: {name}\ndata: {payload}\n\n"
+
+
+def choice(kind: str, output: str) -> str:
+    """A chunk as OpenAI's, of chat or of completions."""
+    head = f'{{"id":"c-9XqL2","object":"{kind}","created":1760000000,"model":"m-2026-01-01",'
+    return head + f'"choices":[{{"index":0,{output},"logprobs":null,"finish_reason":null}}]}}'
+
+
+CHAT: Final = choice("chat.completion.chunk", '"delta":{"content":"{text}"}')
+COMPLETION: Final = choice("text_completion", '"text":"{text}"')
+GEMINI: Final = (
+    '{"candidates": [{"content": {"parts": [{"text": "{text}"}],"role": "model"},"index": 0}],'
+    '"usageMetadata": {"promptTokenCount": 9,"candidatesTokenCount": 2,"totalTokenCount": 16,'
+    '"promptTokensDetails": [{"modality": "TEXT","tokenCount": 9}],"thoughtsTokenCount": 5},'
+    '"modelVersion": "gemini-3-flash","responseId": "r-1"}'
+)
+GEMINI_LINES: Final = json.dumps(json.loads(GEMINI), indent=2).replace("\n", "\r\n")
+CLAUDE: Final = '{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"{text}"}}'
+OLLAMA: Final = '{"model":"qwen3","created_at":"2026-01-01T00:00:00.123456Z",%s,"done":false}\n'
+VERTEX: Final = "/v1/projects/p/locations/global/publishers"
+WATSONX: Final = "us-south.ml.cloud.ibm.com"
+
+SAMPLES: Final[dict[str, Sample]] = {
+    "openai.chat": Sample("/v1/chat/completions", data(CHAT)),
+    "mistral.chat": Sample("/v1/chat/completions", data(CHAT), host="api.mistral.ai"),
+    "openai.responses": Sample(
+        "/v1/responses",
+        named(
+            "response.output_text.delta",
+            '{"type":"response.output_text.delta","sequence_number":7,"item_id":"msg_1","output_index":0,'
+            '"content_index":0,"delta":"{text}","logprobs":[],"obfuscation":"a1b2"}',
+        ),
+    ),
+    "anthropic.messages": Sample("/v1/messages", named("content_block_delta", CLAUDE)),
+    "anthropic.complete": Sample(
+        "/v1/complete",
+        named(
+            "completion",
+            '{"type":"completion","id":"compl_1","completion":"{text}","stop_reason":null,"model":"claude-2.1",'
+            '"stop":null,"log_id":"compl_1"}',
+        ),
+    ),
+    "openai.completions": Sample("/v1/completions", data(COMPLETION)),
+    "anthropic.messages, Vertex": Sample(
+        VERTEX + "/anthropic/models/claude:streamRawPredict", named("content_block_delta", CLAUDE)
+    ),
+    "google.generate_content": Sample("/v1beta/models/g:streamGenerateContent", data(GEMINI, "\r\n\r\n")),
+    "google.generate_content, array": Sample(
+        "/v1beta/models/g:streamGenerateContent", ",\r\n" + GEMINI_LINES, "application/json", start=b"[{}\r\n"
+    ),
+    "google.interactions": Sample(
+        "/v1beta/interactions",
+        named("step.delta", '{"index":1,"delta":{"text":"{text}","type":"text"},"event_type":"step.delta"}'),
+    ),
+    "mistral.conversations": Sample(
+        "/v1/conversations",
+        named(
+            "message.output.delta",
+            '{"type":"message.output.delta","created_at":"2026-01-01T00:00:00Z","output_index":0,"id":"msg_1",'
+            '"content_index":0,"model":"mistral-medium","role":"assistant","content":"{text}"}',
+        ),
+    ),
+    "cohere.chat": Sample(
+        "/v2/chat",
+        named("content-delta", '{"type":"content-delta","index":0,"delta":{"message":{"content":{"text":"{text}"}}}}'),
+    ),
+    "cohere.chat_v1": Sample(
+        "/v1/chat",
+        '{"is_finished":false,"event_type":"text-generation","text":"{text}"}\n',
+        "application/stream+json",
+        asked=(("message", "Ahoy"),),
+    ),
+    "ollama.chat": Sample(
+        "/api/chat",
+        OLLAMA % '"message":{"role":"assistant","content":"{text}"}',
+        LINES,
+        asked=(("messages", [{"role": "user", "content": "?"}]),),
+    ),
+    "ollama.generate": Sample("/api/generate", OLLAMA % '"response":"{text}"', LINES, asked=(("prompt", "?"),)),
+    "bedrock.converse": Sample(
+        "/model/m/converse-stream",
+        ("contentBlockDelta", '{"contentBlockIndex":0,"delta":{"text":"{text}"},"p":"abcdef"}'),
+        CONTENT_TYPE,
+    ),
+    "bedrock.invoke": Sample("/model/m/invoke-with-response-stream", ("chunk", CLAUDE), CONTENT_TYPE),
+    "openai.assistants": Sample(
+        "/v1/threads/t/runs",
+        named(
+            "thread.message.delta",
+            '{"id":"msg_1","object":"thread.message.delta","delta":{"content":'
+            '[{"index":0,"type":"text","text":{"value":"{text}"}}]}}',
+        ),
+    ),
+    "watsonx.text": Sample(
+        "/ml/v1/text/generation_stream",
+        "id: 7\n"
+        + named(
+            "message",
+            '{"model_id":"ibm/granite","created_at":"2026-01-01T00:00:00Z","results":[{"generated_text":"{text}",'
+            '"generated_token_count":7,"input_token_count":0,"stop_reason":"not_finished"}]}',
+        ),
+        host=WATSONX,
+    ),
+    "watsonx.chat": Sample(
+        "/ml/v1/text/chat_stream",
+        "id: 7\n" + named("message", CHAT[:-1] + ',"model_id":"ibm/granite"}'),
+        host=WATSONX,
+    ),
+    "writer.chat": Sample("/v1/chat", data(CHAT), host="api.writer.com"),
+    "writer.completions": Sample("/v1/completions", data('{"value":"{text}"}'), host="api.writer.com"),
+    "snowflake.cortex": Sample(
+        "/api/v2/cortex/inference:complete",
+        data(
+            '{"id":"c","model":"m-1","choices":[{"delta":{"type":"text","content":"{text}","content_list":'
+            '[{"type":"text","text":""}],"text":""}}],"usage":{}}'
+        ),
+    ),
+    "tgi.generate": Sample(
+        "/generate_stream",
+        data(
+            '{"index":7,"token":{"id":7,"text":"{text}","logprob":-0.25,"special":false},'
+            '"generated_text":null,"details":null}'
+        ),
+    ),
+    "llama_cpp.completion": Sample(
+        "/completion",
+        data(
+            '{"index":0,"content":"{text}","tokens":[7],"stop":false,"id_slot":0,"tokens_predicted":7,'
+            '"tokens_evaluated":9}'
+        ),
+    ),
+    "replicate": Sample(
+        "/v1/streams/x", "event: output\nid: 1760000000:7\ndata: {text}\n\n", method="GET", host="stream.replicate.com"
+    ),
+    "generic": Sample("/v1/strange", data('{"piece":"{text}","at":7}')),
+}
+"""Name -> sample; what stands after a comma is another way to the same dialect."""
