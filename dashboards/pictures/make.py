@@ -64,9 +64,8 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     build()
     with tempfile.TemporaryDirectory(prefix="pictures-") as folder, ExitStack() as stack:
-        store = played(stack, Path(folder), args.seconds)
-        ended = time.time()
-        shoot(stack, store, ended - args.seconds / 2, ended, args.output)
+        store, ended = played(stack, Path(folder), args.seconds)
+        shoot(stack, store, ended - args.seconds // 2, ended, args.output)
     subprocess.run([sys.executable, HERE / "terminal.py", args.output], check=True)
     for path in sorted((*args.output.glob("*.png"), *args.output.glob("*.svg"))):
         print(f"{path}: {path.stat().st_size // 1000} kB")
@@ -80,12 +79,13 @@ def build() -> None:
     subprocess.run(["npm", "run", "--silent", "build", "--", "--logLevel", "warn"], cwd=HERE, check=True)
 
 
-def played(stack: ExitStack, folder: Path, seconds: int) -> str:
-    """Let the traffic run to its end, watched by Prometheus; gives Prometheus's address."""
+def played(stack: ExitStack, folder: Path, seconds: int) -> tuple[str, float]:
+    """Let the traffic run to its end, watched by Prometheus; gives its address, and when the last call began."""
     port = free_port()
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     traffic = stack.enter_context(running(sys.executable, HERE / "traffic.py", str(seconds), text=True, **pipes))
     target = urlsplit(traffic.stdout.readline().strip()).netloc
+    ended = time.time() + seconds
     (folder / "prometheus.yml").write_text(CONFIG.format(scrape=SCRAPE, target=target))
     log = stack.enter_context((folder / "log").open("w"))
     storage = f"--storage.tsdb.path={folder / 'data'}"
@@ -95,7 +95,7 @@ def played(stack: ExitStack, folder: Path, seconds: int) -> str:
     print(f"{seconds} s of traffic ...", flush=True)
     assert traffic.stdout.readline().strip() == "done", "the traffic ended too early"
     time.sleep(SETTLE)
-    return f"http://127.0.0.1:{port}"
+    return f"http://127.0.0.1:{port}", ended
 
 
 def shoot(stack: ExitStack, store: str, begin: float, end: float, output: Path) -> None:
@@ -106,7 +106,7 @@ def shoot(stack: ExitStack, store: str, begin: float, end: float, output: Path) 
     stack.enter_context(running(*preview, cwd=HERE, env=environment, stdout=subprocess.DEVNULL))
     page = f"http://127.0.0.1:{port}/"
     wait_for(page)
-    asked = {"from": iso(begin), "to": iso(end), "scrape": f"{SCRAPE}s", "var-before": f"{round(end - begin)}s"}
+    asked = {"from": iso(begin), "to": iso(end), "scrape": f"{SCRAPE}s", "var-before": span(round(end - begin))}
     jobs = [
         {
             **picture,
@@ -146,6 +146,11 @@ def wait_for(url: str) -> None:
 def iso(seconds: float) -> str:
     """A time as the page takes it."""
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def span(seconds: int) -> str:
+    """A duration, in minutes where they are whole."""
+    return f"{seconds}s" if seconds % 60 else f"{seconds // 60}m"
 
 
 def free_port() -> int:

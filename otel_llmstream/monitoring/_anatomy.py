@@ -60,7 +60,7 @@ def _tiles(promql: PromQL) -> Iterator[Placed]:
             links=[to_runbook("LLMStreamFirstTokenSlow")],
         )
     yield stat(
-        "First chunk, change",
+        "Change of p95",
         "This window's 95th percentile by that of the same window $before before, less one: 100 % is twice as long.",
         Query(f"{whole.quantile(0.95, catalog.TTFC)} / {whole.before('$before').quantile(0.95, catalog.TTFC)} - 1"),
         "percentunit",
