@@ -187,8 +187,7 @@ def _sdks() -> str:
 
 def _told(row: Mapping[str, Any]) -> str:
     attempts = f", {row['attempts']} attempts" if row["attempts"] > 1 else ""
-    errors = " or ".join(map(code, (row["error_type"] or "").split(" or ")))
-    return f"{row['outcome']} {errors}".strip() + attempts
+    return f"{row['outcome']} {code(row['error_type'])}".strip() + attempts
 
 
 def _ways(ways: Iterable[tuple[str, str, str]]) -> str:
