@@ -17,7 +17,7 @@ PATHS = {
     Endpoint.OLLAMA_CHAT: "/api/chat",
     Endpoint.OLLAMA_GENERATE: "/api/generate",
 }
-ID_HEADERS = ("x-chaos-id", "mistral-correlation-id", "x-debug-trace-id")
+ID_HEADERS = ("x-amzn-requestid", "x-chaos-id", "mistral-correlation-id", "x-debug-trace-id")
 FAST = "chunks=6&delay=0&ttft=0&hold=0.02"
 PAIRS = [(name, endpoint) for name, it in SCENARIOS.items() for endpoint in it.endpoints if endpoint in PATHS]
 EVERY = pytest.mark.parametrize("endpoint", PATHS)
