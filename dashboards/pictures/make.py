@@ -74,8 +74,10 @@ def main() -> None:
 def build() -> None:
     """The page, with the packages that the lock file names."""
     if not (HERE / "node_modules").exists():
-        # No package's scripts are run; Grafana's packages disagree on their peers' versions.
-        subprocess.run(["npm", "ci", "--ignore-scripts", "--legacy-peer-deps"], cwd=HERE, check=True)
+        # No package's scripts are run; Grafana's packages disagree on their peers' versions. Not `npm ci`: it refuses a
+        # lock file without the builds for other systems, which not every registry has.
+        install = ("npm", "install", "--no-save", "--ignore-scripts", "--legacy-peer-deps")
+        subprocess.run(install, cwd=HERE, check=True)
     subprocess.run(["npm", "run", "--silent", "build", "--", "--logLevel", "warn"], cwd=HERE, check=True)
 
 
