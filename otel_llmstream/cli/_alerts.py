@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from ..monitoring import FLAVOURS
 from ..monitoring._alerts import ALERTS, Options
 from ..monitoring._thresholds import KNOBS, Knob, Thresholds, bounds_around
+from ._urls import web_url
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _NUMBER: Final = r"-?\d+(?:\.\d+)?"
@@ -129,17 +129,9 @@ def _uid(text: str) -> str:
 
 
 def _address(text: str) -> str:
-    scheme, place = text.partition("://")[::2]
-    if not text.rstrip("/") or re.search(r"\s", text) or ("://" in text and not _is_web(scheme, place)):
+    if not text.rstrip("/") or re.search(r"\s", text) or ("://" in text and web_url(text) is None):
         raise argparse.ArgumentTypeError(f"must be a URL such as https://wiki.example/runbooks, got {text!r}")
     return text.rstrip("/")
-
-
-def _is_web(scheme: str, place: str) -> bool:
-    try:
-        return scheme in ("http", "https") and bool(urlsplit(f"{scheme}://{place}").hostname)
-    except ValueError:
-        return False
 
 
 # --- running ---

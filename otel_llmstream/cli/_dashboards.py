@@ -6,9 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from otel_llmstream.monitoring import FLAVOURS, PROMETHEUS, dashboard_files
+
+from ._urls import web_url
 
 _DRIFT: Final = 1
 _REFUSED: Final = 2
@@ -44,12 +45,7 @@ def _folder(text: str) -> Path:
 
 
 def _url(text: str) -> str:
-    try:
-        parts = urlsplit(text)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        good = False
-    if not good:
+    if web_url(text) is None:
         raise argparse.ArgumentTypeError(f"must be a URL such as https://example.com/runbooks, got {text}")
     return text.rstrip("/")
 

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Final
-from urllib.parse import urlsplit
 
 from ._interrupt import Interrupt
+from ._urls import web_url
 
 _NEEDED: Final = ("openai", "anthropic", "rich", "h11", "yaml", "opentelemetry.exporter.prometheus")
 _OTLP: Final = "opentelemetry.exporter.otlp.proto.http"
@@ -82,10 +82,10 @@ def _port(text: str) -> int:
 
 
 def _url(text: str) -> str:
+    parts = web_url(text)
     try:
-        parts = urlsplit(text)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        good = parts is not None and parts.port != 0
+    except ValueError:  # a port that is none
         good = False
     if not good:
         raise argparse.ArgumentTypeError(f"must be a URL such as http://127.0.0.1:4318, got {text}")
