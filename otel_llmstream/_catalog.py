@@ -14,6 +14,10 @@ from typing import Final, Literal
 SCOPE: Final = "otel_llmstream"
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.41.1"
 
+MAX_COUNT: Final = 2**53
+"""The largest count that is believed. No sum of a few such passes the 64 bits that an exporter can send: one that did
+would cost the whole batch that it is in."""
+
 # --- finish reasons ---------------------------------------------------------------------------------------------
 
 STOP: Final = "stop"

@@ -16,9 +16,6 @@ from typing import Final
 
 from . import _catalog as catalog
 
-MAX_COUNT: Final = 2**53
-"""The largest count that is believed, as of a stream's tokens."""
-
 MAX_SECONDS: Final = 366 * 86_400.0
 """The longest time that is believed. The longest window of a provider is a month; a moment in milliseconds since 1970,
 which some send, must not be taken for seconds."""
@@ -91,7 +88,7 @@ def _first(headers: Mapping[bytes, bytes], names: tuple[bytes, ...]) -> str:
 def _count(headers: Mapping[bytes, bytes], names: tuple[bytes, ...]) -> int | None:
     text = _first(headers, names)
     # Some write tokens as a decimal.
-    return int(float(text)) if _NUMBER.fullmatch(text) and float(text) <= MAX_COUNT else None
+    return int(float(text)) if _NUMBER.fullmatch(text) and float(text) <= catalog.MAX_COUNT else None
 
 
 def _time(headers: Mapping[bytes, bytes], names: tuple[bytes, ...]) -> float | None:

@@ -7,16 +7,14 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from .._catalog import MAX_COUNT
+
 T = TypeVar("T")
 
 BROKEN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises of a payload that is no JSON, or is nested deeper than the stack."""
 
 _BRACE: Final = 0x7D
-
-MAX_COUNT: Final = 2**53
-"""The largest count that is believed. No sum of a few such passes the 64 bits that an exporter can send: one that did
-would cost the whole batch that it is in."""
 
 _skim: Final = msgspec.json.Decoder(msgspec.Raw).decode
 

@@ -89,6 +89,10 @@ class Target:
         except BROKEN:
             return Body()
 
+    def streams_at(self, ends: str | tuple[str, ...]) -> bool:
+        """Whether this is a POST to a path that ends so, with `"stream": true`: what most dialects claim."""
+        return self.method == "POST" and self.path.endswith(ends) and self.body.stream is True
+
     def streaming(self) -> Target:
         """The same request, as if it asked for a stream."""
         path = next((self.path.removesuffix(end) + twin for end, twin in _TWINS if self.path.endswith(end)), self.path)

@@ -49,8 +49,7 @@ class AnthropicComplete:
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
         """A POST to `*/v1/complete` with `"stream": true`."""
-        ours = target.method == "POST" and target.path.endswith(cls.paths) and target.body.stream is True
-        return cls.describe(target) if ours else None
+        return cls.describe(target) if target.streams_at(cls.paths) else None
 
     @classmethod
     def knows(cls, frame: Frame) -> bool:

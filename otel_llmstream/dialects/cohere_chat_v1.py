@@ -58,7 +58,7 @@ class CohereChatV1:
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
         """A POST with `"stream": true` to `*/v1/chat` at Cohere, or elsewhere with the one `message` that it takes."""
-        if target.method != "POST" or not target.path.endswith(cls.paths) or target.body.stream is not True:
+        if not target.streams_at(cls.paths):
             return None
         asked = target.read(decode_asked)
         ours = provider_of(target.host, "") == "cohere" or (asked is not None and bytes(asked.message)[:1] == b'"')

@@ -78,8 +78,7 @@ class GoogleInteractions:
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
         """A POST to `*/interactions` with `"stream": true`, or the GET that resumes one."""
-        asked = target.method == "POST" and target.path.endswith("/interactions") and target.body.stream is True
-        return cls.describe(target) if asked or _resumes(target) else None
+        return cls.describe(target) if target.streams_at("/interactions") or _resumes(target) else None
 
     @classmethod
     def knows(cls, frame: Frame) -> bool:

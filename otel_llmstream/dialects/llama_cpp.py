@@ -70,8 +70,7 @@ class LlamaCpp:
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
         """A POST to `*/completion` or `*/infill` with `"stream": true`."""
-        ours = target.method == "POST" and target.path.endswith(cls.paths) and target.body.stream is True
-        return cls.describe(target) if ours else None
+        return cls.describe(target) if target.streams_at(cls.paths) else None
 
     @classmethod
     def knows(cls, frame: Frame) -> bool:

@@ -63,8 +63,7 @@ class OpenAIResponses:
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
         """A POST to `*/responses` with `"stream": true`, or the GET that resumes one."""
-        asked = target.method == "POST" and target.path.endswith("/responses") and target.body.stream is True
-        return cls.describe(target) if asked or _resumes(target) else None
+        return cls.describe(target) if target.streams_at("/responses") or _resumes(target) else None
 
     @classmethod
     def knows(cls, frame: Frame) -> bool:

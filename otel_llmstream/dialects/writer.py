@@ -64,8 +64,7 @@ class WriterCompletions:
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
         """A POST to Writer's `/v1/completions` with `"stream": true`."""
-        ours = target.method == "POST" and target.host == HOST and target.path.endswith(cls.paths)
-        return cls.describe(target) if ours and target.body.stream is True else None
+        return cls.describe(target) if target.host == HOST and target.streams_at(cls.paths) else None
 
     @classmethod
     def knows(cls, frame: Frame) -> bool:  # noqa: ARG003

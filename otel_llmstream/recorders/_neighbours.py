@@ -69,10 +69,10 @@ def standing(where: Context | None = None) -> Neighbour | None:
     """
     contract = otel.get_value(CONTEXT_KEY, where)
     span = trace.get_current_span(where)
-    marks = _marks(span) if span.is_recording() else {}
+    scope = _scope(span)
+    marks = _marks(span) if span.is_recording() and scope != catalog.SCOPE else {}  # ours is of a call around this one
     is_genai = marks.get(catalog.OPERATION) in INFERENCES
     visible = span if is_genai or marks.get(OPENINFERENCE_KIND) == "LLM" else None
-    scope = _scope(span)
     if visible is not None and scope.startswith(NEVER_ENDING):
         return Neighbour(None, is_genai, _measured(scope))
     if contract is not None:
@@ -81,9 +81,7 @@ def standing(where: Context | None = None) -> Neighbour | None:
 
 
 def _marks(span: Span) -> Mapping[str, Any]:
-    """A span's attributes; none where they cannot be read, or where the span is our own, of a call around this one."""
-    if _scope(span) == catalog.SCOPE:
-        return {}
+    """A span's attributes; none where they cannot be read."""
     return getattr(span, "attributes", None) or {}
 
 
