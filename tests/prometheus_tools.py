@@ -4,6 +4,8 @@ import os
 import shutil
 import socket
 import subprocess
+import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +19,8 @@ PACKAGES = {
     "victoria-metrics": "victoria-metrics",
     "vmalert": "victoria-metrics",
 }
-PATIENCE = 30
+PATIENCE = 60
+"""Seconds for one run of promtool, or for a server to come up, on a busy machine."""
 
 
 def binary(name: str) -> str:
@@ -41,11 +44,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(name: str, *arguments: str | Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A program for as long as the block lasts; what it prints goes to a file."""
+def running(*command: str | Path, log: Path, ready: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A server, from when it answers `ready` with 200 until it has ended; what it prints goes to a file.
+
+    Until it has read its own storage, Prometheus refuses every question with 503.
+    """
     with log.open("wb") as sink:
-        process = subprocess.Popen([binary(name), *arguments], stdout=sink, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([binary(str(command[0])), *command[1:]], stdout=sink, stderr=subprocess.STDOUT)
         try:
+            _until_ready(ready, process, log)
             yield process
         finally:
             process.terminate()
@@ -54,3 +61,16 @@ def running(name: str, *arguments: str | Path, log: Path) -> Iterator[subprocess
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        assert process.poll() is None, f"it ended: {log.read_text()[-2000:]}"
+        try:
+            with opener.open(url, timeout=PATIENCE):
+                return
+        except OSError:  # nobody listens yet, or it says itself that it is not ready
+            assert time.monotonic() < deadline, f"{url} is not ready: {log.read_text()[-2000:]}"
+        time.sleep(0.1)

@@ -56,8 +56,8 @@ EXPECTED = {
 
 
 def get(url: str, **params: str) -> Any:
-    answer = httpx2.get(url, params=params, trust_env=False, timeout=10)
-    assert answer.status_code == 200, answer.text
+    answer = httpx2.get(url, params=params, trust_env=False, timeout=30)
+    answer.raise_for_status()
     return answer.json()["data"]
 
 
@@ -126,8 +126,9 @@ def prometheus(folder: Path, app: int, pager: int) -> Iterator[str]:
         f"--storage.tsdb.path={folder / 'tsdb'}",
         f"--web.listen-address=127.0.0.1:{port}",
     )
-    with running("prometheus", *arguments, log=folder / "prometheus.log"):
-        yield f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port}"
+    with running("prometheus", *arguments, log=folder / "prometheus.log", ready=f"{url}/-/ready"):
+        yield url
 
 
 @contextmanager
@@ -143,7 +144,8 @@ def alertmanager(folder: Path, hook: str) -> Iterator[int]:
         f"--web.listen-address=127.0.0.1:{port}",
         "--cluster.listen-address=",
     )
-    with running("prometheus-alertmanager", *arguments, log=folder / "alertmanager.log"):
+    ready = f"http://127.0.0.1:{port}/-/ready"
+    with running("prometheus-alertmanager", *arguments, log=folder / "alertmanager.log", ready=ready):
         yield port
 
 
@@ -158,8 +160,9 @@ def victoria(folder: Path, app: int) -> Iterator[str]:
         "-search.latencyOffset=0s",
         "-search.disableCache",
     )
-    with running("victoria-metrics", *arguments, log=folder / "victoria.log"):
-        yield f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port}"
+    with running("victoria-metrics", *arguments, log=folder / "victoria.log", ready=f"{url}/health"):
+        yield url
 
 
 @contextmanager

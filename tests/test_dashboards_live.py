@@ -3,9 +3,6 @@
 import json
 import math
 import os
-import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -30,6 +27,7 @@ from grafana import (
     variables,
     walk,
 )
+from prometheus_tools import binary, free_port, running
 
 from otel_llmstream.monitoring import PROMETHEUS
 
@@ -79,53 +77,25 @@ groups:
 """
 
 
-def binary(name: str) -> str:
-    """A server's program; without it the test is skipped, but not in CI."""
-    found = shutil.which(name)
-    if not found:
-        assert not os.environ.get("CI"), f"CI must have {name}"
-        pytest.skip(f"no {name} on the PATH (Debian: apt-get install {name})")
-    return found
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@contextmanager
-def running(*command: str, **more: Any) -> Iterator[subprocess.Popen[str]]:
-    """A process that is asked to end, and made to."""
-    with subprocess.Popen(command, text=True, **more) as process:
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
 @contextmanager
 def application(environment: dict[str, str]) -> Iterator[str]:
     """The application with all its troubles; gives the host and port of its `/metrics`."""
     command = (sys.executable, str(HERE / "dashboard_traffic.py"))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with running(*command, env={**os.environ, **environment}, **pipes) as process:
-        address = process.stdout.readline().strip()
-        assert address, "the application did not start"
-        yield urllib.parse.urlsplit(address).netloc
+    with subprocess.Popen(command, text=True, env={**os.environ, **environment}, **pipes) as process:
+        try:
+            address = process.stdout.readline().strip()
+            assert address, "the application did not start"
+            yield urllib.parse.urlsplit(address).netloc
+        finally:
+            process.terminate()
 
 
 class Store:
-    """A server that answers PromQL, with its process and the file of its log."""
+    """A server that answers PromQL."""
 
-    def __init__(self, port: int, process: subprocess.Popen[str], log: Path) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-        self._process = process
-        self._log = log
+    def __init__(self, url: str) -> None:
+        self.url = url
 
     def get(self, path: str, **params: Any) -> Any:
         """What the API answers; an error of its own fails the test with its text."""
@@ -142,21 +112,15 @@ class Store:
     def values(self, selector: str, label: str) -> set[str]:
         return set(self.get(f"/api/v1/label/{label}/values", **{"match[]": selector, "start": time.time() - 60}))
 
-    def is_up(self) -> bool:
-        if self._process.poll() is not None:
-            pytest.fail(f"it ended: {self._log.read_text()[-2000:]}")
-        try:
-            return bool(self.query("vector(1)"))
-        except (OSError, AssertionError):
-            return False
-
 
 @pytest.fixture
 def stores(tmp_path: Path) -> Iterator[dict[str, Store]]:
     """Prometheus and VictoriaMetrics, both scraping one process under the released names and one under the newest."""
     folder = tmp_path
-    commands = {"prometheus": binary("prometheus"), "victoria-metrics": binary("victoria-metrics")}
-    ports = {name: free_port() for name in commands}
+    ready = {"prometheus": "/-/ready", "victoria-metrics": "/health"}
+    for name in ready:
+        binary(name)
+    ports = {name: free_port() for name in ready}
     with ExitStack() as stack:
         shop = stack.enter_context(application({"OTEL_SEMCONV_STABILITY_OPT_IN": ""}))
         desk = stack.enter_context(application({"OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental"}))
@@ -179,13 +143,10 @@ def stores(tmp_path: Path) -> Iterator[dict[str, Store]]:
             ),
         }
         found = {}
-        for name, command in commands.items():
-            log = folder / f"{name}.log"
-            output = stack.enter_context(log.open("w"))
-            process = stack.enter_context(running(command, *arguments[name], stdout=output, stderr=output))
-            found[name] = Store(ports[name], process, log)
-        for store in found.values():
-            wait(store.is_up)
+        for name, path in ready.items():
+            url = f"http://127.0.0.1:{ports[name]}"
+            stack.enter_context(running(name, *arguments[name], log=folder / f"{name}.log", ready=url + path))
+            found[name] = Store(url)
         yield found
 
 

@@ -23,6 +23,7 @@ import structlog
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from prometheus_tools import free_port
 
 import otel_llmstream
 from otel_llmstream import LLMStreamInstrumentor
@@ -185,12 +186,6 @@ def _wait_for(port: int, process: "subprocess.Popen[str]") -> None:
                 return
         time.sleep(0.05)
     raise AssertionError("the server did not come up")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def ask(port: int, path: str) -> dict[str, Any]:
