@@ -38,6 +38,11 @@ def promtool(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[s
     )
 
 
+def unmeasured() -> dict[str, str]:
+    """The environment of a program that makes traffic: coverage does not follow it there, it would slow it much."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return taken.getsockname()[1]

@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 import yaml
-from prometheus_tools import binary, free_port, running
+from prometheus_tools import binary, free_port, running, unmeasured
 
 from otel_llmstream.monitoring._alerts import ALERTS, Options
 from otel_llmstream.monitoring._grafana_rules import measured
@@ -26,8 +26,8 @@ from otel_llmstream.monitoring._runbooks import PAGES
 from otel_llmstream.monitoring._thresholds import Thresholds
 
 TRAFFIC = Path(__file__).parent / "alert_traffic.py"
-PATIENCE = 75
-"""Seconds until all that is to fire has; on an idle machine it takes thirty."""
+PATIENCE = 150
+"""Seconds until all that is to fire has; on an idle machine it takes twenty."""
 
 OPTIONS = Options(
     Thresholds(ttft_p95=0.5, min_traffic=4, absent_after=90.0),
@@ -167,7 +167,7 @@ def victoria(folder: Path, app: int) -> Iterator[str]:
 
 @contextmanager
 def traffic(url: str, port: int) -> Iterator[None]:
-    with subprocess.Popen([sys.executable, TRAFFIC, url, str(port)]) as process:
+    with subprocess.Popen([sys.executable, TRAFFIC, url, str(port)], env=unmeasured()) as process:
         try:
             yield
         finally:
@@ -180,6 +180,18 @@ def traffic(url: str, port: int) -> Iterator[None]:
 def firing(url: str) -> set[tuple[str, str]]:
     alerts = [it["labels"] for it in get(f"{url}/api/v1/alerts")["alerts"] if it["state"] == "firing"]
     return {(it["alertname"], it.get("gen_ai_request_model", it["job"])) for it in alerts}
+
+
+def fired(url: str) -> set[tuple[str, str]]:
+    """All that has fired by the time when all that is to fire has: with windows this short an alert comes and goes."""
+    seen: set[tuple[str, str]] = set()
+
+    def all_of_it() -> bool:
+        seen.update(firing(url))
+        return seen >= EXPECTED
+
+    until(all_of_it)
+    return seen
 
 
 def check_rules(url: str) -> None:
@@ -252,7 +264,7 @@ def check_runbooks(url: str) -> None:
 # --- the promise ---
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(420)
 def test_from_a_broken_stream_to_the_pager(alone, chaos_server, tmp_path):
     """Every alert fires for the model that is in trouble, and only there; the pager has the link to the runbook.
 
@@ -269,9 +281,8 @@ def test_from_a_broken_stream_to_the_pager(alone, chaos_server, tmp_path):
         url = stack.enter_context(prometheus(tmp_path, app, pager))
         other = stack.enter_context(victoria(tmp_path, app))
 
-        until(lambda: firing(url) >= EXPECTED)
+        found = fired(url)
 
-        found = firing(url)
         assert found >= EXPECTED, EXPECTED - found
         check_silence(found)
         check_rules(url)

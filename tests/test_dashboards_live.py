@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import subprocess
 import sys
 import time
@@ -27,7 +26,7 @@ from grafana import (
     variables,
     walk,
 )
-from prometheus_tools import binary, free_port, running
+from prometheus_tools import binary, free_port, running, unmeasured
 
 from otel_llmstream.monitoring import PROMETHEUS
 
@@ -82,7 +81,7 @@ def application(environment: dict[str, str]) -> Iterator[str]:
     """The application with all its troubles; gives the host and port of its `/metrics`."""
     command = (sys.executable, str(HERE / "dashboard_traffic.py"))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, text=True, env={**os.environ, **environment}, **pipes) as process:
+    with subprocess.Popen(command, text=True, env={**unmeasured(), **environment}, **pipes) as process:
         try:
             address = process.stdout.readline().strip()
             assert address, "the application did not start"
