@@ -180,7 +180,8 @@ ERROR_TYPES: Final = (
     ErrorType(
         INCOMPLETE_BODY,
         "failed",
-        "The connection was closed before the body was whole (no last chunk, or fewer bytes than announced).",
+        "The connection was closed before the body was whole (no last chunk, or fewer bytes than announced). Older "
+        "Pythons tell a reset of a blocking TLS connection so, too (python/cpython#115627).",
         "As for connection_reset; often a proxy time-out or a worker that was killed.",
     ),
     ErrorType(
