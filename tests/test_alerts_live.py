@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 import pytest
 import yaml
-from prometheus_tools import binary, free_port, running, unmeasured
+from programs import binary, free_port, running, unmeasured
 
 from otel_llmstream.monitoring._alerts import ALERTS, Options
 from otel_llmstream.monitoring._grafana_rules import measured

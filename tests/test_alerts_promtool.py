@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import yaml
 from alert_cases import CASES, RUNBOOKS, Case, Grows, Load, labels, slow
-from prometheus_tools import PATIENCE, binary, promtool
+from programs import PATIENCE, binary, promtool
 
 from otel_llmstream import _catalog as catalog
 from otel_llmstream.monitoring import MIMIR, PROMETHEUS, Flavour

@@ -26,7 +26,7 @@ from grafana import (
     variables,
     walk,
 )
-from prometheus_tools import binary, free_port, running, unmeasured
+from programs import binary, free_port, running, unmeasured
 
 from otel_llmstream.monitoring import PROMETHEUS
 

@@ -1,13 +1,12 @@
 """What the dashboards' queries answer, over series that are made up: by Prometheus's own engine, in promtool."""
 
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from grafana import load, substitute, targets
+from programs import binary
 
 from otel_llmstream.monitoring import PROMETHEUS
 from otel_llmstream.monitoring._overview import BUSY, DOWN, IDLE, SILENT
@@ -39,11 +38,7 @@ BY_MODEL = EXPRESSIONS["failures: Failure rate by model A"]
 @pytest.fixture(scope="module")
 def promtool() -> str:
     """Prometheus's tool; without it the test is skipped, but not in CI."""
-    found = shutil.which("promtool")
-    if not found:
-        assert not os.environ.get("CI"), "CI must have promtool"
-        pytest.skip("no promtool on the PATH (Debian: apt-get install prometheus)")
-    return found
+    return binary("promtool")
 
 
 def complaints(promtool: str, folder: Path, series: dict[str, str], expected: dict[str, dict[str, float]]) -> str:

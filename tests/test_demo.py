@@ -23,7 +23,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
-from prometheus_tools import binary
+from programs import binary
 from rich.console import Console
 
 import otel_llmstream

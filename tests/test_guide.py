@@ -21,7 +21,7 @@ import promql_parser
 import pytest
 import yaml
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from prometheus_tools import free_port
+from programs import free_port
 from readme_tables import GUIDE, README, series, series_each, series_of
 
 from otel_llmstream import _catalog as catalog

@@ -23,7 +23,7 @@ import structlog
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from prometheus_tools import free_port
+from programs import free_port
 
 import otel_llmstream
 from otel_llmstream import LLMStreamInstrumentor

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_tools import promtool
+from programs import promtool
 
 from otel_llmstream.cli import _demo
 from otel_llmstream.monitoring import PROMETHEUS, dashboard_files

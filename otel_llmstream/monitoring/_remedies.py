@@ -2,7 +2,7 @@
 
 Defaults are those of each product's own documentation: nginx ngx_http_proxy_module; Envoy's "How do I configure
 timeouts?"; HAProxy's configuration manual, section 4; AWS "Edit load balancer attributes"; Cloudflare "Connection
-limits" and "Error 524".
+limits" and "Error 524". What is said of nginx and HAProxy themselves is tried with both (`tests/test_proxies_live.py`).
 """
 
 from __future__ import annotations
@@ -114,9 +114,10 @@ curl -X PATCH "https://api.cloudflare.com/client/v4/zones/$ZONE/settings/proxy_r
 BUFFERING: Final = (
     Remedy(
         "nginx",
-        "It collects responses unless told otherwise. The server behind it can ask for a stream by itself with the "
-        "response header `X-Accel-Buffering: no`. Compression collects too: leave `text/event-stream` out of "
-        "`gzip_types`.",
+        "Unless told otherwise it holds back to the end what it compresses (leave `text/event-stream` out of "
+        "`gzip_types`) and a body that has neither a length nor chunks, as HTTP/1.0 servers write it. A chunked body "
+        "it passes on. The server behind it can ask for a stream by itself with the response header "
+        "`X-Accel-Buffering: no`.",
         "nginx",
         """\
 location /v1/ {
@@ -151,8 +152,8 @@ metadata:
     ),
     Remedy(
         "HAProxy",
-        "It passes data on, but may wait a moment to fill packets; `option http-no-delay` forbids that. Compression "
-        "collects: leave `text/event-stream` out of `compression type`.",
+        "It passes data on, but may hold headers and the first events for 200 ms to fill packets; `option "
+        "http-no-delay` forbids that. Compression collects: leave `text/event-stream` out of `compression type`.",
         "haproxy",
         """\
 backend llm

@@ -1,4 +1,4 @@
-"""Prometheus and its relatives, from the distribution: where they are, what they say, and how to run them."""
+"""Programs of the distribution, Prometheus and its relatives above all: where they are, and how to run them."""
 
 import os
 import shutil
@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 PACKAGES = {
+    "haproxy": "haproxy",
+    "nginx": "nginx-light",
     "promtool": "prometheus",
     "prometheus": "prometheus",
     "prometheus-alertmanager": "prometheus-alertmanager",
@@ -25,7 +27,7 @@ PATIENCE = 60
 
 def binary(name: str) -> str:
     """A program of the distribution; a test that needs it is skipped where there is none, but not in CI."""
-    found = shutil.which(name)
+    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")  # where Debian has servers
     if found is None:
         assert not os.environ.get("CI"), f"CI must have {name}: apt-get install {PACKAGES[name]}"
         pytest.skip(f"{name} is not installed (Debian: apt-get install {PACKAGES[name]})")
