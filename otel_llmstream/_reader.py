@@ -17,6 +17,9 @@ from .wire import Decoder, DecodingError, Frame, Framer
 FEW: Final = 4
 """So few reads are read one by one: looking whether they are plain costs as much."""
 
+LAST: Final = 3
+"""The last reads of a stream are never plain: the finish reason, the usage, the terminator."""
+
 BEGINNING: Final = 2
 """Reads before the first chunk are never plain; a chat stream has one of them, which only names the role."""
 
@@ -84,11 +87,10 @@ class Reader:
             reads: pieces of the body.
             asked: when each of them was asked for, in seconds.
             times: when each of them came.
-            last: no more will come. The finish reason, the usage, the terminator are in the last few, which are not
-                plain then: they are not tried.
+            last: no more will come.
         """
         start = self._read_beginning(reads, asked, times)
-        end = max(start, len(reads) - FEW) if last else len(reads)
+        end = max(start, len(reads) - LAST) if last else len(reads)
         self._read(reads[start:end], asked[start:end], times[start:end])
         self._read_each(reads[end:], asked[end:], times[end:])
         self._last = times[-1]
