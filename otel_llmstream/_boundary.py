@@ -10,8 +10,9 @@ from .hooks._boundary import Boundary
 class call(Boundary):  # noqa: N801 - reads as the verb it is: `with otel_llmstream.call():`
     """One logical call, whatever it takes: put it around a retry loop, a fallback, a resumption.
 
-    Every send inside becomes an attempt of one span; the call came to what its last attempt came to. Works with
-    `with` and with `async with`. Inside another call, or while nothing is observed, it does nothing.
+    Every send inside becomes an attempt of one span. The call came to what the attempt that began last came to; of
+    attempts that ran side by side, to one that completed. Works with `with` and with `async with`. Inside another call,
+    or while nothing is observed, it does nothing.
 
     Args:
         name: the span's name; `{operation} {model}` unless given.

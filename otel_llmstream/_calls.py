@@ -3,7 +3,7 @@
 Who opens a call decides how long it lasts. `otel_llmstream.call()` and the request methods of the SDKs put a
 boundary around several sends; without a boundary each send is a call of its own. A call begins to be recorded with
 its first attempt, and ends, once, when its boundary has been left and no attempt's stream is open any more. What
-the last attempt came to is what the call came to.
+the attempt that began last came to is what the call came to; of attempts that ran side by side, one that completed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from threading import RLock
 from typing import Any, Protocol
 
 from . import _catalog as catalog
-from ._summary import Attempt, LLMRequest, Summary
+from ._summary import Attempt, LLMRequest, Outcome, Summary
 
 
 class Recording(Protocol):
@@ -89,12 +89,12 @@ class Call:
         bounded: whether a boundary is open around the call.
         finished: whether the call has ended.
         recording: what is being recorded, from the first attempt on.
-        summary: what it came to, when it has ended.
+        summary: what it came to, when it has ended; without the exception.
     """
 
-    __slots__ = ("_attributes", "_bytes", "_chunks", "_first", "_last", "_last_end", "_latest", "_lock", "_name",
-                 "_open", "_recorder", "_unix_ns", "_where", "attempts", "bounded", "finished", "recording", "started",
-                 "summary")  # fmt: skip
+    __slots__ = ("_attributes", "_bytes", "_chunks", "_failed", "_first", "_last_end", "_latest", "_latest_end",
+                 "_latest_number", "_lock", "_name", "_open", "_recorder", "_unix_ns", "_where", "attempts", "bounded",
+                 "finished", "recording", "started", "summary")  # fmt: skip
 
     def __init__(
         self,
@@ -121,10 +121,12 @@ class Call:
         self._lock = RLock()
         self._open = 0
         self._chunks = self._bytes = 0
-        self._last: Attempt | None = None
+        self._failed: list[Attempt] = []  # not told yet: none is told as long as the call may come to it
         self._last_end = now
         self._first: LLMRequest | None = None
-        self._latest: Summary | None = None
+        self._latest: Summary | None = None  # of the ended attempts the one that counts
+        self._latest_number = 0
+        self._latest_end = now
         self.summary: Summary | None = None
 
     def unix_ns(self, now: float) -> int:
@@ -149,9 +151,7 @@ class Call:
             if self.recording is None:
                 self._first = request
                 self.recording = self._recorder.begin(request, self._name, self._attributes, self._unix_ns, self._where)
-            last, self._last = self._last, None
-            if last is not None and last.error_type is not None:
-                self.recording.attempt_failed(last, self.unix_ns(now))
+            self._tell_failed(self.recording, now)
             self._open += 1  # not before: an attempt that could not be recorded will not be ended either
             return self.attempts, self.recording
 
@@ -162,14 +162,32 @@ class Call:
             self._chunks += summary.chunks
             self._bytes += summary.bytes
             backoff = max(0.0, started - self._last_end) if number > 1 else 0.0
-            self._last = Attempt(
-                number, summary.request, summary.outcome, summary.error_type, summary.status,
-                now - started, backoff, summary.error, summary.message,
-                summary.limits,
-            )  # fmt: skip
+            if summary.error_type is not None:
+                self._failed.append(Attempt(
+                    number, summary.request, summary.outcome, summary.error_type, summary.status,
+                    now - started, backoff, summary.error, summary.message,
+                    summary.limits,
+                ))  # fmt: skip
             self._last_end = now
-            self._latest = summary
+            if self._counts(number, summary, started):
+                self._latest, self._latest_number, self._latest_end = summary, number, now
         self._finish()
+
+    def _counts(self, number: int, summary: Summary, started: float) -> bool:
+        """Whether the call comes to this attempt, and not to the one that counted so far."""
+        latest = self._latest
+        if latest is None:
+            return True
+        completed = summary.outcome is Outcome.COMPLETED
+        if started < self._latest_end and completed is not (latest.outcome is Outcome.COMPLETED):
+            return completed
+        return number > self._latest_number
+
+    def _tell_failed(self, recording: Recording, now: float, *, but: int = 0) -> None:
+        failed, self._failed = self._failed, []
+        for attempt in failed:
+            if attempt.number != but:
+                recording.attempt_failed(attempt, self.unix_ns(now))
 
     def leave(self) -> None:
         """The boundary has been left; a stream may still be open."""
@@ -189,7 +207,11 @@ class Call:
                 total_bytes=self._bytes,
                 fallback=_fallback(self._first or summary.request, summary.request),
             )
-        self.summary = summary
+        # An exception holds the frames that it passed, and they may hold this call: it would live on until the
+        # garbage collector comes, and all that the application has in those frames with it.
+        self.summary = summary._replace(error=None)
+        self._latest = None
+        self._tell_failed(self.recording, self._last_end, but=self._latest_number)
         self.recording.ended(summary, self.unix_ns(self._last_end))
 
 

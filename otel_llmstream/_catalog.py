@@ -14,6 +14,10 @@ from typing import Final, Literal
 SCOPE: Final = "otel_llmstream"
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.41.1"
 
+MAX_NAME: Final = 256
+"""Characters of a model's name, a response's id and the like. A name becomes an attribute of metrics, which a process
+keeps to its end; the longest real ones, Bedrock's ARNs, have some 150."""
+
 MAX_COUNT: Final = 2**53
 """The largest count that is believed. No sum of a few such passes the 64 bits that an exporter can send: one that did
 would cost the whole batch that it is in."""

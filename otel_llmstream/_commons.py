@@ -6,16 +6,15 @@ import logging
 import traceback
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from ._calls import Call, Recorder
 from ._clock import Clock, SystemClock
 from ._failures import CodeBook
+from ._saying import say
 from ._settings import Settings
 from ._states import End
 from ._stream import Stream
-
-_log: Final = logging.getLogger("otel_llmstream")
 
 
 class Open(Protocol):
@@ -96,6 +95,10 @@ class Commons:
         for observer in self.live.copy():  # not `tuple`, which may collect garbage, and so end streams, as it goes
             observer.end(End.DROPPED)
 
+    def take_over(self, earlier: Commons) -> None:
+        """Go on with the streams of an engine that was switched off: they are seen to their end."""
+        self.live, self._dropped = earlier.live, earlier._dropped
+
     def forget(self) -> None:
         """Let go of everything without a word: after a fork the streams belong to the parent."""
         self.live = set()
@@ -110,8 +113,8 @@ class Commons:
         self.internal_errors += 1
         level = logging.ERROR if self.internal_errors == 1 else logging.DEBUG
         where = "".join(traceback.format_tb(exc.__traceback__))
-        _log.log(level, "internal error, %s: this stream goes on unobserved\n%s", type(exc).__qualname__, where)
+        say(level, "internal error, %s: this stream goes on unobserved\n%s", type(exc).__qualname__, where)
         try:
             self.recorder.internal_error()
         except Exception:  # the recorder itself may be what is broken
-            _log.debug("internal error while counting one", exc_info=True)
+            say(logging.DEBUG, "internal error while counting one", exc_info=True)

@@ -67,8 +67,16 @@ def classify(exc: BaseException) -> str:
     for cls in type(exc).__mro__:
         rule = _RULES.get(cls.__name__)
         if rule is not None:
-            return rule if isinstance(rule, str) else rule(names, " ".join(map(str, causes)))
+            return rule if isinstance(rule, str) else rule(names, " ".join(map(words, causes)))
     return catalog.TLS_ERROR if "SSLError" in names else OTHER
+
+
+def words(exc: BaseException) -> str:
+    """An exception's message; nothing where it cannot say it (the class may be the application's)."""
+    try:
+        return str(exc)
+    except Exception:  # noqa: BLE001 - whatever its code raises
+        return ""
 
 
 def stage_of(error_type: str, *, headers_seen: bool, chunk_seen: bool) -> str:

@@ -20,13 +20,12 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 from . import _setup
 from ._clock import Clock, SystemClock
 from ._observer import Engine
+from ._saying import say
 from ._settings import Settings
 from ._summary import LLMRequest
 from .hooks import _aiohttp, _botocore, _httpx, _sdks
 from .recorders import Health, Telemetry
 from .recorders.health import HealthRecorder
-
-_log: Final = logging.getLogger("otel_llmstream")
 
 _OPTIONS: Final = frozenset(
     ("settings", "tracer_provider", "meter_provider", "logger_provider", "logger", "http_spans", "prometheus_port",
@@ -95,7 +94,7 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             _setup.set_up(silent=port is not None)
         if port is not None:
             _setup.serve_prometheus(port, kwargs.get("meter_provider"))
-        start(settings, kwargs, clock=kwargs.get("clock"))
+        start(settings, kwargs, clock=kwargs.get("clock"), earlier=PROCESS.engine)
         if kwargs.get("http_spans", True) and _LOADER not in sys.modules:
             _switch_http_spans_on(kwargs)
 
@@ -127,13 +126,16 @@ def replaced(
             _httpx.SWITCH.on(before[2])
 
 
-def start(settings: Settings, providers: Mapping[str, Any], *, clock: Clock | None = None) -> Engine:
+def start(
+    settings: Settings, providers: Mapping[str, Any], *, clock: Clock | None = None, earlier: Engine | None = None
+) -> Engine:
     """Put the layers together and switch the hooks on.
 
     Args:
         settings: the application's choices.
         providers: `tracer_provider`, `meter_provider`, `logger_provider` and `logger`, each optional.
         clock: where times come from.
+        earlier: whose open streams are seen to their end.
     """
     telemetry = Telemetry(
         PROCESS.live,
@@ -148,6 +150,8 @@ def start(settings: Settings, providers: Mapping[str, Any], *, clock: Clock | No
         failed=PROCESS.failed,
     )
     engine = Engine(telemetry, settings, clock or SystemClock(), on_first=_register_exit)
+    if earlier is not None:
+        engine.take_over(earlier)
     PROCESS.engine, PROCESS.telemetry = engine, telemetry
     for hook in (_httpx, _aiohttp, _botocore, _sdks):
         hook.patch()
@@ -187,7 +191,7 @@ def _settings(kwargs: Mapping[str, Any]) -> Settings:
     settings = kwargs.get("settings") or Settings.from_environment()
     names = {field.name for field in fields(Settings)}
     for name in sorted(kwargs.keys() - names - _OPTIONS):
-        _log.warning("ignored the unknown option %s", name)
+        say(logging.WARNING, "ignored the unknown option %s", name)
     single = {name: kwargs[name] for name in names & kwargs.keys()}
     if isinstance(single.get("excluded_urls"), list):  # YAML has no tuples
         single["excluded_urls"] = tuple(single["excluded_urls"])

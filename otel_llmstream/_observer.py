@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
+from . import _catalog as catalog
 from ._calls import Call, Recorder, Recording, current
 from ._clock import Clock
 from ._commons import Commons
 from ._events import Foreign, Opened, Refused, Whole
-from ._failures import classify
+from ._failures import classify, words
 from ._reader import Reader
 from ._settings import Settings
 from ._states import End, State
@@ -263,7 +264,7 @@ class Observer:
         self._read_backlog(last=True)
         if self._reader is not None and not self._inert:
             self._guard(self._read_end, self._reader, how, now)
-        summary = self._guard(self._summarise, how, now, error)
+        summary = self._guard(self._summarise, how, now, error) or self._guard(self._lose, now)
         if summary is None:
             return
         if summary.stalls > self._relay.stalls:
@@ -279,12 +280,15 @@ class Observer:
 
     def _summarise(self, how: End, now: float, error: BaseException | None) -> Summary:
         if self._inert and how in (End.EOF, End.CLOSED):
-            # Nobody read on, so nobody knows what end it was. Whoever is to blame, it is not the provider.
-            return self.stream.end(End.DROPPED, now, message=LOST)
+            return self._lose(now)
         in_doubt = self._reader is not None and self._reader.in_doubt and not self.waiting
         if in_doubt and how in (End.CLOSED, End.DROPPED, End.CANCELLED):
             how = self._doubt(how, error)
         return self.stream.end(how, now, asked=self.asked_at if self.waiting else None, **_explain(how, error))
+
+    def _lose(self, now: float) -> Summary:
+        """Nobody read on, so nobody knows what end it was. Whoever is to blame, it is not the provider."""
+        return self.stream.end(End.DROPPED, now, message=LOST)
 
     def _doubt(self, how: End, error: BaseException | None) -> End:
         """A malformed event came with the bytes that the application saw last: is it why it stopped?
@@ -304,7 +308,7 @@ def _explain(how: End, error: BaseException | None) -> dict[str, Any]:
     if error is None:
         return {}
     if how is End.FAILURE:
-        return {"error_type": classify(error), "error": error, "message": str(error)}
+        return {"error_type": classify(error), "error": error, "message": words(error)}
     return {"message": f"the application raised {type(error).__qualname__}"}
 
 
@@ -357,6 +361,8 @@ class Engine(Commons):
         if self._on_first is not None:
             self._on_first()
             self._on_first = None
+        if request.model is not None and len(request.model) > catalog.MAX_NAME:
+            request = request._replace(model=request.model[: catalog.MAX_NAME])
         call = current()
         attempt = call.attempt(request, started) if call is not None else None
         if call is None or attempt is None:

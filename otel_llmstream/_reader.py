@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from ._events import MALFORMED, Event, Malformed, Undecodable
+from ._events import MALFORMED, ONE_CHUNK, Event, Malformed, Undecodable
 from ._stream import BATCH, Stream
-from .dialects import COUNTING, Dialect
+from .dialects import COUNTING, Dialect, repaired
 from .wire import Decoder, DecodingError, Frame, Framer
 
 FEW: Final = 4
@@ -102,7 +102,7 @@ class Reader:
         framer, stream = self._framer, self._stream
         stream.pending = framer.pending
         for frame in framer.close():
-            events = self._dialect.read(frame)
+            events = self._events(frame)
             if any(isinstance(event, Malformed) for event in events):
                 return  # a last line without its end that does not parse: cut, not malformed
             stream.pending = False
@@ -154,11 +154,11 @@ class Reader:
         return payloads is not None and self._dialect.plain(payloads)
 
     def _read_each(self, reads: list[bytes], asked: list[float], times: list[float]) -> None:
-        stream, decoder, feed, read = self._stream, self._decoder, self._framer.feed, self._dialect.read
+        stream, decoder, feed = self._stream, self._decoder, self._framer.feed
         for data, since, now in zip(reads, asked, times, strict=True):
             stream.arrived(len(data), now - since)
             for frame in feed(data) if decoder is None else self._decode(decoder, data, now):
-                self._take(read(frame), now)
+                self._take(self._events(frame), now)
 
     def _decode(self, decoder: Decoder, data: bytes, now: float) -> list[Frame]:
         frames: list[Frame] = []
@@ -167,10 +167,18 @@ class Reader:
                 frames += self._framer.feed(piece)
         except DecodingError as exc:
             for frame in frames:
-                self._take(self._dialect.read(frame), now)
+                self._take(self._events(frame), now)
             self._stream.receive(Undecodable(str(exc)), now)
             return []
         return frames
+
+    def _events(self, frame: Frame) -> tuple[Event, ...]:
+        """What a frame says. What an SDK's parser would take is not malformed: see `repaired`."""
+        events = self._dialect.read(frame)
+        if events is ONE_CHUNK or MALFORMED not in events:
+            return events
+        data = repaired(frame.data)
+        return events if data is None else self._dialect.read(frame._replace(data=data))
 
     def _take(self, events: tuple[Event, ...], now: float) -> None:
         """What one frame said."""

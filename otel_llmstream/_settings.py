@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-_log = logging.getLogger("otel_llmstream")
+from ._saying import say
 
 PREFIX: Final = "OTEL_LLMSTREAM_"
 
@@ -68,7 +68,7 @@ class Settings:
             try:
                 found |= _checked(field.name, _PARSERS[field.name](text))
             except ValueError as exc:
-                _log.warning("ignored %s%s=%r: %s", PREFIX, field.name.upper(), text, exc)
+                say(logging.WARNING, "ignored %s%s=%r: %s", PREFIX, field.name.upper(), text, exc)
         return cls(**found)
 
 

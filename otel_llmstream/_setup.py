@@ -15,7 +15,7 @@ from typing import Any, Final
 from opentelemetry import metrics, trace
 from opentelemetry.metrics._internal import _ProxyMeterProvider
 
-_log: Final = logging.getLogger("otel_llmstream")
+from ._saying import LOGGER, say
 
 _SIGNALS: Final = ("traces", "metrics", "logs")
 
@@ -34,9 +34,9 @@ _CONFIGURATION_UNREAD: Final = (
 def announce(message: str) -> None:
     """Log a warning that is seen also where logging is not configured: it is about the set-up itself."""
     if _is_heard():
-        _log.warning(message)
+        say(logging.WARNING, message)
     elif logging.lastResort is not None:
-        record = _log.makeRecord(_log.name, logging.WARNING, __file__, 0, f"otel_llmstream: {message}", (), None)
+        record = LOGGER.makeRecord(LOGGER.name, logging.WARNING, __file__, 0, f"otel_llmstream: {message}", (), None)
         logging.lastResort.handle(record)
 
 
@@ -44,7 +44,7 @@ def _is_heard() -> bool:
     """Whether anybody has configured logging; our own handler does nothing."""
     return any(
         not isinstance(handler, logging.NullHandler)
-        for handler in (*_log.handlers, *(logging.getLogger().handlers if _log.propagate else ()))
+        for handler in (*LOGGER.handlers, *(logging.getLogger().handlers if LOGGER.propagate else ()))
     )
 
 

@@ -220,8 +220,8 @@ class Stream:
         self._move(LastFinish if len(self._finishes) >= self._choices else Finish)
 
     def _name(self, event: Started) -> None:
-        self.response_id = event.response_id or self.response_id
-        self.model = event.model or self.model
+        self.response_id = event.response_id[: catalog.MAX_NAME] if event.response_id else self.response_id
+        self.model = event.model[: catalog.MAX_NAME] if event.model else self.model
         self.extra = event.extra or self.extra
 
     def _move(self, trigger: type[Event]) -> None:

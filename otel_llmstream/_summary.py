@@ -125,7 +125,8 @@ class Summary(NamedTuple):
         tls: TLS version (`1.3`), None without TLS.
         chunk_offsets: times of the chunks after the call's start in milliseconds, evenly thinned.
         extra: further span attributes that only one dialect has.
-        error: the exception that ended it, or None.
+        error: the exception that ended it, or None; never in a call's `summary`, which would keep the frames alive
+            that the exception passed.
         message: what went wrong in words, for the log.
         total_chunks: chunks of all attempts.
         total_bytes: bytes of all attempts.

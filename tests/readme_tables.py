@@ -118,6 +118,7 @@ def _caps() -> str:
         ("base attribute sets whose series are born at 0", metrics.MAX_BORN, "born with their first event"),
         ("metric values that wait until somebody reads", _waiting.MOST, "handed to the SDK at once"),
         ("distinct provider codes in `error.type`", _failures.MAX_CODES, f"`{_failures.OTHER}`"),
+        ("characters of a model's name, of a response's id", catalog.MAX_NAME, "cut"),
         ("bytes kept of one event of a stream", wire.MAX_FRAME, "its beginning tells its kind"),
         ("bytes of a request that are parsed", _request.MAX_BODY, "both ends are searched"),
     )

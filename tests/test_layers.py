@@ -24,6 +24,7 @@ LAYERS = {
     "_failures": VOCABULARY,
     "_limits": VOCABULARY,
     "_samples": VOCABULARY,
+    "_saying": VOCABULARY,
     "_settings": VOCABULARY,
     "_summary": VOCABULARY,
     "_version": VOCABULARY,

@@ -8,6 +8,7 @@ from typing import Final
 from .._summary import LLMRequest
 from ..wire import Frame, Framer, JSONArrayFramer, SSEJSONFramer, framer_for
 from ._base import Dialect
+from ._json import repaired
 from ._paths import PathTable
 from ._request import Target
 from .anthropic_complete import AnthropicComplete
@@ -103,4 +104,15 @@ def recognise(frame: Frame) -> type[Dialect] | None:
     return next((dialect for dialect in DIALECTS if dialect.knows(frame)), None)
 
 
-__all__ = ["COUNTING", "DIALECTS", "Dialect", "Generic", "Target", "claim", "claim_whole", "framer_of", "recognise"]
+__all__ = [
+    "COUNTING",
+    "DIALECTS",
+    "Dialect",
+    "Generic",
+    "Target",
+    "claim",
+    "claim_whole",
+    "framer_of",
+    "recognise",
+    "repaired",
+]

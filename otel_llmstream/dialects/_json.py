@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
@@ -32,6 +33,21 @@ def decode(decoder: Callable[[bytes], T], data: bytes) -> T | None:
         return decoder(data)
     except msgspec.ValidationError:
         _skim(data)  # a wrong shape shows before what is broken behind it
+        return None
+
+
+def repaired(data: bytes) -> bytes | None:
+    """JSON that the decoder refuses and Python's own parser, which most SDKs use, takes: as the decoder takes it.
+
+    That is half of a surrogate pair (a model may write an emoji in two chunks), and `NaN` and `Infinity`.
+
+    Returns:
+        The same payload with `?` and `null` in their places; None where it is broken for everybody.
+    """
+    try:
+        value = json.loads(data.decode(), parse_constant=lambda _name: None)
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode(errors="replace")
+    except (ValueError, RecursionError):
         return None
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from .. import _catalog as catalog
-from ._json import BROKEN, entry
+from ._json import BROKEN, entry, repaired
 
 T = TypeVar("T")
 
@@ -84,10 +84,7 @@ class Target:
         content = self.content or b""
         if len(content) > MAX_BODY:
             return _edges(content)
-        try:
-            return _decode(content)
-        except BROKEN:
-            return Body()
+        return self.read(_decode) or Body()
 
     def streams_at(self, ends: str | tuple[str, ...]) -> bool:
         """Whether this is a POST to a path that ends so, with `"stream": true`: what most dialects claim."""
@@ -134,6 +131,10 @@ class Target:
             return None
         try:
             return decoder(content)
+        except BROKEN:
+            fixed = repaired(content) if content else None
+        try:
+            return None if fixed is None else decoder(fixed)
         except BROKEN:
             return None
 

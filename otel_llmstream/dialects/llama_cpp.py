@@ -50,7 +50,8 @@ _decode: Final = msgspec.json.Decoder(_Payload).decode
 _decode_lines: Final = msgspec.json.Decoder(_Payload).decode_lines
 _decode_last: Final = msgspec.json.Decoder(_Last).decode
 
-_FIRST: Final = re.compile(rb'"content"\s*:\s*".*"stop"\s*:\s*(?:true|false)', re.DOTALL)
+_CONTENT: Final = re.compile(rb'"content"\s*:\s*"')
+_STOP: Final = re.compile(rb'"stop"\s*:\s*(?:true|false)')
 
 FINISH_WORDS: Final = {
     "eos": catalog.STOP,
@@ -75,7 +76,8 @@ class LlamaCpp:
     @classmethod
     def knows(cls, frame: Frame) -> bool:
         """Content, and whether it stops there."""
-        return _FIRST.search(frame.data) is not None
+        content = _CONTENT.search(frame.data)
+        return content is not None and _STOP.search(frame.data, content.end()) is not None
 
     @classmethod
     def describe(cls, target: Target) -> LLMRequest:

@@ -33,7 +33,8 @@ class _Payload(msgspec.Struct, gc=False):
 _decode: Final = msgspec.json.Decoder(_Payload).decode
 _decode_lines: Final = msgspec.json.Decoder(_Payload).decode_lines
 
-_FIRST: Final = re.compile(rb'"token"\s*:\s*\{.*"generated_text"\s*:', re.DOTALL)
+_TOKEN: Final = re.compile(rb'"token"\s*:\s*\{')
+_TEXT: Final = re.compile(rb'"generated_text"\s*:')
 _HUB: Final = re.compile(r"/models/([^/]+/[^/]+)\Z")
 
 FINISH_WORDS: Final = {
@@ -60,7 +61,8 @@ class TGI:
     @classmethod
     def knows(cls, frame: Frame) -> bool:
         """A token, with the place for the text beside it."""
-        return _FIRST.search(frame.data) is not None
+        token = _TOKEN.search(frame.data)
+        return token is not None and _TEXT.search(frame.data, token.end()) is not None
 
     @classmethod
     def describe(cls, target: Target) -> LLMRequest:

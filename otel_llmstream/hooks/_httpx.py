@@ -14,7 +14,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from types import ModuleType
 from typing import Any, Final
@@ -24,6 +24,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from .._limits import limits
 from .._observer import Engine, Headers, Observer
+from .._saying import say
 from .._scout import Scout
 from .._states import End
 from ..dialects import Target, claim
@@ -31,8 +32,6 @@ from ..wire import FRAMERS
 from ._endings import watch_collector
 from ._nesting import Nested
 from ._tap import async_tap, sync_tap
-
-_log: Final = logging.getLogger("otel_llmstream")
 
 MODULES: Final = ("httpx", "httpx2")
 
@@ -88,7 +87,7 @@ class Switch:
         """Say once that a stream goes unseen: whoever suppresses (logfire does) may not have meant us."""
         if not self._mentioned and claim(_target(request)) is not None:
             self._mentioned = True
-            _log.warning(_SUPPRESSED)
+            say(logging.WARNING, _SUPPRESSED)
 
 
 SWITCH: Final = Switch()
@@ -171,10 +170,13 @@ class Sending:
     Other clients' hooks use it too, with requests and responses in the shape of httpx's.
     """
 
-    __slots__ = ("_engine", "_observer", "_started", "_target", "reads_whole")
+    __slots__ = ("_engine", "_observer", "_request", "_started", "_target", "reads_whole")
 
-    def __init__(self, engine: Engine, target: Target, observer: Observer | None, *, reads_whole: bool) -> None:
+    def __init__(
+        self, engine: Engine, request: Any, target: Target, observer: Observer | None, *, reads_whole: bool
+    ) -> None:
         self._engine = engine
+        self._request = request
         self._target = target
         self._observer = observer
         self._started = engine.clock.now()
@@ -196,7 +198,7 @@ class Sending:
             observer = engine.begin(target, partial(_retried, request))
             if observer is None and not streams:
                 return None
-            return cls(engine, target, observer, reads_whole=not streams)
+            return cls(engine, request, target, observer, reads_whole=not streams)
         except Exception as exc:
             engine.internal_error(exc)
             return None
@@ -223,8 +225,8 @@ class Sending:
 
     def _refused(self, error: BaseException, observer: Observer) -> bool:
         """Whether it was an event hook that raised for the answer's status: then the status is why."""
-        response = getattr(error, "response", None)
-        if getattr(response, "status_code", None) is None:
+        response = _response_of(error)
+        if response is None or not _answers(response, self._request):
             return False
         try:
             observer.answered(_headers(response))
@@ -257,6 +259,23 @@ class Sending:
         if headers.status == 200 and media_type in FRAMERS:  # noqa: PLR2004 - only a plain success has events
             return Scout(self._engine, self._target, headers, self._started)
         return None
+
+
+def _response_of(error: BaseException) -> Any:
+    """The answer that an exception is about, if any. It may be of the application's own making, and run its code."""
+    with suppress(Exception):
+        response = getattr(error, "response", None)
+        if getattr(response, "status_code", None) is not None:
+            return response
+    return None
+
+
+def _answers(response: Any, request: Any) -> bool:
+    """Whether it answers this request, and not one that an auth flow made for a token; redirected, too."""
+    try:
+        return any(each.request is request for each in (*response.history, response))
+    except Exception:
+        return False
 
 
 def _read_already(response: Any, watcher: Observer | Scout) -> None:

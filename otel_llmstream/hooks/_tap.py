@@ -51,9 +51,13 @@ class _Forwarding:
         return getattr(self._stream, name)
 
     def __del__(self) -> None:
-        watcher = self.__dict__.get("_watcher")
-        if watcher is not None:
-            watcher.end(End.DROPPED, unsafe=True)
+        # Not by `__dict__`: CPython 3.11 would make that dictionary now, and take what it refers to for resurrected;
+        # response, request and all would live on until the next full collection.
+        try:
+            watcher = object.__getattribute__(self, "_watcher")
+        except AttributeError:
+            return
+        watcher.end(End.DROPPED, unsafe=True)
 
 
 def sync_tap(module: ModuleType) -> type[Any]:

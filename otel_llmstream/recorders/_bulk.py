@@ -29,7 +29,7 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation
 from opentelemetry.trace import get_current_span, set_span_in_context
 
-_log: Final = logging.getLogger("otel_llmstream")
+from .._saying import say
 
 FEW: Final = 4
 """Up to so many values are as cheap to aggregate one by one."""
@@ -184,7 +184,7 @@ def _look_for(api_instrument: Any, attributes: Attributes) -> _Found | None:
         if type(instrument) in known.instruments and type(consumer) is known.consumer:
             return _Found(instrument, consumer, attributes)
     except (ImportError, AttributeError, TypeError):
-        _log.debug("the metrics SDK has changed", exc_info=True)
+        say(logging.DEBUG, "the metrics SDK has changed", exc_info=True)
     return None
 
 
@@ -367,9 +367,9 @@ def trusted() -> bool:
         good = all(_probe(temporality, direct=True) == _probe(temporality, direct=False) for temporality in (1, 2))
     except Exception:  # noqa: BLE001 - an SDK that has changed may fail in any way
         good = False
-        _log.debug("the probe of the metrics SDK failed", exc_info=True)
+        say(logging.DEBUG, "the probe of the metrics SDK failed", exc_info=True)
     if not good:
-        _log.info("this OpenTelemetry SDK is not known: chunk times are recorded one by one, some 8 µs each")
+        say(logging.INFO, "this OpenTelemetry SDK is not known: chunk times are recorded one by one, some 8 µs each")
     return good
 
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from threading import RLock
+from threading import Lock, RLock
 from typing import Final
+from weakref import WeakSet
 
 from ._bulk import Moment, Series
 
@@ -29,11 +30,15 @@ SHORT: Final = 32
 class Waiting:
     """What waits. Safe to use from any thread."""
 
+    __slots__ = ("__weakref__", "_entries", "_lock")
+
     def __init__(self) -> None:
         self._entries: deque[tuple[Series, Sequence[float], Moment]] = deque()
         # A collection must not overtake another thread that has taken entries out and not handed them over yet.
         # Reentrant, because a signal's handler may stream, too.
         self._lock = RLock()
+        with _all_lock:
+            _all.add(self)
 
     def add(self, series: Series, values: Sequence[float], moment: Moment) -> None:
         """Record values, now or later.
@@ -71,3 +76,19 @@ class Waiting:
                 all_moments += [moment] * len(values)
             for series, (all_values, all_moments) in together.items():
                 series.record_late(all_values, all_moments)
+
+
+def hand_over_all() -> None:
+    """Record what waits anywhere in the process.
+
+    Of two observable instruments of one name the SDK asks the first alone: where an application switches off and on
+    again, the recorder that is asked is not the one that has the values.
+    """
+    with _all_lock:
+        found = tuple(_all)
+    for waiting in found:
+        waiting.hand_over()
+
+
+_all: Final[WeakSet[Waiting]] = WeakSet()
+_all_lock: Final = Lock()

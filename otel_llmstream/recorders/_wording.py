@@ -12,11 +12,13 @@ import traceback
 from collections.abc import Iterator
 from typing import Final
 
+from .._failures import words
+
 MAX_MESSAGE: Final = 1024
 """Characters of a message. A provider's own may be of any length; this is four screens' lines."""
 
-_QUOTED_BYTES: Final = re.compile(r"""[\s:]*(?:bytearray\()?\bb['"].*""", re.DOTALL)
-"""From the first literal of bytes on: all that such libraries quote is bytes."""
+_QUOTED_BYTES: Final = re.compile(r"""(?:\bbytearray\()?\bb['"]""")
+"""Where a literal of bytes begins: all that such libraries quote is bytes."""
 
 _CAUSES: Final = 16
 """Causes followed at most; a chain may be a cycle."""
@@ -28,7 +30,9 @@ def harmless(message: str) -> str:
     Args:
         message: an exception's or a provider's.
     """
-    return _QUOTED_BYTES.sub("", message)[:MAX_MESSAGE]
+    shown = message[:MAX_MESSAGE]
+    quoted = _QUOTED_BYTES.search(shown)
+    return shown[: quoted.start()].rstrip(": \t\r\n") if quoted else shown
 
 
 def kind(error: BaseException) -> str:
@@ -39,7 +43,7 @@ def kind(error: BaseException) -> str:
 def stack(error: BaseException) -> str:
     """An exception's stack and those of its causes, as Python prints them but for what was only being handled."""
     return _CAUSED.join(
-        "".join((_HEAD, *traceback.format_tb(each.__traceback__), f"{kind(each)}: {harmless(str(each))}\n"))
+        "".join((_HEAD, *traceback.format_tb(each.__traceback__), f"{kind(each)}: {harmless(words(each))}\n"))
         for each in reversed(list(_causes(error)))
     )
 

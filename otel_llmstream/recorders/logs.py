@@ -20,6 +20,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import SpanContext, format_span_id, format_trace_id
 
 from .. import _catalog as catalog
+from .._failures import words
 from .._summary import Attempt, LLMRequest, Outcome, Summary
 from .._version import __version__
 from ._wording import harmless, kind, stack
@@ -91,7 +92,7 @@ class LogRecorder:
         logger: a structlog logger, or anything with `debug`, `info`, `warning`, `error` that takes an event and
             keywords; the default one unless given.
         provider: OpenTelemetry's logger provider, for the exception events; the global one unless given.
-        failed: told of what the application's logger raised.
+        failed: told of what the application's logger, or its log processor, raised.
     """
 
     def __init__(
@@ -137,7 +138,7 @@ class LogRecorder:
         if self._wanted(name):
             self._write(name, summary.request, span, _facts(summary))
         if summary.outcome.is_failure:
-            self._exception_event(summary, context)
+            self._guarded(self._exception_event, summary, context)
 
     def _wanted(self, name: str) -> bool:
         return not self._own or _stdlib.isEnabledFor(_NUMBERS[name])
@@ -155,11 +156,17 @@ class LogRecorder:
             **(extra or {}),
         }
         write = getattr(self._logger, LEVELS[name])
+        self._guarded(write, name, **{key: value for key, value in keys.items() if value is not None})
+
+    def _guarded(self, write: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """The one guard outside the observer.
+
+        A logger and a log processor are the application's own code, and the span and the metrics of a call must not
+        be lost with its line.
+        """
         try:
-            write(name, **{key: value for key, value in keys.items() if value is not None})
+            write(*args, **kwargs)
         except Exception as exc:
-            # The one guard outside the observer: a logger is the application's own code, and the span and the
-            # metrics of a call must not be lost with its line.
             self._failed(exc)
 
     def _exception_event(self, summary: Summary, context: Context) -> None:
@@ -196,7 +203,7 @@ def _exception(error: BaseException | None) -> dict[str, Any]:
         return {}
     return {
         catalog.EXCEPTION_TYPE: kind(error),
-        catalog.EXCEPTION_MESSAGE: harmless(str(error)),
+        catalog.EXCEPTION_MESSAGE: harmless(words(error)),
         catalog.EXCEPTION_STACKTRACE: stack(error),
     }
 

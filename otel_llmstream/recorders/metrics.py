@@ -14,7 +14,7 @@ from .._catalog import Metric
 from .._summary import Attempt, LLMRequest, Outcome, Summary
 from .._version import __version__
 from ._bulk import Attributes, Moment, Series
-from ._waiting import Waiting
+from ._waiting import Waiting, hand_over_all
 
 Live = Callable[[], Iterable[tuple[LLMRequest, bool]]]
 """The streams that are open now, each with whether it is stalled."""
@@ -197,7 +197,7 @@ class MetricsRecorder:
 
     def _active(self, _options: CallbackOptions) -> Iterable[Observation]:
         found = self._observe(lambda _stalled: True)
-        self._waiting.hand_over()  # afterwards: looking at the live streams ends those that the collector found
+        hand_over_all()  # afterwards: looking at the live streams ends those that the collector found
         return found
 
     def _stalled(self, _options: CallbackOptions) -> Iterable[Observation]:
