@@ -15,7 +15,7 @@ from .dialects import Dialect, Generic, Target, recognise
 from .wire import DecodingError, Frame, Framer, decoder_for, framer_for
 
 MAX_SCOUTED: Final = 64 * 1024
-"""Bytes kept while it is unknown whose stream it is. A first frame tells, and none that is known is larger."""
+"""Bytes kept, or decoded, while it is unknown whose stream it is. A first frame tells; none that is known is larger."""
 
 MAX_STRANGE: Final = 4
 """Frames that no dialect knows before a stream is let go (an MCP server's, an application's own events), or, where
@@ -126,11 +126,16 @@ class Scout:
     def _frames(self, framer: Framer, data: bytes) -> list[Frame]:
         if self._decoder is None:
             return framer.feed(data)
+        frames: list[Frame] = []
         try:
-            return [frame for piece in self._decoder.feed(data) for frame in framer.feed(piece)]
+            for piece in self._decoder.feed(data):
+                frames += framer.feed(piece)
+                self._size += len(piece)
+                if self._size > MAX_SCOUTED:  # a few bytes may hold very many: whoever adopts this decodes it anew
+                    break
         except DecodingError:
             self._strange = MAX_STRANGE
-            return []
+        return frames
 
     def _adopt(self, dialect: type[Dialect]) -> None:
         request = dialect.describe(self._target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import gzip
 import json
 import logging
 import weakref
@@ -23,10 +24,12 @@ import otel_llmstream
 from otel_llmstream import Outcome
 from otel_llmstream._catalog import MAX_NAME
 from otel_llmstream._failures import classify
+from otel_llmstream._scout import MAX_SCOUTED
 from otel_llmstream.dialects import recognise
 from otel_llmstream.recorders._wording import MAX_MESSAGE, harmless, stack
 from otel_llmstream.testing import capture, replay
 from otel_llmstream.wire import Frame
+from otel_llmstream.wire._sse import SSEFramer
 
 URL = "http://llm.test/v1/chat/completions"
 BODY = {"model": "m", "stream": True, "messages": []}
@@ -340,6 +343,21 @@ def test_a_large_first_event_costs_no_more_for_each_byte(unit):
     small, large = Frame(b"message", unit * 2_000), Frame(b"message", unit * 16_000)
     least = min(cost(lambda: recognise(small)) for _ in range(3))
     assert min(cost(lambda: recognise(large)) for _ in range(3)) < 30 * max(least, 0.002)
+
+
+def test_a_strange_stream_is_not_decoded_to_its_end(monkeypatch):
+    """What compresses well is looked into as far as a plain body is, and then let go."""
+    body = gzip.compress(b": a comment of no use to anybody\n" * 1_000_000)
+    answer = httpx.Response(200, headers={**EVENTS, "content-encoding": "gzip"}, stream=Answer(body).of(httpx))
+    looked_at: list[int] = []
+    feed = SSEFramer.feed
+    monkeypatch.setattr(SSEFramer, "feed", lambda self, data: looked_at.append(len(data)) or feed(self, data))
+
+    with capture() as captured, client(httpx, lambda _request: answer) as http:
+        with http.stream("GET", "http://events.test/feed") as response:
+            assert b"".join(response.iter_raw()) == body
+        assert captured.spans == ()
+    assert MAX_SCOUTED < sum(looked_at) < 10 * MAX_SCOUTED
 
 
 # --- JSON that Python reads, and stricter parsers do not --------------------------------------------------------------
