@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import pairwise
@@ -28,8 +29,6 @@ from typing import Any, Final, NamedTuple
 from opentelemetry.context import Context, get_current
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation
 from opentelemetry.trace import get_current_span, set_span_in_context
-
-from .._saying import say
 
 FEW: Final = 4
 """Up to so many values are as cheap to aggregate one by one."""
@@ -174,6 +173,12 @@ def _internals() -> _Internals:
     )
 
 
+def _say(level: int, message: str, **how: Any) -> None:
+    """As `_saying.say`; this module stands alone, so that any version of the SDK can be tried with it."""
+    with suppress(Exception):
+        logging.getLogger("otel_llmstream").log(level, message, **how)
+
+
 def _look_for(api_instrument: Any, attributes: Attributes) -> _Found | None:
     instrument = getattr(api_instrument, "_real_instrument", None) or api_instrument  # behind a proxy
     consumer = getattr(instrument, "_measurement_consumer", None)
@@ -184,7 +189,7 @@ def _look_for(api_instrument: Any, attributes: Attributes) -> _Found | None:
         if type(instrument) in known.instruments and type(consumer) is known.consumer:
             return _Found(instrument, consumer, attributes)
     except (ImportError, AttributeError, TypeError):
-        say(logging.DEBUG, "the metrics SDK has changed", exc_info=True)
+        _say(logging.DEBUG, "the metrics SDK has changed", exc_info=True)
     return None
 
 
@@ -367,9 +372,9 @@ def trusted() -> bool:
         good = all(_probe(temporality, direct=True) == _probe(temporality, direct=False) for temporality in (1, 2))
     except Exception:  # noqa: BLE001 - an SDK that has changed may fail in any way
         good = False
-        say(logging.DEBUG, "the probe of the metrics SDK failed", exc_info=True)
+        _say(logging.DEBUG, "the probe of the metrics SDK failed", exc_info=True)
     if not good:
-        say(logging.INFO, "this OpenTelemetry SDK is not known: chunk times are recorded one by one, some 8 µs each")
+        _say(logging.INFO, "this OpenTelemetry SDK is not known: chunk times are recorded one by one, some 8 µs each")
     return good
 
 
