@@ -46,8 +46,8 @@ def instrument(
         tracer_provider: where spans go; the global provider unless given.
         meter_provider: where metrics go; the global provider unless given.
         logger_provider: where OpenTelemetry log events go; the global provider unless given.
-        logger: a structlog logger for the structured log; the standard library's logger `otel_llmstream` unless
-            given.
+        logger: a structlog logger for the structured log, or one of the standard library's; its logger
+            `otel_llmstream` unless given.
         http_spans: also switch opentelemetry-instrumentation-httpx on, so that each attempt has its HTTP span and
             `traceparent` travels; left alone where it is on already.
         prometheus_port: TCP port to serve `/metrics` on (needs the extra `prometheus`).

@@ -100,9 +100,11 @@ ERROR_TYPES: Final = (
     ErrorType(
         STREAM_TRUNCATED,
         "truncated",
-        "The body ended cleanly, with neither a finish reason nor the terminator: a proxy's idle time-out, a "
-        "server that was restarted or scaled down, an output cut by a gateway. The SDK raises nothing.",
-        "Raise the idle time-outs of every proxy on the way; drain before restart; retry or resume in the caller.",
+        "The body ended cleanly, with neither a finish reason nor the terminator: a gateway that gave up on the "
+        "server behind it, a server that was restarted or scaled down, a body that only the connection's end "
+        "delimits. The SDK raises nothing.",
+        "Raise the time-outs of gateways, and let them tell an error; drain before restart; retry or resume in the "
+        "caller.",
     ),
     ErrorType(
         STREAM_INCOMPLETE_EVENT,

@@ -12,7 +12,7 @@ from dataclasses import fields, replace
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from opentelemetry.instrumentation.environment_variables import OTEL_PYTHON_DISABLED_INSTRUMENTATIONS
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
@@ -36,14 +36,41 @@ OPT_IN: Final = "OTEL_SEMCONV_STABILITY_OPT_IN"
 NEWEST: Final = "gen_ai_latest_experimental"
 
 
+class _State(NamedTuple):
+    """What was switched on before something else is observed into for a while; None where nothing was."""
+
+    engine: Engine | None
+    telemetry: Telemetry | None
+    switched: Engine | None
+
+
 class _Process:
-    """What is switched on in this process."""
+    """What is switched on in this process.
+
+    Attributes:
+        engine: what makes observers now.
+        telemetry: its recorders.
+        covered: within `replaced`, what is switched on again afterwards.
+        at_exit: whether `close` is called when the interpreter ends.
+        at_fork: whether `forget` is called after a fork.
+    """
 
     def __init__(self) -> None:
         self.engine: Engine | None = None
         self.telemetry: Telemetry | None = None
+        self.covered: _State | None = None
         self.at_exit = False
         self.at_fork = False
+
+    def uncover(self) -> None:
+        """Go back to what is covered, which may have been switched on or off meanwhile."""
+        if self.covered is None:
+            return
+        self.engine, self.telemetry, switched = self.covered
+        if switched is None:
+            _httpx.SWITCH.off()
+        else:
+            _httpx.SWITCH.on(switched)
 
     def live(self) -> Iterable[tuple[LLMRequest, bool]]:
         """The streams that are open now, each with whether it is stalled."""
@@ -90,17 +117,28 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         """See `otel_llmstream.instrument`; fields of `Settings` may also be given one by one."""
         settings = _settings(kwargs)
         port = kwargs.get("prometheus_port")
+        if port is not None and (not isinstance(port, int) or isinstance(port, bool)):
+            raise ValueError(f"prometheus_port must be a number, not {port!r}")
         if not any(kwargs.get(name) is not None for name in ("tracer_provider", "meter_provider")):
             _setup.set_up(silent=port is not None)
         if port is not None:
             _setup.serve_prometheus(port, kwargs.get("meter_provider"))
-        start(settings, kwargs, clock=kwargs.get("clock"), earlier=PROCESS.engine)
+        covered, capturing = PROCESS.covered, (PROCESS.engine, PROCESS.telemetry)
+        earlier = covered.engine if covered is not None else PROCESS.engine
+        engine = start(settings, kwargs, clock=kwargs.get("clock"), earlier=earlier)
+        if covered is not None and capturing[0] is not None:  # an application that starts under test: for later
+            PROCESS.covered = _State(engine, PROCESS.telemetry, engine)
+            PROCESS.engine, PROCESS.telemetry = capturing
+            _httpx.SWITCH.on(capturing[0])
         if kwargs.get("http_spans", True) and _LOADER not in sys.modules:
             _switch_http_spans_on(kwargs)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
         """Observe no new stream; those that are open are seen to their end."""
-        _httpx.SWITCH.off()
+        if PROCESS.covered is not None:
+            PROCESS.covered = PROCESS.covered._replace(switched=None)
+        else:
+            _httpx.SWITCH.off()
         _switch_http_spans_off()
 
 
@@ -109,8 +147,9 @@ def replaced(
     settings: Settings, providers: Mapping[str, Any], *, clock: Clock | None = None, http_spans: bool = False
 ) -> Iterator[Engine]:
     """Observe into other providers for a while; what was switched on before is switched on again afterwards."""
-    before = PROCESS.engine, PROCESS.telemetry, _httpx.SWITCH.engine
+    outer, before = PROCESS.covered, _State(PROCESS.engine, PROCESS.telemetry, _httpx.SWITCH.engine)
     engine = start(settings, providers, clock=clock)
+    PROCESS.covered = before
     if http_spans:
         _switch_http_spans_on(providers)
     try:
@@ -119,11 +158,8 @@ def replaced(
         if http_spans:
             _switch_http_spans_off()
         engine.settle()
-        PROCESS.engine, PROCESS.telemetry = before[:2]
-        if before[2] is None:
-            _httpx.SWITCH.off()
-        else:
-            _httpx.SWITCH.on(before[2])
+        PROCESS.uncover()
+        PROCESS.covered = outer
 
 
 def start(
@@ -189,6 +225,8 @@ def health() -> Health:
 def _settings(kwargs: Mapping[str, Any]) -> Settings:
     """The settings given, else the environment's; single fields on top (a configuration file gives those)."""
     settings = kwargs.get("settings") or Settings.from_environment()
+    if not isinstance(settings, Settings):
+        raise ValueError(f"settings must be otel_llmstream.Settings, not {type(settings).__name__}")  # noqa: TRY004 - as all
     names = {field.name for field in fields(Settings)}
     for name in sorted(kwargs.keys() - names - _OPTIONS):
         say(logging.WARNING, "ignored the unknown option %s", name)

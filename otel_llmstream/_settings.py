@@ -25,7 +25,8 @@ class Settings:
         stall_after: seconds that the network may stay silent between two chunks before the gap is a stall.
         buffered_after: seconds of waiting before a burst that make the burst count as buffered delivery.
         chunk_offsets: how many chunk times a span keeps at most (0 to 128); 0 switches the timeline off.
-        excluded_urls: regular expressions, searched for in `scheme://host/path`; what matches is not observed.
+        excluded_urls: regular expressions, searched for in `scheme://host/path`; what matches is not observed. In the
+            environment separated by commas, so without any of their own.
         genai_spans: whether our spans are GenAI spans. Where another instrumentation makes those and keeps them where
             they cannot be found, ours would be counted twice: False makes ours plain spans, `llmstream {model}`,
             without `gen_ai.*`. Where the other's span is found, ours is left out in any case.
@@ -118,9 +119,11 @@ def _patterns(value: Any) -> str:
     if not isinstance(value, tuple):
         return "must be a tuple of regular expressions"
     for pattern in value:
+        if not isinstance(pattern, str):
+            return f"must hold regular expressions (not {type(pattern).__name__})"
         try:
             re.compile(pattern)
-        except (re.error, TypeError) as exc:
+        except re.error as exc:
             return f"must hold regular expressions ({exc})"
     return ""
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import Any, Final
@@ -100,12 +101,10 @@ def _has_endpoint(signal: str) -> bool:
 
 def _otlp(signal: str) -> str:
     """The OTLP exporter that the environment asks for, or that is installed."""
-    protocol = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL") or os.environ.get(
-        "OTEL_EXPORTER_OTLP_PROTOCOL", ""
-    )
+    protocol = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL") or os.environ.get(_PROTOCOL, "")
     if protocol.strip() == "grpc":
         return "otlp_proto_grpc"
-    installed = {point.name for point in entry_points(group="opentelemetry_traces_exporter")}
+    installed = _installed()
     grpc_only = not protocol and "otlp_proto_http" not in installed and "otlp_proto_grpc" in installed
     return "otlp_proto_grpc" if grpc_only else "otlp_proto_http"
 
@@ -118,20 +117,45 @@ def _configure(exporters: Mapping[str, Sequence[str]]) -> None:
     # The configurator adds what the environment names to what it is given.
     added = {signal: [] if _named(signal) else list(chosen) for signal, chosen in exporters.items()}
     try:
-        configurator.configure(
-            trace_exporter_names=added["traces"],
-            metric_exporter_names=added["metrics"],
-            log_exporter_names=added["logs"],
-        )
+        with _otlp_over_http(exporters):
+            configurator.configure(
+                trace_exporter_names=added["traces"],
+                metric_exporter_names=added["metrics"],
+                log_exporter_names=added["logs"],
+            )
     except Exception as exc:  # noqa: BLE001 - an exporter may fail in any way, and telemetry must not stop a service
         announce(f"setting OpenTelemetry up from the environment failed: {exc}{_hint(exporters)}")
+
+
+@contextmanager
+def _otlp_over_http(exporters: Mapping[str, Sequence[str]]) -> Iterator[None]:
+    """Where the environment says `otlp` and no protocol, the SDK takes gRPC; but HTTP may be all that is installed."""
+    wanted = any("otlp" in names for names in exporters.values())
+    http_alone = "otlp_proto_http" in _installed() and "otlp_proto_grpc" not in _installed()
+    if _PROTOCOL in os.environ or not (wanted and http_alone):
+        yield
+        return
+    os.environ[_PROTOCOL] = "http/protobuf"
+    try:
+        yield
+    finally:
+        del os.environ[_PROTOCOL]
+
+
+def _installed() -> set[str]:
+    """Names of the exporters of traces that are installed; those of metrics and logs come with them."""
+    return {point.name for point in entry_points(group="opentelemetry_traces_exporter")}
+
+
+_PROTOCOL: Final = "OTEL_EXPORTER_OTLP_PROTOCOL"
 
 
 def _hint(exporters: Mapping[str, Sequence[str]]) -> str:
     """What to install, where it is the OTLP exporter that is missing."""
     wanted = {name for names in exporters.values() for name in names}
-    installed = {point.name for point in entry_points(group="opentelemetry_traces_exporter")}
-    missing = wanted & {"otlp", "otlp_proto_http"} and "otlp_proto_http" not in installed
+    if "grpc" in os.environ.get(_PROTOCOL, "") and "otlp_proto_grpc" not in _installed():
+        return "; pip install opentelemetry-exporter-otlp-proto-grpc"
+    missing = wanted & {"otlp", "otlp_proto_http"} and "otlp_proto_http" not in _installed()
     return "; pip install 'otel-llmstream[otlp]'" if missing else ""
 
 

@@ -1,5 +1,6 @@
 """The command line: what it prints, what it refuses, and how it ends."""
 
+import os
 import re
 import signal
 import subprocess
@@ -34,7 +35,7 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(re.search(rf"\n    {command}\s", printed) for command in ("demo", "chaos", "dashboards"))
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["chaos", "--port", "x"]])
+@pytest.mark.parametrize("arguments", [[], ["dance"], *(["chaos", "--port", port] for port in ("x", "-3", "70000"))])
 def test_nonsense_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """What is no command, or no option of one, is an error message and status 2."""
     with pytest.raises(SystemExit) as ended:
@@ -72,3 +73,14 @@ def test_chaos_serves_until_interrupted() -> None:
     assert process.returncode == 0
     assert out.endswith("stopped\n")
     assert err == ""
+
+
+def test_a_reader_that_has_read_enough() -> None:
+    """As of a pipe into `head`: the command ends like any other there, and without a word."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "w") as pipe:
+        done = subprocess.run(
+            [*COMMAND, "chaos", "--list"], stdout=pipe, stderr=subprocess.PIPE, timeout=60, check=False
+        )
+    assert (done.returncode, done.stderr) == (141, b"")

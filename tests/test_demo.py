@@ -30,6 +30,7 @@ import otel_llmstream
 from otel_llmstream import Health, Latency, Outcome
 from otel_llmstream.cli import _report, main
 from otel_llmstream.cli._alarms import Alarm
+from otel_llmstream.cli._drivers import sync_clients
 from otel_llmstream.cli._interrupt import Interrupt
 from otel_llmstream.cli._plan import APIS, orders, scenarios
 from otel_llmstream.cli._quiet import Quiet
@@ -37,7 +38,7 @@ from otel_llmstream.cli._table import View, progress, view
 from otel_llmstream.cli._tally import Finding, Kind, Tally, Verdict
 from otel_llmstream.cli._words import apis, between, plural, seconds, share
 from otel_llmstream.testing import SCENARIOS
-from otel_llmstream.testing.chaos import Endpoint
+from otel_llmstream.testing.chaos import ChaosServer, Endpoint
 
 CHAT, RESPONSES, MESSAGES = APIS
 COMMAND = (sys.executable, "-X", "dev", "-W", "error", "-c")
@@ -687,6 +688,22 @@ def test_alerts_fire_before_ones_eyes(alone: None, capsys: pytest.CaptureFixture
     assert "ended by itself" not in alerts
     assert children_of_ours() == set()
     assert left_behind(threads) == set()
+
+
+def test_no_proxy_of_the_environment_is_asked(chaos_server: ChaosServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo's server is on this machine, also where the environment names a proxy for everything."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    clients = sync_clients(chaos_server)
+    message = {"role": "user", "content": "?"}
+    with clients.openai.chat.completions.create(model="ok?chunks=2", messages=[message], stream=True) as stream:
+        assert len(list(stream)) > 2
+    with clients.anthropic.messages.create(
+        model="ok?chunks=2", messages=[message], max_tokens=9, stream=True
+    ) as events:
+        assert len(list(events)) > 2
+    clients.openai.close()
+    clients.anthropic.close()
 
 
 SHORT = ("--duration", "0.5", "--prometheus-port", "0", "--plain")

@@ -410,3 +410,60 @@ def test_half_an_emoji_in_the_request():
         http.post(URL, content=content)
     assert captured.span.attributes["gen_ai.request.model"] == "gpt"
     assert captured.span.attributes["error.type"] == "stream_truncated"
+
+
+# --- what is given to instrument() ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "complaint"),
+    [
+        ({"settings": {"stall_after": 1}}, "settings must be otel_llmstream.Settings, not dict"),
+        ({"prometheus_port": "9464"}, "prometheus_port must be a number, not '9464'"),
+        ({"prometheus_port": True}, "prometheus_port must be a number, not True"),
+        ({"logger": "myapp"}, r"logger must be a structlog logger or a logging.Logger: str has no debug\(\)"),
+    ],
+)
+def test_options_that_are_none(option, complaint):
+    """Each is named in a clear error, and nothing is switched on."""
+    with pytest.raises(ValueError, match=complaint):
+        otel_llmstream.instrument(**option, http_spans=False)
+    assert not otel_llmstream.health().instrumented
+
+
+def test_a_logger_of_the_standard_library(caplog):
+    """It gets the lines that the default one would get."""
+    caplog.set_level(logging.INFO, "myapp")
+    otel_llmstream.instrument(logger=logging.getLogger("myapp"), http_spans=False)
+    try:
+        with cut(httpx2) as http:
+            read(http)
+        assert otel_llmstream.health().internal_errors == 0
+    finally:
+        otel_llmstream.uninstrument()
+    (line,) = [it for it in caplog.records if it.name == "myapp" and it.levelno == logging.ERROR]
+    assert line.getMessage().startswith("llm_stream.truncated ")
+
+
+# --- an application that starts under test ----------------------------------------------------------------------------
+
+
+def test_switched_on_while_something_is_captured():
+    """The test sees its streams still; afterwards the application is as it made itself: switched on, and off again."""
+    reader = InMemoryMetricReader()
+    with cut(httpx2) as http:
+        with capture() as captured:
+            otel_llmstream.instrument(meter_provider=MeterProvider([reader]), http_spans=False)
+            read(http)
+            assert len(captured.spans) == 1
+        assert told(reader) == {}
+        assert otel_llmstream.health().instrumented
+        read(http)
+        assert told(reader) == {"truncated": 1}
+        with capture() as captured:
+            otel_llmstream.uninstrument()
+            read(http)
+            assert len(captured.spans) == 1
+        assert not otel_llmstream.health().instrumented
+        read(http)
+    assert told(reader) == {"truncated": 1}

@@ -343,6 +343,10 @@ def test_an_otlp_exporter_that_is_not_installed_can_be(monkeypatch: pytest.Monke
     (line,) = said
     assert line.endswith("; pip install 'otel-llmstream[otlp]'")
 
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    _setup.set_up()
+    assert said[1].endswith("; pip install opentelemetry-exporter-otlp-proto-grpc")
+
 
 def test_the_applications_providers_are_left_alone() -> None:
     """Whatever the environment names, and when only one of the two is set."""
@@ -465,12 +469,15 @@ def test_one_signals_endpoint_is_for_that_signal(sink: Sink) -> None:
     assert sink.metrics == sink.logs == []
 
 
-def test_an_exporter_by_its_general_name(sink: Sink) -> None:
-    """`otlp` is whichever of the OTLP exporters the protocol asks for."""
+@pytest.mark.parametrize("protocol", [{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, {}], ids=["named", "installed"])
+def test_an_exporter_by_its_general_name(sink: Sink, protocol: dict[str, str]) -> None:
+    """`otlp` is whichever of the OTLP exporters the protocol asks for; without one, the one that is installed."""
     endpoint = f"http://127.0.0.1:{sink.server_address[1]}"
     environment = {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
-    protocol = {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
-    done = run(INSTRUMENT + "ask(CUT)", **environment, **protocol)
+    script = "ask(CUT)\nimport os\nassert os.environ.get('OTEL_EXPORTER_OTLP_PROTOCOL') == " + repr(
+        next(iter(protocol.values()), None)
+    )
+    done = run(INSTRUMENT + script, **environment, **protocol, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
     assert done.stderr == ""
     assert [span.name for span in sink.spans] == ["chat m"]
     assert sink.metrics == sink.logs == []

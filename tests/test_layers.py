@@ -81,7 +81,7 @@ PARTS = {
     "testing.chaos": {"h11", *CODECS},
     "monitoring._yaml": {"yaml"},
     "wire._json_array": {"msgspec"},
-    "cli": {"anthropic", "openai", "opentelemetry", "prometheus_client", "rich"},
+    "cli": {"anthropic", "httpx2", "openai", "opentelemetry", "prometheus_client", "rich"},
 }
 # The switch that suppresses instrumentations is a context key of OpenTelemetry's, and a hook has to honour it.
 MODULES = {"hooks._httpx": {"opentelemetry.instrumentation.utils"}}

@@ -37,7 +37,7 @@ BAD = [
     *((name, value) for name in ("stall_after", "buffered_after")
       for value in (0, -1.0, math.nan, math.inf, -math.inf, "10", None, True, 10**400)),
     *(("chunk_offsets", value) for value in (-1, 129, 1.5, "8", None, True)),
-    *(("excluded_urls", value) for value in ("localhost", ["localhost"], None, ("(",), (1,))),
+    *(("excluded_urls", value) for value in ("localhost", ["localhost"], None, ("(",), (1,), (b"x",))),
     *(("genai_spans", value) for value in ("false", 0, None)),
     ("genai_metrics", "no"),
     *(("health_window", value) for value in (0, 100_001, 2.0, None, False)),

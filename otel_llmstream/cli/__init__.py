@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
+from typing import Final
 
 from .._version import __version__
 from . import _alerts, _chaos, _dashboards, _demo
+
+_BROKEN_PIPE: Final = 141
+"""What a shell says of a program that SIGPIPE ended."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,4 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _alerts.add_parser(subparsers)
     _dashboards.add_parser(subparsers)
     chosen = parser.parse_args(arguments)
-    return int(chosen.run(chosen))
+    try:
+        status = int(chosen.run(chosen))
+        sys.stdout.flush()
+    except BrokenPipeError:  # who read it has read enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes nowhere
+        return _BROKEN_PIPE
+    return status

@@ -5,6 +5,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from ._urls import tcp_port
+
 if TYPE_CHECKING:
     from otel_llmstream.testing.chaos import ChaosServer
 
@@ -19,7 +21,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
-        "--port", type=int, default=8765, help="port to listen on, 0 for a free one (default: %(default)s)"
+        "--port", type=tcp_port, default=8765, help="port to listen on, 0 for a free one (default: %(default)s)"
     )
     parser.add_argument("--list", action="store_true", help="print the scenarios and exit")
     parser.set_defaults(run=run)

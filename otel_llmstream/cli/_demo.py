@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from ._interrupt import Interrupt
-from ._urls import web_url
+from ._urls import tcp_port, web_url
 
 _NEEDED: Final = ("openai", "anthropic", "rich", "h11", "yaml", "opentelemetry.exporter.prometheus")
 _OTLP: Final = "opentelemetry.exporter.otlp.proto.http"
@@ -49,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument(
         "--prometheus-port",
-        type=_port,
+        type=tcp_port,
         default=9464,
         metavar="PORT",
         help="port of /metrics on 127.0.0.1, 0 for a free one (default: %(default)s)",
@@ -72,13 +72,6 @@ def _number(above: float, most: float) -> Callable[[str], float]:
         return value
 
     return number
-
-
-def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value <= 65_535:  # noqa: PLR2004 - TCP's
-        raise argparse.ArgumentTypeError(f"must be from 0 to 65535, got {text}")
-    return value
 
 
 def _url(text: str) -> str:

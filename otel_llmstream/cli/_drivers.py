@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import anthropic
+import httpx2
 import openai
 
 import otel_llmstream
@@ -53,12 +54,10 @@ class Clients:
 
 
 def sync_clients(server: ChaosServer) -> Clients:
-    """Clients of a chaos server; close both."""
+    """Clients of a chaos server; close both. No proxy of the environment's, which anthropic's own client would ask."""
     return Clients(
         openai.OpenAI(**_options(server.openai_url), http_client=openai.DefaultHttpxClient(trust_env=False)),
-        anthropic.Anthropic(
-            **_options(server.anthropic_url), http_client=anthropic.DefaultHttpxClient(trust_env=False)
-        ),
+        anthropic.Anthropic(**_options(server.anthropic_url), http_client=httpx2.Client(trust_env=False)),
     )
 
 
@@ -66,9 +65,7 @@ def async_clients(server: ChaosServer) -> Clients:
     """The same, for an event loop."""
     return Clients(
         openai.AsyncOpenAI(**_options(server.openai_url), http_client=openai.DefaultAsyncHttpxClient(trust_env=False)),
-        anthropic.AsyncAnthropic(
-            **_options(server.anthropic_url), http_client=anthropic.DefaultAsyncHttpxClient(trust_env=False)
-        ),
+        anthropic.AsyncAnthropic(**_options(server.anthropic_url), http_client=httpx2.AsyncClient(trust_env=False)),
     )
 
 

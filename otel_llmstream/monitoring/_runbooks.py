@@ -144,15 +144,17 @@ PAGES: Final[Mapping[str, Page]] = {
         (
             Check(
                 "Which kind?",
-                "`stream_truncated` is a body that was closed between two events, most often by a time-out; "
+                "`stream_truncated` is a body that was closed between two events, most often by a gateway's time-out; "
                 "`stream_incomplete_event` one that was cut by size or a crash; `stream_empty` and `not_a_stream` are "
                 "answers of something that is not the provider.",
                 _ranked(catalog.STREAMS, TRUNCATED, by=(*_WHERE, catalog.ERROR_TYPE)),
             ),
             Check(
                 "After which time?",
-                "A median close to a round number of seconds (15, 30, 60, 100, 300) is a time-out of a proxy on the "
-                "way: find the one below that has this default. (The buckets are coarse: look for the bucket.)",
+                "A median close to a round number of seconds (15, 30, 60, 100, 300) is a time-out on the way: of a "
+                "gateway that ends the body in order all the same, or of a proxy below whose server writes neither a "
+                "length nor chunks. (nginx and HAProxy break off a chunked body: that is `incomplete_body`, or "
+                "`http2_error`, and not this alert.) The buckets are coarse: look for the bucket.",
                 lambda q: q.quantile(
                     0.5, catalog.DURATION, USUAL, Matcher(catalog.ERROR_TYPE, "=~", "stream_.*"), by=SUBJECT
                 ),
@@ -266,8 +268,9 @@ PAGES: Final[Mapping[str, Page]] = {
             ),
             Check(
                 "Does anything arrive at all?",
-                "Chunks per second of this model. 0: nobody gets anything.",
-                lambda q: q.histogram("rate", catalog.TPOC, "count", 5 * MINUTE, by=SUBJECT),
+                "The share of this model's open streams that hear nothing. 1: nobody gets anything. (No counter tells: "
+                "chunks are counted when their stream ends.)",
+                lambda q: f"{q.now(catalog.STALLED)}\n/\n({q.now(catalog.ACTIVE)} > 0)",
             ),
             Check(
                 "Does it pile up?",

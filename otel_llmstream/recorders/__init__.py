@@ -27,7 +27,7 @@ class Telemetry:
         tracer_provider: the application's; the global one unless given. So are the next two.
         meter_provider: see above.
         logger_provider: see above.
-        logger: where the structured log goes; see `LogRecorder`.
+        logger: where the structured log goes; see `LogRecorder`, also for the ValueError that it may be worth.
         newest: whether standard names follow the newest conventions.
         genai_spans: see `Settings`.
         genai_metrics: see `Settings`.

@@ -40,17 +40,17 @@ _ENDS: Final[Mapping[Outcome, str]] = {
 }
 
 
-def default_logger() -> Any:
-    """A structlog logger that ends in the standard library's logger `otel_llmstream`.
+def default_logger(logger: logging.Logger = _stdlib) -> Any:
+    """A structlog logger that ends in one of the standard library's, `otel_llmstream` unless given.
 
     The message is a line that reads well alone; every key is also an attribute of the record (`extra`), for JSON
     formatters and for OpenTelemetry's logging handler.
     """
     # Without a handler of our own, an application that never configured logging would get warnings on its stderr.
-    if not any(isinstance(handler, logging.NullHandler) for handler in _stdlib.handlers):
-        _stdlib.addHandler(logging.NullHandler())
+    if logger is _stdlib and not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+        logger.addHandler(logging.NullHandler())
     return structlog.wrap_logger(
-        _stdlib,
+        logger,
         processors=[structlog.stdlib.filter_by_level, _to_record],
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
@@ -90,9 +90,12 @@ class LogRecorder:
 
     Args:
         logger: a structlog logger, or anything with `debug`, `info`, `warning`, `error` that takes an event and
-            keywords; the default one unless given.
+            keywords; or one of the standard library's, which gets lines as the default one does.
         provider: OpenTelemetry's logger provider, for the exception events; the global one unless given.
         failed: told of what the application's logger, or its log processor, raised.
+
+    Raises:
+        ValueError: the logger is none.
     """
 
     def __init__(
@@ -102,9 +105,10 @@ class LogRecorder:
         *,
         failed: Callable[[Exception], None] = lambda _exc: None,
     ) -> None:
-        self._own = logger is None
         self._failed = failed
-        self._logger = default_logger() if logger is None else logger
+        # The standard library's logger that the lines end in, if we know: it says which of them are wanted.
+        self._end = _stdlib if logger is None else logger if isinstance(logger, logging.Logger) else None
+        self._logger = _checked(logger) if self._end is None else default_logger(self._end)
         self._events = get_logger(catalog.SCOPE, __version__, provider, catalog.SCHEMA_URL)
 
     def started(self, request: LLMRequest, span: SpanContext) -> None:
@@ -141,7 +145,7 @@ class LogRecorder:
             self._guarded(self._exception_event, summary, context)
 
     def _wanted(self, name: str) -> bool:
-        return not self._own or _stdlib.isEnabledFor(_NUMBERS[name])
+        return self._end is None or self._end.isEnabledFor(_NUMBERS[name])
 
     def _write(self, name: str, request: LLMRequest, span: SpanContext, extra: Mapping[str, Any] | None = None) -> None:
         if not self._wanted(name):
@@ -193,6 +197,15 @@ class LogRecorder:
         return enabled is None or enabled(
             context=context, severity_number=SeverityNumber.WARN, event_name=catalog.EXCEPTION_EVENT
         )
+
+
+def _checked(logger: Any) -> Any:
+    missing = sorted(level for level in set(LEVELS.values()) if not callable(getattr(logger, level, None)))
+    if missing:
+        raise ValueError(
+            f"logger must be a structlog logger or a logging.Logger: {type(logger).__name__} has no {missing[0]}()"
+        )
+    return logger
 
 
 _TRUNCATION_MESSAGE: Final = "the stream ended before its end"
