@@ -209,7 +209,7 @@ class Call:
             )
         # An exception holds the frames that it passed, and they may hold this call: it would live on until the
         # garbage collector comes, and all that the application has in those frames with it.
-        self.summary = summary._replace(error=None)
+        self.summary = summary if summary.error is None else summary._replace(error=None)
         self._latest = None
         self._tell_failed(self.recording, self._last_end, but=self._latest_number)
         self.recording.ended(summary, self.unix_ns(self._last_end))
