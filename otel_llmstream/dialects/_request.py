@@ -131,8 +131,10 @@ class Target:
             return None
         try:
             return decoder(content)
+        except msgspec.ValidationError:
+            return None  # JSON of another shape: no repair gives it this one
         except BROKEN:
-            fixed = repaired(content) if content else None
+            fixed = repaired(content)
         try:
             return None if fixed is None else decoder(fixed)
         except BROKEN:
