@@ -13,6 +13,7 @@ import pytest
 from botocore.eventstream import EventStreamBuffer
 from hypothesis import given
 from hypothesis import strategies as st
+from recorded import found
 
 from otel_llmstream import Outcome, Summary
 from otel_llmstream import _catalog as catalog
@@ -575,21 +576,6 @@ def expected(recording: Recording) -> dict[str, Any]:
         "output": usage.get("outputTokens", usage.get("output_tokens", usage.get("outputTokenCount"))),
         "model": index["response_model"],
         "error_type": None,
-    }
-
-
-def found(summary: Summary) -> dict[str, Any]:
-    return {
-        "outcome": summary.outcome,
-        "finish_reasons": list(summary.finish_reasons),
-        "terminator": summary.terminator,
-        "chunks": summary.chunks,
-        "frames": summary.frames,
-        "malformed": summary.malformed_events,
-        "input": summary.input_tokens,
-        "output": summary.output_tokens,
-        "model": summary.response_model,
-        "error_type": summary.error_type,
     }
 
 

@@ -67,8 +67,7 @@ class WatsonxText:
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
         """A POST to a path of watsonx that streams."""
-        ours = target.method == "POST" and "/ml/" in target.path and target.path.endswith(cls.paths)
-        return cls.describe(target) if ours else None
+        return cls.describe(target) if _is_asked(target, cls.paths) else None
 
     @classmethod
     def knows(cls, frame: Frame) -> bool:
@@ -150,8 +149,7 @@ class WatsonxChat(OpenAIChat):
     @classmethod
     def claims(cls, target: Target) -> LLMRequest | None:
         """A POST to `*/text/chat_stream`."""
-        ours = target.method == "POST" and "/ml/" in target.path and target.path.endswith(cls.paths)
-        return cls.describe(target) if ours else None
+        return cls.describe(target) if _is_asked(target, cls.paths) else None
 
     @classmethod
     def knows(cls, frame: Frame) -> bool:
@@ -177,6 +175,11 @@ class WatsonxChat(OpenAIChat):
     def plain(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload carries output for the first choice and says nothing else."""
         return not any(_ERRORS in payload for payload in payloads) and super().plain(payloads)
+
+
+def _is_asked(target: Target, ends: tuple[str, ...]) -> bool:
+    """Whether the path, which says that it streams, is watsonx's."""
+    return target.method == "POST" and "/ml/" in target.path and target.path.endswith(ends)
 
 
 def _describe(name: str, operation: str, target: Target, parameters: tuple[tuple[str, Any], ...]) -> LLMRequest:
