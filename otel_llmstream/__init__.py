@@ -17,12 +17,12 @@ from opentelemetry._logs import LoggerProvider
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from ._boundary import call
+from ._call import call
 from ._instrumentor import LLMStreamInstrumentor, health
 from ._settings import Settings
-from ._summary import Attempt, LLMRequest, Outcome, Summary
 from ._version import __version__
-from .recorders import Health, Latency, add_trace_context
+from .core.summary import Attempt, LLMRequest, Outcome, Summary
+from .telemetry import Health, Latency, add_trace_context
 
 
 def instrument(

@@ -17,15 +17,15 @@ from typing import Any, Final, NamedTuple
 from opentelemetry.instrumentation.environment_variables import OTEL_PYTHON_DISABLED_INSTRUMENTATIONS
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
-from . import _setup
-from ._clock import Clock, SystemClock
-from ._observer import Engine
-from ._saying import say
+from . import _sdk_setup
+from ._log import log
 from ._settings import Settings
-from ._summary import LLMRequest
-from .hooks import _aiohttp, _botocore, _httpx, _sdks
-from .recorders import Health, Telemetry
-from .recorders.health import HealthRecorder
+from .core.clock import Clock, SystemClock
+from .core.summary import LLMRequest
+from .engine.observer import Engine
+from .instrumentation import aiohttp, botocore, httpx, sdk_boundaries
+from .telemetry import Health, Telemetry
+from .telemetry.health import HealthRecorder
 
 _OPTIONS: Final = frozenset(
     ("settings", "tracer_provider", "meter_provider", "logger_provider", "logger", "http_spans", "prometheus_port",
@@ -52,7 +52,7 @@ class _Process:
         telemetry: its recorders.
         covered: within `replaced`, what is switched on again afterwards.
         at_exit: whether `close` is called when the interpreter ends.
-        at_fork: whether `forget` is called after a fork.
+        at_fork: whether `reset_after_fork` is called after a fork.
     """
 
     def __init__(self) -> None:
@@ -68,16 +68,16 @@ class _Process:
             return
         self.engine, self.telemetry, switched = self.covered
         if switched is None:
-            _httpx.SWITCH.off()
+            httpx.SWITCH.off()
         else:
-            _httpx.SWITCH.on(switched)
+            httpx.SWITCH.on(switched)
 
     def live(self) -> Iterable[tuple[LLMRequest, bool]]:
         """The streams that are open now, each with whether it is stalled."""
         engine = self.engine
         if engine is None:
             return ()
-        engine.settle()
+        engine.run_deferred()
         now = engine.clock.now()
         limit = engine.settings.stall_after
         return [(it.stream.request, it.silent_for(now) > limit) for it in engine.live.copy()]
@@ -92,12 +92,12 @@ class _Process:
         if self.engine is not None:
             self.engine.close()
 
-    def forget(self) -> None:
+    def reset_after_fork(self) -> None:
         """After a fork: the streams are the parent's, and so is what was counted."""
         if self.engine is not None:
-            self.engine.forget()
+            self.engine.reset_after_fork()
         if self.telemetry is not None:
-            self.telemetry.forget()
+            self.telemetry.reset_after_fork()
 
 
 PROCESS: Final = _Process()
@@ -120,16 +120,16 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         if port is not None and (not isinstance(port, int) or isinstance(port, bool)):
             raise ValueError(f"prometheus_port must be a number, not {port!r}")
         if not any(kwargs.get(name) is not None for name in ("tracer_provider", "meter_provider")):
-            _setup.set_up(silent=port is not None)
+            _sdk_setup.set_up(silent=port is not None)
         if port is not None:
-            _setup.serve_prometheus(port, kwargs.get("meter_provider"))
+            _sdk_setup.serve_prometheus(port, kwargs.get("meter_provider"))
         covered, capturing = PROCESS.covered, (PROCESS.engine, PROCESS.telemetry)
         earlier = covered.engine if covered is not None else PROCESS.engine
         engine = start(settings, kwargs, clock=kwargs.get("clock"), earlier=earlier)
         if covered is not None and capturing[0] is not None:  # an application that starts under test: for later
             PROCESS.covered = _State(engine, PROCESS.telemetry, engine)
             PROCESS.engine, PROCESS.telemetry = capturing
-            _httpx.SWITCH.on(capturing[0])
+            httpx.SWITCH.on(capturing[0])
         if kwargs.get("http_spans", True) and _LOADER not in sys.modules:
             _switch_http_spans_on(kwargs)
 
@@ -138,7 +138,7 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         if PROCESS.covered is not None:
             PROCESS.covered = PROCESS.covered._replace(switched=None)
         else:
-            _httpx.SWITCH.off()
+            httpx.SWITCH.off()
         _switch_http_spans_off()
 
 
@@ -147,7 +147,7 @@ def replaced(
     settings: Settings, providers: Mapping[str, Any], *, clock: Clock | None = None, http_spans: bool = False
 ) -> Iterator[Engine]:
     """Observe into other providers for a while; what was switched on before is switched on again afterwards."""
-    outer, before = PROCESS.covered, _State(PROCESS.engine, PROCESS.telemetry, _httpx.SWITCH.engine)
+    outer, before = PROCESS.covered, _State(PROCESS.engine, PROCESS.telemetry, httpx.SWITCH.engine)
     engine = start(settings, providers, clock=clock)
     PROCESS.covered = before
     if http_spans:
@@ -157,7 +157,7 @@ def replaced(
     finally:
         if http_spans:
             _switch_http_spans_off()
-        engine.settle()
+        engine.run_deferred()
         PROCESS.uncover()
         PROCESS.covered = outer
 
@@ -189,9 +189,9 @@ def start(
     if earlier is not None:
         engine.take_over(earlier)
     PROCESS.engine, PROCESS.telemetry = engine, telemetry
-    for hook in (_httpx, _aiohttp, _botocore, _sdks):
+    for hook in (httpx, aiohttp, botocore, sdk_boundaries):
         hook.patch()
-    _httpx.SWITCH.on(engine)
+    httpx.SWITCH.on(engine)
     return engine
 
 
@@ -206,7 +206,7 @@ def _register_exit() -> None:
         atexit.register(PROCESS.close)
     if not PROCESS.at_fork and hasattr(os, "register_at_fork"):
         PROCESS.at_fork = True
-        os.register_at_fork(after_in_child=PROCESS.forget)
+        os.register_at_fork(after_in_child=PROCESS.reset_after_fork)
 
 
 def health() -> Health:
@@ -215,7 +215,7 @@ def health() -> Health:
     recorder = telemetry.health if telemetry is not None else HealthRecorder(1)
     live = list(PROCESS.live())
     return recorder.snapshot(
-        instrumented=_httpx.SWITCH.engine is not None,
+        instrumented=httpx.SWITCH.engine is not None,
         active=len(live),
         stalled=sum(stalled for _, stalled in live),
         internal_errors=engine.internal_errors if engine is not None else 0,
@@ -229,7 +229,7 @@ def _settings(kwargs: Mapping[str, Any]) -> Settings:
         raise ValueError(f"settings must be otel_llmstream.Settings, not {type(settings).__name__}")  # noqa: TRY004 - as all
     names = {field.name for field in fields(Settings)}
     for name in sorted(kwargs.keys() - names - _OPTIONS):
-        say(logging.WARNING, "ignored the unknown option %s", name)
+        log(logging.WARNING, "ignored the unknown option %s", name)
     single = {name: kwargs[name] for name in names & kwargs.keys()}
     if isinstance(single.get("excluded_urls"), list):  # YAML has no tuples
         single["excluded_urls"] = tuple(single["excluded_urls"])

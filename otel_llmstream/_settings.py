@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from ._saying import say
+from ._log import log
 
 PREFIX: Final = "OTEL_LLMSTREAM_"
 
@@ -69,7 +69,7 @@ class Settings:
             try:
                 found |= _checked(field.name, _PARSERS[field.name](text))
             except ValueError as exc:
-                say(logging.WARNING, "ignored %s%s=%r: %s", PREFIX, field.name.upper(), text, exc)
+                log(logging.WARNING, "ignored %s%s=%r: %s", PREFIX, field.name.upper(), text, exc)
         return cls(**found)
 
 

@@ -6,22 +6,22 @@ window holds its 20 streams after one minute, and an alert fires when its `for` 
 
 from dataclasses import dataclass, field
 
-from otel_llmstream import _catalog as catalog
-from otel_llmstream._catalog import Metric
+from otel_llmstream import semconv
 from otel_llmstream.monitoring import Flavour
+from otel_llmstream.semconv import Metric
 
 JOB = "shop"
 PROVIDER = "openai"
 MODEL = "gpt-5"
 RUNBOOKS = "https://runbooks.example/llm"
 
-COMPLETED = {catalog.OUTCOME: "completed", catalog.FINISH_REASON: "stop"}
-TRUNCATED = {catalog.OUTCOME: "truncated", catalog.FINISH_REASON: "none", catalog.ERROR_TYPE: "stream_truncated"}
-ABANDONED = {catalog.OUTCOME: "abandoned", catalog.FINISH_REASON: "none"}
+COMPLETED = {semconv.OUTCOME: "completed", semconv.FINISH_REASON: "stop"}
+TRUNCATED = {semconv.OUTCOME: "truncated", semconv.FINISH_REASON: "none", semconv.ERROR_TYPE: "stream_truncated"}
+ABANDONED = {semconv.OUTCOME: "abandoned", semconv.FINISH_REASON: "none"}
 
 
 def failed(error_type: str) -> dict[str, str]:
-    return {catalog.OUTCOME: "failed", catalog.FINISH_REASON: "none", catalog.ERROR_TYPE: error_type}
+    return {semconv.OUTCOME: "failed", semconv.FINISH_REASON: "none", semconv.ERROR_TYPE: error_type}
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class Grows:
 
     def series(self, flavour: Flavour) -> str:
         base = {
-            catalog.OPERATION: "chat",
-            catalog.PROVIDER: PROVIDER,
-            catalog.REQUEST_MODEL: MODEL,
-            catalog.SERVER_ADDRESS: "api.openai.com",
+            semconv.OPERATION: "chat",
+            semconv.PROVIDER: PROVIDER,
+            semconv.REQUEST_MODEL: MODEL,
+            semconv.SERVER_ADDRESS: "api.openai.com",
         }
-        labels = {"job": JOB, "instance": "10.0.0.7:9464", "otel_scope_name": catalog.SCOPE}
+        labels = {"job": JOB, "instance": "10.0.0.7:9464", "otel_scope_name": semconv.SCOPE}
         labels |= (base if self.metric.base else {}) | self.labels
         written = ", ".join(f'{flavour.label_name(name)}="{value}"' for name, value in labels.items())
         return f"{flavour.metric(self.metric, self.part, newest=self.newest)}{{{written}}}"
@@ -61,14 +61,14 @@ class Grows:
 
 def streams(ok: int, bad: int, *kinds: dict[str, str]) -> tuple[Grows, ...]:
     """Streams that end well, and as many of each bad kind."""
-    return Grows(catalog.STREAMS, ok, COMPLETED), *(Grows(catalog.STREAMS, bad, kind) for kind in kinds)
+    return Grows(semconv.STREAMS, ok, COMPLETED), *(Grows(semconv.STREAMS, bad, kind) for kind in kinds)
 
 
 def slow(*, newest: bool = False) -> tuple[Grows, ...]:
     """27 of 30 first tokens within 2.56 s, three between 5.12 and 10.24 s: there the percentile is interpolated."""
     counts = {"2.56": (27, 1), "5.12": (27, 1), "10.24": (30, 2), "+Inf": (30, 2)}
-    buckets = (Grows(catalog.TTFC, by, {"le": bound}, "bucket", few, newest) for bound, (by, few) in counts.items())
-    return *buckets, Grows(catalog.TTFC, 30, {}, "count", 2, newest)
+    buckets = (Grows(semconv.TTFC, by, {"le": bound}, "bucket", few, newest) for bound, (by, few) in counts.items())
+    return *buckets, Grows(semconv.TTFC, 30, {}, "count", 2, newest)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Load:
     idle: tuple[Grows, ...] = ()
 
 
-OF_A_MODEL = {"job": JOB, catalog.PROVIDER: PROVIDER, catalog.REQUEST_MODEL: MODEL}
+OF_A_MODEL = {"job": JOB, semconv.PROVIDER: PROVIDER, semconv.REQUEST_MODEL: MODEL}
 
 
 def labels(severity: str, **more: str) -> dict[str, str]:
@@ -166,7 +166,7 @@ CASES: dict[str, Load] = {
         ),
     ),
     "LLMStreamStalls": Load(
-        (*streams(30, 0), Grows(catalog.STALL_COUNT, 6)),
+        (*streams(30, 0), Grows(semconv.STALL_COUNT, 6)),
         case(
             11,
             "warning",
@@ -176,7 +176,7 @@ CASES: dict[str, Load] = {
         ),
     ),
     "LLMStreamsHanging": Load(
-        (Grows(catalog.ACTIVE, 3, few=2), Grows(catalog.STALLED, 2)),
+        (Grows(semconv.ACTIVE, 3, few=2), Grows(semconv.STALLED, 2)),
         case(
             10,  # a gauge needs no second sample
             "critical",
@@ -186,7 +186,7 @@ CASES: dict[str, Load] = {
         ),
     ),
     "LLMStreamRetryStorm": Load(
-        (*streams(30, 0), Grows(catalog.RETRIES, 24, {catalog.ERROR_TYPE: "503"})),
+        (*streams(30, 0), Grows(semconv.RETRIES, 24, {semconv.ERROR_TYPE: "503"})),
         case(
             6,
             "warning",
@@ -198,7 +198,7 @@ CASES: dict[str, Load] = {
     "LLMStreamRateLimited": Load(
         (
             *streams(28, 1, failed("429"), failed("rate_limit_exceeded")),
-            Grows(catalog.RETRIES, 10, {catalog.ERROR_TYPE: "429"}),
+            Grows(semconv.RETRIES, 10, {semconv.ERROR_TYPE: "429"}),
         ),
         case(
             6,
@@ -209,7 +209,7 @@ CASES: dict[str, Load] = {
         ),
     ),
     "LLMStreamBufferedDelivery": Load(
-        (*streams(30, 0), Grows(catalog.BUFFERED_STREAMS, 15)),
+        (*streams(30, 0), Grows(semconv.BUFFERED_STREAMS, 15)),
         case(
             16,
             "warning",
@@ -240,7 +240,7 @@ CASES: dict[str, Load] = {
     ),
     "LLMStreamTelemetryAbsent": Load(
         # The last sample is at half past the tenth minute, so an hour without any is complete at minute 71.
-        (Grows(catalog.STREAMS, 30, COMPLETED, values="0+15x21 _x200"),),
+        (Grows(semconv.STREAMS, 30, COMPLETED, values="0+15x21 _x200"),),
         {
             "": Case(
                 76,
@@ -251,10 +251,10 @@ CASES: dict[str, Load] = {
             )
         },
         few_is_fine=False,
-        idle=(Grows(catalog.STREAMS, 0, COMPLETED),),
+        idle=(Grows(semconv.STREAMS, 0, COMPLETED),),
     ),
     "LLMStreamInternalErrors": Load(
-        (Grows(catalog.INTERNAL_ERRORS, 0, values="0 0 0 0 0 0 2x20"),),
+        (Grows(semconv.INTERNAL_ERRORS, 0, values="0 0 0 0 0 0 2x20"),),
         {
             "": Case(
                 3,
@@ -265,6 +265,6 @@ CASES: dict[str, Load] = {
             )
         },
         few_is_fine=False,  # one is one too many
-        idle=(Grows(catalog.INTERNAL_ERRORS, 0),),
+        idle=(Grows(semconv.INTERNAL_ERRORS, 0),),
     ),
 }

@@ -9,12 +9,12 @@ from typing import Any
 
 import promql_parser
 
-from otel_llmstream import _catalog as catalog
+from otel_llmstream import semconv
 from otel_llmstream.monitoring import FLAVOURS, Flavour, dashboard_files
 
 Json = dict[str, Any]
 
-EVERY_METRIC = (*catalog.METRICS, *catalog.NEWEST_METRICS)
+EVERY_METRIC = (*semconv.METRICS, *semconv.NEWEST_METRICS)
 
 OWN_LABELS = {"job", "instance"}
 """What Prometheus puts on every series of a target."""
@@ -145,11 +145,11 @@ def matchers(selector: Any) -> dict[str, tuple[str, str]]:
 
 
 @cache
-def known(flavour: Flavour) -> dict[str, tuple[catalog.Metric, set[str]]]:
+def known(flavour: Flavour) -> dict[str, tuple[semconv.Metric, set[str]]]:
     """Every series that there can be, with its metric and its labels."""
     found = {}
     for metric in EVERY_METRIC:
-        base = catalog.BASE_ATTRIBUTES if metric.base else ()
+        base = semconv.BASE_ATTRIBUTES if metric.base else ()
         labels = {flavour.label_name(name) for name in (*base, *metric.attributes)} | OWN_LABELS
         for part in ("bucket", "sum", "count") if metric.kind == "histogram" else ("",):
             for newest in (False, True):

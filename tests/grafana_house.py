@@ -29,8 +29,7 @@ from grafana import (
     walk,
 )
 
-from otel_llmstream import Outcome
-from otel_llmstream import _catalog as catalog
+from otel_llmstream import Outcome, semconv
 from otel_llmstream.monitoring import PROMETHEUS
 
 Complaints = Iterator[str]
@@ -89,7 +88,7 @@ def spans(text: str) -> set[str]:
 
 def traceql(dashboard: Json) -> Complaints:
     """Every attribute in a search for traces is one of the catalogue's."""
-    attributes = {value for name, value in vars(catalog).items() if name.isupper() and isinstance(value, str)}
+    attributes = {value for name, value in vars(semconv).items() if name.isupper() and isinstance(value, str)}
     texts = [target.query["query"] for target in targets(dashboard, "tempo")]
     texts += [link["url"] for link in links(dashboard)]
     yield from (spans(" ".join(texts)) - attributes)
@@ -141,7 +140,7 @@ def styles(dashboard: Json) -> Complaints:
 
 def outcomes(dashboard: Json) -> Complaints:
     """Each outcome has its own fixed colour wherever series go by it."""
-    legend = f"{{{{{flavour_of(dashboard).label_name(catalog.OUTCOME)}}}}}"
+    legend = f"{{{{{flavour_of(dashboard).label_name(semconv.OUTCOME)}}}}}"
     for target in targets(dashboard):
         if target.query["legendFormat"] == legend:
             fixed = {it["matcher"]["options"]: it["properties"] for it in target.panel["fieldConfig"]["overrides"]}

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import otel_llmstream
-from otel_llmstream import _catalog as catalog
-from otel_llmstream import _failures, _settings, wire
+from otel_llmstream import _settings, semconv, wire
+from otel_llmstream.core import error_types
 from otel_llmstream.dialects import _request
-from otel_llmstream.recorders import _waiting, metrics
+from otel_llmstream.telemetry import measurement_buffer, metrics
 from otel_llmstream.testing import SCENARIOS
 from otel_llmstream.testing.chaos import Params
 
@@ -65,28 +65,28 @@ def section(documented: Any, title: str) -> dict[str, str]:
 
 
 def _error_types() -> str:
-    rows = ((code(it.name), it.outcome, it.cause, it.remedy) for it in catalog.ERROR_TYPES)
+    rows = ((code(it.name), it.outcome, it.cause, it.remedy) for it in semconv.ERROR_TYPES)
     return table(("error.type", "outcome", "cause", "remedy"), rows)
 
 
 def _span_attributes() -> str:
-    rows = ((code(it.name), it.type, it.unit, it.description) for it in catalog.SPAN_ATTRIBUTES)
+    rows = ((code(it.name), it.type, it.unit, it.description) for it in semconv.SPAN_ATTRIBUTES)
     return table(("attribute", "type", "unit", "what it says"), rows)
 
 
 def _metrics() -> str:
-    rows = ((code(it.name), it.kind, it.unit, codes(it.attributes), it.description) for it in catalog.METRICS)
+    rows = ((code(it.name), it.kind, it.unit, codes(it.attributes), it.description) for it in semconv.METRICS)
     return table(("metric", "kind", "unit", "own attributes", "what one value is"), rows)
 
 
 def _newest_metrics() -> str:
-    renamed = ((code(it.newest), f"{code(it.name)} renamed") for it in catalog.METRICS if it.newest)
-    added = ((code(it.name), it.description) for it in catalog.NEWEST_METRICS)
+    renamed = ((code(it.newest), f"{code(it.name)} renamed") for it in semconv.METRICS if it.newest)
+    added = ((code(it.name), it.description) for it in semconv.NEWEST_METRICS)
     return table(("metric", "what it is"), (*renamed, *added))
 
 
 def _log_events() -> str:
-    return table(("event", "level", "when"), ((code(name), level, when) for name, level, when in catalog.LOG_EVENTS))
+    return table(("event", "level", "when"), ((code(name), level, when) for name, level, when in semconv.LOG_EVENTS))
 
 
 def _settings_table() -> str:
@@ -113,12 +113,12 @@ def _health() -> str:
 
 def _caps() -> str:
     rows = (
-        ("events of one span", catalog.MAX_SPAN_EVENTS, "in metrics only"),
+        ("events of one span", semconv.MAX_SPAN_EVENTS, "in metrics only"),
         ("base attribute sets told apart by metrics", metrics.MAX_BASES, "one set, `otel.metric.overflow`"),
-        ("base attribute sets whose series are born at 0", metrics.MAX_BORN, "born with their first event"),
-        ("metric values that wait until somebody reads", _waiting.MOST, "handed to the SDK at once"),
-        ("distinct provider codes in `error.type`", _failures.MAX_CODES, f"`{_failures.OTHER}`"),
-        ("characters of a model's name, of a response's id", catalog.MAX_NAME, "cut"),
+        ("base attribute sets whose series are born at 0", metrics.MAX_PREINITIALIZED, "born with their first event"),
+        ("metric values that wait until somebody reads", measurement_buffer.MOST, "handed to the SDK at once"),
+        ("distinct provider codes in `error.type`", error_types.MAX_CODES, f"`{error_types.OTHER}`"),
+        ("characters of a model's name, of a response's id", semconv.MAX_NAME, "cut"),
         ("bytes kept of one event of a stream", wire.MAX_FRAME, "its beginning tells its kind"),
         ("bytes of a request that are parsed", _request.MAX_BODY, "both ends are searched"),
     )
@@ -136,35 +136,35 @@ def _scenario_parameters() -> str:
 
 
 SETS: Final = {
-    catalog.STREAMS: len(metrics._ENDINGS),
-    catalog.RETRIES: len(catalog.BORN_RETRIES),
-    catalog.FALLBACK_COUNT: len(catalog.FALLBACKS),
-    catalog.TOKEN_USAGE: 2,  # input, output
+    semconv.STREAMS: len(metrics._ENDINGS),
+    semconv.RETRIES: len(semconv.PREINITIALIZED_RETRIES),
+    semconv.FALLBACK_COUNT: len(semconv.FALLBACKS),
+    semconv.TOKEN_USAGE: 2,  # input, output
 }
 """Attribute sets of a metric that healthy calls of one base attribute set make; one where a metric is not here."""
 
 
-def series_each(metric: catalog.Metric) -> int:
+def series_each(metric: semconv.Metric) -> int:
     """Series of one attribute set in Prometheus: a histogram's buckets with the one for all, its sum, its count."""
     return len(metric.bounds) + 3 if metric.kind == "histogram" else 1
 
 
-def series_of(metric: catalog.Metric) -> int:
+def series_of(metric: semconv.Metric) -> int:
     """Series of one base attribute set whose calls are healthy."""
     return SETS.get(metric, 1) * series_each(metric)
 
 
 def series(*kinds: str) -> int:
     """Those of all metrics of these kinds; of all where none is named."""
-    return sum(series_of(it) for it in catalog.METRICS if it.base and (not kinds or it.kind in kinds))
+    return sum(series_of(it) for it in semconv.METRICS if it.base and (not kinds or it.kind in kinds))
 
 
 def _series() -> str:
-    rows = [(code(it.name), series_of(it), _made_of(it)) for it in catalog.METRICS if it.base]
+    rows = [(code(it.name), series_of(it), _made_of(it)) for it in semconv.METRICS if it.base]
     return table(("metric", "series", "made of"), (*rows, ("all", f"**{series()}**", "")))
 
 
-def _made_of(metric: catalog.Metric) -> str:
+def _made_of(metric: semconv.Metric) -> str:
     sets = SETS.get(metric, 1)
     one = f"{len(metric.bounds) + 1} buckets, sum, count" if metric.kind == "histogram" else ""
     return ": ".join(filter(None, [f"{sets} sets of {codes(metric.attributes)}" if sets > 1 else "", one]))

@@ -1,6 +1,6 @@
 """Compares plain and direct records under the OpenTelemetry SDK that is on the path. To be run, not imported.
 
-    python -S tests/sdk_versions.py otel_llmstream/recorders/_bulk.py
+    python -S tests/sdk_versions.py otel_llmstream/telemetry/fast_path.py
 
 `_bulk` is loaded by its path: the package around it may need a newer OpenTelemetry than the one that is looked at.
 """
@@ -10,7 +10,7 @@ import sys
 from importlib.metadata import version
 from types import ModuleType
 
-import twins
+import metric_pairs
 
 
 def load(path: str) -> ModuleType:
@@ -28,9 +28,9 @@ def main() -> None:
     """Fail where the two differ; say what was compared."""
     bulk = load(sys.argv[1])
     print("opentelemetry-sdk", version("opentelemetry-sdk"))  # noqa: T201
-    assert bulk.trusted(), "the probe found a difference"
+    assert bulk.fast_path_supported(), "the probe found a difference"
     bulk.Series.record_plainly = None  # from here on, nothing may fall back
-    twins.check_all(bulk, print)
+    metric_pairs.check_all(bulk, print)
 
 
 if __name__ == "__main__":

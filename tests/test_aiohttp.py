@@ -19,8 +19,9 @@ from _drivers import KEY, MESSAGES, Seen, body
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 import otel_llmstream
-from otel_llmstream import Settings, _observer
-from otel_llmstream.hooks import _aiohttp
+from otel_llmstream import Settings
+from otel_llmstream.engine import observer
+from otel_llmstream.instrumentation import aiohttp as aiohttp_hook
 from otel_llmstream.testing import Captured, capture
 from otel_llmstream.testing.chaos import ChaosServer
 
@@ -236,9 +237,9 @@ def test_our_errors_change_nothing(seam: str, url: str, monkeypatch: pytest.Monk
         raise RuntimeError("a bug of ours")
 
     if guarded in ("_answered", "_summarise"):
-        monkeypatch.setattr(_observer.Observer, guarded, broken)
+        monkeypatch.setattr(observer.Observer, guarded, broken)
     else:
-        monkeypatch.setattr(_observer.Reader, "read", broken)
+        monkeypatch.setattr(observer.Reader, "read", broken)
     with capture() as captured:
         assert seen(ask(url, OK, READS["iter_any"])) == without
         assert captured.engine.internal_errors == 1
@@ -731,12 +732,12 @@ def test_patched_once() -> None:
     """However often we are switched on, there is one wrapper of ours; and what is no aiohttp is not patched."""
     before = [aiohttp.ClientSession.__dict__["_request"], aiohttp.ClientResponse.__dict__["close"]]
     for _ in range(3):
-        _aiohttp.patch()
+        aiohttp_hook.patch()
     assert [aiohttp.ClientSession.__dict__["_request"], aiohttp.ClientResponse.__dict__["close"]] == before
     other = ModuleType("aiohttp")
-    _aiohttp._patch(other)
-    _aiohttp._patch(None)
-    assert id(other) not in _aiohttp._patched
+    aiohttp_hook._patch(other)
+    aiohttp_hook._patch(None)
+    assert id(other) not in aiohttp_hook._patched
 
 
 ORDERS = {

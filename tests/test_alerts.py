@@ -13,7 +13,7 @@ import pytest
 import yaml
 from rule_checks import RECORDED, bare, duration, op
 
-from otel_llmstream import _catalog as catalog
+from otel_llmstream import semconv
 from otel_llmstream.cli import main
 from otel_llmstream.monitoring import FLAVOURS, PROMETHEUS, UTF8
 from otel_llmstream.monitoring._alerts import ALERTS, BURNS, Options
@@ -264,7 +264,7 @@ def test_provider_errors_are_nobody_elses():
     """The alert on the provider's errors leaves out `error.type` values of ours, refusals and the quota, no other."""
     expr = rules_of(JOBS)["LLMStreamProviderErrors"]["expr"]
     (pattern,) = set(re.findall(r'error_type!~"([^"]*)"', expr))
-    others = {error.name for error in catalog.ERROR_TYPES} | {"400", "404", "429", "rate_limit_exceeded", "_OTHER"}
+    others = {error.name for error in semconv.ERROR_TYPES} | {"400", "404", "429", "rate_limit_exceeded", "_OTHER"}
 
     assert {it for it in others if not re.fullmatch(pattern, it)} == set()
     for code in ("500", "502", "529", "overloaded_error", "server_error", "api_error"):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rule_checks import CHECKS, Rule, dependencies, duplicates, intervals
 
-from otel_llmstream import _catalog as catalog
+from otel_llmstream import semconv
 from otel_llmstream.monitoring import MIMIR, PROMETHEUS
 from otel_llmstream.monitoring._alerts import Options
 from otel_llmstream.monitoring._rules import rule_groups
@@ -126,11 +126,11 @@ def unknown_names(groups: list[dict[str, Any]], flavour: Any) -> Iterator[str]:
     from rule_checks import RECORDED, metric, nodes, promql
 
     series = set()
-    for it in catalog.METRICS:
+    for it in semconv.METRICS:
         for newest in (False, True):
             for part in ("bucket", "sum", "count") if it.kind == "histogram" else ("",):
                 series.add(flavour.metric(it, part, newest=newest))
-    known = {flavour.label_name(name) for it in catalog.METRICS for name in (*it.attributes, *catalog.BASE_ATTRIBUTES)}
+    known = {flavour.label_name(name) for it in semconv.METRICS for name in (*it.attributes, *semconv.BASE_ATTRIBUTES)}
     for rule in (rule for group in groups for rule in group["rules"]):
         for selector in nodes(rule, promql.VectorSelector):
             if metric(selector) not in series and not RECORDED.fullmatch(metric(selector)):

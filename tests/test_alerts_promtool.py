@@ -10,7 +10,7 @@ import yaml
 from alert_cases import CASES, RUNBOOKS, Case, Grows, Load, labels, slow
 from programs import PATIENCE, binary, promtool
 
-from otel_llmstream import _catalog as catalog
+from otel_llmstream import semconv
 from otel_llmstream.monitoring import MIMIR, PROMETHEUS, Flavour
 from otel_llmstream.monitoring._alerts import ALERTS, Alert, Options
 from otel_llmstream.monitoring._rules import rule_groups
@@ -194,7 +194,7 @@ def test_the_first_token_is_read_under_both_names(halves, tmp_path):
 
 def test_a_model_that_never_failed_has_a_ratio_of_0(tmp_path):
     """The recorded ratio is 0, not absent, where there is no series of failures at all; and absent without traffic."""
-    healthy = Grows(catalog.STREAMS, 30, {catalog.OUTCOME: "completed"})
+    healthy = Grows(semconv.STREAMS, 30, {semconv.OUTCOME: "completed"})
     given = {
         "interval": "30s",
         "input_series": inputs([healthy], PROMETHEUS),
@@ -224,11 +224,11 @@ def test_a_model_that_never_failed_has_a_ratio_of_0(tmp_path):
 def test_models_are_judged_by_themselves(tmp_path):
     """A model that fails fires for itself, beside one that is well; each pair of provider and model is an alert."""
     load = CASES["LLMStreamTruncated"]
-    well = Grows(catalog.STREAMS, 3000, {catalog.OUTCOME: "completed", catalog.REQUEST_MODEL: "gpt-5-mini"})
-    other = tuple(replace(it, labels={**it.labels, catalog.PROVIDER: "azure"}) for it in load.bad)
+    well = Grows(semconv.STREAMS, 3000, {semconv.OUTCOME: "completed", semconv.REQUEST_MODEL: "gpt-5-mini"})
+    other = tuple(replace(it, labels={**it.labels, semconv.PROVIDER: "azure"}) for it in load.bad)
     case = load.cases[""]
     azure = Case(
-        case.fires, {**labels("warning"), catalog.PROVIDER: "azure"},
+        case.fires, {**labels("warning"), semconv.PROVIDER: "azure"},
         case.summary.replace("openai", "azure"), case.description.replace("openai", "azure"),
     )  # fmt: skip
     both = replace(load, bad=(*load.bad, well, *other), cases={"": case, "azure": azure})
@@ -241,10 +241,10 @@ def test_a_stream_without_a_model_is_named_so(tmp_path):
     load = CASES["LLMStreamTruncated"]
     case = load.cases[""]
     unnamed = Case(
-        case.fires, {name: value for name, value in case.labels.items() if name != catalog.REQUEST_MODEL},
+        case.fires, {name: value for name, value in case.labels.items() if name != semconv.REQUEST_MODEL},
         case.summary.replace("gpt-5", "(no model)"), case.description.replace("gpt-5", "(no model)"),
     )  # fmt: skip
-    bad = tuple(replace(it, labels={**it.labels, catalog.REQUEST_MODEL: ""}) for it in load.bad)
+    bad = tuple(replace(it, labels={**it.labels, semconv.REQUEST_MODEL: ""}) for it in load.bad)
 
     assert (
         verdict(tmp_path, ALL, [firing("LLMStreamTruncated", replace(load, bad=bad, cases={"": unnamed}), PROMETHEUS)])
@@ -268,7 +268,7 @@ def test_other_jobs_are_left_alone(tmp_path):
 def test_each_expected_job_is_missed_by_itself(tmp_path):
     """Of two jobs, the one that is silent is named."""
     load = CASES["LLMStreamTelemetryAbsent"]
-    kiosk = Grows(catalog.STREAMS, 30, {"job": "kiosk", catalog.OUTCOME: "completed"})
+    kiosk = Grows(semconv.STREAMS, 30, {"job": "kiosk", semconv.OUTCOME: "completed"})
     given = replace(load, bad=(*load.bad, kiosk))
 
     assert (

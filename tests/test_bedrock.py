@@ -15,11 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import found
 
-from otel_llmstream import Outcome, Summary
-from otel_llmstream import _catalog as catalog
-from otel_llmstream._events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Finish, InBandError, Usage
-from otel_llmstream._states import End
-from otel_llmstream.dialects import Target, claim, recognise
+from otel_llmstream import Outcome, Summary, semconv
+from otel_llmstream.core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Finish, InBandError, Usage
+from otel_llmstream.core.states import End
+from otel_llmstream.dialects import RequestInfo, match_frame, match_request
 from otel_llmstream.dialects.bedrock_converse import BedrockConverse
 from otel_llmstream.dialects.bedrock_invoke import BedrockInvoke
 from otel_llmstream.testing import replay
@@ -33,9 +32,9 @@ METRICS = {"amazon-bedrock-invocationMetrics": {"inputTokenCount": 5, "outputTok
 METRICS_COUNTS = Usage(5, 2)
 
 
-def target(path: str, body: Any = None, method: str = "POST") -> Target:
+def target(path: str, body: Any = None, method: str = "POST") -> RequestInfo:
     content = body if isinstance(body, bytes) else json.dumps(body or {}).encode()
-    return Target(method, HOST, 443, path, "", content)
+    return RequestInfo(method, HOST, 443, path, "", content)
 
 
 def converse(event: str, **payload: Any) -> Frame:
@@ -69,7 +68,7 @@ ESCAPED = ARN.replace(":", "%3A").replace("/", "%2F")
 )
 def test_the_model_is_in_the_path(action, path, model):
     """The path names the model, also by the whole ARN of an inference profile, and the provider is Bedrock."""
-    found = claim(target(path + action))
+    found = match_request(target(path + action))
     assert found is not None
     assert (found[1].model, found[1].provider) == (model, "aws.bedrock")
     assert found[1].dialect == ("bedrock.converse" if action == "converse-stream" else "bedrock.invoke")
@@ -87,7 +86,7 @@ def test_the_model_is_in_the_path(action, path, model):
 )
 def test_what_is_not_claimed(other):
     """What does not stream, and Bedrock's agents, are left alone."""
-    assert claim(other) is None
+    assert match_request(other) is None
 
 
 @pytest.mark.parametrize(
@@ -110,14 +109,14 @@ def test_what_is_not_claimed(other):
 )  # fmt: skip
 def test_parameters(action, body, operation):
     """The parameters are found under every model's own names."""
-    found = claim(target(f"/model/m/{action}", body))
+    found = match_request(target(f"/model/m/{action}", body))
     assert found is not None
     assert found[1].operation == operation
     assert dict(found[1].parameters) == {
-        catalog.REQUEST_MAX_TOKENS: 9,
-        catalog.REQUEST_TEMPERATURE: 1.0,
-        catalog.REQUEST_TOP_P: 0.5,
-        catalog.REQUEST_STOP_SEQUENCES: ("END",),
+        semconv.REQUEST_MAX_TOKENS: 9,
+        semconv.REQUEST_TEMPERATURE: 1.0,
+        semconv.REQUEST_TOP_P: 0.5,
+        semconv.REQUEST_STOP_SEQUENCES: ("END",),
     }
 
 
@@ -136,7 +135,7 @@ def test_parameters(action, body, operation):
 def test_bodies_that_say_nothing(body):
     """A body that cannot be read costs its parameters, and nothing else."""
     for action in ("converse-stream", "invoke-with-response-stream"):
-        found = claim(Target("POST", HOST, 443, f"/model/m/{action}", "", body))
+        found = match_request(RequestInfo("POST", HOST, 443, f"/model/m/{action}", "", body))
         assert found is not None
         assert found[1].parameters == ()
 
@@ -161,13 +160,13 @@ def test_bodies_that_say_nothing(body):
         (converse("contentBlockStart", start={"toolUse": {"name": "look_up", "toolUseId": "t"}}), ONE_CHUNK),
         (converse("contentBlockStart", start={}), NOTHING),
         (converse("contentBlockStop", contentBlockIndex=0), NOTHING),
-        (converse("messageStop", stopReason="end_turn"), (Finish(0, "end_turn", catalog.STOP),)),
-        (converse("messageStop", stopReason="max_tokens"), (Finish(0, "max_tokens", catalog.LENGTH),)),
-        (converse("messageStop", stopReason="tool_use"), (Finish(0, "tool_use", catalog.TOOL_CALLS),)),
+        (converse("messageStop", stopReason="end_turn"), (Finish(0, "end_turn", semconv.STOP),)),
+        (converse("messageStop", stopReason="max_tokens"), (Finish(0, "max_tokens", semconv.LENGTH),)),
+        (converse("messageStop", stopReason="tool_use"), (Finish(0, "tool_use", semconv.TOOL_CALLS),)),
         (converse("messageStop", stopReason="guardrail_intervened"),
-         (Finish(0, "guardrail_intervened", catalog.CONTENT_FILTER),)),
+         (Finish(0, "guardrail_intervened", semconv.CONTENT_FILTER),)),
         (converse("messageStop", stopReason="malformed_tool_use"),
-         (Finish(0, "malformed_tool_use", catalog.OTHER_REASON),)),
+         (Finish(0, "malformed_tool_use", semconv.OTHER_REASON),)),
         (converse("metadata", usage={"inputTokens": 3, "outputTokens": 2}), (Usage(3, 2), TERMINATOR)),
         (converse("metadata", usage={"inputTokens": 3, "outputTokens": 2, "cacheReadInputTokens": 40,
                                      "cacheWriteInputTokens": 7}), (Usage(50, 2, 40, 7), TERMINATOR)),
@@ -292,7 +291,7 @@ def test_every_models_own_shape(model):
 @pytest.mark.parametrize("model", MODELS)
 def test_every_models_stream_is_known_by_its_first_chunk(model):
     """A gateway's own path says nothing; the first chunk does."""
-    assert recognise(MODELS[model][0][0]) is BedrockInvoke
+    assert match_frame(MODELS[model][0][0]) is BedrockInvoke
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -334,7 +333,7 @@ def test_chunks_that_cannot_be_read(frame):
         dialect = BedrockInvoke()
         dialect.read(frames[0])
         assert dialect.read(frame) == (MALFORMED,)
-    assert not BedrockInvoke.knows(frame)
+    assert not BedrockInvoke.matches_frame(frame)
 
 
 @pytest.mark.parametrize("payload", [b"", b" ", b"{", b"\xff", b"{}{}", b"[" * 100_000, b'{"delta":' + b"[" * 100_000,
@@ -343,8 +342,8 @@ def test_broken_payloads(payload):
     """What is no JSON, no UTF-8, or nested deeper than any stack is malformed, and raises nothing."""
     for dialect, event in ((BedrockConverse(), b"contentBlockDelta"), (BedrockInvoke(), b"chunk")):
         assert dialect.read(Frame(event, payload)) == (MALFORMED,)
-        assert not dialect.plain([payload])
-        assert not dialect.knows(Frame(event, payload))
+        assert not dialect.is_output_only([payload])
+        assert not dialect.matches_frame(Frame(event, payload))
     assert BedrockInvoke().read(Frame(b"chunk", wrapped(payload))) in ((MALFORMED,), NOTHING)
 
 
@@ -357,8 +356,8 @@ def test_other_event_streams_are_not_recognised():
         Frame(b"Records", b"a,b,c"),
         Frame(b"PayloadChunk", b"{}"),
     ):
-        assert recognise(frame) is None
-    assert recognise(converse("messageStart", role="assistant")) is BedrockConverse
+        assert match_frame(frame) is None
+    assert match_frame(converse("messageStart", role="assistant")) is BedrockConverse
 
 
 ALL = [frame for frames, *_ in MODELS.values() for frame in frames] + UNKNOWN
@@ -375,7 +374,7 @@ def test_converse_plain_never_differs_from_read(payloads):
     for event in (b"contentBlockDelta", b"contentBlockStart", b"messageStop", b"metadata", b"novelty"):
         dialect = BedrockConverse()
         dialect.read(Frame(event, SAID[0]))
-        if dialect.plain(payloads):
+        if dialect.is_output_only(payloads):
             assert all(dialect.read(Frame(event, payload)) == ONE_CHUNK for payload in payloads)
 
 
@@ -388,7 +387,7 @@ def test_invoke_plain_never_differs_from_read(model, payloads):
     dialect = BedrockInvoke()
     for frame in MODELS[model][0][:1]:
         dialect.read(frame)
-    if dialect.plain(payloads):
+    if dialect.is_output_only(payloads):
         assert all(dialect.read(Frame(b"chunk", payload)) == ONE_CHUNK for payload in payloads)
 
 
@@ -396,14 +395,14 @@ def test_plain_is_taken():
     """A run of output is plain in every model's shape that has one."""
     dialect = BedrockConverse()
     dialect.read(Frame(b"contentBlockDelta", SAID[0]))
-    assert dialect.plain([SAID[0], SAID[2]])
+    assert dialect.is_output_only([SAID[0], SAID[2]])
     for model, at in {"nova": 1, "anthropic": 2, "mistral": 0, "cohere": 0, "chat": 0}.items():
         dialect = BedrockInvoke()
         frames = MODELS[model][0]
-        assert not dialect.plain([frames[at].data])
+        assert not dialect.is_output_only([frames[at].data])
         dialect.read(frames[0])
-        assert dialect.plain([frames[at].data] * 3), model
-        assert not dialect.plain([frames[at].data, frames[-1].data])
+        assert dialect.is_output_only([frames[at].data] * 3), model
+        assert not dialect.is_output_only([frames[at].data, frames[-1].data])
 
 
 # --- verdicts of the framing --------------------------------------------------------------------------------------
@@ -429,7 +428,7 @@ def broken(message: bytes, at: int) -> bytes:
 def test_a_wrong_length_loses_the_stream(pieces):
     """Where nobody can read on, the stream failed: its framing is invalid, however it ends."""
     body = b"".join([*CONVERSED[:2], broken(CONVERSED[2], 9), *CONVERSED[3:]])
-    for end in (End.EOF, End.CLOSED, End.DROPPED):
+    for end in (End.EOF, End.CLOSED, End.GARBAGE_COLLECTED):
         summary = conversed(body, chunks=pieces, end=end)
         assert (summary.outcome, summary.error_type) == (Outcome.FAILED, "invalid_framing")
         assert (summary.frames, summary.chunks) == (3, 1)
@@ -588,7 +587,7 @@ def test_there_are_recordings(recordings):
     assert len(recordings) == 30
     assert sum(recording.invokes for recording in recordings) == 16
     for recording in recordings:
-        claimed = claim(target(recording.record["endpoint"]))
+        claimed = match_request(target(recording.record["endpoint"]))
         assert claimed is not None
         assert claimed[0] is (BedrockInvoke if recording.invokes else BedrockConverse)
 

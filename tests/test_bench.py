@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent / "bench"))
 from dialects import feed, watcher
 from samples import SAMPLES, SIZE
 
-from otel_llmstream._states import End
+from otel_llmstream.core.states import End
 from otel_llmstream.dialects import DIALECTS, Generic
 from otel_llmstream.testing import capture
 

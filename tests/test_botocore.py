@@ -22,8 +22,8 @@ from botocore.session import Session
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 import otel_llmstream
-from otel_llmstream import _observer
-from otel_llmstream.hooks import _botocore
+from otel_llmstream.engine import observer
+from otel_llmstream.instrumentation import botocore as botocore_hook
 from otel_llmstream.testing import Captured, capture
 from otel_llmstream.testing.chaos import ChaosServer
 
@@ -161,7 +161,7 @@ def test_it_gives_the_same(name: str, operation: str, bedrock: Any) -> None:
     with capture() as captured:
         with_us = seen(operation, bedrock, model)
         gc.collect()
-        captured.engine.settle()
+        captured.engine.run_deferred()
 
         outcome, error_type = VERDICTS[name]
         assert only(captured, outcome).get("error.type") == error_type
@@ -229,7 +229,7 @@ def test_dropped(operation: str, read: Any, bedrock: Any, captured: Captured) ->
     assert len(captured.engine.live) == 1
     del stream
     gc.collect()
-    captured.engine.settle()
+    captured.engine.run_deferred()
     only(captured, "abandoned")
     assert captured.log("llm_stream.abandoned")[0]["level"] == "warning"
 
@@ -331,7 +331,7 @@ def test_our_errors_change_nothing(seam: str, name: str, bedrock: Any, monkeypat
     def broken(*_args: Any, **_kwargs: Any) -> Any:
         raise RuntimeError("a bug of ours")
 
-    monkeypatch.setattr(_observer.Reader if seam == "read" else _observer.Observer, seam, broken)
+    monkeypatch.setattr(observer.Reader if seam == "read" else observer.Observer, seam, broken)
     with capture() as captured:
         assert seen("converse", bedrock, f"{name}?{QUICK}") == without
         assert captured.engine.internal_errors == 1
@@ -407,7 +407,7 @@ def test_anthropics_bedrock_client(name: str, chaos_server: ChaosServer) -> None
     with capture() as captured:
         with_us = run()
         gc.collect()
-        captured.engine.settle()
+        captured.engine.run_deferred()
         outcome, error_type = ANTHROPIC[name]
         attributes = only(captured, outcome)
         assert attributes.get("error.type") == error_type
@@ -428,12 +428,12 @@ def test_patched_once() -> None:
 
     before = [Endpoint.__dict__["_send"], BaseClient.__dict__["_make_api_call"]]
     for _ in range(3):
-        _botocore.patch()
+        botocore_hook.patch()
     assert [Endpoint.__dict__["_send"], BaseClient.__dict__["_make_api_call"]] == before
     other = ModuleType("botocore.endpoint")
-    _botocore._patch_endpoint(other)
-    _botocore._patch_client(None)
-    assert not {id(other), id(None)} & _botocore._patched
+    botocore_hook._patch_endpoint(other)
+    botocore_hook._patch_client(None)
+    assert not {id(other), id(None)} & botocore_hook._patched
 
 
 SCRIPT = """

@@ -82,7 +82,7 @@ def test_an_attempt_that_was_let_go_of(llm):
             gc.collect()
             llm.open("whole").read()
         gc.collect()
-        captured.engine.settle()
+        captured.engine.run_deferred()
         assert (call.summary.outcome, call.summary.attempts) == (Outcome.COMPLETED, 2)
         assert captured.total("llmstream.streams", llmstream_outcome="completed") == 1
 

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from wires import WIRES
+from dialect_samples import WIRES
 
 from otel_llmstream import Outcome
-from otel_llmstream._events import (
+from otel_llmstream.core.events import (
     MALFORMED,
     NOTHING,
     ONE_CHUNK,
@@ -18,7 +18,7 @@ from otel_llmstream._events import (
     Started,
     Usage,
 )
-from otel_llmstream.dialects import Target, claim
+from otel_llmstream.dialects import RequestInfo, match_request
 from otel_llmstream.dialects.cohere_chat import CohereChat
 from otel_llmstream.dialects.cohere_chat_v1 import CohereChatV1
 from otel_llmstream.wire import Frame
@@ -166,12 +166,12 @@ def test_v1_oversized():
 def test_plain():
     """The short cuts take what is text, and nothing else."""
     full, empty = (json.dumps(message("content-delta", content={"text": text})).encode() for text in ("x", ""))
-    assert CohereChat().plain([full, full])
-    assert not CohereChat().plain([full, empty])
-    assert not CohereChat().plain([full, b"[DONE]"])
+    assert CohereChat().is_output_only([full, full])
+    assert not CohereChat().is_output_only([full, empty])
+    assert not CohereChat().is_output_only([full, b"[DONE]"])
     line, none = (json.dumps({"event_type": "text-generation", "text": text}).encode() for text in ("x", ""))
-    assert CohereChatV1().plain([line, line])
-    assert not CohereChatV1().plain([line, none])
+    assert CohereChatV1().is_output_only([line, line])
+    assert not CohereChatV1().is_output_only([line, none])
 
 
 def test_parameters():
@@ -184,6 +184,6 @@ def test_parameters():
         "gen_ai.request.stop_sequences": ("END",),
     }
     for path in ("/v2/chat", "/v1/chat"):
-        found = claim(Target("POST", "api.cohere.com", 443, path, "", json.dumps(body).encode()))
+        found = match_request(RequestInfo("POST", "api.cohere.com", 443, path, "", json.dumps(body).encode()))
         assert found is not None
         assert dict(found[1].parameters) == expected

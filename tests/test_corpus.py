@@ -17,8 +17,8 @@ import pytest
 from recorded import found
 
 from otel_llmstream import Outcome, Summary
-from otel_llmstream._states import End
-from otel_llmstream.dialects import Target, claim
+from otel_llmstream.core.states import End
+from otel_llmstream.dialects import RequestInfo, match_request
 from otel_llmstream.testing import replay
 
 KINDS = {"sse": "text/event-stream", "ndjson": "application/x-ndjson"}
@@ -139,11 +139,11 @@ class Recording:
         return replay(body, path=target.path, host=target.host, request=target.content or b"", **how)
 
 
-def asked(record: dict[str, Any]) -> Target:
+def asked(record: dict[str, Any]) -> RequestInfo:
     content = {"messages": [{"role": "user", "content": "?"}], "prompt": "?"}
     request = json.dumps({"model": record["request_model"], "stream": True, **content}).encode()
     path = record["endpoint"].partition("#")[0]
-    return Target(record["method"] or "POST", record["host"] or "fixture", 443, path, record["query"], request)
+    return RequestInfo(record["method"] or "POST", record["host"] or "fixture", 443, path, record["query"], request)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def records(corpus: Path) -> list[dict[str, Any]]:
 def recordings(corpus: Path, records) -> list[Recording]:
     found = []
     for record in records:
-        claimed = claim(asked(record))
+        claimed = match_request(asked(record))
         if claimed is not None and record["kind"] != "eventstream":  # those are in test_bedrock
             body = (corpus / "streams" / record["file"]).read_bytes()
             found.append(Recording(record["file"], record, body, claimed[0].name))
@@ -164,9 +164,9 @@ def recordings(corpus: Path, records) -> list[Recording]:
 
 def test_whose_recordings_these_are(records):
     """Each recording is claimed by its dialect, or named among those that are nobody's."""
-    claims = {record["file"]: claim(asked(record)) for record in records}
-    assert Counter(found[0].name for found in claims.values() if found) == COUNTS
-    assert {file for file, found in claims.items() if found is None} == UNCLAIMED.keys()
+    matches_request = {record["file"]: match_request(asked(record)) for record in records}
+    assert Counter(found[0].name for found in matches_request.values() if found) == COUNTS
+    assert {file for file, found in matches_request.items() if found is None} == UNCLAIMED.keys()
     assert sum(COUNTS.values()) + len(UNCLAIMED) == len(records)
 
 

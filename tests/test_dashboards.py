@@ -20,12 +20,11 @@ from grafana_house import HOUSE, asked, links
 from grafana_lint import EXCLUDED, LINTER, PINT
 
 import otel_llmstream
-from otel_llmstream import Outcome
-from otel_llmstream import _catalog as catalog
+from otel_llmstream import Outcome, semconv
 from otel_llmstream.cli import main
 from otel_llmstream.monitoring import FLAVOURS, PROMETHEUS, dashboard_files
-from otel_llmstream.monitoring._board import TTFC_BOUNDS
 from otel_llmstream.monitoring._drilldown import PLACES
+from otel_llmstream.monitoring._layout import TTFC_BOUNDS
 from otel_llmstream.monitoring._palette import FINISH_REASONS, OUTCOMES
 
 ROOT = Path(otel_llmstream.__file__).parent.parent
@@ -317,20 +316,20 @@ def test_a_metric_that_is_not_shown_is_found():
 def test_every_error_type_has_one_place():
     """Where a stream broke is told for each error type, once."""
     placed = [name for _, types in PLACES for name in types]
-    ours = [error.name for error in catalog.ERROR_TYPES]
+    ours = [error.name for error in semconv.ERROR_TYPES]
     assert sorted(name for name in placed if "[" not in name) == sorted(ours)
-    assert all(re.fullmatch("|".join(placed), status) for status in catalog.BORN_STATUSES)
+    assert all(re.fullmatch("|".join(placed), status) for status in semconv.PREINITIALIZED_STATUSES)
 
 
 def test_every_outcome_and_finish_reason_has_its_colour():
     """Fixed: red is a failure on every dashboard."""
     assert set(OUTCOMES) == {outcome.value for outcome in Outcome}
-    assert set(FINISH_REASONS) == set(catalog.FINISH_REASONS)
+    assert set(FINISH_REASONS) == set(semconv.FINISH_REASONS)
 
 
 def test_the_times_to_choose_are_bounds():
     """A share of calls within a time is exact only at a bucket's bound, and its label is the float's text."""
-    assert {float(it) for it in TTFC_BOUNDS} <= set(catalog.TTFC.bounds)
+    assert {float(it) for it in TTFC_BOUNDS} <= set(semconv.TTFC.bounds)
     assert all(str(float(it)) == it for it in TTFC_BOUNDS)
 
 

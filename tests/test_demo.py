@@ -29,14 +29,14 @@ from rich.console import Console
 import otel_llmstream
 from otel_llmstream import Health, Latency, Outcome
 from otel_llmstream.cli import _report, main
-from otel_llmstream.cli._alarms import Alarm
+from otel_llmstream.cli._alert_watch import Alarm
 from otel_llmstream.cli._drivers import sync_clients
+from otel_llmstream.cli._format import apis, between, plural, seconds, share
 from otel_llmstream.cli._interrupt import Interrupt
-from otel_llmstream.cli._plan import APIS, orders, scenarios
-from otel_llmstream.cli._quiet import Quiet
+from otel_llmstream.cli._log_filter import Quiet
+from otel_llmstream.cli._results import Finding, Kind, Tally, Verdict
 from otel_llmstream.cli._table import View, progress, view
-from otel_llmstream.cli._tally import Finding, Kind, Tally, Verdict
-from otel_llmstream.cli._words import apis, between, plural, seconds, share
+from otel_llmstream.cli._workload_plan import APIS, orders, scenarios
 from otel_llmstream.testing import SCENARIOS
 from otel_llmstream.testing.chaos import ChaosServer, Endpoint
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_llmstream._events import (
+from otel_llmstream.core.events import (
     CHUNK,
     MALFORMED,
     NOTHING,
@@ -21,7 +21,7 @@ from otel_llmstream._events import (
     Started,
     Usage,
 )
-from otel_llmstream.dialects import DIALECTS, Target, claim, recognise
+from otel_llmstream.dialects import DIALECTS, RequestInfo, match_frame, match_request
 from otel_llmstream.dialects._providers import provider_of
 from otel_llmstream.dialects._request import EDGE, MAX_BODY
 from otel_llmstream.dialects.anthropic_messages import AnthropicMessages
@@ -112,8 +112,8 @@ def test_chat_output(fields):
     assert first == [(Started("c"), CHUNK)]
     assert spoken(reader, sse(delta(**fields))) == [ONE_CHUNK]
     assert spoken(reader, sse(delta(index=3, **fields))) == [(Chunk(3),)]
-    assert reader.plain([json.dumps(delta(**fields)).encode()] * 3)
-    assert not reader.plain([json.dumps(delta(index=3, **fields)).encode()] * 3)
+    assert reader.is_output_only([json.dumps(delta(**fields)).encode()] * 3)
+    assert not reader.is_output_only([json.dumps(delta(index=3, **fields)).encode()] * 3)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_chat_says_nothing(payload):
     reader = OpenAIChat()
     spoken(reader, sse(delta()))
     assert spoken(reader, sse(payload)) == [NONE]
-    assert not reader.plain([json.dumps(payload).encode()])
+    assert not reader.is_output_only([json.dumps(payload).encode()])
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_chat_errors(payload, expected):
     """The shapes of an error: new and old vLLM's, LiteLLM's, a bare string; at the start and after a chunk."""
     assert spoken(OpenAIChat, sse(payload)) == [(expected,)]
     assert spoken(OpenAIChat, sse(delta(content="x"), payload))[1] == (expected,)
-    assert not OpenAIChat().plain([json.dumps(payload).encode()])
+    assert not OpenAIChat().is_output_only([json.dumps(payload).encode()])
 
 
 def test_together():
@@ -406,8 +406,8 @@ def test_responses_output(kind):
     """Every kind of delta is a chunk unless it is empty, named by `event:` or not."""
     full, empty = output(kind, delta="x"), output(kind, delta="")
     assert spoken(OpenAIResponses, named(full, empty) + sse(full)) == [ONE_CHUNK, NONE, ONE_CHUNK]
-    assert OpenAIResponses().plain([json.dumps(full).encode()] * 2)
-    assert not OpenAIResponses().plain([json.dumps(full).encode(), json.dumps(empty).encode()])
+    assert OpenAIResponses().is_output_only([json.dumps(full).encode()] * 2)
+    assert not OpenAIResponses().is_output_only([json.dumps(full).encode(), json.dumps(empty).encode()])
 
 
 def test_responses_image():
@@ -669,8 +669,8 @@ def test_broken_payloads(dialect, payload):
     prime(reader)
     assert reader.read(Frame(b"message", payload)) == (MALFORMED,)
     assert reader.read(Frame(b"error", payload)) == (MALFORMED,)
-    assert not reader.plain([payload])
-    assert not reader.plain([payload, payload])
+    assert not reader.is_output_only([payload])
+    assert not reader.is_output_only([payload, payload])
 
 
 @EVERY
@@ -796,7 +796,7 @@ def test_any_payload_is_read(dialect, payloads, event, oversized):
         assert isinstance(events, tuple)
         assert all(isinstance(found, Event) for found in events)
         assert all(within_reason(found) for found in events)
-        dialect.knows(frame)
+        dialect.matches_frame(frame)
 
 
 def within_reason(event: Event) -> bool:
@@ -828,7 +828,7 @@ def test_plain_is_read_in_short(dialect, first, payloads):
     for one in (reader, other):
         prime(one)
         one.read(Frame(b"message", first))
-    short = reader.plain(payloads)
+    short = reader.is_output_only(payloads)
     assert state(reader) == state(other)
     if short:
         assert [reader.read(Frame(b"message", payload)) for payload in payloads] == [ONE_CHUNK] * len(payloads)
@@ -864,16 +864,16 @@ def test_lines_that_only_look_like_payloads(dialect, payloads):
     prime(reader)
     if dialect is AnthropicMessages:
         payloads = [payload.replace(b"response.x.delta", b"content_block_delta") for payload in payloads]
-    assert not reader.plain(payloads)
+    assert not reader.is_output_only(payloads)
 
 
 def test_plain_waits_for_the_name():
     """Until a chat stream is named, each frame is read in full: it may name it."""
     payload = b'{"id":"c","choices":[{"index":0,"delta":{"content":"x"}}]}'
     reader = OpenAIChat()
-    assert not reader.plain([payload, payload])
+    assert not reader.is_output_only([payload, payload])
     reader.read(Frame(b"message", payload))
-    assert reader.plain([payload, payload])
+    assert reader.is_output_only([payload, payload])
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
@@ -881,9 +881,9 @@ def test_plain_waits_for_the_name():
 STREAM = {"model": "m", "stream": True}
 
 
-def target(path: str, body: object = None, *, method: str = "POST", host: str = "h", query: str = "") -> Target:
+def target(path: str, body: object = None, *, method: str = "POST", host: str = "h", query: str = "") -> RequestInfo:
     content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-    return Target(method, host, 443, path, query, content)
+    return RequestInfo(method, host, 443, path, query, content)
 
 
 @pytest.mark.parametrize(
@@ -904,7 +904,7 @@ def target(path: str, body: object = None, *, method: str = "POST", host: str = 
 )
 def test_requests_that_are_ours(path, name, operation):
     """A POST to a known path that asks for a stream is claimed by its dialect."""
-    found = claim(target(path, STREAM))
+    found = match_request(target(path, STREAM))
     assert found is not None
     dialect, request = found
     assert (dialect.name, request.dialect, request.operation, request.model) == (name, name, operation, "m")
@@ -941,12 +941,12 @@ JSON_RPC = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name"
 )
 def test_requests_that_are_not(asked):
     """No stream asked for, another method, another path, another protocol, a body that is none: not ours."""
-    assert claim(asked) is None
+    assert match_request(asked) is None
 
 
 def test_resumed_response():
     """A GET that resumes a stored response is ours; its model is not known."""
-    found = claim(target("/v1/responses/resp_1", method="GET", query="starting_after=4&stream=true"))
+    found = match_request(target("/v1/responses/resp_1", method="GET", query="starting_after=4&stream=true"))
     assert found is not None
     assert (found[0], found[1].model, found[1].parameters) == (
         OpenAIResponses,
@@ -959,10 +959,10 @@ def test_azure_deployment():
     """Azure names the model in the path; the body's model, where there is one, says more."""
     path = "/openai/deployments/my-gpt/chat/completions"
     host = "corp.openai.azure.com"
-    _, request = claim(target(path, {"stream": True}, host=host))
+    _, request = match_request(target(path, {"stream": True}, host=host))
     assert (request.model, request.provider) == ("my-gpt", "azure.ai.openai")
-    assert claim(target(path, STREAM, host=host))[1].model == "m"
-    assert claim(target("/v1/chat/completions", {"stream": True, "model": 7}))[1].model is None
+    assert match_request(target(path, STREAM, host=host))[1].model == "m"
+    assert match_request(target("/v1/chat/completions", {"stream": True, "model": 7}))[1].model is None
 
 
 def huge(before: str, after: str) -> bytes:
@@ -984,7 +984,7 @@ def huge(before: str, after: str) -> bytes:
 )
 def test_huge_bodies(before, after, model):
     """Of a body too large to parse the edges are searched: SDKs put the parameters there, and content between."""
-    found = claim(target("/v1/chat/completions", huge(before, after)))
+    found = match_request(target("/v1/chat/completions", huge(before, after)))
     assert found is not None
     assert found[1].model == model
 
@@ -1000,11 +1000,11 @@ def test_huge_bodies(before, after, model):
 )
 def test_huge_bodies_that_are_not_ours(before, after):
     """A huge body without `stream` at an edge is not ours, also where its content speaks of one."""
-    assert claim(target("/v1/chat/completions", huge(before, after))) is None
+    assert match_request(target("/v1/chat/completions", huge(before, after))) is None
 
 
 def parameters(body: dict[str, Any], path: str = "/v1/chat/completions", host: str = "vllm.local") -> dict[str, Any]:
-    found = claim(target(path, STREAM | body, host=host))
+    found = match_request(target(path, STREAM | body, host=host))
     assert found is not None
     return dict(found[1].parameters)
 
@@ -1062,9 +1062,9 @@ def test_openais_own_parameters():
 
 def test_choices_are_bounded():
     """What is kept for each choice does not grow with what a request asks for."""
-    assert claim(target("/v1/chat/completions", STREAM | {"n": 3}))[1].choices == 3
-    assert claim(target("/v1/chat/completions", STREAM | {"n": 10**9}))[1].choices == 128
-    assert claim(target("/v1/chat/completions", STREAM | {"n": -1}))[1].choices == 1
+    assert match_request(target("/v1/chat/completions", STREAM | {"n": 3}))[1].choices == 3
+    assert match_request(target("/v1/chat/completions", STREAM | {"n": 10**9}))[1].choices == 128
+    assert match_request(target("/v1/chat/completions", STREAM | {"n": -1}))[1].choices == 1
 
 
 @given(body=JSON | st.dictionaries(st.sampled_from(["model", "stream", "n", "stop", "seed", "reasoning"]), JSON))
@@ -1072,10 +1072,10 @@ def test_any_request_is_looked_at(body):
     """Whatever a body holds, and whatever bytes it is, looking at it raises nothing."""
     for path in ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/completions"):
         asked = target(path, json.dumps(body).encode())
-        found = claim(asked)
+        found = match_request(asked)
         assert (found is not None) is (isinstance(body, dict) and body.get("stream") is True)
         for dialect in DIALECTS:
-            assert dialect.describe(asked).dialect == dialect.name
+            assert dialect.parse_request(asked).dialect == dialect.name
 
 
 @pytest.mark.parametrize(
@@ -1132,4 +1132,4 @@ FIRST: list[tuple[Callable[[], bytes], Any]] = [
 def test_recognise(body, dialect):
     """A first frame tells its dialect, with spaces in its JSON and without; other event streams tell none."""
     first, *_ = SSEFramer().feed(body())
-    assert recognise(first) is dialect
+    assert match_frame(first) is dialect

@@ -15,7 +15,7 @@ import pytest
 import readme_tables
 
 import otel_llmstream
-from otel_llmstream import Outcome, Settings, _catalog, testing
+from otel_llmstream import Outcome, Settings, semconv, testing
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -78,7 +78,7 @@ def test_a_table_that_is_out_of_date_is_noticed():
 
 
 @pytest.mark.parametrize(
-    "name", [*Outcome, _catalog.EVENT_FIRST_CHUNK, _catalog.EVENT_STALL, _catalog.EVENT_ATTEMPT_FAILED]
+    "name", [*Outcome, semconv.EVENT_FIRST_CHUNK, semconv.EVENT_STALL, semconv.EVENT_ATTEMPT_FAILED]
 )
 def test_tables_by_hand_are_whole(name):
     """Every outcome and every span event has a row."""

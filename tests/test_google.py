@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from dialect_samples import WIRES
 from hypothesis import given
 from hypothesis import strategies as st
-from wires import WIRES
 
 from otel_llmstream import Outcome
-from otel_llmstream._events import (
+from otel_llmstream.core.events import (
     CHUNK,
     MALFORMED,
     NOTHING,
@@ -23,7 +23,7 @@ from otel_llmstream._events import (
     Started,
     Usage,
 )
-from otel_llmstream.dialects import Target, claim
+from otel_llmstream.dialects import RequestInfo, match_request
 from otel_llmstream.dialects.google_generate import GoogleGenerate
 from otel_llmstream.dialects.google_interactions import GoogleInteractions
 from otel_llmstream.testing import replay
@@ -221,7 +221,9 @@ def test_gemini_oversized():
 
 
 def asked(body: object, path: str = "/v1beta/models/gemini-3:streamGenerateContent") -> Any:
-    found = claim(Target("POST", "generativelanguage.googleapis.com", 443, path, "alt=sse", json.dumps(body).encode()))
+    found = match_request(
+        RequestInfo("POST", "generativelanguage.googleapis.com", 443, path, "alt=sse", json.dumps(body).encode())
+    )
     assert found is not None
     return found[1]
 
@@ -376,21 +378,21 @@ def test_text_is_plain_where_the_last_counts_all():
         return json.dumps({"candidates": [{"content": content}], "usageMetadata": counts, "responseId": "r"}).encode()
 
     both, one = frame({"promptTokenCount": 1, "candidatesTokenCount": 2}), frame({"promptTokenCount": 1})
-    assert not reader.plain([both, both])
+    assert not reader.is_output_only([both, both])
     reader.read(Frame(b"message", both))
-    assert reader.plain([both, both])
-    assert reader.plain([one, both])
-    assert not reader.plain([both, one])
-    assert not reader.plain([frame({}, {"functionCall": {"name": "f"}}), both])
+    assert reader.is_output_only([both, both])
+    assert reader.is_output_only([one, both])
+    assert not reader.is_output_only([both, one])
+    assert not reader.is_output_only([frame({}, {"functionCall": {"name": "f"}}), both])
 
 
 def test_interactions_plain():
     """The short cut takes what is output, and nothing else."""
     text, empty = (json.dumps(step("text", text=word)).encode() for word in ("x", ""))
-    assert GoogleInteractions().plain([text, text])
-    assert not GoogleInteractions().plain([text, empty])
-    assert not GoogleInteractions().plain([text, b"[DONE]"])
-    assert not GoogleInteractions().plain([json.dumps(ended("completed")).encode()])
+    assert GoogleInteractions().is_output_only([text, text])
+    assert not GoogleInteractions().is_output_only([text, empty])
+    assert not GoogleInteractions().is_output_only([text, b"[DONE]"])
+    assert not GoogleInteractions().is_output_only([json.dumps(ended("completed")).encode()])
     assert GoogleInteractions().read(Frame(b"step.delta", b'{"delta":', b"", oversized=True)) == ONE_CHUNK
 
 
@@ -398,12 +400,14 @@ def test_interactions_requests():
     """An agent stands where a model may; a stored interaction is resumed by a GET."""
     host = "generativelanguage.googleapis.com"
     body = b'{"agent": "deep-research", "stream": true, "input": "?"}'
-    found = claim(Target("POST", host, 443, "/v1beta/interactions", "", body))
+    found = match_request(RequestInfo("POST", host, 443, "/v1beta/interactions", "", body))
     assert found is not None
     assert (found[0], found[1].model, found[1].provider) == (GoogleInteractions, "deep-research", "gcp.gemini")
-    resumed = claim(Target("GET", host, 443, "/v1beta/interactions/v1_x", "stream=true&last_event_id=e", None))
+    resumed = match_request(
+        RequestInfo("GET", host, 443, "/v1beta/interactions/v1_x", "stream=true&last_event_id=e", None)
+    )
     assert resumed is not None
     assert (resumed[0], resumed[1].model) == (GoogleInteractions, None)
     for query in ("", "stream=false"):
-        assert claim(Target("GET", host, 443, "/v1beta/interactions/v1_x", query, None)) is None
-    assert claim(Target("POST", host, 443, "/v1beta/interactions", "", b'{"model": "g"}')) is None
+        assert match_request(RequestInfo("GET", host, 443, "/v1beta/interactions/v1_x", query, None)) is None
+    assert match_request(RequestInfo("POST", host, 443, "/v1beta/interactions", "", b'{"model": "g"}')) is None

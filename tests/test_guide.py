@@ -24,12 +24,12 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from programs import free_port
 from readme_tables import GUIDE, README, series, series_each, series_of
 
-from otel_llmstream import _catalog as catalog
+from otel_llmstream import semconv
 from otel_llmstream.cli import main
 from otel_llmstream.monitoring import FLAVOURS, dashboard_files
 from otel_llmstream.monitoring._alerts import BURNS, budget
 from otel_llmstream.monitoring._thresholds import KNOBS, Thresholds
-from otel_llmstream.recorders import metrics
+from otel_llmstream.telemetry import metrics
 from otel_llmstream.testing import ChaosServer
 
 FOLDER = GUIDE.parent
@@ -157,10 +157,10 @@ def test_which_names():
     (pattern,) = re.findall(r'__name__=~"(llmstream\[.*?)"', TEXT)
     shown = {row[0].strip("`"): row[1] for row in rows("it shows")}
     for name, flavour in FLAVOURS.items():
-        metric = flavour.metric(catalog.STREAMS)
+        metric = flavour.metric(semconv.STREAMS)
         assert f"--flavour {name}" in shown[metric]
         assert re.fullmatch(pattern, metric)
-    for metric in catalog.METRICS:
+    for metric in semconv.METRICS:
         assert re.fullmatch(pattern, metric.name)
 
 
@@ -184,7 +184,7 @@ def test_what_is_said_of_the_slo():
     assert f"Below {low:g} the fastest burn" in text
     assert fast.factor * budget(Thresholds(slo=low)) < 1 < fast.factor * (1 - (low - 1.5) / 100)
     for bound in re.findall(r"\d+\.\d+", re.search(r"bound of the histogram \((.*?)\)", text)[1]):
-        assert float(bound) in catalog.TTFC.bounds
+        assert float(bound) in semconv.TTFC.bounds
 
 
 # --- how many series --------------------------------------------------------------------------------------------
@@ -231,9 +231,9 @@ def test_what_comes_before_output_and_with_an_error(chaos_server):
     silent = counted(chaos_server, "500")
     text = " ".join(section("How many series?").split())
 
-    assert silent == series("counter", "gauge") + series_each(catalog.DURATION)
+    assert silent == series("counter", "gauge") + series_each(semconv.DURATION)
     assert f"Before its first chunk of output a set has {silent}:" in text
-    assert f"it fails with adds {series_each(catalog.DURATION)}," in text
+    assert f"it fails with adds {series_each(semconv.DURATION)}," in text
 
 
 def test_the_other_numbers_of_sizing():
@@ -243,12 +243,13 @@ def test_the_other_numbers_of_sizing():
     assert f"({series()} for each model" in README.read_text(encoding="utf-8")
     assert f"20 * 4 * 3 * {series()} = {20 * 4 * 3 * series():,} series" in text
     assert (
-        f"at most {metrics.MAX_BASES:,} sets apart, and bears the series of the first {metrics.MAX_BORN} at 0" in text
+        f"at most {metrics.MAX_BASES:,} sets apart, and bears the series of the first {metrics.MAX_PREINITIALIZED} at 0"
+        in text
     )
-    assert f"at most {len(catalog.USAGE_COUNTERS)} counters more" in text
-    assert f"# {series_of(catalog.HOLD_TIME) + series_of(catalog.MAX_GAP)} series of a set" in text
-    assert sum(series_each(it) for it in (catalog.OPERATION_INPUT, catalog.OPERATION_OUTPUT)) == series_of(
-        catalog.TOKEN_USAGE
+    assert f"at most {len(semconv.USAGE_COUNTERS)} counters more" in text
+    assert f"# {series_of(semconv.HOLD_TIME) + series_of(semconv.MAX_GAP)} series of a set" in text
+    assert sum(series_each(it) for it in (semconv.OPERATION_INPUT, semconv.OPERATION_OUTPUT)) == series_of(
+        semconv.TOKEN_USAGE
     )
 
 
@@ -267,9 +268,9 @@ def test_metrics_that_are_left_out(chaos_server, tmp_path):
     sent = set(re.findall(r'"name": "((?:llmstream|gen_ai)\.[\w.]+)"', done.stdout))
 
     left_out = set(re.findall(r'"(llmstream\.\w+)"', source))
-    unused = {catalog.TOKEN_USAGE.name}  # this call's provider says nothing of tokens
+    unused = {semconv.TOKEN_USAGE.name}  # this call's provider says nothing of tokens
     assert len(left_out) == 2
-    assert sent == {it.name for it in catalog.METRICS} - left_out - unused
+    assert sent == {it.name for it in semconv.METRICS} - left_out - unused
 
 
 # --- services of several processes ------------------------------------------------------------------------------
@@ -307,7 +308,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         for told in ExportMetricsServiceRequest.FromString(body).resource_metrics:
             instance = {it.key: it.value.string_value for it in told.resource.attributes}["service.instance.id"]
             found = [point.as_int for scope in told.scope_metrics for metric in scope.metrics
-                     if metric.name == catalog.STREAMS.name for point in metric.sum.data_points]  # fmt: skip
+                     if metric.name == semconv.STREAMS.name for point in metric.sum.data_points]  # fmt: skip
             self.server.streams[instance] = max(self.server.streams.get(instance, 0), sum(found))
         self.send_response(200)
         self.end_headers()

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import httpx2
 import pytest
-from played import CUT, HEALTHY, Player, chunk
+from scripted_streams import CUT, HEALTHY, Player, chunk
 
 import otel_llmstream
 from otel_llmstream import Health, Latency, Outcome, Settings
 from otel_llmstream import _instrumentor as instrumentor
-from otel_llmstream._states import End
-from otel_llmstream.recorders.health import HealthRecorder
+from otel_llmstream.core.states import End
+from otel_llmstream.telemetry.health import HealthRecorder
 from otel_llmstream.testing import FakeClock, capture
 
 NOTHING = dict.fromkeys(Outcome, 0)
@@ -58,7 +58,7 @@ def test_after_some_streams(player: Player) -> None:
     player.play(status=429)
     player.play(*CUT, how=End.FAILURE, error=httpx2.ReadTimeout("late"))
     player.play(*CUT, how=End.CLOSED)
-    player.play(*CUT, how=End.DROPPED)
+    player.play(*CUT, how=End.GARBAGE_COLLECTED)
     with otel_llmstream.call():
         player.play(status=429)
         player.play(*HEALTHY)
@@ -105,7 +105,7 @@ def _open() -> tuple[int, int]:
 def test_what_the_garbage_collector_ended_is_counted(player: Player) -> None:
     """Asking settles what could not be done while the collector was at work."""
     observer = player.open()
-    observer.end(End.DROPPED, unsafe=True)
+    observer.end(End.GARBAGE_COLLECTED, unsafe=True)
     assert otel_llmstream.health().totals[Outcome.ABANDONED] == 1
 
 

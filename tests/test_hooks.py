@@ -30,7 +30,7 @@ from opentelemetry.trace import format_span_id, format_trace_id
 
 import otel_llmstream
 from otel_llmstream import Outcome, Settings
-from otel_llmstream.hooks import _httpx
+from otel_llmstream.instrumentation import httpx as httpx_hook
 from otel_llmstream.testing import Captured, capture
 from otel_llmstream.testing.chaos import ChaosServer
 
@@ -512,9 +512,9 @@ def test_patched_once() -> None:
 def test_no_httpx_in_its_place(stand_in: Any, monkeypatch: Any) -> None:
     """An application that keeps httpx from being imported can be instrumented."""
     monkeypatch.setitem(sys.modules, "httpx", stand_in)
-    _httpx.patch()
+    httpx_hook.patch()
 
-    assert id(stand_in) not in _httpx._patched
+    assert id(stand_in) not in httpx_hook._patched
 
 
 PRELUDE = """

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_llmstream import Outcome, Summary
-from otel_llmstream._events import CHUNK, NOTHING, ONE_CHUNK, TERMINATOR, UNCHARTED, Event, InBandError
-from otel_llmstream._states import End
-from otel_llmstream.dialects import Dialect, Generic, Target, claim, recognise
+from otel_llmstream.core.events import CHUNK, NOTHING, ONE_CHUNK, TERMINATOR, UNKNOWN_DIALECT, Event, InBandError
+from otel_llmstream.core.states import End
+from otel_llmstream.dialects import Dialect, Generic, RequestInfo, match_frame, match_request
 from otel_llmstream.dialects.llama_cpp import LlamaCpp
 from otel_llmstream.dialects.openai_assistants import OpenAIAssistants
 from otel_llmstream.dialects.openai_chat import OpenAIChat
@@ -398,8 +398,8 @@ def test_llama_cpp_with_several_prompts():
 # --- requests ---------------------------------------------------------------------------------------------------------
 
 
-def asked(path: str, body: object = None, method: str = "POST", host: str = "h") -> Target:
-    return Target(method, host, 443, path, "", None if body is None else json.dumps(body).encode())
+def asked(path: str, body: object = None, method: str = "POST", host: str = "h") -> RequestInfo:
+    return RequestInfo(method, host, 443, path, "", None if body is None else json.dumps(body).encode())
 
 
 STREAM = {"stream": True}
@@ -446,7 +446,7 @@ STREAM = {"stream": True}
 )
 def test_requests(target, name):
     """A request is claimed by the dialect of its path, method and host, and by no other."""
-    found = claim(target)
+    found = match_request(target)
     assert (found[0].name if found else None) == name
     if found:
         assert found[1].dialect == name
@@ -461,20 +461,20 @@ def test_parameters_stand_where_the_dialect_has_them():
         ("gen_ai.request.stop_sequences", ("x",)),
     )
     for path in ("/generate_stream", "/ml/v1/text/generation_stream"):
-        found = claim(asked(path, nested))
+        found = match_request(asked(path, nested))
         assert found is not None
         assert found[1].parameters == expected
-        assert claim(asked(path, {"parameters": 7}))[1].parameters == ()  # type: ignore[index]
-    llama = claim(asked("/completion", {"n_predict": 9, "stream": True, "top_k": 40}))
+        assert match_request(asked(path, {"parameters": 7}))[1].parameters == ()  # type: ignore[index]
+    llama = match_request(asked("/completion", {"n_predict": 9, "stream": True, "top_k": 40}))
     assert llama is not None
     assert dict(llama[1].parameters) == {"gen_ai.request.max_tokens": 9, "gen_ai.request.top_k": 40}
 
 
 def test_models_stand_where_the_dialect_has_them():
     """The field `model_id` of watsonx; the Hub's path; and none where the server has just one."""
-    assert claim(asked("/ml/v1/text/chat_stream", {"model_id": "ibm/g"}))[1].model == "ibm/g"  # type: ignore[index]
-    assert TGI.describe(asked("/models/meta/llama-3", STREAM)).model == "meta/llama-3"
-    assert claim(asked("/generate_stream", {}))[1].model is None  # type: ignore[index]
+    assert match_request(asked("/ml/v1/text/chat_stream", {"model_id": "ibm/g"}))[1].model == "ibm/g"  # type: ignore[index]
+    assert TGI.parse_request(asked("/models/meta/llama-3", STREAM)).model == "meta/llama-3"
+    assert match_request(asked("/generate_stream", {}))[1].model is None  # type: ignore[index]
 
 
 # --- first frames -----------------------------------------------------------------------------------------------------
@@ -497,7 +497,7 @@ def test_models_stand_where_the_dialect_has_them():
 def test_recognise(name, dialect):
     """At a path that is not known the first frame tells, where it is like nobody else's."""
     first, *_ = SSEFramer().feed(HEALTHY[name].body)
-    assert recognise(first) is dialect
+    assert match_frame(first) is dialect
 
 
 # --- no known dialect -------------------------------------------------------------------------------------------------
@@ -524,7 +524,7 @@ def test_generic():
         Frame(b"error", b"Boom"),
         Frame(b"message", b"[DONE]"),
     ) == [
-        (UNCHARTED, CHUNK),
+        (UNKNOWN_DIALECT, CHUNK),
         ONE_CHUNK,
         NOTHING,
         NOTHING,
@@ -544,7 +544,7 @@ def test_generic_reads_anything(payloads):
     """Arbitrary bytes raise nothing."""
     for events in generic(*(Frame(name, data) for name, data in payloads)):
         assert all(isinstance(found, Event) for found in events)
-    assert not Generic().plain([data for _, data in payloads])
+    assert not Generic().is_output_only([data for _, data in payloads])
 
 
 NAMES = st.sampled_from([b"message", b"output", b"error", b"ping", b"done"])
@@ -566,7 +566,7 @@ def test_plain_never_differs_from_read(dialect, name, first, payloads):
     reader = dialect()
     for payload in first:
         reader.read(Frame(name, payload))
-    if reader.plain(payloads):
+    if reader.is_output_only(payloads):
         assert [reader.read(Frame(name, payload)) for payload in payloads] == [ONE_CHUNK] * len(payloads)
 
 
@@ -582,9 +582,9 @@ def test_plain_never_differs_from_read(dialect, name, first, payloads):
 def test_plain_is_taken(dialect, name, payload):
     """A run of output is plain once the stream has begun, and not before."""
     reader = dialect()
-    assert not reader.plain([payload] * 3)
+    assert not reader.is_output_only([payload] * 3)
     reader.read(Frame(name, payload))
-    assert reader.plain([payload] * 3)
+    assert reader.is_output_only([payload] * 3)
 
 
 # --- what OpenAI's relatives add --------------------------------------------------------------------------------------
@@ -673,4 +673,4 @@ def test_a_failed_finish_is_seen_in_bulk_too():
     payload = json.dumps(chat("", "error")).encode()
     reader = OpenAIChat()
     reader.read(Frame(b"message", payload))
-    assert not reader.plain([payload] * 5)
+    assert not reader.is_output_only([payload] * 5)

@@ -22,14 +22,14 @@ from opentelemetry.sdk.trace import TracerProvider
 
 import otel_llmstream
 from otel_llmstream import Outcome
-from otel_llmstream._catalog import MAX_NAME
-from otel_llmstream._failures import classify
-from otel_llmstream._scout import MAX_SCOUTED
-from otel_llmstream.dialects import recognise
-from otel_llmstream.recorders._wording import MAX_MESSAGE, harmless, stack
+from otel_llmstream.core.error_types import classify
+from otel_llmstream.dialects import match_frame
+from otel_llmstream.engine.scout import MAX_SCOUTED
+from otel_llmstream.semconv import MAX_NAME
+from otel_llmstream.telemetry.redaction import MAX_MESSAGE, redact_message, stack
 from otel_llmstream.testing import capture, replay
 from otel_llmstream.wire import Frame
-from otel_llmstream.wire._sse import SSEFramer
+from otel_llmstream.wire.sse import SSEFramer
 
 URL = "http://llm.test/v1/chat/completions"
 BODY = {"model": "m", "stream": True, "messages": []}
@@ -314,9 +314,9 @@ def cost(action: Callable[[], Any]) -> float:
 def test_a_long_message_costs_no_more_than_it_is_long(unit):
     """Nor has a message of whatever would make a pattern try again and again."""
     message = "upstream said" + unit * 1_000_000 + "oops"
-    assert cost(lambda: harmless(message)) < 1.0
-    assert harmless(message).startswith("upstream said")
-    assert len(harmless(message)) <= MAX_MESSAGE
+    assert cost(lambda: redact_message(message)) < 1.0
+    assert redact_message(message).startswith("upstream said")
+    assert len(redact_message(message)) <= MAX_MESSAGE
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def test_a_long_message_costs_no_more_than_it_is_long(unit):
 )
 def test_what_a_message_quotes(message, shown):
     """From the first literal of bytes on nothing is shown, nor what leads to it."""
-    assert harmless(message) == shown
+    assert redact_message(message) == shown
 
 
 @pytest.mark.parametrize(
@@ -341,8 +341,8 @@ def test_what_a_message_quotes(message, shown):
 def test_a_large_first_event_costs_no_more_for_each_byte(unit):
     """Whose stream it is, is found in one pass, whatever the event repeats."""
     small, large = Frame(b"message", unit * 2_000), Frame(b"message", unit * 16_000)
-    least = min(cost(lambda: recognise(small)) for _ in range(3))
-    assert min(cost(lambda: recognise(large)) for _ in range(3)) < 30 * max(least, 0.002)
+    least = min(cost(lambda: match_frame(small)) for _ in range(3))
+    assert min(cost(lambda: match_frame(large)) for _ in range(3)) < 30 * max(least, 0.002)
 
 
 def test_a_strange_stream_is_not_decoded_to_its_end(monkeypatch):

@@ -24,7 +24,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from played import CUT, HEALTHY
+from scripted_streams import CUT, HEALTHY
 
 import otel_llmstream
 from otel_llmstream import LLMStreamInstrumentor, Settings
@@ -128,7 +128,7 @@ def test_settings_come_from_the_environment(spans: Spans, monkeypatch: pytest.Mo
 def test_gauges_survive_being_switched_off_and_on(spans: Spans) -> None:
     """The SDK keeps the first gauge of a name: it must see the streams of those that come later."""
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-    from played import exported
+    from scripted_streams import exported
 
     reader = InMemoryMetricReader()
     meters = MeterProvider([reader], shutdown_on_exit=False)
@@ -274,7 +274,7 @@ def test_where_nothing_is_named_one_line_says_so() -> None:
 
 def test_our_own_handler_hears_nothing() -> None:
     """The one that keeps the default logger silent is none that an application has configured."""
-    done = run("from otel_llmstream.recorders.logs import default_logger\ndefault_logger()\n" + INSTRUMENT)
+    done = run("from otel_llmstream.telemetry.logs import default_logger\ndefault_logger()\n" + INSTRUMENT)
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -332,19 +332,19 @@ def test_an_exporter_that_is_not_installed(environment: dict[str, str], says: st
 
 def test_an_otlp_exporter_that_is_not_installed_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """The line says what to install."""
-    from otel_llmstream import _setup
+    from otel_llmstream import _sdk_setup
 
     said: list[str] = []
-    monkeypatch.setattr(_setup, "announce", said.append)
-    monkeypatch.setattr(_setup, "entry_points", lambda **_kwargs: ())
+    monkeypatch.setattr(_sdk_setup, "announce", said.append)
+    monkeypatch.setattr(_sdk_setup, "entry_points", lambda **_kwargs: ())
     monkeypatch.setattr("opentelemetry.sdk._configuration.entry_points", lambda **_kwargs: ())
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
-    _setup.set_up()
+    _sdk_setup.set_up()
     (line,) = said
     assert line.endswith("; pip install 'otel-llmstream[otlp]'")
 
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
-    _setup.set_up()
+    _sdk_setup.set_up()
     assert said[1].endswith("; pip install opentelemetry-exporter-otlp-proto-grpc")
 
 
@@ -583,12 +583,12 @@ ask()
 
 def test_without_the_exporter_the_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """The exporter is an extra."""
-    from otel_llmstream import _setup
+    from otel_llmstream import _sdk_setup
 
     said: list[str] = []
-    monkeypatch.setattr(_setup, "announce", said.append)
-    monkeypatch.setattr(_setup, "find_spec", lambda _name: None)
-    _setup.serve_prometheus(1)
+    monkeypatch.setattr(_sdk_setup, "announce", said.append)
+    monkeypatch.setattr(_sdk_setup, "find_spec", lambda _name: None)
+    _sdk_setup.serve_prometheus(1)
     assert said == ["prometheus_port needs the exporter: pip install 'otel-llmstream[prometheus]'"]
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from otel_llmstream.wire import Frame, JSONArrayFramer, SSEFramer, SSEJSONFramer, _frame, _json_array
+from otel_llmstream.wire import Frame, JSONArrayFramer, SSEFramer, SSEJSONFramer, json_array
+from otel_llmstream.wire import frame as frame_module
 
 
 def frames_of(pieces):
@@ -17,7 +18,7 @@ def frames_of(pieces):
 
 
 def cap(patch: pytest.MonkeyPatch, frame: int, head: int) -> None:
-    for module in (_frame, _json_array):
+    for module in (frame_module, json_array):
         patch.setattr(module, "MAX_FRAME", frame)
         patch.setattr(module, "KEPT_HEAD", head)
 
@@ -138,7 +139,7 @@ def test_plain_never_differs_from_feed(before, reads):
     for piece in before:
         framer.feed(piece)
     state = (framer.pending, framer.unknown)
-    values = framer.plain(reads)
+    values = framer.is_output_only(reads)
     assert (framer.pending, framer.unknown) == state
     if values is not None:
         assert [framer.feed(read) for read in reads] == [[Frame(b"message", value)] for value in values]
@@ -148,21 +149,21 @@ def test_plain_never_differs_from_feed(before, reads):
 def test_plain_is_taken():
     """Whole objects, with what stands between two, take the short cut; an object that goes on does not."""
     framer = JSONArrayFramer()
-    assert framer.plain([b'[{"a":1}', b',\r\n{"b":"}"}', b',{"c":"\\""}]']) == [
+    assert framer.is_output_only([b'[{"a":1}', b',\r\n{"b":"}"}', b',{"c":"\\""}]']) == [
         b'{"a":1}',
         b'{"b":"}"}',
         b'{"c":"\\""}',
     ]
-    assert framer.plain([b"{}", b"{"]) is None
+    assert framer.is_output_only([b"{}", b"{"]) is None
     framer.feed(b"{")
-    assert framer.plain([b"{}"]) is None
+    assert framer.is_output_only([b"{}"]) is None
 
 
 @pytest.mark.parametrize("size", [1001, 3000])
 def test_plain_leaves_large_reads_to_feed(monkeypatch, size):
     """What is larger than a frame may be is for `feed`, which cuts it."""
     cap(monkeypatch, 1000, 10)
-    assert JSONArrayFramer().plain([b"{" + b" " * (size - 2) + b"}"]) is None
+    assert JSONArrayFramer().is_output_only([b"{" + b" " * (size - 2) + b"}"]) is None
 
 
 @pytest.mark.parametrize("size", [999, 1000, 1001, 3000])

@@ -25,13 +25,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import format_span_id, format_trace_id
-from played import CUT, HEALTHY, Player, chunk, finish, measured
+from scripted_streams import CUT, HEALTHY, Player, chunk, finish, measured
 
 import otel_llmstream
-from otel_llmstream import Settings
-from otel_llmstream import _catalog as catalog
-from otel_llmstream._states import End
-from otel_llmstream.recorders import logs
+from otel_llmstream import Settings, semconv
+from otel_llmstream.core.states import End
+from otel_llmstream.telemetry import logs
 from otel_llmstream.testing import Captured, FakeClock, capture
 from otel_llmstream.testing.chaos import SCENARIOS, ChaosServer, Endpoint, _reply
 
@@ -124,7 +123,7 @@ def test_a_broken_connection_is_told_with_its_stack(player: Player, captured: Ca
 
 LINES: Mapping[str, tuple[Callable[[Player], Any], dict[str, Any]]] = {
     "llm_stream.cancelled": (lambda it: it.play(*CUT, how=End.CLOSED), {"level": "info"}),
-    "llm_stream.abandoned": (lambda it: it.play(*CUT, how=End.DROPPED), {"level": "warning"}),
+    "llm_stream.abandoned": (lambda it: it.play(*CUT, how=End.GARBAGE_COLLECTED), {"level": "warning"}),
     "llm_stream.truncated": (
         lambda it: it.play(*CUT),
         {"level": "error", "error.type": "stream_truncated", "llmstream.failure.stage": "streaming"},
@@ -198,7 +197,7 @@ def test_every_event_of_the_catalogue_occurs_at_its_level(player: Player, captur
         player.play(*CUT)
         player.play(*HEALTHY, gap=2.5)
     assert {(line["event"], line["level"]) for line in captured.logs} == {
-        (name, level) for name, level, _ in catalog.LOG_EVENTS
+        (name, level) for name, level, _ in semconv.LOG_EVENTS
     }
 
 
@@ -301,7 +300,7 @@ def test_levels_are_asked_before_anything_is_put_together(stdlib: io.StringIO, m
     monkeypatch.setattr(logs, "_facts", facts)
     with measured() as player:
         player.play(*HEALTHY)
-        player.play(*CUT, how=End.DROPPED)
+        player.play(*CUT, how=End.GARBAGE_COLLECTED)
         assert (lines(stdlib), gathered) == ([], [])
         player.play(*CUT)
     assert gathered == ["truncated"]
@@ -420,7 +419,7 @@ def test_no_exception_event_where_nothing_failed(player: Player, captured: Captu
     """Not for what went well, not for what the application ended, and not for a retry that succeeded."""
     player.play(*HEALTHY)
     player.play(*CUT, how=End.CLOSED)
-    player.play(*CUT, how=End.DROPPED)
+    player.play(*CUT, how=End.GARBAGE_COLLECTED)
     with otel_llmstream.call():
         player.play(status=503)
         player.play(*HEALTHY)

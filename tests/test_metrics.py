@@ -12,16 +12,15 @@ from opentelemetry.sdk.metrics import Counter, Histogram
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from played import CUT, DONE, HEALTHY, Player, chunk, exported, finish, measured, usage
 from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from scripted_streams import CUT, DONE, HEALTHY, Player, chunk, exported, finish, measured, usage
 
 import otel_llmstream
-from otel_llmstream import Outcome, Settings
-from otel_llmstream import _catalog as catalog
-from otel_llmstream._states import End
-from otel_llmstream._stream import BATCH
-from otel_llmstream.recorders.metrics import MAX_BASES, MAX_BORN
+from otel_llmstream import Outcome, Settings, semconv
+from otel_llmstream.core.states import End
+from otel_llmstream.core.stream import BATCH
+from otel_llmstream.telemetry.metrics import MAX_BASES, MAX_PREINITIALIZED
 from otel_llmstream.testing.chaos import ChaosServer
 
 BASE = {
@@ -90,7 +89,7 @@ def test_the_catalogue_is_what_is_exported(player: Player, reader: InMemoryMetri
         (name, _KINDS[type(metric.data).__name__], metric.unit, metric.description)
         for name, metric in exported(reader).items()
     }
-    assert found == {(metric.name, metric.kind, metric.unit, metric.description) for metric in catalog.METRICS}
+    assert found == {(metric.name, metric.kind, metric.unit, metric.description) for metric in semconv.METRICS}
 
 
 def test_counters_only_grow_and_gauges_do_not(player: Player, reader: InMemoryMetricReader) -> None:
@@ -109,12 +108,12 @@ def test_the_scope_is_ours(player: Player, reader: InMemoryMetricReader) -> None
     ((scope,),) = [resource.scope_metrics for resource in data.resource_metrics]
     assert scope.scope.name == "otel_llmstream"
     assert scope.scope.version == otel_llmstream.__version__
-    assert scope.schema_url == catalog.SCHEMA_URL
+    assert scope.schema_url == semconv.SCHEMA_URL
 
 
-@pytest.mark.parametrize("metric", [it for it in catalog.METRICS if it.kind == "histogram"], ids=lambda it: it.name)
+@pytest.mark.parametrize("metric", [it for it in semconv.METRICS if it.kind == "histogram"], ids=lambda it: it.name)
 def test_bounds_are_the_catalogues_and_floats(
-    metric: catalog.Metric, player: Player, reader: InMemoryMetricReader
+    metric: semconv.Metric, player: Player, reader: InMemoryMetricReader
 ) -> None:
     """Prometheus prints 1 and 1.0 differently: a bound that is no float makes another series."""
     play_everything(player)
@@ -123,11 +122,11 @@ def test_bounds_are_the_catalogues_and_floats(
         assert {type(bound) for bound in point.explicit_bounds} == {float}
 
 
-@pytest.mark.parametrize("metric", catalog.METRICS, ids=lambda it: it.name)
-def test_attributes_are_the_catalogues(metric: catalog.Metric, player: Player, reader: InMemoryMetricReader) -> None:
+@pytest.mark.parametrize("metric", semconv.METRICS, ids=lambda it: it.name)
+def test_attributes_are_the_catalogues(metric: semconv.Metric, player: Player, reader: InMemoryMetricReader) -> None:
     """The base attributes are on every point, and beside them only what the catalogue lists; each of it is used."""
     play_everything(player)
-    base = set(catalog.BASE_ATTRIBUTES) if metric.base else set()
+    base = set(semconv.BASE_ATTRIBUTES) if metric.base else set()
     names = [set(point.attributes) for point in exported(reader)[metric.name].data.data_points]
     assert names
     assert set.union(*names) == base | set(metric.attributes)
@@ -201,7 +200,7 @@ def test_every_ending_is_counted_with_its_reason(player: Player, reader: InMemor
 def test_a_cancelled_stream_is_no_failure(player: Player, reader: InMemoryMetricReader) -> None:
     """What the application ends itself has no error type, on no metric."""
     player.play(*CUT, how=End.CLOSED)
-    player.play(*CUT, how=End.DROPPED)
+    player.play(*CUT, how=End.GARBAGE_COLLECTED)
     metrics = exported(reader)
     for outcome in ("cancelled", "abandoned"):
         ended = {"llmstream__outcome": outcome, "llmstream__finish_reason": "none"}
@@ -337,21 +336,21 @@ def test_all_of_our_error_types_are_born(player: Player, reader: InMemoryMetricR
         if key[0] == "llmstream.streams"
     }
     assert set(born.values()) == {0}
-    for error in catalog.ERROR_TYPES:
+    for error in semconv.ERROR_TYPES:
         assert (error.outcome, error.name) in born
-    for status in catalog.BORN_STATUSES:
+    for status in semconv.PREINITIALIZED_STATUSES:
         assert ("failed", status) in born
     assert {outcome for outcome, _ in born} == set(Outcome)
 
 
 def test_births_leave_half_of_the_sdks_limit(player: Player, reader: InMemoryMetricReader) -> None:
     """However many models a process talks to, real endings still have series of their own."""
-    for number in range(MAX_BORN + 30):
+    for number in range(MAX_PREINITIALIZED + 30):
         player.play(*HEALTHY, model=f"model-{number}")
     points = exported(reader)["llmstream.streams"].data.data_points
     assert len(points) <= 1000 + 30
     completed = [point for point in points if point.value]
-    assert len(completed) == MAX_BORN + 30
+    assert len(completed) == MAX_PREINITIALIZED + 30
     assert all("otel.metric.overflow" not in point.attributes for point in points)
 
 
@@ -393,7 +392,7 @@ def test_gauges_count_open_and_stalled_streams(player: Player, reader: InMemoryM
     assert gauges(reader) == (2, 1)
     player.end(silent, End.CLOSED)
     assert gauges(reader) == (1, 0)
-    player.end(held, End.DROPPED)
+    player.end(held, End.GARBAGE_COLLECTED)
     assert gauges(reader) == (0, 0)
     assert value(exported(reader), "llmstream.active_streams") == 0  # a point, not a gap
 
@@ -453,9 +452,9 @@ def test_the_newest_conventions_have_their_own_names(
         play_everything(player)
         player.play(chunk(), finish(), usage(10, 20, cached=4, reasoning=5), DONE)
         metrics = exported(reader)
-    expected = {metric.newest or metric.name for metric in catalog.METRICS if metric is not catalog.TOKEN_USAGE}
+    expected = {metric.newest or metric.name for metric in semconv.METRICS if metric is not semconv.TOKEN_USAGE}
     unsaid = {"gen_ai.client.inference.usage.cache_write.input_tokens"}  # OpenAI has no such count
-    assert set(metrics) == expected | {metric.name for metric in catalog.NEWEST_METRICS} - unsaid
+    assert set(metrics) == expected | {metric.name for metric in semconv.NEWEST_METRICS} - unsaid
     modality = {"gen_ai__token__modality": "unknown"}
     assert value(metrics, "gen_ai.client.inference.usage.cache_read.input_tokens", **modality) == 4
     assert value(metrics, "gen_ai.client.inference.usage.reasoning.output_tokens", **modality) == 5
@@ -500,9 +499,9 @@ def test_prometheus_gets_all_of_them() -> None:
         found = {family.name: family for family in families()}
         ours = {name: family.type for name, family in found.items() if name.startswith(("gen_ai_", "llmstream_"))}
         assert ours == PROMETHEUS
-        assert len(PROMETHEUS) == len(catalog.METRICS)
+        assert len(PROMETHEUS) == len(semconv.METRICS)
         bounds = {sample.labels["le"] for sample in found["gen_ai_client_token_usage"].samples if "le" in sample.labels}
-        assert bounds == {str(bound) for bound in catalog.TOKENS} | {"+Inf"}
+        assert bounds == {str(bound) for bound in semconv.TOKENS} | {"+Inf"}
         failed = [
             sample.value
             for sample in found["llmstream_streams"].samples
@@ -528,7 +527,7 @@ def test_exemplars_lead_to_the_calls_span(reader: InMemoryMetricReader) -> None:
         recording: Any = observer.recording
         context = recording._span.ids
         found = exemplars(reader)
-    for metric in (catalog.DURATION, catalog.TTFC, catalog.TPOC, catalog.TTLC, catalog.TOKEN_USAGE, catalog.STREAMS):
+    for metric in (semconv.DURATION, semconv.TTFC, semconv.TPOC, semconv.TTLC, semconv.TOKEN_USAGE, semconv.STREAMS):
         assert found[metric.name] == {(context.trace_id, context.span_id)}, metric.name
 
 

@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from wires import WIRES
+from dialect_samples import WIRES
 
 from otel_llmstream import Outcome
-from otel_llmstream._events import (
+from otel_llmstream.core.events import (
     CHUNK,
     MALFORMED,
     NOTHING,
@@ -19,7 +19,7 @@ from otel_llmstream._events import (
     Started,
     Usage,
 )
-from otel_llmstream.dialects import Target, claim
+from otel_llmstream.dialects import RequestInfo, match_request
 from otel_llmstream.dialects.mistral_chat import MistralChat
 from otel_llmstream.dialects.mistral_conversations import MistralConversations
 from otel_llmstream.wire import Frame
@@ -41,7 +41,7 @@ def test_chat():
     thought = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}]
     assert said(reader, delta(content=thought)) == ONE_CHUNK
     assert said(reader, delta(content="x")) is ONE_CHUNK
-    assert reader.plain([json.dumps(delta(content=content)).encode() for content in ("x", thought)])
+    assert reader.is_output_only([json.dumps(delta(content=content)).encode() for content in ("x", thought)])
     calls = [{"id": "1", "function": {"name": "f", "arguments": "{}"}, "index": 0}]
     usage = {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}
     assert said(reader, delta("tool_calls", content="", tool_calls=calls) | {"usage": usage}) == (
@@ -117,9 +117,9 @@ def test_conversations_handoff():
     assert said(reader, output("x", model="a")) == (Started(None, "a"), CHUNK)
     assert said(reader, output("x", model="a")) == ONE_CHUNK
     pair = [json.dumps(output("x", model=model)).encode() for model in ("a", "b")]
-    assert reader.plain([pair[0], pair[0], json.dumps(output("x")).encode()])
-    assert not reader.plain(pair)
-    assert not reader.plain([pair[0], json.dumps(output("")).encode()])
+    assert reader.is_output_only([pair[0], pair[0], json.dumps(output("x")).encode()])
+    assert not reader.is_output_only(pair)
+    assert not reader.is_output_only([pair[0], json.dumps(output("")).encode()])
     assert said(reader, output("x", model="b")) == (Started(None, "b"), CHUNK)
     assert reader.read(Frame(b"message.output.delta", b'{"content":', b"", oversized=True)) == ONE_CHUNK
 
@@ -128,7 +128,7 @@ def test_conversations_handoff():
 
 
 def asked(path: str, body: dict[str, Any], host: str = "api.mistral.ai") -> Any:
-    found = claim(Target("POST", host, 443, path, "", json.dumps(body).encode()))
+    found = match_request(RequestInfo("POST", host, 443, path, "", json.dumps(body).encode()))
     assert found is not None
     return found[1]
 

@@ -13,11 +13,11 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from otel_llmstream import _catalog as catalog
+from otel_llmstream import semconv
 from otel_llmstream.monitoring import FLAVOURS, MIMIR, PROMETHEUS, UTF8, Matcher
 from otel_llmstream.monitoring._names import Part
 
-EVERY = (*catalog.METRICS, *catalog.NEWEST_METRICS)
+EVERY = (*semconv.METRICS, *semconv.NEWEST_METRICS)
 PARTS = [part for part in get_args(Part) if part]
 
 
@@ -26,7 +26,7 @@ def parts(metric):
 
 
 def attributes(metric):
-    return (*(catalog.BASE_ATTRIBUTES if metric.base else ()), *metric.attributes)
+    return (*(semconv.BASE_ATTRIBUTES if metric.base else ()), *metric.attributes)
 
 
 @pytest.fixture(scope="module")
@@ -142,36 +142,36 @@ def test_names_are_those_of_an_otlp_payload_as_received(metric, flavour, payload
 )
 def test_spellings(flavour, counter, size, histogram, gauge):
     """What each flavour makes of a counter, one with a unit, a histogram with a unit, and a gauge."""
-    assert flavour.metric(catalog.RETRIES) == counter
-    assert flavour.metric(catalog.RECEIVED) == size
-    assert flavour.metric(catalog.MAX_GAP, "bucket") == histogram
-    assert flavour.metric(catalog.ACTIVE) == gauge
+    assert flavour.metric(semconv.RETRIES) == counter
+    assert flavour.metric(semconv.RECEIVED) == size
+    assert flavour.metric(semconv.MAX_GAP, "bucket") == histogram
+    assert flavour.metric(semconv.ACTIVE) == gauge
 
 
 def test_selectors():
     """Conditions are joined, values escaped, and dotted names quoted inside the braces."""
-    failed = Matcher(catalog.OUTCOME, "=~", "truncated|failed")
+    failed = Matcher(semconv.OUTCOME, "=~", "truncated|failed")
     job = Matcher("job", "=", 'a"b\\c')
-    assert PROMETHEUS.selector(catalog.ACTIVE) == "llmstream_active_streams"
+    assert PROMETHEUS.selector(semconv.ACTIVE) == "llmstream_active_streams"
     assert (
-        PROMETHEUS.selector(catalog.STREAMS, "", failed, job)
+        PROMETHEUS.selector(semconv.STREAMS, "", failed, job)
         == r'llmstream_streams_total{llmstream_outcome=~"truncated|failed", job="a\"b\\c"}'
     )
-    assert UTF8.selector(catalog.ACTIVE) == '{"llmstream.active_streams"}'
+    assert UTF8.selector(semconv.ACTIVE) == '{"llmstream.active_streams"}'
     assert (
-        UTF8.selector(catalog.STREAMS, "", failed)
+        UTF8.selector(semconv.STREAMS, "", failed)
         == '{"llmstream.streams_total", "llmstream.outcome"=~"truncated|failed"}'
     )
-    assert UTF8.label(catalog.ERROR_TYPE) == '"error.type"'
-    assert (UTF8.label("job"), UTF8.label_name(catalog.ERROR_TYPE)) == ("job", "error.type")
+    assert UTF8.label(semconv.ERROR_TYPE) == '"error.type"'
+    assert (UTF8.label("job"), UTF8.label_name(semconv.ERROR_TYPE)) == ("job", "error.type")
 
 
 def test_the_newest_name():
     """A metric that the newest conventions renamed has both names, all others one."""
     assert (
-        PROMETHEUS.metric(catalog.TTFC, "sum", newest=True) == "gen_ai_client_inference_time_to_first_chunk_seconds_sum"
+        PROMETHEUS.metric(semconv.TTFC, "sum", newest=True) == "gen_ai_client_inference_time_to_first_chunk_seconds_sum"
     )
-    assert PROMETHEUS.metric(catalog.MAX_GAP, "sum", newest=True) == PROMETHEUS.metric(catalog.MAX_GAP, "sum")
+    assert PROMETHEUS.metric(semconv.MAX_GAP, "sum", newest=True) == PROMETHEUS.metric(semconv.MAX_GAP, "sum")
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS.values(), ids=lambda it: it.name)
@@ -179,17 +179,17 @@ def test_the_newest_name():
 def test_promql_can_read_it(metric, flavour):
     """A parser finds the name and the conditions that went in."""
     for part in parts(metric):
-        matcher = Matcher(catalog.REQUEST_MODEL, "=~", 'x"y\\.z\n')
-        text = f"sum by ({flavour.label(catalog.REQUEST_MODEL)}) ({flavour.selector(metric, part, matcher)})"
+        matcher = Matcher(semconv.REQUEST_MODEL, "=~", 'x"y\\.z\n')
+        text = f"sum by ({flavour.label(semconv.REQUEST_MODEL)}) ({flavour.selector(metric, part, matcher)})"
         tree = promql_parser.parse(text)
         found = {it.name: it.value for it in tree.expr.matchers.matchers}
         name = tree.expr.name or found.pop("__name__")
         assert name == flavour.metric(metric, part)
-        assert found == {flavour.label_name(catalog.REQUEST_MODEL): 'x"y\\.z\n'}
-        assert tree.modifier.labels == [flavour.label_name(catalog.REQUEST_MODEL)]
+        assert found == {flavour.label_name(semconv.REQUEST_MODEL): 'x"y\\.z\n'}
+        assert tree.modifier.labels == [flavour.label_name(semconv.REQUEST_MODEL)]
 
 
-@pytest.mark.parametrize(("metric", "part"), [(catalog.TTFC, ""), (catalog.RETRIES, "bucket"), (catalog.ACTIVE, "sum")])
+@pytest.mark.parametrize(("metric", "part"), [(semconv.TTFC, ""), (semconv.RETRIES, "bucket"), (semconv.ACTIVE, "sum")])
 def test_series_that_are_not_there(metric, part):
     """A histogram's series has a part, and nothing else has one: a wrong one would be a query without an answer."""
     with pytest.raises(ValueError, match=re.escape(metric.name)):

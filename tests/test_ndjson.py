@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_llmstream.wire import Frame, NDJSONFramer, _frame, _ndjson
+from otel_llmstream.wire import Frame, NDJSONFramer, ndjson
+from otel_llmstream.wire import frame as frame_module
 
 
 def frames_of(pieces):
@@ -16,10 +17,10 @@ def frames_of(pieces):
 
 
 def cap(patch: pytest.MonkeyPatch, frame: int, head: int) -> None:
-    for module in (_frame, _ndjson):
+    for module in (frame_module, ndjson):
         patch.setattr(module, "MAX_FRAME", frame)
         patch.setattr(module, "KEPT_HEAD", head)
-    patch.setattr(_frame, "LONGEST_LINE", frame + 64)
+    patch.setattr(frame_module, "LONGEST_LINE", frame + 64)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_plain_never_differs_from_feed(before, reads):
     framer = NDJSONFramer()
     framer.feed(before)
     pending = framer.pending
-    values = framer.plain(reads)
+    values = framer.is_output_only(reads)
     assert framer.pending is pending
     if values is not None:
         assert [[frame.data for frame in framer.feed(read)] for read in reads] == [[value] for value in values]
@@ -89,13 +90,13 @@ def test_plain_never_differs_from_feed(before, reads):
 def test_plain_takes_the_usual_stream():
     """Reads of one line each take the short cut, those of two lines or half a line do not."""
     framer = NDJSONFramer()
-    assert framer.plain([b"{}\n", b"[] \r\n"]) == [b"{}", b"[]"]
-    assert framer.plain([b"{}\n", b"{}\n{}\n"]) is None
-    assert framer.plain([b"{}\n", b"{"]) is None
-    assert framer.plain([b"\x0c{}\x0b\n"]) == [b"\x0c{}\x0b"]
-    assert framer.plain([b" \n"]) is None
+    assert framer.is_output_only([b"{}\n", b"[] \r\n"]) == [b"{}", b"[]"]
+    assert framer.is_output_only([b"{}\n", b"{}\n{}\n"]) is None
+    assert framer.is_output_only([b"{}\n", b"{"]) is None
+    assert framer.is_output_only([b"\x0c{}\x0b\n"]) == [b"\x0c{}\x0b"]
+    assert framer.is_output_only([b" \n"]) is None
     framer.feed(b"{")
-    assert framer.plain([b"}\n"]) is None
+    assert framer.is_output_only([b"}\n"]) is None
 
 
 @given(pieces=st.lists(st.binary(max_size=40), max_size=20))
@@ -125,7 +126,7 @@ def test_the_cap(monkeypatch, size):
     first = Frame(b"message", b"x" * size) if size <= 1000 else Frame(b"message", b"x" * 10, oversized=True)
     for pieces in ([body], [body[:500], body[500:]], [body[at : at + 1] for at in range(len(body))]):
         assert frames_of(pieces) == [first, Frame(b"message", b"{}")]
-    assert (NDJSONFramer().plain([body[: size + 1]]) is None) is (size >= 1000)
+    assert (NDJSONFramer().is_output_only([body[: size + 1]]) is None) is (size >= 1000)
 
 
 def test_a_line_without_end(monkeypatch):

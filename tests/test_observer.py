@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_llmstream import Outcome, Settings, Summary
-from otel_llmstream._calls import CURRENT
-from otel_llmstream._observer import BACKLOG, Engine, Headers, Observer
-from otel_llmstream._scout import MAX_STRANGE, Scout
-from otel_llmstream._states import End
-from otel_llmstream._stream import BATCH
-from otel_llmstream.dialects import Target
+from otel_llmstream.core.states import End
+from otel_llmstream.core.stream import BATCH
+from otel_llmstream.dialects import RequestInfo
+from otel_llmstream.engine.call import CURRENT
+from otel_llmstream.engine.observer import BACKLOG, Engine, Observer, ResponseInfo
+from otel_llmstream.engine.scout import MAX_STRANGE, Scout
 from otel_llmstream.testing import FakeClock
 
-CHAT = Target("POST", "api.openai.com", 443, "/v1/chat/completions", "", b'{"model":"m","stream":true}')
-UNKNOWN = Target("POST", "gateway.test", 443, "/ask", "", b"{}")
-SSE = Headers(200, "text/event-stream")
+CHAT = RequestInfo("POST", "api.openai.com", 443, "/v1/chat/completions", "", b'{"model":"m","stream":true}')
+UNKNOWN = RequestInfo("POST", "gateway.test", 443, "/ask", "", b"{}")
+SSE = ResponseInfo(200, "text/event-stream")
 
 
 def chunk(text: str = "x") -> bytes:
@@ -85,7 +85,7 @@ class Rig:
         self.recorder = Counting()
         self.engine = Engine(self.recorder, settings, self.clock)
 
-    def observer(self, headers: Headers = SSE) -> Observer:
+    def observer(self, headers: ResponseInfo = SSE) -> Observer:
         observer = self.engine.begin(CHAT)
         assert observer is not None
         observer.answered(headers)
@@ -97,7 +97,7 @@ class Rig:
         watcher.feed(data)
         self.clock.advance(hold)
 
-    def play(self, pieces: Iterable[bytes], end: End = End.EOF, headers: Headers = SSE) -> Summary:
+    def play(self, pieces: Iterable[bytes], end: End = End.EOF, headers: ResponseInfo = SSE) -> Summary:
         observer = self.observer(headers)
         for piece in pieces:
             self.feed(observer, piece)
@@ -193,7 +193,7 @@ def test_a_stream_ends_exactly_once(steps: list[tuple[Any, bytes]]) -> None:
 def test_arbitrary_bytes_never_break_it(body: bytes, coding: str, size: int) -> None:
     """Arbitrary bytes, in any coding, leave a verdict and no error of ours."""
     rig = Rig()
-    headers = Headers(200, "text/event-stream", coding)
+    headers = ResponseInfo(200, "text/event-stream", coding)
     rig.play([body[start : start + size] for start in range(0, len(body), size)], headers=headers)
     assert rig.recorder.errors == 0
 
@@ -279,10 +279,10 @@ def test_garbage_is_settled_later() -> None:
     rig = Rig()
     observer = rig.observer()
     rig.feed(observer, chunk())
-    observer.end(End.DROPPED, unsafe=True)
+    observer.end(End.GARBAGE_COLLECTED, unsafe=True)
     rig.clock.advance(100)
     assert rig.recorder.summaries == []
-    rig.engine.settle()
+    rig.engine.run_deferred()
     (summary,) = rig.recorder.summaries
     assert summary.outcome is Outcome.ABANDONED
     assert summary.duration < 1
@@ -302,7 +302,7 @@ def test_after_a_fork_the_streams_are_the_parents() -> None:
     """The child records nothing of what the parent had open."""
     rig = Rig()
     observer = rig.observer()
-    rig.engine.forget()
+    rig.engine.reset_after_fork()
     observer.end(End.EOF)
     assert rig.recorder.summaries == []
 
@@ -362,11 +362,11 @@ def test_a_scout_lets_go_of_what_it_does_not_know(body: bytes) -> None:
     assert rig.recorder.begun == 0
 
 
-ASKED = Target("POST", "gateway.test", 443, "/my/agent", "", b'{"stream": true, "model": "m"}')
+ASKED = RequestInfo("POST", "gateway.test", 443, "/my/agent", "", b'{"stream": true, "model": "m"}')
 TICK = b"data: tick\n\n"
 
 
-def scouted(rig: Rig, target: Target = ASKED, headers: Headers = SSE) -> Scout:
+def scouted(rig: Rig, target: RequestInfo = ASKED, headers: ResponseInfo = SSE) -> Scout:
     scout = Scout(rig.engine, target, headers, rig.clock.now())
     scout.asked_at = rig.clock.now()
     return scout
@@ -426,24 +426,24 @@ def test_a_stream_in_no_known_dialect_that_the_application_broke() -> None:
     ("target", "body"),
     [
         (UNKNOWN, TICK),
-        (Target("GET", "h", 443, "/my/agent", "stream=true", None), TICK),
-        (Target("GET", "h", 443, "/my/agent", "", b'{"stream": true}'), TICK),
-        (Target("POST", "h", 443, "/my/agent", "", b'{"stream": false}'), TICK),
-        (Target("POST", "h", 443, "/my/agent", "", b'{"stream": "true"}'), TICK),
-        (Target("POST", "h", 443, "/mcp", "", b'{"jsonrpc": "2.0", "params": {"stream": true}}'), TICK),
+        (RequestInfo("GET", "h", 443, "/my/agent", "stream=true", None), TICK),
+        (RequestInfo("GET", "h", 443, "/my/agent", "", b'{"stream": true}'), TICK),
+        (RequestInfo("POST", "h", 443, "/my/agent", "", b'{"stream": false}'), TICK),
+        (RequestInfo("POST", "h", 443, "/my/agent", "", b'{"stream": "true"}'), TICK),
+        (RequestInfo("POST", "h", 443, "/mcp", "", b'{"jsonrpc": "2.0", "params": {"stream": true}}'), TICK),
         (ASKED, b'event: message\ndata: {"jsonrpc":"2.0","method":"notifications/message"}\n\n'),
         (ASKED, b""),
         (ASKED, b": only a comment\n\n"),
     ],
 )
-@pytest.mark.parametrize("how", [End.EOF, End.DROPPED])
-def test_streams_that_are_none_of_ours(target: Target, body: bytes, how: End) -> None:
+@pytest.mark.parametrize("how", [End.EOF, End.GARBAGE_COLLECTED])
+def test_streams_that_are_none_of_ours(target: RequestInfo, body: bytes, how: End) -> None:
     """Without `"stream": true` in a POST's JSON, with JSON-RPC in its frames, or without a frame: nothing is told."""
     rig = Rig()
     scout = scouted(rig, target)
     for _ in range(MAX_STRANGE - 1):
         rig.feed(scout, body)
-    scout.end(how, unsafe=how is End.DROPPED)
+    scout.end(how, unsafe=how is End.GARBAGE_COLLECTED)
     assert rig.recorder.begun == 0
     assert scout._kept == []
 
@@ -453,8 +453,8 @@ def test_the_collector_begins_no_span() -> None:
     rig = Rig()
     scout = scouted(rig)
     rig.feed(scout, TICK)
-    scout.end(End.DROPPED, unsafe=True)
-    rig.engine.settle()
+    scout.end(End.GARBAGE_COLLECTED, unsafe=True)
+    rig.engine.run_deferred()
     assert rig.recorder.begun == 0
 
 
@@ -475,7 +475,7 @@ def test_a_scout_whose_engine_is_broken_lets_go() -> None:
 def test_a_scout_bears_broken_codings() -> None:
     """A body whose coding is broken tells nothing, and breaks nothing."""
     rig = Rig()
-    scout = Scout(rig.engine, UNKNOWN, Headers(200, "text/event-stream", "gzip"), rig.clock.now())
+    scout = Scout(rig.engine, UNKNOWN, ResponseInfo(200, "text/event-stream", "gzip"), rig.clock.now())
     rig.feed(scout, b"no gzip at all")
     scout.raised(OSError())
     scout.end(End.CLOSED)
@@ -505,13 +505,13 @@ def test_a_call_that_has_ended_takes_no_attempt() -> None:
 def test_an_answer_that_is_no_stream_has_a_size_and_a_time() -> None:
     """A body that no framer reads is counted all the same."""
     rig = Rig()
-    summary = rig.play([b"<html>", b"</html>"], headers=Headers(200, "text/html"))
+    summary = rig.play([b"<html>", b"</html>"], headers=ResponseInfo(200, "text/html"))
     assert (summary.error_type, summary.reads, summary.bytes) == ("not_a_stream", 2, 13)
 
 
 def test_lines_without_their_end_are_read_at_the_end() -> None:
     """Newline-delimited JSON may go without its last line end; where that line was cut, it is an incomplete event."""
-    ndjson = Headers(200, "application/x-ndjson")
+    ndjson = ResponseInfo(200, "application/x-ndjson")
     line = b'{"id":"c","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":"stop"}]}'
     assert Rig().play([line], headers=ndjson).outcome is Outcome.COMPLETED
     cut = Rig().play([line + b"\n", b'{"id":"c","cho'], headers=ndjson)

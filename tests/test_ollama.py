@@ -4,10 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from wires import WIRES
+from dialect_samples import WIRES
 
 from otel_llmstream import Outcome
-from otel_llmstream._events import (
+from otel_llmstream.core.events import (
     CHUNK,
     MALFORMED,
     NOTHING,
@@ -19,7 +19,7 @@ from otel_llmstream._events import (
     Started,
     Usage,
 )
-from otel_llmstream.dialects import Target, claim
+from otel_llmstream.dialects import RequestInfo, match_request
 from otel_llmstream.dialects._request import MAX_BODY
 from otel_llmstream.dialects.ollama import OllamaChat, OllamaGenerate
 from otel_llmstream.wire import Frame
@@ -87,10 +87,10 @@ def test_plain():
         json.dumps(line(**message)).encode()
         for message in ({"content": "x"}, {"content": "", "tool_calls": [{}]}, {"content": ""})
     )
-    assert not OllamaChat().plain([text, text])
-    assert begun().plain([text, text])
+    assert not OllamaChat().is_output_only([text, text])
+    assert begun().is_output_only([text, text])
     for other in (call, empty, json.dumps(line(done=True, content="x")).encode(), b'{"error":"x"}'):
-        assert not begun().plain([text, other])
+        assert not begun().is_output_only([text, other])
     assert OllamaChat().read(Frame(b"message", b'{"message":', b"", oversized=True)) == ONE_CHUNK
 
 
@@ -107,7 +107,7 @@ def test_error_line():
 
 def asked(path: str, body: object, method: str = "POST") -> Any:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return claim(Target(method, "localhost", 11434, path, "", content))
+    return match_request(RequestInfo(method, "localhost", 11434, path, "", content))
 
 
 @pytest.mark.parametrize("stream", [{}, {"stream": True}, {"stream": None}])

@@ -11,7 +11,7 @@ import pytest
 from programs import free_port, running
 
 from otel_llmstream import Settings
-from otel_llmstream.monitoring._remedies import BUFFERING, TIMEOUTS, Remedy
+from otel_llmstream.monitoring._proxy_fixes import BUFFERING, TIMEOUTS, Remedy
 from otel_llmstream.testing import Captured, capture
 from otel_llmstream.testing.chaos import ChaosServer
 

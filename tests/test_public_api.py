@@ -15,8 +15,8 @@ import pytest
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 import otel_llmstream
-from otel_llmstream import _catalog as catalog
-from otel_llmstream import _failures, testing
+from otel_llmstream import semconv, testing
+from otel_llmstream.core import error_types
 
 ROOT = Path(otel_llmstream.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
@@ -223,17 +223,17 @@ def test_error_types():
         "write_error", "broken_pipe", "read_timeout", "connection_reset", "incomplete_body", "invalid_framing",
         "content_decoding", "too_many_redirects", "http2_error",
     ]  # fmt: skip
-    assert [error.name for error in catalog.ERROR_TYPES] == listed
-    assert all(error.cause and error.remedy for error in catalog.ERROR_TYPES)
-    truncated = [error.name for error in catalog.ERROR_TYPES if error.outcome == "truncated"]
+    assert [error.name for error in semconv.ERROR_TYPES] == listed
+    assert all(error.cause and error.remedy for error in semconv.ERROR_TYPES)
+    truncated = [error.name for error in semconv.ERROR_TYPES if error.outcome == "truncated"]
     assert truncated == ["stream_truncated", "stream_incomplete_event", "stream_empty", "not_a_stream"]
-    assert set(catalog.BORN_RETRIES) <= {*catalog.BORN_STATUSES, *listed}
-    assert _failures.OTHER not in listed
+    assert set(semconv.PREINITIALIZED_RETRIES) <= {*semconv.PREINITIALIZED_STATUSES, *listed}
+    assert error_types.OTHER not in listed
 
 
 def test_metrics():
     """Every metric has a name of its own, a unit and a description; bounds are rising floats, on histograms alone."""
-    metrics = (*catalog.METRICS, *catalog.NEWEST_METRICS)
+    metrics = (*semconv.METRICS, *semconv.NEWEST_METRICS)
     assert len({metric.name for metric in metrics}) == len(metrics)
     for metric in metrics:
         assert metric.unit
@@ -251,23 +251,23 @@ def test_low_cardinality():
         "gen_ai.token.type", "gen_ai.token.modality", "llmstream.outcome", "llmstream.finish_reason",
         "llmstream.fallback",
     }  # fmt: skip
-    metrics = (*catalog.METRICS, *catalog.NEWEST_METRICS)
-    assert {*catalog.BASE_ATTRIBUTES, *(name for metric in metrics for name in metric.attributes)} == allowed
+    metrics = (*semconv.METRICS, *semconv.NEWEST_METRICS)
+    assert {*semconv.BASE_ATTRIBUTES, *(name for metric in metrics for name in metric.attributes)} == allowed
 
 
 def test_span_attributes():
     """Our own span attributes carry our own prefix, and each is described once."""
-    names = [attribute.name for attribute in catalog.SPAN_ATTRIBUTES]
+    names = [attribute.name for attribute in semconv.SPAN_ATTRIBUTES]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"llmstream(\.[a-z_0-9]+)+", name) for name in names)
-    assert all(attribute.description and attribute.type for attribute in catalog.SPAN_ATTRIBUTES)
+    assert all(attribute.description and attribute.type for attribute in semconv.SPAN_ATTRIBUTES)
 
 
 def test_finish_reasons_and_stages():
     """The values that a metric or a span may have are the design's."""
     words = ("stop", "length", "tool_calls", "content_filter", "refusal", "pause", "other", "none")
-    assert words == catalog.FINISH_REASONS
-    assert catalog.STAGES == ("connect", "request", "headers", "first_chunk", "streaming")
+    assert words == semconv.FINISH_REASONS
+    assert semconv.STAGES == ("connect", "request", "headers", "first_chunk", "streaming")
     assert [outcome.value for outcome in otel_llmstream.Outcome] == [
         "completed",
         "truncated",
@@ -275,7 +275,7 @@ def test_finish_reasons_and_stages():
         "cancelled",
         "abandoned",
     ]
-    assert [event for event, _, _ in catalog.LOG_EVENTS] == [
+    assert [event for event, _, _ in semconv.LOG_EVENTS] == [
         f"llm_stream.{word}"
         for word in ("started", "retry", "stalled", "completed", "cancelled", "abandoned", "truncated", "failed")
     ]

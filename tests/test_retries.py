@@ -22,7 +22,7 @@ import pytest
 import tenacity
 
 import otel_llmstream
-from otel_llmstream import _catalog as catalog
+from otel_llmstream import semconv
 from otel_llmstream.testing import Captured, capture
 from otel_llmstream.testing.chaos import ChaosServer
 
@@ -294,7 +294,7 @@ def check_span(captured: Captured, story: Story) -> None:
     assert facts["gen_ai.request.model"] == model
     assert facts["gen_ai.request.stream"] == (not story.asks[-1].startswith("whole "))
     assert span.status.is_ok or story.error
-    failed = [dict(event.attributes or {}) for event in span.events if event.name == catalog.EVENT_ATTEMPT_FAILED]
+    failed = [dict(event.attributes or {}) for event in span.events if event.name == semconv.EVENT_ATTEMPT_FAILED]
     assert [it["error.type"] for it in failed] == list(story.retried)
     assert [it["llmstream.attempt.number"] for it in failed] == list(range(1, len(failed) + 1))
     assert all(it["llmstream.attempt.duration"] > 0 for it in failed)

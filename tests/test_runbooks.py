@@ -9,12 +9,12 @@ import pytest
 import yaml
 from rule_checks import metric, walk
 
-from otel_llmstream import _catalog as catalog
+from otel_llmstream import semconv
 from otel_llmstream.monitoring import FLAVOURS
 from otel_llmstream.monitoring._alerts import ALERTS, Options
-from otel_llmstream.monitoring._remedies import BUFFERING, STATUSES, TIMEOUTS
+from otel_llmstream.monitoring._annotations import limit_in_words
+from otel_llmstream.monitoring._proxy_fixes import BUFFERING, STATUSES, TIMEOUTS
 from otel_llmstream.monitoring._runbooks import PAGES, SECTIONS, pages
-from otel_llmstream.monitoring._texts import limit_in_words
 from otel_llmstream.monitoring._thresholds import KNOBS, Thresholds
 
 COMMITTED = Path(__file__).parent.parent / "dashboards" / "runbooks"
@@ -82,12 +82,12 @@ def unknown(query: str, flavour) -> set[str]:
     tree = promql.parse(query)
     series = {
         flavour.metric(it, part, newest=newest)
-        for it in catalog.METRICS
+        for it in semconv.METRICS
         for newest in (False, True)
         for part in (("bucket", "sum", "count") if it.kind == "histogram" else ("",))
     }
-    own = {name for it in catalog.METRICS for name in it.attributes}
-    labels = {flavour.label_name(name) for name in (*own, *catalog.BASE_ATTRIBUTES)}
+    own = {name for it in semconv.METRICS for name in it.attributes}
+    labels = {flavour.label_name(name) for name in (*own, *semconv.BASE_ATTRIBUTES)}
     labels |= {"job", "instance", "le", "__name__"}
     found = set()
     for node, _ in walk(tree):
@@ -123,10 +123,12 @@ def test_failures_are_explained_wholly():
     """The pages on failures have a row for every `error.type` of ours and every usual status: cause, and remedy."""
     for name in ("LLMStreamErrorBudgetBurn", "LLMStreamFailureRate"):
         rows = re.findall(r"^\| `([^`]+)` \| ([^|]{20,}) \| ([^|]{10,}) \|$", page(name), re.MULTILINE)
-        assert {row[0] for row in rows} == {it.name for it in catalog.ERROR_TYPES} | set(catalog.BORN_STATUSES)
-        for error in catalog.ERROR_TYPES:
+        assert {row[0] for row in rows} == {it.name for it in semconv.ERROR_TYPES} | set(
+            semconv.PREINITIALIZED_STATUSES
+        )
+        for error in semconv.ERROR_TYPES:
             assert (error.name, error.cause, error.remedy) in rows
-    assert set(STATUSES) == set(catalog.BORN_STATUSES)
+    assert set(STATUSES) == set(semconv.PREINITIALIZED_STATUSES)
 
 
 @pytest.mark.parametrize("name", NAMES)

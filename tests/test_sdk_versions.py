@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from twins import READERS, VIEWS
+from metric_pairs import READERS, VIEWS
 
-from otel_llmstream.recorders import _bulk
+from otel_llmstream.telemetry import fast_path
 
 TESTS = Path(__file__).parent
 
@@ -43,7 +43,7 @@ def test_direct_and_plain_records_export_the_same(version: str, folder: Path) ->
     path = os.pathsep.join((str(installed(version, folder)), str(TESTS)))
     done = subprocess.run(
         # -S: the packages of this environment are not there.
-        [sys.executable, "-S", "-W", "error", str(TESTS / "sdk_versions.py"), str(_bulk.__file__)],
+        [sys.executable, "-S", "-W", "error", str(TESTS / "sdk_versions.py"), str(fast_path.__file__)],
         capture_output=True,
         text=True,
         check=False,

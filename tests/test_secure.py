@@ -11,7 +11,7 @@ import httpx2
 import openai
 import pytest
 import trustme
-from fronts import Break, Goodbye, h2_front, tls_front
+from tls_proxies import Break, Goodbye, h2_front, tls_front
 
 from otel_llmstream.testing import capture
 from otel_llmstream.testing.chaos import ChaosServer

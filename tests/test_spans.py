@@ -10,12 +10,11 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 from opentelemetry.trace import SpanKind, StatusCode
-from played import CUT, DONE, HEALTHY, Player, chunk, event, exported, finish, measured, usage
+from scripted_streams import CUT, DONE, HEALTHY, Player, chunk, event, exported, finish, measured, usage
 
 import otel_llmstream
-from otel_llmstream import Settings
-from otel_llmstream import _catalog as catalog
-from otel_llmstream._states import End
+from otel_llmstream import Settings, semconv
+from otel_llmstream.core.states import End
 from otel_llmstream.testing import Captured, FakeClock, capture
 
 START = 1_700_000_000_000_000_000
@@ -136,7 +135,7 @@ def test_a_whole_span(player: Player, captured: Captured) -> None:
     assert (scope.name, scope.version, scope.schema_url) == (
         "otel_llmstream",
         otel_llmstream.__version__,
-        catalog.SCHEMA_URL,
+        semconv.SCHEMA_URL,
     )
 
 
@@ -181,12 +180,12 @@ def test_what_is_emitted_is_documented(player: Player, captured: Captured) -> No
     with httpx2.Client(transport=httpx2.MockTransport(lambda _request: answer)) as client:
         client.post("http://api.test/v1/messages", json={"model": "c", "stream": True, "messages": []})
     seen = {name for span in captured.spans for name in span.attributes or {} if name.startswith("llmstream.")}
-    assert seen == {attribute.name for attribute in catalog.SPAN_ATTRIBUTES}
+    assert seen == {attribute.name for attribute in semconv.SPAN_ATTRIBUTES}
 
 
 def test_the_newest_conventions(monkeypatch: pytest.MonkeyPatch) -> None:
     """One attribute has another name there."""
-    names = {"": catalog.USAGE_CACHE_WRITE, "gen_ai_latest_experimental": catalog.USAGE_CACHE_WRITE_NEWEST}
+    names = {"": semconv.USAGE_CACHE_WRITE, "gen_ai_latest_experimental": semconv.USAGE_CACHE_WRITE_NEWEST}
     body = (
         b'event: message_start\ndata: {"type": "message_start", "message": {"id": "m", "model": "c", "usage": '
         b'{"input_tokens": 3, "cache_creation_input_tokens": 5, "cache_read_input_tokens": 0, "output_tokens": 1}}}\n\n'
@@ -369,7 +368,7 @@ def test_a_span_has_32_events_at_most(stalls: int, player: Player, captured: Cap
     player.end(observer, End.CLOSED)
     names = [name for name, _, _ in told(captured.span)]
     assert names == ["llmstream.first_chunk", *["llmstream.stall"] * min(stalls, 31)]
-    assert len(names) <= catalog.MAX_SPAN_EVENTS == 32
+    assert len(names) <= semconv.MAX_SPAN_EVENTS == 32
     assert (captured.span.attributes or {})["llmstream.stalls"] == stalls
 
 
@@ -378,7 +377,7 @@ def test_a_span_has_32_events_at_most(stalls: int, player: Player, captured: Cap
 ENDINGS: Mapping[str, tuple[Any, str | None, str | None]] = {
     "completed": (lambda player: player.play(*HEALTHY), None, None),
     "cancelled": (lambda player: player.play(*CUT, how=End.CLOSED), None, None),
-    "abandoned": (lambda player: player.play(*CUT, how=End.DROPPED), None, None),
+    "abandoned": (lambda player: player.play(*CUT, how=End.GARBAGE_COLLECTED), None, None),
     "truncated": (lambda player: player.play(*CUT), "stream_truncated", None),
     "empty": (lambda player: player.play(), "stream_empty", None),
     "status": (lambda player: player.play(status=503), "503", "HTTP status 503"),

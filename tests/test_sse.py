@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_llmstream.wire import Frame, SSEFramer, _frame, _sse, framer_for
+from otel_llmstream.wire import Frame, SSEFramer, framer_for, sse
+from otel_llmstream.wire import frame as frame_module
 
 BOM = b"\xef\xbb\xbf"
 
@@ -171,7 +172,7 @@ def test_plain_never_differs_from_feed(before, reads):
     framer = SSEFramer()
     last = [frame.event for read in before for frame in framer.feed(read)][-1:]
     state = (framer.pending, framer.comments, framer.unknown)
-    values = framer.plain(reads)
+    values = framer.is_output_only(reads)
     assert (framer.pending, framer.comments, framer.unknown) == state
     if values is not None:
         frames = [framer.feed(read) for read in reads]
@@ -194,12 +195,12 @@ def test_plain_never_differs_from_feed(before, reads):
 def test_plain_takes_the_usual_streams(read):
     """The usual kinds of event take the short cut, once a first one of the same type has come."""
     framer = SSEFramer()
-    assert framer.plain([read, read]) is None
+    assert framer.is_output_only([read, read]) is None
     framer.feed(read)
     payload = read.rpartition(b"data: ")[2].strip()
-    assert framer.plain([read, read]) == [payload, payload]
-    assert framer.plain([read, read + read]) is None
-    assert framer.plain([read, b"event: other\n" + read]) is None
+    assert framer.is_output_only([read, read]) == [payload, payload]
+    assert framer.is_output_only([read, read + read]) is None
+    assert framer.is_output_only([read, b"event: other\n" + read]) is None
 
 
 @pytest.mark.parametrize(
@@ -226,9 +227,9 @@ def test_plain_takes_the_usual_streams(read):
 def test_plain_leaves_the_rest_to_feed(read):
     """A read that is anything but one whole event of one data line, in the usual spelling, is for `feed`."""
     framer = fed(b"data: 1\n\n")
-    assert framer.plain([read]) is None
-    assert framer.plain([read, read]) is None
-    assert framer.plain([b"data: 1\n\n", read]) is None
+    assert framer.is_output_only([read]) is None
+    assert framer.is_output_only([read, read]) is None
+    assert framer.is_output_only([b"data: 1\n\n", read]) is None
 
 
 @given(pieces=st.lists(st.binary(max_size=40), max_size=20))
@@ -236,7 +237,7 @@ def test_arbitrary_bytes_never_raise(pieces):
     """Whatever comes is read."""
     framer = SSEFramer()
     for piece in pieces:
-        framer.plain([piece])
+        framer.is_output_only([piece])
         assert all(type(frame) is Frame for frame in framer.feed(piece))
         assert isinstance(framer.pending, bool)
     assert framer.close() == []
@@ -246,10 +247,10 @@ def test_arbitrary_bytes_never_raise(pieces):
 
 
 def cap(patch: pytest.MonkeyPatch, frame: int, head: int) -> None:
-    for module in (_frame, _sse):
+    for module in (frame_module, sse):
         patch.setattr(module, "MAX_FRAME", frame)
         patch.setattr(module, "KEPT_HEAD", head)
-    patch.setattr(_frame, "LONGEST_LINE", frame + 64)
+    patch.setattr(frame_module, "LONGEST_LINE", frame + 64)
 
 
 def held(framer: SSEFramer) -> int:
@@ -310,8 +311,8 @@ class TestCaps:
     def test_plain_leaves_large_reads_to_feed(self):
         """The short cut is for small reads: it never lets an event past the cap."""
         framer = fed(b"data: 1\n\n")
-        assert framer.plain([b"data: " + b"x" * 1001 + b"\n\n"]) is None
-        assert framer.plain([b"data: " + b"x" * 100 + b"\n\n"]) == [b"x" * 100]
+        assert framer.is_output_only([b"data: " + b"x" * 1001 + b"\n\n"]) is None
+        assert framer.is_output_only([b"data: " + b"x" * 100 + b"\n\n"]) == [b"x" * 100]
 
     def test_long_names_and_ids(self):
         """An event's name and id are held up to the head's size."""
@@ -338,7 +339,7 @@ def test_the_real_caps():
     assert framer.feed(b"data: ") == []
     for _ in range(320):
         assert framer.feed(piece) == []
-        assert held(framer) <= _frame.LONGEST_LINE
+        assert held(framer) <= frame_module.LONGEST_LINE
     in_pieces = framer.feed(b"\n\ndata: a\n\n")
     assert in_pieces == [Frame(b"message", piece, oversized=True), Frame(b"message", b"a")]
     assert frames_of([b"data: " + piece * 320 + b"\n\ndata: a\n\n"]) == in_pieces

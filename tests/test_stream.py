@@ -7,29 +7,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_llmstream._events import (
+from otel_llmstream.core.events import (
     CHUNK,
     MALFORMED,
     TERMINATOR,
     Chunk,
     Event,
     Finish,
-    Foreign,
+    HTTPError,
     InBandError,
     Malformed,
+    NonStreaming,
+    NotAStream,
+    NoTerminator,
     Opened,
-    Refused,
     Started,
     Terminator,
-    Uncharted,
     Undecodable,
-    Unmarked,
+    UnknownDialect,
     Usage,
-    Whole,
 )
-from otel_llmstream._states import ENDINGS, TRANSITIONS, Cut, End, LastFinish, State
-from otel_llmstream._stream import Answer, Stream
-from otel_llmstream._summary import LLMRequest, Outcome, Summary
+from otel_llmstream.core.states import ENDINGS, TRANSITIONS, Cut, End, LastFinish, State
+from otel_llmstream.core.stream import Answer, Stream
+from otel_llmstream.core.summary import LLMRequest, Outcome, Summary
 
 STOP = Finish(0, "stop", "stop")
 ERROR = InBandError("overloaded_error", "Overloaded")
@@ -76,9 +76,9 @@ class Play:
 
 EVENTS = {
     "opened": Opened(),
-    "refused": Refused(429),
-    "foreign": Foreign(),
-    "whole": Whole(),
+    "refused": HTTPError(429),
+    "foreign": NotAStream(),
+    "whole": NonStreaming(),
     "started": Started("id"),
     "chunk": CHUNK,
     "later chunk": Chunk(1),
@@ -89,8 +89,8 @@ EVENTS = {
     "error": ERROR,
     "malformed": MALFORMED,
     "undecodable": Undecodable("crc"),
-    "unmarked": Unmarked(),
-    "uncharted": Uncharted(),
+    "unmarked": NoTerminator(),
+    "uncharted": UnknownDialect(),
     "cut": Cut(),
 }
 
@@ -145,17 +145,17 @@ def in_state(state: str, choices: int = 1) -> Play:
     if state == "SENT":
         return play
     if state == "REFUSED":
-        return play.answered(Refused(429), status=429)
+        return play.answered(HTTPError(429), status=429)
     if state == "FOREIGN":
-        return play.answered(Foreign())
+        return play.answered(NotAStream())
     if state == "WHOLE":
-        return play.answered(Whole())
+        return play.answered(NonStreaming())
     play.answered(wait=1.0)
     way = {
         "WAITING": (),
         "STREAMING": (CHUNK,),
-        "UNMARKED": (Unmarked(), CHUNK),
-        "UNCHARTED": (Uncharted(), CHUNK),
+        "UNMARKED": (NoTerminator(), CHUNK),
+        "UNCHARTED": (UnknownDialect(), CHUNK),
         "FINISHED": (CHUNK, STOP),
         "TERMINATED": (CHUNK, STOP, TERMINATOR),
         "ERRORED": (CHUNK, ERROR),
@@ -293,12 +293,12 @@ def test_stages(state, stage):
         (1, True, True, "stream_incomplete_event"),
     ],
 )
-def test_truncation(frames, pending, junk, expected):
+def test_truncation(frames, pending, not_framed, expected):
     """A clean end without an end: empty, cut between events, cut inside one, or no event stream at all."""
     play = Play().answered()
     for _ in range(frames):
         play.read(Started("id"))
-    play.stream.pending, play.stream.junk = pending, junk
+    play.stream.pending, play.stream.not_framed = pending, not_framed
     summary = play.end()
     assert (summary.outcome, summary.error_type) == (Outcome.TRUNCATED, expected)
 
@@ -320,7 +320,7 @@ def test_without_a_marked_end_an_event_may_still_be_cut(state, outcome):
 
 def test_an_in_band_error_is_made_fit_and_keeps_its_message():
     """The provider's code goes through the process's code book; the message goes to the log alone. The first counts."""
-    play = Play(admit=lambda code: f"fit_{code}").answered()
+    play = Play(normalize=lambda code: f"fit_{code}").answered()
     play.read(InBandError("First", "one"))
     play.read(InBandError("Second", "two"))
     summary = play.end(End.FAILURE, error_type="connection_reset", message="reset")
@@ -329,7 +329,7 @@ def test_an_in_band_error_is_made_fit_and_keeps_its_message():
 
 def test_an_error_before_the_answer_is_not_one_in_the_stream():
     """Without an open stream there is no error in it."""
-    play = Play().answered(Refused(500), status=500)
+    play = Play().answered(HTTPError(500), status=500)
     play.read(ERROR)
     play.read(Undecodable("crc"))
     summary = play.end()
@@ -654,9 +654,9 @@ def test_chunk_offsets_are_thinned_evenly(chunks, batch):
 
 
 @pytest.mark.parametrize("marks", [0, 1, 5])
-def test_chunk_offsets_are_the_applications_to_set(marks):
+def test_chunk_offsets_are_the_applications_to_set(chunk_times):
     """Fewer, or none."""
-    assert len(Play(marks=marks).answered().reads(20, wait=0.1).end().chunk_offsets) <= marks
+    assert len(Play(chunk_times=chunk_times).answered().reads(20, wait=0.1).end().chunk_offsets) <= chunk_times
 
 
 # --- what else is summarised ------------------------------------------------------------------------------------------
@@ -723,7 +723,7 @@ ANY_EVENT = st.sampled_from(list(EVENTS.values())[3:]) | st.builds(
 @given(
     events=st.lists(st.tuples(ANY_EVENT, st.integers(0, 20), st.integers(0, 20)), max_size=30),
     how=st.sampled_from(list(End)),
-    answer=st.sampled_from([Opened(), Refused(500), Foreign(), None]),
+    answer=st.sampled_from([Opened(), HTTPError(500), NotAStream(), None]),
 )
 def test_any_events_make_a_summary(events, how, answer):
     """Whatever a server says in whatever order, the stream ends with a verdict that agrees with itself."""
@@ -739,7 +739,7 @@ def test_any_events_make_a_summary(events, how, answer):
     assert summary.terminator is (Terminator in map(type, (event for event, *_ in events)) and answer is not None)
     if summary.outcome is Outcome.COMPLETED:
         assert "error" not in summary.finish_reasons
-        endless = any(isinstance(event, (Unmarked, Uncharted)) for event, *_ in events)
+        endless = any(isinstance(event, (NoTerminator, UnknownDialect)) for event, *_ in events)
         assert summary.terminator or summary.finish_reasons or endless
     else:
         assert summary.finish_reasons

@@ -20,10 +20,10 @@ import pytest
 from _drivers import DRIVERS, MESSAGES, Ask, Clients, Seen, async_anthropic, async_openai, body
 
 import otel_llmstream
-from otel_llmstream import _observer
 from otel_llmstream.dialects import OpenAIChat
-from otel_llmstream.hooks import _httpx
-from otel_llmstream.recorders import CallRecording, Telemetry
+from otel_llmstream.engine import observer as observer_module
+from otel_llmstream.instrumentation import httpx as httpx_hook
+from otel_llmstream.telemetry import CallRecording, Telemetry
 from otel_llmstream.testing import capture
 from otel_llmstream.testing.chaos import SCENARIOS, ChaosServer
 from otel_llmstream.wire import SSEFramer
@@ -368,12 +368,12 @@ def fail(*_args: Any, **_kwargs: Any) -> Any:
 
 
 BREAKS: dict[str, tuple[Any, str]] = {
-    "target": (_httpx, "_target"),
-    "claim": (_observer, "claim"),
+    "target": (httpx_hook, "_target"),
+    "claim": (observer_module, "claim"),
     "begin": (Telemetry, "begin"),
     "activate": (CallRecording, "activate"),
-    "headers": (_httpx, "_headers"),
-    "framer": (_observer, "framer_of"),
+    "headers": (httpx_hook, "_headers"),
+    "framer": (observer_module, "framer_of"),
     "parser": (SSEFramer, "_parse"),
     "dialect": (OpenAIChat, "read"),
     "first chunk": (CallRecording, "first_chunk"),
@@ -441,4 +441,4 @@ def test_an_observer_that_broke_keeps_nothing(clients: Clients, monkeypatch: Any
             kept = [getattr(observer, name, ()) for name in ("_backlog", "_reads", "_times", "_asked")]
 
             assert observer.engine.internal_errors > 0
-            assert max(map(len, kept)) <= _observer.BACKLOG
+            assert max(map(len, kept)) <= observer_module.BACKLOG

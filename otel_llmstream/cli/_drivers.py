@@ -13,8 +13,8 @@ import openai
 import otel_llmstream
 from otel_llmstream.testing.chaos import ChaosServer, Endpoint
 
-from ._plan import Order
-from ._tally import Finding, Told
+from ._results import Finding, Told
+from ._workload_plan import Order
 
 READ_TIMEOUT: Final = 1.0
 """Seconds that the SDKs wait for bytes; it bounds how long any stream of the demo can hang."""

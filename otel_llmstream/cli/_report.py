@@ -11,9 +11,9 @@ from rich.text import Text
 
 from otel_llmstream import Health
 
-from ._alarms import Alarm
-from ._tally import Kind, Row, Tally, Verdict
-from ._words import OUTCOME_STYLES, SILENT, TOLD_STYLES, apis, between, plural, seconds
+from ._alert_watch import Alarm
+from ._format import OUTCOME_STYLES, SILENT, TOLD_STYLES, apis, between, plural, seconds
+from ._results import Kind, Row, Tally, Verdict
 
 WIDE: Final = 139
 """Columns from which a row fits on one line."""

@@ -17,15 +17,15 @@ import otel_llmstream
 from otel_llmstream import Health, Settings
 from otel_llmstream.testing import ChaosServer
 
-from . import _alarms, _report
-from ._alarms import Alarms
+from . import _alert_watch, _report
+from ._alert_watch import Alarms
 from ._interrupt import Interrupt
-from ._plan import orders
-from ._quiet import Quiet
+from ._log_filter import Quiet
+from ._results import Tally
 from ._table import View, progress, view
-from ._tally import Tally
 from ._telemetry import MetricsServer, Telemetry
 from ._workload import Workload
+from ._workload_plan import orders
 
 FRAME: Final = 0.1
 """Seconds between two pictures: fast enough to be alive, slow enough to be read."""
@@ -90,9 +90,11 @@ def _watched(console: Console, args: argparse.Namespace, interrupt: Interrupt, u
     """Prometheus with the alert rules, where there is one."""
     if args.no_prometheus or interrupt.asked:
         return None
-    program = _alarms.program()
+    program = _alert_watch.program()
     if program is None:
-        console.print(f"No alerts: no {_alarms.PROGRAM} on the PATH ({_alarms.HOW_TO_GET_IT}).", soft_wrap=True)
+        console.print(
+            f"No alerts: no {_alert_watch.PROGRAM} on the PATH ({_alert_watch.HOW_TO_GET_IT}).", soft_wrap=True
+        )
         return None
     try:
         alarms = Alarms(program, url)
@@ -100,7 +102,7 @@ def _watched(console: Console, args: argparse.Namespace, interrupt: Interrupt, u
         console.print(f"No alerts: {program} cannot be started: {error.strerror or error}", soft_wrap=True)
         return None
     interrupt.children.append(alarms.pid)
-    console.print(f"Alerts, {_alarms.SPEED:g} times as fast as in production: {alarms.url}", soft_wrap=True)
+    console.print(f"Alerts, {_alert_watch.SPEED:g} times as fast as in production: {alarms.url}", soft_wrap=True)
     return alarms
 
 

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from otel_llmstream import Health, Outcome
 
-from ._alarms import Alarm
-from ._tally import Kind, Line, Tally, Verdict
-from ._words import NOTHING, OUTCOME_STYLES, SILENT, plural, seconds, share
+from ._alert_watch import Alarm
+from ._format import NOTHING, OUTCOME_STYLES, SILENT, plural, seconds, share
+from ._results import Kind, Line, Tally, Verdict
 
 _GAP: Final = 3
 _REASONS_FROM: Final = 62

@@ -12,8 +12,8 @@ from typing import Final
 from otel_llmstream.testing.chaos import ChaosServer
 
 from ._drivers import Clients, async_clients, run, run_async, sync_clients
-from ._plan import APIS, HEALTHY, Order
-from ._tally import Finding, Tally
+from ._results import Finding, Tally
+from ._workload_plan import APIS, HEALTHY, Order
 
 SLOTS: Final = 16
 """Calls open at once. Where the rate asks for more, it is not reached: the demo must not become the slow reader."""

@@ -1,16 +1,16 @@
-"""Layer 2: from frames to events, one file per wire dialect. A new dialect is a file, and a line in `DIALECTS`."""
+"""From frames to events, one file per wire dialect. A new dialect is a file, and a line in `DIALECTS`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from .._summary import LLMRequest
+from ..core.summary import LLMRequest
 from ..wire import Frame, Framer, JSONArrayFramer, SSEJSONFramer, framer_for
 from ._base import Dialect
 from ._json import repaired
 from ._paths import PathTable
-from ._request import Target
+from ._request import RequestInfo
 from .anthropic_complete import AnthropicComplete
 from .anthropic_messages import AnthropicMessages
 from .anthropic_vertex import AnthropicVertex
@@ -78,18 +78,18 @@ COUNTING: Final = frozenset({GoogleGenerate.name})
 """Dialects whose frames each count the tokens so far: of a run of plain ones the last is read, for its counts."""
 
 
-def claim(target: Target) -> tuple[type[Dialect], LLMRequest] | None:
+def match_request(target: RequestInfo) -> tuple[type[Dialect], LLMRequest] | None:
     """The dialect that a request's answer will be in, or None where the request is none of ours."""
     for dialect in _PATHS.dialects(target.path):
-        request = dialect.claims(target)
+        request = dialect.matches_request(target)
         if request is not None:
             return dialect, request
     return None
 
 
-def claim_whole(target: Target) -> tuple[type[Dialect], LLMRequest] | None:
+def match_non_streaming(target: RequestInfo) -> tuple[type[Dialect], LLMRequest] | None:
     """The same for a request that asks for its answer in one piece."""
-    found = claim(target.streaming())
+    found = match_request(target.streaming())
     return None if found is None else (found[0], found[1]._replace(streams=False))
 
 
@@ -99,9 +99,9 @@ def framer_of(dialect: str, content_type: str) -> Framer | None:
     return factory() if factory is not None else framer_for(content_type)
 
 
-def recognise(frame: Frame) -> type[Dialect] | None:
+def match_frame(frame: Frame) -> type[Dialect] | None:
     """The dialect of a first frame, for a stream whose request said nothing."""
-    return next((dialect for dialect in DIALECTS if dialect.knows(frame)), None)
+    return next((dialect for dialect in DIALECTS if dialect.matches_frame(frame)), None)
 
 
 __all__ = [
@@ -109,10 +109,10 @@ __all__ = [
     "DIALECTS",
     "Dialect",
     "Generic",
-    "Target",
-    "claim",
-    "claim_whole",
+    "RequestInfo",
     "framer_of",
-    "recognise",
+    "match_frame",
+    "match_non_streaming",
+    "match_request",
     "repaired",
 ]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
-from .. import _catalog as catalog
-from .._events import Event, Finish, InBandError
-from .._summary import LLMRequest
+from .. import semconv
+from ..core.events import Event, Finish, InBandError
+from ..core.summary import LLMRequest
 from ..wire import Frame
 from ._json import entry, text
-from ._request import Target
+from ._request import RequestInfo
 
 
 class Dialect(Protocol):
@@ -22,24 +22,25 @@ class Dialect(Protocol):
 
     Attributes:
         name: as in `llmstream.dialect`.
-        paths: how the paths end that it may be asked at, `{}` for what differs: at no other path is `claims` called.
+        paths: ends of the paths that it serves; `{}` stands for one segment of any name.
+            `matches_request` is called for no other path.
     """
 
     name: ClassVar[str]
     paths: ClassVar[tuple[str, ...]]
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """The request, where its path and body say that a stream of this dialect will answer it."""
         ...
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:
+    def matches_frame(cls, frame: Frame) -> bool:
         """Whether a first frame that answers an unknown request is of this dialect."""
         ...
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request, as this dialect reads it."""
         ...
 
@@ -47,7 +48,7 @@ class Dialect(Protocol):
         """What a frame says."""
         ...
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """The short cut for many frames at once: whether `read` would answer `ONE_CHUNK` to each payload.
 
         Beside it, in the dialects of `COUNTING`, what the last payload says too. All frames are of the type of the
@@ -68,4 +69,4 @@ def in_band_error(error: Any) -> InBandError:
 
 def finish(index: int, reason: str, words: Mapping[str, str]) -> Finish:
     """A finish reason with its normal form; a word that is not known is `other`."""
-    return Finish(index, reason, words.get(reason.lower(), catalog.OTHER_REASON))
+    return Finish(index, reason, words.get(reason.lower(), semconv.OTHER_REASON))

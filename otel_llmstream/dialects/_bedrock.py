@@ -8,23 +8,23 @@ from urllib.parse import unquote
 
 import msgspec
 
-from .. import _catalog as catalog
-from .._events import MALFORMED, NOTHING, Event, InBandError, Undecodable, Usage
-from .._summary import LLMRequest
+from .. import semconv
+from ..core.events import MALFORMED, NOTHING, Event, InBandError, Undecodable, Usage
+from ..core.summary import LLMRequest
 from ..wire import CORRUPT, ERROR, EXCEPTION, LOST, Frame
 from ._json import BROKEN, count, entry, text
 from ._providers import provider_of
-from ._request import Body, Target, parameters_of
+from ._request import Body, RequestInfo, parameters_of
 
 _MODEL: Final = "/model/"
 
 
-def asks(target: Target, action: str) -> bool:
+def asks(target: RequestInfo, action: str) -> bool:
     """Whether it is a POST to `/model/{model}{action}`; there is no flag in the body."""
     return target.method == "POST" and target.path.endswith(action) and _MODEL in target.path
 
 
-def describe_bedrock(name: str, operation: str, action: str, target: Target) -> LLMRequest:
+def describe_bedrock(name: str, operation: str, action: str, target: RequestInfo) -> LLMRequest:
     """A request to Bedrock.
 
     Args:
@@ -67,7 +67,7 @@ _COMMON: Final[Mapping[str, tuple[str, ...]]] = {
 """What everybody calls it -> what it may be called here."""
 
 
-def _parameters(target: Target) -> tuple[tuple[str, Any], ...]:
+def _parameters(target: RequestInfo) -> tuple[tuple[str, Any], ...]:
     asked = target.read(_decode_asked)
     if asked is None:
         return ()
@@ -92,7 +92,7 @@ def trouble(frame: Frame) -> tuple[Event, ...]:
     if event == CORRUPT:
         return (MALFORMED,)
     if event == LOST:
-        return (Undecodable("a message's length or its checksum is wrong", catalog.INVALID_FRAMING),)
+        return (Undecodable("a message's length or its checksum is wrong", semconv.INVALID_FRAMING),)
     kind = event.removeprefix(EXCEPTION).removeprefix(ERROR).decode(errors="replace")
     return (InBandError(kind, _message(frame)),)
 

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from .._catalog import MAX_COUNT
+from ..semconv import MAX_COUNT
 
 T = TypeVar("T")
 

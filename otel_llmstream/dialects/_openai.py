@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from .. import _catalog as catalog
-from .._summary import LLMRequest
+from .. import semconv
+from ..core.summary import LLMRequest
 from ._providers import provider_of
-from ._request import Target
+from ._request import RequestInfo
 
 _OPENAI: Final = ("openai", "azure.ai.openai")
 
 
-def describe_openai(name: str, operation: str, api: str, target: Target) -> LLMRequest:
+def describe_openai(name: str, operation: str, api: str, target: RequestInfo) -> LLMRequest:
     """A request to one of OpenAI's endpoints, or to who speaks like them.
 
     Args:
@@ -24,14 +24,14 @@ def describe_openai(name: str, operation: str, api: str, target: Target) -> LLMR
     provider = provider_of(target.host, "openai")
     parameters = target.parameters()
     if provider in _OPENAI:
-        parameters += ((catalog.OPENAI_API_TYPE, api), *_tier(target))
+        parameters += ((semconv.OPENAI_API_TYPE, api), *_tier(target))
     model = target.model or _azure_deployment(target.path)
     return LLMRequest(name, operation, provider, model, target.host, target.port, target.choices, parameters)
 
 
-def _tier(target: Target) -> tuple[tuple[str, str], ...]:
+def _tier(target: RequestInfo) -> tuple[tuple[str, str], ...]:
     tier = target.body.service_tier
-    return ((catalog.OPENAI_REQUEST_TIER, tier),) if isinstance(tier, str) and tier not in ("auto", "default") else ()
+    return ((semconv.OPENAI_REQUEST_TIER, tier),) if isinstance(tier, str) and tier not in ("auto", "default") else ()
 
 
 def _azure_deployment(path: str) -> str | None:

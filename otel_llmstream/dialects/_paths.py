@@ -1,6 +1,7 @@
 """Which dialects a request may be of, by the last words of its path: of all that an application sends, hardly any.
 
-Made of the `paths` that the dialects declare. It only sorts out: whether a request is a dialect's is for `claims`.
+Made of the `paths` that the dialects declare. It only preselects: `matches_request`
+of the dialect decides.
 """
 
 from __future__ import annotations

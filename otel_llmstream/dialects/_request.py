@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from .. import _catalog as catalog
+from .. import semconv
 from ._json import BROKEN, entry, repaired
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Body(msgspec.Struct):
 
 
 @dataclass(frozen=True)
-class Target:
+class RequestInfo:
     """A request on its way out.
 
     Attributes:
@@ -90,7 +90,7 @@ class Target:
         """Whether this is a POST to a path that ends so, with `"stream": true`: what most dialects claim."""
         return self.method == "POST" and self.path.endswith(ends) and self.body.stream is True
 
-    def streaming(self) -> Target:
+    def streaming(self) -> RequestInfo:
         """The same request, as if it asked for a stream."""
         path = next((self.path.removesuffix(end) + twin for end, twin in _TWINS if self.path.endswith(end)), self.path)
         other = replace(self, path=path)
@@ -150,9 +150,9 @@ def parameters_of(body: Body) -> tuple[tuple[str, Any], ...]:
     """Parameters as (attribute name, value), those of a wrong type left out."""
     choices = choices_of(body.n)
     wanted = (
-        (catalog.REQUEST_CHOICES, choices if choices > 1 else None, int),
+        (semconv.REQUEST_CHOICES, choices if choices > 1 else None, int),
         (
-            catalog.REQUEST_MAX_TOKENS,
+            semconv.REQUEST_MAX_TOKENS,
             _first(
                 body.max_completion_tokens,
                 body.max_output_tokens,
@@ -163,16 +163,16 @@ def parameters_of(body: Body) -> tuple[tuple[str, Any], ...]:
             ),
             int,
         ),
-        (catalog.REQUEST_TEMPERATURE, body.temperature, float),
-        (catalog.REQUEST_TOP_P, body.top_p, float),
-        (catalog.REQUEST_TOP_K, body.top_k, int),
-        (catalog.REQUEST_FREQUENCY_PENALTY, body.frequency_penalty, float),
-        (catalog.REQUEST_PRESENCE_PENALTY, body.presence_penalty, float),
-        (catalog.REQUEST_SEED, body.seed, int),
-        (catalog.REQUEST_STOP_SEQUENCES, _strings(_first(body.stop, body.stop_sequences)), tuple),
-        (catalog.REQUEST_REASONING_LEVEL, _first(body.reasoning_effort, entry(body.reasoning, "effort")), str),
-        (catalog.REQUEST_PREVIOUS_RESPONSE, body.previous_response_id, str),
-        (catalog.OUTPUT_TYPE, _OUTPUT_TYPES.get(str(entry(body.response_format, "type"))), str),
+        (semconv.REQUEST_TEMPERATURE, body.temperature, float),
+        (semconv.REQUEST_TOP_P, body.top_p, float),
+        (semconv.REQUEST_TOP_K, body.top_k, int),
+        (semconv.REQUEST_FREQUENCY_PENALTY, body.frequency_penalty, float),
+        (semconv.REQUEST_PRESENCE_PENALTY, body.presence_penalty, float),
+        (semconv.REQUEST_SEED, body.seed, int),
+        (semconv.REQUEST_STOP_SEQUENCES, _strings(_first(body.stop, body.stop_sequences)), tuple),
+        (semconv.REQUEST_REASONING_LEVEL, _first(body.reasoning_effort, entry(body.reasoning, "effort")), str),
+        (semconv.REQUEST_PREVIOUS_RESPONSE, body.previous_response_id, str),
+        (semconv.OUTPUT_TYPE, _OUTPUT_TYPES.get(str(entry(body.response_format, "type"))), str),
     )
     return tuple((name, value) for name, raw, kind in wanted if (value := _as(kind, raw)) is not None)
 

@@ -11,14 +11,14 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .. import _catalog as catalog
-from .._events import MALFORMED, NOTHING, ONE_CHUNK, Event, Started
-from .._summary import LLMRequest
+from .. import semconv
+from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, Event, Started
+from ..core.summary import LLMRequest
 from ..wire import Frame
 from ._base import finish, in_band_error
 from ._json import BROKEN, decode, decode_each, text
 from ._providers import provider_of
-from ._request import Target
+from ._request import RequestInfo
 
 
 class _Payload(msgspec.Struct, gc=False):
@@ -32,7 +32,7 @@ class _Payload(msgspec.Struct, gc=False):
 _decode: Final = msgspec.json.Decoder(_Payload).decode
 _decode_lines: Final = msgspec.json.Decoder(_Payload).decode_lines
 
-FINISH_WORDS: Final = {"stop_sequence": catalog.STOP, "max_tokens": catalog.LENGTH}
+FINISH_WORDS: Final = {"stop_sequence": semconv.STOP, "max_tokens": semconv.LENGTH}
 
 
 class AnthropicComplete:
@@ -47,17 +47,17 @@ class AnthropicComplete:
         self._named = False
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST to `*/v1/complete` with `"stream": true`."""
-        return cls.describe(target) if target.streams_at(cls.paths) else None
+        return cls.parse_request(target) if target.streams_at(cls.paths) else None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:
+    def matches_frame(cls, frame: Frame) -> bool:
         """A piece of text by this dialect's name for it."""
         return frame.event == b"completion" and b'"completion"' in frame.data
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request, as this dialect reads it."""
         provider = provider_of(target.host, "anthropic")
         parameters = target.parameters()
@@ -79,7 +79,7 @@ class AnthropicComplete:
         reason = text(payload.stop_reason)
         return (*self._start(payload), *output, *((finish(0, reason, FINISH_WORDS),) if reason else ()))
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is text, in an answer that goes on."""
         found = decode_each(_decode_lines, payloads) if self._named else None
         return found is not None and all(

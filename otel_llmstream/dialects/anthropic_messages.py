@@ -12,14 +12,14 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .. import _catalog as catalog
-from .._events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, Started, Usage
-from .._summary import LLMRequest
+from .. import semconv
+from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, Started, Usage
+from ..core.summary import LLMRequest
 from ..wire import Frame
 from ._base import finish, in_band_error
 from ._json import BROKEN, count, decode, decode_each, entry, text
 from ._providers import provider_of
-from ._request import Target
+from ._request import RequestInfo
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -46,13 +46,13 @@ _decode_lines: Final = msgspec.json.Decoder(_Payload).decode_lines
 _START: Final = re.compile(rb'"type"\s*:\s*"message_start"')
 
 FINISH_WORDS: Final = {
-    "end_turn": catalog.STOP,
-    "stop_sequence": catalog.STOP,
-    "max_tokens": catalog.LENGTH,
-    "model_context_window_exceeded": catalog.LENGTH,
-    "tool_use": catalog.TOOL_CALLS,
-    "pause_turn": catalog.PAUSE,
-    "refusal": catalog.REFUSAL,
+    "end_turn": semconv.STOP,
+    "stop_sequence": semconv.STOP,
+    "max_tokens": semconv.LENGTH,
+    "model_context_window_exceeded": semconv.LENGTH,
+    "tool_use": semconv.TOOL_CALLS,
+    "pause_turn": semconv.PAUSE,
+    "refusal": semconv.REFUSAL,
 }
 
 
@@ -71,17 +71,17 @@ class AnthropicMessages:
         self._written: int | None = None
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST to `*/messages` with `"stream": true`."""
-        return cls.describe(target) if target.streams_at(cls.paths) else None
+        return cls.parse_request(target) if target.streams_at(cls.paths) else None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:
+    def matches_frame(cls, frame: Frame) -> bool:
         """The event that opens every message."""
         return frame.event == b"message_start" or _START.search(frame.data) is not None
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request, as this dialect reads it."""
         provider = provider_of(target.host, "anthropic")
         return LLMRequest(cls.name, "chat", provider, target.model, target.host, target.port, 1, target.parameters())
@@ -102,7 +102,7 @@ class AnthropicMessages:
         handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
         return handler(self, payload) if handler is not None else NOTHING
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is a delta of output."""
         found = decode_each(_decode_lines, payloads)
         return found is not None and all(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import ClassVar, Final
 
-from .._summary import LLMRequest
+from ..core.summary import LLMRequest
 from ._providers import provider_of
-from ._request import Target
+from ._request import RequestInfo
 from .anthropic_messages import AnthropicMessages
 
 _PATH: Final = re.compile(r"/publishers/anthropic/models/([^/]+):streamRawPredict\Z")
@@ -21,13 +21,13 @@ class AnthropicVertex(AnthropicMessages):
     paths: ClassVar[tuple[str, ...]] = ("/publishers/anthropic/models/{}:streamRawPredict",)
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST to that path: the method's name says that a stream is asked for, if the body does not deny it."""
         ours = target.method == "POST" and _PATH.search(target.path) and target.body.stream is not False
-        return cls.describe(target) if ours else None
+        return cls.parse_request(target) if ours else None
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request, as this dialect reads it."""
         named = _PATH.search(target.path)
         model = named[1] if named else target.model

@@ -11,14 +11,14 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .. import _catalog as catalog
-from .._events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event
-from .._summary import LLMRequest
+from .. import semconv
+from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event
+from ..core.summary import LLMRequest
 from ..wire import Frame
 from ._base import finish
 from ._bedrock import asks, describe_bedrock, trouble, usage
 from ._json import BROKEN, decode, decode_each, entry, text
-from ._request import Target
+from ._request import RequestInfo
 
 
 class Delta(msgspec.Struct, gc=False):
@@ -43,13 +43,13 @@ _decode: Final = msgspec.json.Decoder(Payload).decode
 _decode_lines: Final = msgspec.json.Decoder(Payload).decode_lines
 
 FINISH_WORDS: Final = {
-    "end_turn": catalog.STOP,
-    "stop_sequence": catalog.STOP,
-    "max_tokens": catalog.LENGTH,
-    "model_context_window_exceeded": catalog.LENGTH,
-    "tool_use": catalog.TOOL_CALLS,
-    "guardrail_intervened": catalog.CONTENT_FILTER,
-    "content_filtered": catalog.CONTENT_FILTER,
+    "end_turn": semconv.STOP,
+    "stop_sequence": semconv.STOP,
+    "max_tokens": semconv.LENGTH,
+    "model_context_window_exceeded": semconv.LENGTH,
+    "tool_use": semconv.TOOL_CALLS,
+    "guardrail_intervened": semconv.CONTENT_FILTER,
+    "content_filtered": semconv.CONTENT_FILTER,
 }
 
 COUNTS: Final = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
@@ -68,17 +68,17 @@ class BedrockConverse:
         self._event = b""  # the last one's name, which is that of all in a run
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST to `/model/{model}/converse-stream`."""
-        return cls.describe(target) if asks(target, cls.action) else None
+        return cls.parse_request(target) if asks(target, cls.action) else None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:
+    def matches_frame(cls, frame: Frame) -> bool:
         """The event that opens every message."""
         return frame.event == b"messageStart"
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request, as this dialect reads it."""
         return describe_bedrock(cls.name, "chat", cls.action, target)
 
@@ -96,7 +96,7 @@ class BedrockConverse:
             return (MALFORMED,)
         return NOTHING if payload is None else handler(payload)
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is a delta of output."""
         found = decode_each(_decode_lines, payloads) if self._event == b"contentBlockDelta" else None
         return found is not None and all(delta(payload) is ONE_CHUNK for payload in found)

@@ -12,15 +12,15 @@ from typing import Any, ClassVar, Final, Protocol
 
 import msgspec
 
-from .. import _catalog as catalog
-from .._events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, Usage
-from .._summary import LLMRequest
+from .. import semconv
+from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, Usage
+from ..core.summary import LLMRequest
 from ..wire import MESSAGE, Frame
 from . import bedrock_converse as converse
 from ._base import finish
 from ._bedrock import asks, describe_bedrock, trouble, usage
 from ._json import BROKEN, count, decode, decode_each, entry, text
-from ._request import Target
+from ._request import RequestInfo
 from .anthropic_messages import AnthropicMessages
 from .openai_chat import OpenAIChat
 
@@ -56,7 +56,7 @@ class Reader(Protocol):
         """What a frame says."""
         ...
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is one chunk."""
         ...
 
@@ -76,12 +76,12 @@ class BedrockInvoke:
         self._event = b""  # the last one's name, which is that of all in a run
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST to `/model/{model}/invoke-with-response-stream`."""
-        return cls.describe(target) if asks(target, cls.action) else None
+        return cls.parse_request(target) if asks(target, cls.action) else None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:
+    def matches_frame(cls, frame: Frame) -> bool:
         """A chunk with something inside that a model says; Bedrock's agents have chunks of plain text."""
         if frame.event != b"chunk":
             return False
@@ -91,7 +91,7 @@ class BedrockInvoke:
             return False
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request, as this dialect reads it."""
         return describe_bedrock(cls.name, _operation(target), cls.action, target)
 
@@ -108,7 +108,7 @@ class BedrockInvoke:
         except BROKEN:
             return (MALFORMED,)
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload wraps one chunk and nothing else."""
         if self._reader is None or self._event != b"chunk":
             return False
@@ -116,7 +116,7 @@ class BedrockInvoke:
         if found is None:
             return False
         inner = [outer.inner for outer in found if _LAST not in outer.inner]
-        return len(inner) == len(payloads) and all(inner) and self._reader.plain(inner)
+        return len(inner) == len(payloads) and all(inner) and self._reader.is_output_only(inner)
 
     def _interpret(self, inner: bytes) -> tuple[Event, ...]:
         if self._reader is None:
@@ -146,7 +146,7 @@ class BedrockInvoke:
         )
 
 
-def _operation(target: Target) -> str:
+def _operation(target: RequestInfo) -> str:
     """A prompt is completed; messages are a chat."""
     asked = target.read(_decode_prompted)
     return "chat" if asked is None or asked.messages is not None else "text_completion"
@@ -211,16 +211,16 @@ _KNOWN: Final = {
 _NOVA_COUNTS: Final = ("inputTokens", "outputTokens", "cacheReadInputTokenCount", "cacheWriteInputTokenCount")
 
 _FINISH_WORDS: Final[Mapping[str, str]] = {
-    "finish": catalog.STOP,  # Titan
-    "finished": catalog.STOP,
-    "stop_criteria_met": catalog.STOP,
-    "content_filtered": catalog.CONTENT_FILTER,
-    "stop": catalog.STOP,  # Llama, Mistral
-    "length": catalog.LENGTH,
-    "complete": catalog.STOP,  # Cohere
-    "max_tokens": catalog.LENGTH,
-    "error_toxic": catalog.CONTENT_FILTER,
-    "stop_sequence": catalog.STOP,  # Anthropic
+    "finish": semconv.STOP,  # Titan
+    "finished": semconv.STOP,
+    "stop_criteria_met": semconv.STOP,
+    "content_filtered": semconv.CONTENT_FILTER,
+    "stop": semconv.STOP,  # Llama, Mistral
+    "length": semconv.LENGTH,
+    "complete": semconv.STOP,  # Cohere
+    "max_tokens": semconv.LENGTH,
+    "error_toxic": semconv.CONTENT_FILTER,
+    "stop_sequence": semconv.STOP,  # Anthropic
 }
 
 
@@ -236,7 +236,7 @@ class Vendors:
             return NOTHING
         return _nova(said) or _text(said)
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is output and nothing else."""
         found = decode_each(_decode_vendor_lines, payloads)
         return found is not None and all((_nova(said) or _text(said)) is ONE_CHUNK for said in found)

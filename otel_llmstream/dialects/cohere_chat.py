@@ -12,14 +12,14 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .. import _catalog as catalog
-from .._events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, InBandError, Started, Usage
-from .._summary import LLMRequest
+from .. import semconv
+from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, InBandError, Started, Usage
+from ..core.summary import LLMRequest
 from ..wire import Frame
 from ._base import finish, in_band_error
 from ._json import BROKEN, count, decode, decode_each, entry, text
 from ._providers import provider_of
-from ._request import Body, Target, parameters_of
+from ._request import Body, RequestInfo, parameters_of
 from .openai_chat import DONE
 
 
@@ -59,12 +59,12 @@ decode_asked: Final = msgspec.json.Decoder(Asked).decode
 _START: Final = re.compile(rb'"type"\s*:\s*"message-start"')
 
 FINISH_WORDS: Final = {
-    "complete": catalog.STOP,
-    "stop_sequence": catalog.STOP,
-    "max_tokens": catalog.LENGTH,
-    "error_limit": catalog.LENGTH,
-    "tool_call": catalog.TOOL_CALLS,
-    "error_toxic": catalog.CONTENT_FILTER,
+    "complete": semconv.STOP,
+    "stop_sequence": semconv.STOP,
+    "max_tokens": semconv.LENGTH,
+    "error_limit": semconv.LENGTH,
+    "tool_call": semconv.TOOL_CALLS,
+    "error_toxic": semconv.CONTENT_FILTER,
 }
 
 FAILED: Final = ("ERROR", "TIMEOUT")
@@ -79,17 +79,17 @@ class CohereChat:
     paths: ClassVar[tuple[str, ...]] = ("/v2/chat",)
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST to `*/v2/chat` with `"stream": true`."""
-        return cls.describe(target) if target.streams_at(cls.paths) else None
+        return cls.parse_request(target) if target.streams_at(cls.paths) else None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:
+    def matches_frame(cls, frame: Frame) -> bool:
         """The event that opens every message."""
         return frame.event == b"message-start" or _START.search(frame.data) is not None
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request, as this dialect reads it."""
         return describe_cohere(cls.name, target)
 
@@ -109,7 +109,7 @@ class CohereChat:
         handler = _HANDLERS.get(kind)
         return handler(payload) if handler is not None else NOTHING
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is a delta of output."""
         found = decode_each(_decode_lines, payloads)
         return found is not None and all(
@@ -117,7 +117,7 @@ class CohereChat:
         )
 
 
-def describe_cohere(name: str, target: Target) -> LLMRequest:
+def describe_cohere(name: str, target: RequestInfo) -> LLMRequest:
     """A request to Cohere, in either version."""
     asked = target.read(decode_asked) or Asked()
     parameters = (*target.parameters(), *parameters_of(Body(top_p=asked.p, top_k=asked.k)))

@@ -12,13 +12,13 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .._events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, Started
-from .._summary import LLMRequest
+from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, Started
+from ..core.summary import LLMRequest
 from ..wire import Frame
 from ._base import finish, in_band_error
 from ._json import BROKEN, decode, decode_each, entry, text
 from ._providers import provider_of
-from ._request import Target
+from ._request import RequestInfo
 from .cohere_chat import FINISH_WORDS, decode_asked, describe_cohere, failure, usage_of
 
 
@@ -56,21 +56,21 @@ class CohereChatV1:
     paths: ClassVar[tuple[str, ...]] = ("/v1/chat",)
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST with `"stream": true` to `*/v1/chat` at Cohere, or elsewhere with the one `message` that it takes."""
         if not target.streams_at(cls.paths):
             return None
         asked = target.read(decode_asked)
         ours = provider_of(target.host, "") == "cohere" or (asked is not None and bytes(asked.message)[:1] == b'"')
-        return cls.describe(target) if ours else None
+        return cls.parse_request(target) if ours else None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:
+    def matches_frame(cls, frame: Frame) -> bool:
         """The event that opens every stream."""
         return _START.search(frame.data) is not None
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request, as this dialect reads it."""
         return describe_cohere(cls.name, target)
 
@@ -89,7 +89,7 @@ class CohereChatV1:
             return handler(payload)
         return (in_band_error(payload.error or payload.message),) if _is_error(payload) else NOTHING
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is a piece of text."""
         found = decode_each(_decode_lines, payloads)
         return found is not None and all(payload.event_type == "text-generation" and payload.text for payload in found)

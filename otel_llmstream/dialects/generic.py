@@ -12,13 +12,13 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .._events import CHUNK, NOTHING, ONE_CHUNK, TERMINATOR, UNCHARTED, Event
-from .._summary import LLMRequest
+from ..core.events import CHUNK, NOTHING, ONE_CHUNK, TERMINATOR, UNKNOWN_DIALECT, Event
+from ..core.summary import LLMRequest
 from ..wire import Frame
 from ._base import in_band_error
 from ._json import BROKEN, entry
 from ._providers import provider_of
-from ._request import Target
+from ._request import RequestInfo
 from .openai_chat import DONE
 
 _decode: Final = msgspec.json.Decoder().decode
@@ -41,17 +41,17 @@ class Generic:
         self._event = b""  # the last one's name, which is that of all in a run
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:  # noqa: ARG003
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:  # noqa: ARG003
         """None: what the server says to an unknown path, an error above all, need not be an LLM's."""
         return None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:
+    def matches_frame(cls, frame: Frame) -> bool:
         """Anything but JSON-RPC: MCP's servers speak of tools, not as a model."""
         return _RPC not in frame.data
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request; the operation is the conventions' widest one."""
         provider = provider_of(target.host, "unknown")
         return LLMRequest(
@@ -71,9 +71,9 @@ class Generic:
         if self._begun:
             return events
         self._begun = True
-        return (UNCHARTED, *events)
+        return (UNKNOWN_DIALECT, *events)
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload says something, and none may be an error or the end."""
         if not self._begun or self._event in (_PING, b"error"):
             return False

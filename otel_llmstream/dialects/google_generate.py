@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .. import _catalog as catalog
-from .._events import (
+from .. import semconv
+from ..core.events import (
     CHUNK,
     MALFORMED,
     NOTHING,
@@ -28,12 +28,12 @@ from .._events import (
     Started,
     Usage,
 )
-from .._summary import LLMRequest
+from ..core.summary import LLMRequest
 from ..wire import Frame
 from ._base import finish
 from ._json import BROKEN, count, decode, decode_each, entry, text
 from ._providers import provider_of
-from ._request import MAX_CHOICES, Body, Target, choices_of, parameters_of
+from ._request import MAX_CHOICES, Body, RequestInfo, choices_of, parameters_of
 
 
 class _Part(msgspec.Struct, gc=False, rename="camel"):
@@ -101,18 +101,18 @@ _MARK: Final = re.compile(rb'"(?:usageMetadata|promptFeedback)"\s*:\s*\{')
 _OUTPUT_TYPES: Final = {"application/json": "json_object", "text/x.enum": "text", "text/plain": "text"}
 
 FINISH_WORDS: Final = {
-    "stop": catalog.STOP,
-    "max_tokens": catalog.LENGTH,
-    "safety": catalog.CONTENT_FILTER,
-    "recitation": catalog.CONTENT_FILTER,
-    "blocklist": catalog.CONTENT_FILTER,
-    "prohibited_content": catalog.CONTENT_FILTER,
-    "spii": catalog.CONTENT_FILTER,
-    "model_armor": catalog.CONTENT_FILTER,
-    "jailbreak": catalog.CONTENT_FILTER,
-    "image_safety": catalog.CONTENT_FILTER,
-    "image_prohibited_content": catalog.CONTENT_FILTER,
-    "image_recitation": catalog.CONTENT_FILTER,
+    "stop": semconv.STOP,
+    "max_tokens": semconv.LENGTH,
+    "safety": semconv.CONTENT_FILTER,
+    "recitation": semconv.CONTENT_FILTER,
+    "blocklist": semconv.CONTENT_FILTER,
+    "prohibited_content": semconv.CONTENT_FILTER,
+    "spii": semconv.CONTENT_FILTER,
+    "model_armor": semconv.CONTENT_FILTER,
+    "jailbreak": semconv.CONTENT_FILTER,
+    "image_safety": semconv.CONTENT_FILTER,
+    "image_prohibited_content": semconv.CONTENT_FILTER,
+    "image_recitation": semconv.CONTENT_FILTER,
 }
 
 _NUMBERED: Final = {1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY", 4: "RECITATION", 5: "OTHER"}
@@ -135,17 +135,17 @@ class GoogleGenerate:
         self._calls = False  # whether or not a function is called, the word at the end is STOP
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST to `*/models/{model}:streamGenerateContent`, whatever its body."""
-        return cls.describe(target) if target.method == "POST" and _PATH.search(target.path) else None
+        return cls.parse_request(target) if target.method == "POST" and _PATH.search(target.path) else None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:
+    def matches_frame(cls, frame: Frame) -> bool:
         """A payload with Google's own name for the tokens, or for what it says of the prompt."""
         return _MARK.search(frame.data) is not None
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request, as this dialect reads it."""
         named = _PATH.search(target.path)
         model = named[1] if named else target.model
@@ -184,7 +184,7 @@ class GoogleGenerate:
             events.extend(_refusal(payload))
         return tuple(events)
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is text of the one candidate; what each counts, the last one counts too."""
         found = (decode_each(_decode_lines, payloads) if self._named else None) or ()
         texts = [
@@ -226,7 +226,7 @@ class GoogleGenerate:
 
     def _finish(self, index: int, word: str) -> Finish:
         found = finish(index, word, FINISH_WORDS)
-        return Finish(index, word, catalog.TOOL_CALLS) if self._calls and found.normal == catalog.STOP else found
+        return Finish(index, word, semconv.TOOL_CALLS) if self._calls and found.normal == semconv.STOP else found
 
     def _usage(self, newer: _Usage) -> Usage:
         counts = self._counts
@@ -251,7 +251,7 @@ def _last_counts_all(payloads: Sequence[_Payload]) -> bool:
     return all(getattr(usage, name) is None for name in absent for usage in usages)
 
 
-def google(target: Target) -> str:
+def google(target: RequestInfo) -> str:
     """Which of Google's services it is: by host; behind a gateway by the path, as far as that tells."""
     return provider_of(target.host, "gcp.vertex_ai" if "/projects/" in target.path else "gcp.gen_ai")
 
@@ -289,7 +289,7 @@ def _refusal(payload: _Payload) -> tuple[Event, ...]:
         return (google_error(payload.error),)
     blocked = text(entry(payload.prompt_feedback, "blockReason"))
     # However many candidates were asked for, there will be none.
-    return (Finish(0, blocked, catalog.CONTENT_FILTER), TERMINATOR) if blocked not in _UNSAID else NOTHING
+    return (Finish(0, blocked, semconv.CONTENT_FILTER), TERMINATOR) if blocked not in _UNSAID else NOTHING
 
 
 def google_error(error: Any) -> InBandError:

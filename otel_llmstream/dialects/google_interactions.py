@@ -13,13 +13,13 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from .. import _catalog as catalog
-from .._events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, InBandError, Started, Usage
-from .._summary import LLMRequest
+from .. import semconv
+from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, InBandError, Started, Usage
+from ..core.summary import LLMRequest
 from ..wire import Frame
 from ._base import finish, in_band_error
 from ._json import BROKEN, count, decode, decode_each, entry, text
-from ._request import Target
+from ._request import RequestInfo
 from .google_generate import google, total
 from .openai_chat import DONE
 
@@ -57,11 +57,11 @@ _RESUMED: Final = re.compile(r"/interactions/[^/]+\Z")
 _TYPE: Final = re.compile(rb'"event_type"\s*:\s*"interaction\.')
 
 FINISH_WORDS: Final = {
-    "completed": catalog.STOP,
-    "requires_action": catalog.TOOL_CALLS,
-    "requires_continuation": catalog.PAUSE,
-    "incomplete": catalog.LENGTH,
-    "budget_exceeded": catalog.LENGTH,
+    "completed": semconv.STOP,
+    "requires_action": semconv.TOOL_CALLS,
+    "requires_continuation": semconv.PAUSE,
+    "incomplete": semconv.LENGTH,
+    "budget_exceeded": semconv.LENGTH,
 }
 
 _UNDER_WAY: Final = ("", "in_progress", "queued")
@@ -76,17 +76,17 @@ class GoogleInteractions:
     paths: ClassVar[tuple[str, ...]] = ("/interactions", "/interactions/{}")
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST to `*/interactions` with `"stream": true`, or the GET that resumes one."""
-        return cls.describe(target) if target.streams_at("/interactions") or _resumes(target) else None
+        return cls.parse_request(target) if target.streams_at("/interactions") or _resumes(target) else None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:
+    def matches_frame(cls, frame: Frame) -> bool:
         """An event of an interaction."""
         return frame.event.startswith(b"interaction.") or _TYPE.search(frame.data) is not None
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request, as this dialect reads it; an agent stands where a model may."""
         asked = target.read(_decode_asked)
         model = target.model or (text(asked.agent) if asked is not None else "") or None
@@ -108,7 +108,7 @@ class GoogleInteractions:
         handler = _HANDLERS.get(payload.event_type) if isinstance(payload.event_type, str) else None
         return handler(payload) if handler is not None else NOTHING
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is a delta of output."""
         found = decode_each(_decode_lines, payloads)
         return found is not None and all(
@@ -116,7 +116,7 @@ class GoogleInteractions:
         )
 
 
-def _resumes(target: Target) -> bool:
+def _resumes(target: RequestInfo) -> bool:
     if target.method != "GET" or not _RESUMED.search(target.path):
         return False
     return parse_qs(target.query).get("stream") == ["true"]

@@ -12,14 +12,14 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .. import _catalog as catalog
-from .._events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Chunk, Event, Finish, Started, Usage
-from .._summary import LLMRequest
+from .. import semconv
+from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Chunk, Event, Finish, Started, Usage
+from ..core.summary import LLMRequest
 from ..wire import Frame
 from ._base import in_band_error
 from ._json import BROKEN, count, decode, decode_each, entry, text
 from ._providers import provider_of
-from ._request import MAX_CHOICES, Target
+from ._request import MAX_CHOICES, RequestInfo
 from .openai_chat import DONE
 
 
@@ -54,9 +54,9 @@ _CONTENT: Final = re.compile(rb'"content"\s*:\s*"')
 _STOP: Final = re.compile(rb'"stop"\s*:\s*(?:true|false)')
 
 FINISH_WORDS: Final = {
-    "eos": catalog.STOP,
-    "word": catalog.STOP,
-    "limit": catalog.LENGTH,
+    "eos": semconv.STOP,
+    "word": semconv.STOP,
+    "limit": semconv.LENGTH,
 }
 
 
@@ -69,18 +69,18 @@ class LlamaCpp:
     paths: ClassVar[tuple[str, ...]] = ("/completion", "/infill")
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST to `*/completion` or `*/infill` with `"stream": true`."""
-        return cls.describe(target) if target.streams_at(cls.paths) else None
+        return cls.parse_request(target) if target.streams_at(cls.paths) else None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:
+    def matches_frame(cls, frame: Frame) -> bool:
         """Content, and whether it stops there."""
         content = _CONTENT.search(frame.data)
         return content is not None and _STOP.search(frame.data, content.end()) is not None
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request; the server has one model, which the last frame names."""
         provider = provider_of(target.host, "llama.cpp")
         return LLMRequest(
@@ -103,7 +103,7 @@ class LlamaCpp:
             return (MALFORMED,)
         return _output(payload)
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is output for the first prompt."""
         found = decode_each(_decode_lines, payloads)
         return found is not None and all(
@@ -135,7 +135,7 @@ def _last(frame: Frame, payload: _Last) -> tuple[Event, ...]:
         *_output(payload),
         Started(None, text(payload.model) or None),
         Usage(count(payload.tokens_evaluated), count(payload.tokens_predicted), cache_read_tokens=cached),
-        Finish(_index(payload), reason, FINISH_WORDS.get(reason, catalog.OTHER_REASON)),
+        Finish(_index(payload), reason, FINISH_WORDS.get(reason, semconv.OTHER_REASON)),
     )
 
 

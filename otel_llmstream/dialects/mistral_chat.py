@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .._summary import LLMRequest
+from ..core.summary import LLMRequest
 from ..wire import Frame
 from ._json import text
 from ._providers import provider_of
-from ._request import Body, Target, parameters_of
+from ._request import Body, RequestInfo, parameters_of
 from .openai_chat import OpenAIChat
 
 
@@ -43,23 +43,23 @@ class MistralChat(OpenAIChat):
     )
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST with `"stream": true` to `chat/completions` at Mistral, or to a path that only Mistral has."""
         if target.method != "POST":
             return None
         if _VERTEX.search(target.path):
-            return cls.describe(target) if target.body.stream is not False else None
+            return cls.parse_request(target) if target.body.stream is not False else None
         own = target.path.endswith(_OWN_PATHS)
         at_mistral = target.path.endswith(OpenAIChat.paths) and provider_of(target.host, "") == "mistral_ai"
-        return cls.describe(target) if (own or at_mistral) and target.body.stream is True else None
+        return cls.parse_request(target) if (own or at_mistral) and target.body.stream is True else None
 
     @classmethod
-    def knows(cls, _frame: Frame) -> bool:
+    def matches_frame(cls, _frame: Frame) -> bool:
         """Never: its frames are OpenAI's."""
         return False
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request, as this dialect reads it; an agent stands where a model may."""
         operation = "text_completion" if target.path.endswith("/fim/completions") else "chat"
         named = _VERTEX.search(target.path)

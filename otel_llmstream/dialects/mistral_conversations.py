@@ -12,13 +12,13 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .._events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, Started, Usage
-from .._summary import LLMRequest
+from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, Started, Usage
+from ..core.summary import LLMRequest
 from ..wire import Frame
 from ._base import in_band_error
 from ._json import BROKEN, count, decode, decode_each, text
 from ._providers import provider_of
-from ._request import Body, Target, parameters_of
+from ._request import Body, RequestInfo, parameters_of
 
 
 class _Payload(msgspec.Struct, gc=False):
@@ -69,18 +69,18 @@ class MistralConversations:
         self._model = ""
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST with `"stream": true` to `*/conversations`, to one of them, or to its `restart`."""
         ours = target.method == "POST" and _PATH.search(target.path) and target.body.stream is True
-        return cls.describe(target) if ours else None
+        return cls.parse_request(target) if ours else None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:
+    def matches_frame(cls, frame: Frame) -> bool:
         """An event of a conversation's response."""
         return frame.event.startswith(b"conversation.response.") or _TYPE.search(frame.data) is not None
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request, as this dialect reads it; an agent stands where a model may."""
         asked = target.read(_decode_asked) or _Asked()
         return LLMRequest(
@@ -107,7 +107,7 @@ class MistralConversations:
         handler = _HANDLERS.get(payload.type) if isinstance(payload.type, str) else None
         return handler(self, payload) if handler is not None else NOTHING
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is a piece of a message, by the model that is known."""
         found = decode_each(_decode_lines, payloads)
         return found is not None and all(

@@ -12,14 +12,14 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .. import _catalog as catalog
-from .._events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, Finish, Started, Usage
-from .._summary import LLMRequest
+from .. import semconv
+from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, Finish, Started, Usage
+from ..core.summary import LLMRequest
 from ..wire import Frame
 from ._base import finish, in_band_error
 from ._json import BROKEN, count, decode, decode_each, text
 from ._providers import provider_of
-from ._request import Body, Target, parameters_of
+from ._request import Body, RequestInfo, parameters_of
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -68,7 +68,7 @@ _decode_asked: Final = msgspec.json.Decoder(_Asked).decode
 
 _LINE: Final = re.compile(rb'"done"\s*:\s*(?:true|false)')
 
-FINISH_WORDS: Final = {"stop": catalog.STOP, "length": catalog.LENGTH}
+FINISH_WORDS: Final = {"stop": semconv.STOP, "length": semconv.LENGTH}
 
 
 class OllamaChat:
@@ -87,26 +87,26 @@ class OllamaChat:
         self._calls = False  # whether or not a tool is called, the reason at the end is `stop`
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST to the path with a model and content, and without `"stream": false`."""
         asks = target.method == "POST" and target.path.endswith(cls.paths) and target.model is not None
         ours = asks and target.body.stream in (None, True) and cls._has_content(target)
-        return cls.describe(target) if ours else None
+        return cls.parse_request(target) if ours else None
 
     @classmethod
-    def _has_content(cls, target: Target) -> bool:
+    def _has_content(cls, target: RequestInfo) -> bool:
         asked = target.read(_decode_asked)
         # What could not be read is too large to be empty.
         return asked is None or bytes(getattr(asked, cls.content)) not in (b"", b"[]", b'""', b"null")
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:
+    def matches_frame(cls, frame: Frame) -> bool:
         """A line that says when it was made, whether it is the last, and has what this endpoint answers with."""
         data = frame.data
         return b'"created_at"' in data and _LINE.search(data) is not None and cls.mark.search(data) is not None
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request, as this dialect reads it."""
         asked = target.read(_decode_asked) or _Asked()
         provider = provider_of(target.host, "ollama")
@@ -129,7 +129,7 @@ class OllamaChat:
             return output  # what nearly every line is
         return (*self._start(payload), *output, *self._end(payload), *_error(payload))
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each line carries output and says nothing else."""
         found = decode_each(_decode_lines, payloads) if self._named else None
         return found is not None and all(
@@ -153,7 +153,7 @@ class OllamaChat:
 
     def _finish(self, reason: str) -> Finish:
         found = finish(0, reason, FINISH_WORDS)
-        return Finish(0, reason, catalog.TOOL_CALLS) if self._calls and found.normal == catalog.STOP else found
+        return Finish(0, reason, semconv.TOOL_CALLS) if self._calls and found.normal == semconv.STOP else found
 
 
 class OllamaGenerate(OllamaChat):

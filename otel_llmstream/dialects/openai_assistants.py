@@ -12,14 +12,14 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .. import _catalog as catalog
-from .._events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, Finish, InBandError, Started, Usage
-from .._summary import LLMRequest
+from .. import semconv
+from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, Finish, InBandError, Started, Usage
+from ..core.summary import LLMRequest
 from ..wire import Frame
 from ._base import in_band_error
 from ._json import BROKEN, count, decode, decode_each, entry, text
 from ._openai import describe_openai
-from ._request import Target
+from ._request import RequestInfo
 from .openai_chat import DONE
 
 
@@ -51,9 +51,9 @@ RUNS: Final = re.compile(r"/threads(?:/[^/]+)?/runs(?:/[^/]+/submit_tool_outputs
 _DELTAS: Final = ("thread.message.delta", "thread.run.step.delta")
 _EXPIRED: Final = "expired"
 _WORDS: Final = {
-    "max_completion_tokens": catalog.LENGTH,
-    "max_prompt_tokens": catalog.LENGTH,
-    "content_filter": catalog.CONTENT_FILTER,
+    "max_completion_tokens": semconv.LENGTH,
+    "max_prompt_tokens": semconv.LENGTH,
+    "content_filter": semconv.CONTENT_FILTER,
 }
 
 
@@ -66,18 +66,18 @@ class OpenAIAssistants:
     paths: ClassVar[tuple[str, ...]] = ("/threads/runs", "/threads/{}/runs", "/threads/{}/runs/{}/submit_tool_outputs")
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST that starts or continues a run, with `"stream": true`."""
         ours = target.method == "POST" and RUNS.search(target.path) and target.body.stream is True
-        return cls.describe(target) if ours else None
+        return cls.parse_request(target) if ours else None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:
+    def matches_frame(cls, frame: Frame) -> bool:
         """An event of a thread."""
         return frame.event.startswith((b"thread.run.", b"thread.message.")) or frame.event == b"thread.created"
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request: an agent of the server's is invoked (GenAI conventions, `invoke_agent`)."""
         return describe_openai(cls.name, "invoke_agent", "assistants", target)
 
@@ -92,7 +92,7 @@ class OpenAIAssistants:
         except BROKEN:
             return (MALFORMED,)
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is a delta of output."""
         found = decode_each(_decode_lines, payloads)
         return found is not None and all(payload.object in _DELTAS and _has_output(payload.delta) for payload in found)
@@ -123,21 +123,21 @@ def _run(frame: Frame, run: _Run) -> tuple[Event, ...]:
 
 
 def _completed(_run: _Run, status: str) -> tuple[Event, ...]:
-    return (Finish(0, status, catalog.STOP),)
+    return (Finish(0, status, semconv.STOP),)
 
 
 def _waiting(_run: _Run, status: str) -> tuple[Event, ...]:
     """The run goes on, in another stream, when the application has handed in what its tools gave."""
-    return (Finish(0, status, catalog.TOOL_CALLS),)
+    return (Finish(0, status, semconv.TOOL_CALLS),)
 
 
 def _incomplete(run: _Run, status: str) -> tuple[Event, ...]:
     reason = text(entry(run.incomplete_details, "reason"))
-    return (Finish(0, status, _WORDS.get(reason, catalog.OTHER_REASON)),)
+    return (Finish(0, status, _WORDS.get(reason, semconv.OTHER_REASON)),)
 
 
 def _cancelled(_run: _Run, status: str) -> tuple[Event, ...]:
-    return (Finish(0, status, catalog.OTHER_REASON),)
+    return (Finish(0, status, semconv.OTHER_REASON),)
 
 
 def _failed(run: _Run, _status: str) -> tuple[Event, ...]:

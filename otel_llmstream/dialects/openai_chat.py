@@ -11,14 +11,14 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .. import _catalog as catalog
-from .._events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Chunk, Event, InBandError, Started, Usage
-from .._summary import LLMRequest
+from .. import semconv
+from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Chunk, Event, InBandError, Started, Usage
+from ..core.summary import LLMRequest
 from ..wire import Frame
 from ._base import finish, in_band_error
 from ._json import BROKEN, count, decode, decode_each, entry, text
 from ._openai import describe_openai
-from ._request import MAX_CHOICES, Target
+from ._request import MAX_CHOICES, RequestInfo
 
 DONE: Final = b"[DONE]"
 
@@ -26,13 +26,13 @@ FAILED: Final = "error"
 """A finish reason that says that the stream failed."""
 
 FINISH_WORDS: Final = {
-    "stop": catalog.STOP,
-    "eos": catalog.STOP,
-    "length": catalog.LENGTH,
-    "model_length": catalog.LENGTH,
-    "tool_calls": catalog.TOOL_CALLS,
-    "function_call": catalog.TOOL_CALLS,
-    "content_filter": catalog.CONTENT_FILTER,
+    "stop": semconv.STOP,
+    "eos": semconv.STOP,
+    "length": semconv.LENGTH,
+    "model_length": semconv.LENGTH,
+    "tool_calls": semconv.TOOL_CALLS,
+    "function_call": semconv.TOOL_CALLS,
+    "content_filter": semconv.CONTENT_FILTER,
 }
 
 
@@ -97,17 +97,17 @@ class OpenAIChat:
         self._named = False
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST to `*/chat/completions` with `"stream": true`."""
-        return cls.describe(target) if target.streams_at(cls.paths) else None
+        return cls.parse_request(target) if target.streams_at(cls.paths) else None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:
+    def matches_frame(cls, frame: Frame) -> bool:
         """A payload whose `object` is this dialect's."""
         return cls.mark in frame.data
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request, as this dialect reads it."""
         return describe_openai(cls.name, cls.operation, cls.api, target)
 
@@ -124,7 +124,7 @@ class OpenAIChat:
                 return ONE_CHUNK if not choice.index else _choice_events(choice)  # what nearly every frame is
         return self._interpret(frame, payload)
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload carries output for the first choice and says nothing else."""
         found = (decode_each(_decode_lines, payloads) if self._named else None) or ()
         plain = [
@@ -182,8 +182,8 @@ def _no_payload(frame: Frame) -> tuple[Event, ...]:
 
 def _started(payload: _Named) -> Started:
     extra = (
-        (catalog.OPENAI_RESPONSE_TIER, text(payload.service_tier)),
-        (catalog.OPENAI_FINGERPRINT, text(payload.system_fingerprint)),
+        (semconv.OPENAI_RESPONSE_TIER, text(payload.service_tier)),
+        (semconv.OPENAI_FINGERPRINT, text(payload.system_fingerprint)),
     )
     return Started(text(payload.id) or None, text(payload.model) or None, tuple(pair for pair in extra if pair[1]))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from .._summary import LLMRequest
-from ._request import Target
+from ..core.summary import LLMRequest
+from ._request import RequestInfo
 from .openai_chat import OpenAIChat
 
 OTHER_DIALECTS: Final = ("api.writer.com",)
@@ -25,7 +25,7 @@ class OpenAICompletions(OpenAIChat):
     mark: ClassVar[bytes] = b'"text_completion"'
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST to `*/completions` with `"stream": true`."""
         other = target.path.endswith(OpenAIChat.paths) or target.host in OTHER_DIALECTS
-        return None if other else super().claims(target)
+        return None if other else super().matches_request(target)

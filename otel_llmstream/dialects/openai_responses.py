@@ -13,14 +13,14 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from .. import _catalog as catalog
-from .._events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, Finish, Started, Usage
-from .._summary import LLMRequest
+from .. import semconv
+from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, Finish, Started, Usage
+from ..core.summary import LLMRequest
 from ..wire import MESSAGE, Frame
 from ._base import in_band_error
 from ._json import BROKEN, count, decode, decode_each, entry, text
 from ._openai import describe_openai
-from ._request import Target
+from ._request import RequestInfo
 from .openai_chat import DONE
 
 
@@ -42,9 +42,9 @@ _TYPE: Final = re.compile(rb'"type"\s*:\s*"response\.')
 _TOOLS: Final = ("response.function_call_arguments.done", "response.custom_tool_call_input.done")
 _IMAGE: Final = "response.image_generation_call.partial_image"
 _WORDS: Final = {
-    "max_output_tokens": catalog.LENGTH,
-    "max_tokens": catalog.LENGTH,
-    "content_filter": catalog.CONTENT_FILTER,
+    "max_output_tokens": semconv.LENGTH,
+    "max_tokens": semconv.LENGTH,
+    "content_filter": semconv.CONTENT_FILTER,
 }
 
 
@@ -58,20 +58,20 @@ class OpenAIResponses:
 
     def __init__(self) -> None:
         # Whether or not the output asks for a tool, the response's status says no more than "completed".
-        self._normal = catalog.STOP
+        self._normal = semconv.STOP
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST to `*/responses` with `"stream": true`, or the GET that resumes one."""
-        return cls.describe(target) if target.streams_at("/responses") or _resumes(target) else None
+        return cls.parse_request(target) if target.streams_at("/responses") or _resumes(target) else None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:
+    def matches_frame(cls, frame: Frame) -> bool:
         """An event of a response."""
         return frame.event.startswith(b"response.") or _TYPE.search(frame.data) is not None
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request, as this dialect reads it."""
         return describe_openai(cls.name, "chat", "responses", target)
 
@@ -92,7 +92,7 @@ class OpenAIResponses:
             return ONE_CHUNK  # what nearly every frame is
         return self._interpret(kind if isinstance(kind, str) else frame.event.decode(errors="replace"), payload)
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is a delta of output."""
         found = decode_each(_decode_lines, payloads)
         return found is not None and all(
@@ -101,7 +101,7 @@ class OpenAIResponses:
 
     def _interpret(self, kind: str, payload: _Payload) -> tuple[Event, ...]:
         if kind in _TOOLS:
-            self._normal = catalog.TOOL_CALLS
+            self._normal = semconv.TOOL_CALLS
         if kind == _IMAGE:
             return ONE_CHUNK if payload.partial_image_b64 else NOTHING
         handler = _HANDLERS.get(kind)
@@ -116,7 +116,7 @@ class OpenAIResponses:
         return ONE_CHUNK if kind.endswith((b"delta", b"partial_image")) else NOTHING
 
 
-def _resumes(target: Target) -> bool:
+def _resumes(target: RequestInfo) -> bool:
     if target.method != "GET" or not _RESUMED.search(target.path):
         return False
     return parse_qs(target.query).get("stream") == ["true"]
@@ -130,7 +130,7 @@ def _sniff(data: bytes) -> bytes:
 def _created(payload: _Payload, _normal: str) -> tuple[Event, ...]:
     response = payload.response
     tier = text(entry(response, "service_tier"))
-    extra = ((catalog.OPENAI_RESPONSE_TIER, tier),) if tier and tier != "auto" else ()
+    extra = ((semconv.OPENAI_RESPONSE_TIER, tier),) if tier and tier != "auto" else ()
     return (Started(text(entry(response, "id")) or None, text(entry(response, "model")) or None, extra),)
 
 
@@ -141,7 +141,7 @@ def _completed(payload: _Payload, normal: str) -> tuple[Event, ...]:
 
 def _incomplete(payload: _Payload, normal: str) -> tuple[Event, ...]:
     reason = text(entry(entry(payload.response, "incomplete_details"), "reason"))
-    word = _WORDS.get(reason, catalog.OTHER_REASON)
+    word = _WORDS.get(reason, semconv.OTHER_REASON)
     return (*_created(payload, normal), *_usage(payload), Finish(0, "incomplete", word), TERMINATOR)
 
 
@@ -151,7 +151,7 @@ def _failed(payload: _Payload, normal: str) -> tuple[Event, ...]:
 
 
 def _cancelled(payload: _Payload, normal: str) -> tuple[Event, ...]:
-    return (*_created(payload, normal), Finish(0, "cancelled", catalog.OTHER_REASON), TERMINATOR)
+    return (*_created(payload, normal), Finish(0, "cancelled", semconv.OTHER_REASON), TERMINATOR)
 
 
 def _error(payload: _Payload, _normal: str) -> tuple[Event, ...]:

@@ -12,14 +12,14 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .. import _catalog as catalog
-from .._events import NOTHING, ONE_CHUNK, TERMINATOR, Event, Finish, InBandError
-from .._summary import LLMRequest
+from .. import semconv
+from ..core.events import NOTHING, ONE_CHUNK, TERMINATOR, Event, Finish, InBandError
+from ..core.summary import LLMRequest
 from ..wire import Frame
 from ._base import in_band_error
 from ._json import BROKEN, entry, text
 from ._paths import ANYWHERE
-from ._request import Target
+from ._request import RequestInfo
 
 HOSTS: Final = (".replicate.com", ".replicate.net")
 FAILED: Final = "error"
@@ -41,20 +41,20 @@ class Replicate:
         self._event = b""  # the last one's name, which is that of all in a run
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A GET from one of the hosts that do nothing but stream."""
         if target.method != "GET":
             return None
         host = target.host.lower()
-        return cls.describe(target) if host.endswith(HOSTS) and _STREAMS.match(host) else None
+        return cls.parse_request(target) if host.endswith(HOSTS) and _STREAMS.match(host) else None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:
+    def matches_frame(cls, frame: Frame) -> bool:
         """Output whose id is a time and a number."""
         return frame.event == b"output" and _ID.match(frame.id) is not None
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request: a GET that names no model."""
         return LLMRequest(cls.name, "text_completion", "replicate", None, target.host, target.port)
 
@@ -67,7 +67,7 @@ class Replicate:
             return _done(text(entry(_value(frame.data), "reason")))
         return (_error(_value(frame.data)),) if frame.event == b"error" else NOTHING
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is text."""
         return self._event == b"output" and all(payloads)
 
@@ -82,7 +82,7 @@ def _value(data: bytes) -> Any:
 def _done(reason: str) -> tuple[Event, ...]:
     if reason == FAILED:
         return (InBandError(FAILED),)
-    return (*((Finish(0, reason, catalog.OTHER_REASON),) if reason else ()), TERMINATOR)
+    return (*((Finish(0, reason, semconv.OTHER_REASON),) if reason else ()), TERMINATOR)
 
 
 def _error(value: Any) -> InBandError:

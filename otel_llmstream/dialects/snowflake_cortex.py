@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from .._events import NOTHING, UNMARKED, Event
-from .._summary import LLMRequest
+from ..core.events import NO_TERMINATOR, NOTHING, Event
+from ..core.summary import LLMRequest
 from ..wire import Frame
-from ._request import Target
+from ._request import RequestInfo
 from .openai_chat import OpenAIChat
 
 
@@ -28,17 +28,17 @@ class SnowflakeCortex(OpenAIChat):
         self._marked = False
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST to Cortex's `inference:complete` with `"stream": true`."""
-        return cls.describe(target) if target.streams_at(cls.paths) else None
+        return cls.parse_request(target) if target.streams_at(cls.paths) else None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:  # noqa: ARG003
+    def matches_frame(cls, frame: Frame) -> bool:  # noqa: ARG003
         """No: its frames are OpenAI's."""
         return False
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request, as this dialect reads it; the host is an account's, whose name says nothing."""
         return LLMRequest(
             cls.name, "chat", "snowflake", target.model, target.host, target.port, target.choices, target.parameters()
@@ -47,6 +47,6 @@ class SnowflakeCortex(OpenAIChat):
     def read(self, frame: Frame) -> tuple[Event, ...]:
         """What a frame says; the first one also that no end will be marked."""
         events = super().read(frame)
-        first = NOTHING if self._marked else (UNMARKED,)
+        first = NOTHING if self._marked else (NO_TERMINATOR,)
         self._marked = True
         return (*first, *events) if first else events

@@ -12,14 +12,14 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .. import _catalog as catalog
-from .._events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, InBandError, Usage
-from .._summary import LLMRequest
+from .. import semconv
+from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, InBandError, Usage
+from ..core.summary import LLMRequest
 from ..wire import Frame
 from ._base import finish
 from ._json import BROKEN, count, decode, decode_each, entry, text
 from ._providers import provider_of
-from ._request import Target
+from ._request import RequestInfo
 
 
 class _Payload(msgspec.Struct, gc=False):
@@ -38,9 +38,9 @@ _TEXT: Final = re.compile(rb'"generated_text"\s*:')
 _HUB: Final = re.compile(r"/models/([^/]+/[^/]+)\Z")
 
 FINISH_WORDS: Final = {
-    "eos_token": catalog.STOP,
-    "stop_sequence": catalog.STOP,
-    "length": catalog.LENGTH,
+    "eos_token": semconv.STOP,
+    "stop_sequence": semconv.STOP,
+    "length": semconv.LENGTH,
 }
 
 
@@ -53,19 +53,19 @@ class TGI:
     paths: ClassVar[tuple[str, ...]] = ("/generate_stream",)
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST to `*/generate_stream`: the path says that it streams."""
         ours = target.method == "POST" and target.path.endswith("/generate_stream")
-        return cls.describe(target) if ours else None
+        return cls.parse_request(target) if ours else None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:
+    def matches_frame(cls, frame: Frame) -> bool:
         """A token, with the place for the text beside it."""
         token = _TOKEN.search(frame.data)
         return token is not None and _TEXT.search(frame.data, token.end()) is not None
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request; the Hub's endpoint names the model in the path."""
         found = _HUB.search(target.path)
         return LLMRequest(
@@ -94,7 +94,7 @@ class TGI:
         output = ONE_CHUNK if _is_output(payload) else NOTHING
         return output if payload.generated_text is None else (*output, *_ended(payload.details))
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is a token of the text."""
         found = decode_each(_decode_lines, payloads)
         return found is not None and all(

@@ -11,13 +11,13 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .. import _catalog as catalog
-from .._events import MALFORMED, NOTHING, ONE_CHUNK, Event, InBandError, Started, Usage
-from .._summary import LLMRequest
+from .. import semconv
+from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, Event, InBandError, Started, Usage
+from ..core.summary import LLMRequest
 from ..wire import Frame
 from ._base import finish, in_band_error
 from ._json import BROKEN, count, decode, decode_each, text
-from ._request import Target
+from ._request import RequestInfo
 from .openai_chat import OpenAIChat
 
 PROVIDER: Final = "ibm.watsonx.ai"
@@ -26,10 +26,10 @@ NOT_FINISHED: Final = "not_finished"
 FAILED: Final = "error"
 
 FINISH_WORDS: Final = {
-    "eos_token": catalog.STOP,
-    "stop_sequence": catalog.STOP,
-    "max_tokens": catalog.LENGTH,
-    "token_limit": catalog.LENGTH,
+    "eos_token": semconv.STOP,
+    "stop_sequence": semconv.STOP,
+    "max_tokens": semconv.LENGTH,
+    "token_limit": semconv.LENGTH,
 }
 
 
@@ -65,17 +65,17 @@ class WatsonxText:
         self._input: int | None = None
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST to a path of watsonx that streams."""
-        return cls.describe(target) if _is_asked(target, cls.paths) else None
+        return cls.parse_request(target) if _is_asked(target, cls.paths) else None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:
+    def matches_frame(cls, frame: Frame) -> bool:
         """Results with a reason not to have stopped yet."""
         return b'"generated_text"' in frame.data and b'"stop_reason"' in frame.data
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request; its parameters stand under `parameters`."""
         return _describe(cls.name, "text_completion", target, target.parameters(target.nested))
 
@@ -97,7 +97,7 @@ class WatsonxText:
             return ONE_CHUNK if result.generated_text else NOTHING  # what nearly every frame is
         return (*self._start(payload), *self._result(result))
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload has text, in an answer that goes on."""
         found = (decode_each(_decode_lines, payloads) if self._named and self._event != b"error" else None) or ()
         plain = [
@@ -147,17 +147,17 @@ class WatsonxChat(OpenAIChat):
     paths: ClassVar[tuple[str, ...]] = ("/text/chat_stream",)
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST to `*/text/chat_stream`."""
-        return cls.describe(target) if _is_asked(target, cls.paths) else None
+        return cls.parse_request(target) if _is_asked(target, cls.paths) else None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:
+    def matches_frame(cls, frame: Frame) -> bool:
         """A chunk that names its model twice, as `model_id` too."""
         return b'"model_id"' in frame.data and b'"choices"' in frame.data
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request; its parameters stand in the body, as OpenAI's."""
         return _describe(cls.name, "chat", target, target.parameters())
 
@@ -172,17 +172,17 @@ class WatsonxChat(OpenAIChat):
                 return (_error(found.errors),)
         return super().read(frame)
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload carries output for the first choice and says nothing else."""
-        return not any(_ERRORS in payload for payload in payloads) and super().plain(payloads)
+        return not any(_ERRORS in payload for payload in payloads) and super().is_output_only(payloads)
 
 
-def _is_asked(target: Target, ends: tuple[str, ...]) -> bool:
+def _is_asked(target: RequestInfo, ends: tuple[str, ...]) -> bool:
     """Whether the path, which says that it streams, is watsonx's."""
     return target.method == "POST" and "/ml/" in target.path and target.path.endswith(ends)
 
 
-def _describe(name: str, operation: str, target: Target, parameters: tuple[tuple[str, Any], ...]) -> LLMRequest:
+def _describe(name: str, operation: str, target: RequestInfo, parameters: tuple[tuple[str, Any], ...]) -> LLMRequest:
     return LLMRequest(name, operation, PROVIDER, target.model, target.host, target.port, target.choices, parameters)
 
 

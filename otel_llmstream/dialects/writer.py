@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .._events import CHUNK, MALFORMED, NOTHING, ONE_CHUNK, UNMARKED, Event
-from .._summary import LLMRequest
+from ..core.events import CHUNK, MALFORMED, NO_TERMINATOR, NOTHING, ONE_CHUNK, Event
+from ..core.summary import LLMRequest
 from ..wire import Frame
 from ._base import in_band_error
 from ._json import BROKEN, decode, decode_each
-from ._request import Target
+from ._request import RequestInfo
 from .openai_chat import OpenAIChat
 
 HOST: Final = "api.writer.com"
@@ -31,12 +31,12 @@ class WriterChat(OpenAIChat):
     paths: ClassVar[tuple[str, ...]] = ("/v1/chat",)
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST to Writer's `/v1/chat` with `"stream": true`; others have that path too, and other frames."""
-        return super().claims(target) if target.host == HOST else None
+        return super().matches_request(target) if target.host == HOST else None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:  # noqa: ARG003
+    def matches_frame(cls, frame: Frame) -> bool:  # noqa: ARG003
         """No: its frames are OpenAI's."""
         return False
 
@@ -62,17 +62,17 @@ class WriterCompletions:
         self._marked = False
 
     @classmethod
-    def claims(cls, target: Target) -> LLMRequest | None:
+    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
         """A POST to Writer's `/v1/completions` with `"stream": true`."""
-        return cls.describe(target) if target.host == HOST and target.streams_at(cls.paths) else None
+        return cls.parse_request(target) if target.host == HOST and target.streams_at(cls.paths) else None
 
     @classmethod
-    def knows(cls, frame: Frame) -> bool:  # noqa: ARG003
+    def matches_frame(cls, frame: Frame) -> bool:  # noqa: ARG003
         """No: a value alone may be anybody's."""
         return False
 
     @classmethod
-    def describe(cls, target: Target) -> LLMRequest:
+    def parse_request(cls, target: RequestInfo) -> LLMRequest:
         """The request, as this dialect reads it."""
         return LLMRequest(
             cls.name, "text_completion", "writer", target.model, target.host, target.port, 1, target.parameters()
@@ -93,9 +93,9 @@ class WriterCompletions:
         if self._marked:
             return ONE_CHUNK if payload.value else NOTHING
         self._marked = True
-        return (UNMARKED, CHUNK) if payload.value else (UNMARKED,)
+        return (NO_TERMINATOR, CHUNK) if payload.value else (NO_TERMINATOR,)
 
-    def plain(self, payloads: Sequence[bytes]) -> bool:
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is a piece of the text."""
         found = decode_each(_decode_lines, payloads) if self._marked else None
         return found is not None and all(payload.value and not payload.error for payload in found)

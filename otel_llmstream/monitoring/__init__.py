@@ -1,6 +1,6 @@
 """What watches the telemetry: dashboards and alert rules, written from the catalogue.
 
-One way: `_catalog` (metrics, attributes) and a `Flavour` (how a store spells them) go in, text files come out. Nothing
+One way: `semconv` (metrics, attributes) and a `Flavour` (how a store spells them) go in, text files come out. Nothing
 here talks to anything, and nothing of the observing part knows of it.
 """
 

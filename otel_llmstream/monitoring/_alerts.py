@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from .. import _catalog as catalog
+from .. import semconv
 from ._expressions import DAY, HOUR, MINUTE, RATE_LIMITED, REPORTED, SUBJECT, USUAL, Expressions, share
 from ._names import PROMETHEUS, Flavour
-from ._streams import ABANDONED, FAILED, JOB, JUDGED, TRUNCATED
+from ._selectors import ABANDONED, FAILED, JOB, JUDGED, TRUNCATED
 from ._thresholds import Thresholds
 
 Severity = Literal["critical", "warning", "info"]
@@ -71,14 +71,14 @@ def failure_ratio(expressions: Expressions, window: float) -> str:
 def recordings(expressions: Expressions) -> Mapping[str, str]:
     """The recorded queries by name: level, metric, operation, the level being this library and the labels `SUBJECT`."""
     traffic = {
-        ENDED: expressions.counted(catalog.STREAMS, window=USUAL),
-        ENDED_WELL_OR_NOT: expressions.counted(catalog.STREAMS, JUDGED, window=USUAL),
+        ENDED: expressions.counted(semconv.STREAMS, window=USUAL),
+        ENDED_WELL_OR_NOT: expressions.counted(semconv.STREAMS, JUDGED, window=USUAL),
     }
     windows = sorted({window for burn in BURNS for window in (burn.short, burn.long)})
     return traffic | {
         failure_ratio(expressions, window): share(
-            expressions.rate(catalog.STREAMS, FAILED, window=window),
-            expressions.rate(catalog.STREAMS, JUDGED, window=window),
+            expressions.rate(semconv.STREAMS, FAILED, window=window),
+            expressions.rate(semconv.STREAMS, JUDGED, window=window),
         )
         for window in windows
     }
@@ -184,7 +184,7 @@ def _burn(burn: Burn) -> Alert:
         return round(burn.factor * budget(thresholds), 9)
 
     def guard(q: Expressions) -> str:
-        enough = _enough(q.counted(catalog.STREAMS, JUDGED, window=burn.long))(q)
+        enough = _enough(q.counted(semconv.STREAMS, JUDGED, window=burn.long))(q)
         return f"{failure_ratio(q, burn.short)} > {number(limit(q.thresholds))}\nand\n{enough}"
 
     return Alert(
@@ -221,7 +221,7 @@ ALERTS: Final = (
     Alert(
         "LLMStreamTruncated",
         "warning",
-        value=lambda q: share(q.counted(catalog.STREAMS, TRUNCATED, window=USUAL), ENDED_WELL_OR_NOT),
+        value=lambda q: share(q.counted(semconv.STREAMS, TRUNCATED, window=USUAL), ENDED_WELL_OR_NOT),
         limit=_percent("truncation_rate"),
         guard=_ENOUGH_JUDGED,
         hold=5 * MINUTE,
@@ -233,9 +233,9 @@ ALERTS: Final = (
     Alert(
         "LLMStreamFirstTokenSlow",
         "warning",
-        value=lambda q: q.quantile(0.95, catalog.TTFC, USUAL),
+        value=lambda q: q.quantile(0.95, semconv.TTFC, USUAL),
         limit=lambda thresholds: thresholds.ttft_p95,
-        guard=lambda q: f"{q.histogram('increase', catalog.TTFC, 'count', USUAL)} >= {q.thresholds.min_traffic}",
+        guard=lambda q: f"{q.histogram('increase', semconv.TTFC, 'count', USUAL)} >= {q.thresholds.min_traffic}",
         hold=10 * MINUTE,
         unit="seconds",
         summary="{provider} {model}: the first token is slow",
@@ -245,7 +245,7 @@ ALERTS: Final = (
     Alert(
         "LLMStreamStalls",
         "warning",
-        value=lambda q: share(q.counted(catalog.STALL_COUNT, window=USUAL), ENDED),
+        value=lambda q: share(q.counted(semconv.STALL_COUNT, window=USUAL), ENDED),
         limit=lambda thresholds: thresholds.stalls,
         guard=_ENOUGH_ENDED,
         hold=10 * MINUTE,
@@ -257,7 +257,7 @@ ALERTS: Final = (
     Alert(
         "LLMStreamsHanging",
         "critical",
-        value=lambda q: f"{q.now(catalog.STALLED)}\n/\n({q.now(catalog.ACTIVE)} > 0)",
+        value=lambda q: f"{q.now(semconv.STALLED)}\n/\n({q.now(semconv.ACTIVE)} > 0)",
         limit=_percent("hanging"),
         guard=None,  # a gauge: what hangs is there now, and a service with one stream has one that hangs
         hold=10 * MINUTE,
@@ -269,7 +269,7 @@ ALERTS: Final = (
     Alert(
         "LLMStreamRetryStorm",
         "warning",
-        value=lambda q: share(q.counted(catalog.RETRIES, window=USUAL), ENDED),
+        value=lambda q: share(q.counted(semconv.RETRIES, window=USUAL), ENDED),
         limit=lambda thresholds: thresholds.retries,
         guard=_ENOUGH_ENDED,
         hold=5 * MINUTE,
@@ -293,7 +293,7 @@ ALERTS: Final = (
     Alert(
         "LLMStreamBufferedDelivery",
         "warning",
-        value=lambda q: share(q.counted(catalog.BUFFERED_STREAMS, window=USUAL), ENDED),
+        value=lambda q: share(q.counted(semconv.BUFFERED_STREAMS, window=USUAL), ENDED),
         limit=_percent("buffered"),
         guard=_ENOUGH_ENDED,
         hold=15 * MINUTE,
@@ -305,7 +305,7 @@ ALERTS: Final = (
     Alert(
         "LLMStreamProviderErrors",
         "warning",
-        value=lambda q: share(q.counted(catalog.STREAMS, *REPORTED, window=USUAL), ENDED_WELL_OR_NOT),
+        value=lambda q: share(q.counted(semconv.STREAMS, *REPORTED, window=USUAL), ENDED_WELL_OR_NOT),
         limit=_percent("provider_errors"),
         guard=_ENOUGH_JUDGED,
         hold=5 * MINUTE,
@@ -317,7 +317,7 @@ ALERTS: Final = (
     Alert(
         "LLMStreamAbandoned",
         "warning",
-        value=lambda q: share(q.counted(catalog.STREAMS, ABANDONED, window=USUAL), ENDED),
+        value=lambda q: share(q.counted(semconv.STREAMS, ABANDONED, window=USUAL), ENDED),
         limit=_percent("abandoned"),
         guard=_ENOUGH_ENDED,
         hold=15 * MINUTE,
@@ -329,7 +329,7 @@ ALERTS: Final = (
     Alert(
         "LLMStreamTelemetryAbsent",
         "warning",
-        value=lambda q: q.absent(catalog.STREAMS, q.thresholds.absent_after),
+        value=lambda q: q.absent(semconv.STREAMS, q.thresholds.absent_after),
         limit=lambda _: 0,
         guard=None,
         hold=5 * MINUTE,
@@ -343,7 +343,7 @@ ALERTS: Final = (
     Alert(
         "LLMStreamInternalErrors",
         "info",
-        value=lambda q: q.counted(catalog.INTERNAL_ERRORS, window=USUAL, by=(JOB,)),
+        value=lambda q: q.counted(semconv.INTERNAL_ERRORS, window=USUAL, by=(JOB,)),
         limit=lambda _: 0,
         guard=None,  # each one is a defect
         hold=0,

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 from typing import Final
 
-from ._anatomy import latency
 from ._drilldown import failures
+from ._latency import latency
 from ._names import PROMETHEUS, Flavour
 from ._overview import overview
 from ._panels import Json

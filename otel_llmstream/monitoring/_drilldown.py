@@ -5,46 +5,46 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from .. import _catalog as catalog
+from .. import semconv
 from . import _palette as palette
-from ._board import board, datasource, entry, label_variable
+from ._layout import board, datasource, entry, label_variable
 from ._links import FAILURES, field_label, row_label, span, to_board, to_runbook, to_traces, traceql
 from ._names import Flavour, Matcher
 from ._panels import Column, Json, Placed, Query, Row, bars, graph, heatmap, logs, stat, table, text, traces
 from ._promql import CHOSEN, PromQL
-from ._streams import ABANDONED, CANCELLED, COMPLETED, FAILED, TRUNCATED
+from ._selectors import ABANDONED, CANCELLED, COMPLETED, FAILED, TRUNCATED
 
-ERROR: Final = Matcher(catalog.ERROR_TYPE, "=~", "$error")
+ERROR: Final = Matcher(semconv.ERROR_TYPE, "=~", "$error")
 """The error types that are chosen above; all of them, and only what failed, where none is."""
 
 PLACES: Final = (
     (
         "no connection",
         (
-            catalog.DNS_ERROR,
-            catalog.CONNECT_ERROR,
-            catalog.CONNECT_TIMEOUT,
-            catalog.TLS_ERROR,
-            catalog.PROXY_ERROR,
-            catalog.POOL_TIMEOUT,
+            semconv.DNS_ERROR,
+            semconv.CONNECT_ERROR,
+            semconv.CONNECT_TIMEOUT,
+            semconv.TLS_ERROR,
+            semconv.PROXY_ERROR,
+            semconv.POOL_TIMEOUT,
         ),
     ),
-    ("request not sent", (catalog.WRITE_TIMEOUT, catalog.WRITE_ERROR, catalog.BROKEN_PIPE)),
-    ("refused by HTTP status", ("[1-5][0-9][0-9]", catalog.TOO_MANY_REDIRECTS)),
+    ("request not sent", (semconv.WRITE_TIMEOUT, semconv.WRITE_ERROR, semconv.BROKEN_PIPE)),
+    ("refused by HTTP status", ("[1-5][0-9][0-9]", semconv.TOO_MANY_REDIRECTS)),
     (
         "ended early, quietly",
-        (catalog.STREAM_TRUNCATED, catalog.STREAM_INCOMPLETE_EVENT, catalog.STREAM_EMPTY, catalog.NOT_A_STREAM),
+        (semconv.STREAM_TRUNCATED, semconv.STREAM_INCOMPLETE_EVENT, semconv.STREAM_EMPTY, semconv.NOT_A_STREAM),
     ),
     (
         "broke on the way",
         (
-            catalog.READ_TIMEOUT,
-            catalog.CONNECTION_RESET,
-            catalog.INCOMPLETE_BODY,
-            catalog.INVALID_FRAMING,
-            catalog.CONTENT_DECODING,
-            catalog.HTTP2_ERROR,
-            catalog.MALFORMED_EVENT,
+            semconv.READ_TIMEOUT,
+            semconv.CONNECTION_RESET,
+            semconv.INCOMPLETE_BODY,
+            semconv.INVALID_FRAMING,
+            semconv.CONTENT_DECODING,
+            semconv.HTTP2_ERROR,
+            semconv.MALFORMED_EVENT,
         ),
     ),
 )
@@ -54,8 +54,8 @@ The exact stage is on each span (`llmstream.failure.stage`): on a metric it woul
 type says already, but for the few that can strike at several places (`read_timeout`, `connection_reset`).
 """
 
-_WHO: Final = (catalog.PROVIDER, catalog.REQUEST_MODEL, catalog.SERVER_ADDRESS)
-_WHAT: Final = (catalog.ERROR_TYPE, catalog.OUTCOME)
+_WHO: Final = (semconv.PROVIDER, semconv.REQUEST_MODEL, semconv.SERVER_ADDRESS)
+_WHAT: Final = (semconv.ERROR_TYPE, semconv.OUTCOME)
 
 
 def failures(flavour: Flavour) -> Json:
@@ -69,8 +69,8 @@ def failures(flavour: Flavour) -> Json:
         Row("One by one: traces and log lines", tuple(_one_by_one())),
         Row("What it means, and what helps", (_cures(),)),
     )
-    selector = flavour.selector(catalog.STREAMS, "", *CHOSEN, FAILED)
-    values = f"label_values({selector}, {flavour.label_name(catalog.ERROR_TYPE)})"
+    selector = flavour.selector(semconv.STREAMS, "", *CHOSEN, FAILED)
+    values = f"label_values({selector}, {flavour.label_name(semconv.ERROR_TYPE)})"
     variables = (
         datasource("tempo", "Tempo"),
         datasource("loki", "Loki"),
@@ -91,10 +91,10 @@ def failures(flavour: Flavour) -> Json:
 
 def _links(flavour: Flavour) -> list[Json]:
     """From a series of an error type: to itself alone, to its traces, to the runbook."""
-    error = field_label(flavour, catalog.ERROR_TYPE)
+    error = field_label(flavour, semconv.ERROR_TYPE)
     return [
         to_board(FAILURES, "Only this error type", error=error),
-        to_traces("Traces of this error type", traceql(f'{span(catalog.ERROR_TYPE)} = "{error}"')),
+        to_traces("Traces of this error type", traceql(f'{span(semconv.ERROR_TYPE)} = "{error}"')),
         to_runbook("LLMStreamFailureRate"),
     ]
 
@@ -104,7 +104,7 @@ def _links(flavour: Flavour) -> list[Json]:
 
 def _tiles(promql: PromQL) -> Iterator[Placed]:
     whole = promql.whole
-    failed = whole.total(catalog.STREAMS, FAILED, ERROR)
+    failed = whole.total(semconv.STREAMS, FAILED, ERROR)
     yield stat(
         "Failures",
         "Streams of the chosen error types that were truncated or failed in this window.",
@@ -134,7 +134,7 @@ def _tiles(promql: PromQL) -> Iterator[Placed]:
         "Quiet failures",
         "Truncated streams as a share of all failures: the SDK raised nothing, and the application believes that it "
         "has the whole answer.",
-        Query(f"{whole.total(catalog.STREAMS, TRUNCATED)} / {whole.total(catalog.STREAMS, FAILED)}"),
+        Query(f"{whole.total(semconv.STREAMS, TRUNCATED)} / {whole.total(semconv.STREAMS, FAILED)}"),
         "percentunit",
         width=4,
         links=[to_runbook("LLMStreamTruncated")],
@@ -143,7 +143,7 @@ def _tiles(promql: PromQL) -> Iterator[Placed]:
         "Abandoned",
         "Streams that the application dropped without closing them: no failure, but each holds a connection until the "
         "garbage collector comes.",
-        Query(whole.total(catalog.STREAMS, ABANDONED)),
+        Query(whole.total(semconv.STREAMS, ABANDONED)),
         "locale",
         steps=palette.NONE,
         decimals=0,
@@ -153,7 +153,7 @@ def _tiles(promql: PromQL) -> Iterator[Placed]:
     yield stat(
         "Retries",
         "Attempts that failed and were tried again in this window. Those that ended well in the end are no failures.",
-        Query(whole.total(catalog.RETRIES)),
+        Query(whole.total(semconv.RETRIES)),
         "locale",
         decimals=0,
         width=4,
@@ -162,13 +162,13 @@ def _tiles(promql: PromQL) -> Iterator[Placed]:
 
 
 def _what(promql: PromQL) -> Iterator[Placed]:
-    flavour, error = promql.flavour, catalog.ERROR_TYPE
+    flavour, error = promql.flavour, semconv.ERROR_TYPE
     legend = f"{{{{{flavour.label_name(error)}}}}}"
     yield bars(
         "Failures by error.type, whole window",
         "Streams that failed, by why. A click on a bar leads to this error type alone, to its traces, or to the "
         "runbook.",
-        Query(f"sort_desc({promql.whole.total(catalog.STREAMS, FAILED, ERROR, by=(error,))} > 0)", legend),
+        Query(f"sort_desc({promql.whole.total(semconv.STREAMS, FAILED, ERROR, by=(error,))} > 0)", legend),
         "locale",
         width=8,
         colours=palette.ERRORS,
@@ -177,7 +177,7 @@ def _what(promql: PromQL) -> Iterator[Placed]:
     yield graph(
         "Failures by error.type",
         "The same over time, each second. Where exemplars are stored, each point is one stream's trace.",
-        [Query(f"{promql.total(catalog.STREAMS, FAILED, ERROR, by=(error,))} > 0", legend, exemplar=True)],
+        [Query(f"{promql.total(semconv.STREAMS, FAILED, ERROR, by=(error,))} > 0", legend, exemplar=True)],
         "reqps",
         width=8,
         bars=True,
@@ -188,7 +188,7 @@ def _what(promql: PromQL) -> Iterator[Placed]:
     yield graph(
         "Retried attempts by error.type",
         "Attempts that failed so and were tried again: trouble that the user did not see yet.",
-        [Query(f"{promql.total(catalog.RETRIES, ERROR, by=(error,))} > 0", legend, exemplar=True)],
+        [Query(f"{promql.total(semconv.RETRIES, ERROR, by=(error,))} > 0", legend, exemplar=True)],
         "reqps",
         width=8,
         bars=True,
@@ -204,9 +204,9 @@ def _where(promql: PromQL) -> Iterator[Placed]:
         "Failures each second by the place in the stream that their error type belongs to. Quietly: the body ended "
         "cleanly and too early. The exact stage of each failure is on its span (llmstream.failure.stage), below.",
         [
-            *(Query(promql.total(catalog.STREAMS, FAILED, _among("=~", *types)), name) for name, types in PLACES),
+            *(Query(promql.total(semconv.STREAMS, FAILED, _among("=~", *types)), name) for name, types in PLACES),
             Query(
-                promql.total(catalog.STREAMS, FAILED, _among("!~", *(it for _, types in PLACES for it in types))),
+                promql.total(semconv.STREAMS, FAILED, _among("!~", *(it for _, types in PLACES for it in types))),
                 "said by the provider",
             ),
         ],
@@ -215,7 +215,7 @@ def _where(promql: PromQL) -> Iterator[Placed]:
         stacked=True,
         colours=palette.PLACES,
     )
-    failed = promql.grown(catalog.DURATION, "bucket", ERROR)
+    failed = promql.grown(semconv.DURATION, "bucket", ERROR)
     yield heatmap(
         "How long a call lives until it fails",
         "Durations of failed calls. A sharp line at a round number of seconds is somebody's time-out: 60 s is the "
@@ -223,7 +223,7 @@ def _where(promql: PromQL) -> Iterator[Placed]:
         Query(promql.sum(failed, "le"), "{{le}}", exemplar=True),
         width=8,
     )
-    ended, began = promql.total(catalog.STREAMS), promql.total(catalog.TTLC, part="count")
+    ended, began = promql.total(semconv.STREAMS), promql.total(semconv.TTLC, part="count")
     yield graph(
         "Calls without any output",
         "Calls that ended before their first chunk, as a share of all calls, whatever their outcome: refused, empty, "
@@ -238,7 +238,7 @@ def _where(promql: PromQL) -> Iterator[Placed]:
 
 
 def _among(op: str, *types: str) -> Matcher:
-    return Matcher(catalog.ERROR_TYPE, "=~" if op == "=~" else "!~", "|".join(types))
+    return Matcher(semconv.ERROR_TYPE, "=~" if op == "=~" else "!~", "|".join(types))
 
 
 def _whom(promql: PromQL) -> Iterator[Placed]:
@@ -256,15 +256,15 @@ def _whom(promql: PromQL) -> Iterator[Placed]:
     whole = promql.whole
     by = (*_WHAT, *_WHO)
     names = flavour.label_name
-    error, model = row_label(flavour, catalog.ERROR_TYPE), row_label(flavour, catalog.REQUEST_MODEL)
-    exact = (f'{span(catalog.ERROR_TYPE)} = "{error}"', f'{span(catalog.REQUEST_MODEL)} = "{model}"')
+    error, model = row_label(flavour, semconv.ERROR_TYPE), row_label(flavour, semconv.REQUEST_MODEL)
+    exact = (f'{span(semconv.ERROR_TYPE)} = "{error}"', f'{span(semconv.REQUEST_MODEL)} = "{model}"')
     yield table(
         "What fails where",
         "Every kind of failure of this window, most frequent first. A click on an error type leads to its traces.",
-        [Query(f"{whole.total(catalog.STREAMS, FAILED, ERROR, by=by)} > 0")],
+        [Query(f"{whole.total(semconv.STREAMS, FAILED, ERROR, by=by)} > 0")],
         [
             Column(
-                names(catalog.ERROR_TYPE),
+                names(semconv.ERROR_TYPE),
                 "error.type",
                 width=200,
                 links=[
@@ -273,10 +273,10 @@ def _whom(promql: PromQL) -> Iterator[Placed]:
                     to_runbook("LLMStreamFailureRate"),
                 ],
             ),
-            Column(names(catalog.OUTCOME), "Outcome"),
-            Column(names(catalog.PROVIDER), "Provider"),
-            Column(names(catalog.REQUEST_MODEL), "Model"),
-            Column(names(catalog.SERVER_ADDRESS), "Server"),
+            Column(names(semconv.OUTCOME), "Outcome"),
+            Column(names(semconv.PROVIDER), "Provider"),
+            Column(names(semconv.REQUEST_MODEL), "Model"),
+            Column(names(semconv.SERVER_ADDRESS), "Server"),
             Column("A", "Failures", "locale"),
         ],
         sort="Failures",
@@ -286,8 +286,8 @@ def _whom(promql: PromQL) -> Iterator[Placed]:
         "Streams that did not fail",
         "Calls that ended in another way. When failures rise because this rises too, it is only more traffic.",
         [
-            Query(promql.total(catalog.STREAMS, COMPLETED), "completed"),
-            *(Query(promql.total(catalog.STREAMS, ending), ending.value) for ending in (CANCELLED, ABANDONED)),
+            Query(promql.total(semconv.STREAMS, COMPLETED), "completed"),
+            *(Query(promql.total(semconv.STREAMS, ending), ending.value) for ending in (CANCELLED, ABANDONED)),
         ],
         "reqps",
         width=8,
@@ -296,22 +296,22 @@ def _whom(promql: PromQL) -> Iterator[Placed]:
 
 
 _SHOWN: Final = (
-    catalog.OUTCOME,
-    catalog.ERROR_TYPE,
-    catalog.STAGE,
-    catalog.PROVIDER,
-    catalog.REQUEST_MODEL,
-    catalog.CHUNKS,
-    catalog.ATTEMPTS,
-    catalog.REQUEST_ID,
+    semconv.OUTCOME,
+    semconv.ERROR_TYPE,
+    semconv.STAGE,
+    semconv.PROVIDER,
+    semconv.REQUEST_MODEL,
+    semconv.CHUNKS,
+    semconv.ATTEMPTS,
+    semconv.REQUEST_ID,
 )
 
-_EXCEPTION: Final = catalog.EXCEPTION_EVENT.replace(".", "[.]")
+_EXCEPTION: Final = semconv.EXCEPTION_EVENT.replace(".", "[.]")
 
 
 def _one_by_one() -> Iterator[Placed]:
-    failed = f'{span(catalog.OUTCOME)} =~ "truncated|failed"'
-    chosen = f'{span(catalog.ERROR_TYPE)} =~ "${{error:pipe}}"'
+    failed = f'{span(semconv.OUTCOME)} =~ "truncated|failed"'
+    chosen = f'{span(semconv.ERROR_TYPE)} =~ "${{error:pipe}}"'
     to_lines = to_board(FAILURES, "Log lines of this trace", trace="${__data.fields.traceIdHidden}")
     yield traces(
         "Failed calls",
@@ -352,7 +352,7 @@ _NOT_OURS: Final = (
 
 
 def _cures() -> Placed:
-    ours = [(f"`{it.name}`", it.outcome, it.cause, it.remedy) for it in catalog.ERROR_TYPES]
+    ours = [(f"`{it.name}`", it.outcome, it.cause, it.remedy) for it in semconv.ERROR_TYPES]
     headings = ("error.type", "outcome", "what has usually happened", "what usually helps")
     lines = (headings, ("---",) * len(headings), *ours, *_NOT_OURS)
     return text("Error types", "\n".join(f"| {' | '.join(line)} |" for line in lines), height=14)

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from .. import _catalog as catalog
-from .._catalog import Metric
+from .. import semconv
+from ..semconv import Metric
 from ._names import PROMETHEUS, Flavour, Matcher, Part
-from ._streams import JOB
+from ._selectors import JOB
 from ._thresholds import Thresholds, span
 
-SUBJECT: Final = (JOB, catalog.PROVIDER, catalog.REQUEST_MODEL)
+SUBJECT: Final = (JOB, semconv.PROVIDER, semconv.REQUEST_MODEL)
 """What an alert is about, and the labels it has: server and operation would only part the traffic further."""
 
 MINUTE: Final = 60.0
@@ -27,10 +27,10 @@ USUAL: Final = 15 * MINUTE
 
 _TOO_MANY: Final = "429|rate_limit.*|resource_exhausted|throttling.*"
 """HTTP's status, and what OpenAI, Anthropic, Google and AWS call it inside a stream."""
-RATE_LIMITED: Final = Matcher(catalog.ERROR_TYPE, "=~", _TOO_MANY)
+RATE_LIMITED: Final = Matcher(semconv.ERROR_TYPE, "=~", _TOO_MANY)
 REPORTED: Final = (
-    Matcher(catalog.OUTCOME, "=", "failed"),
-    Matcher(catalog.ERROR_TYPE, "!~", "|".join(["4..", _TOO_MANY, "_OTHER", *(it.name for it in catalog.ERROR_TYPES)])),
+    Matcher(semconv.OUTCOME, "=", "failed"),
+    Matcher(semconv.ERROR_TYPE, "!~", "|".join(["4..", _TOO_MANY, "_OTHER", *(it.name for it in semconv.ERROR_TYPES)])),
 )
 """Failures in the provider's own words: neither the transport's, nor the request's fault, nor the quota's."""
 
@@ -76,7 +76,7 @@ class Expressions:
 
     def attempts(self, *matchers: Matcher, window: float, by: tuple[str, ...] = SUBJECT) -> str:
         """Calls that ended, and the attempts before, which were tried again. Their labels differ, so `or` takes all."""
-        selectors = (self.select(metric, *matchers) for metric in (catalog.STREAMS, catalog.RETRIES))
+        selectors = (self.select(metric, *matchers) for metric in (semconv.STREAMS, semconv.RETRIES))
         return self._sum_of_either("increase", selectors, window, by)
 
     def histogram(

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ._alerts import Alert, Options, recordings
+from ._annotations import labels, notes
 from ._expressions import MINUTE, indent
 from ._rules import chosen
-from ._texts import labels, notes
 
 FOLDER: Final = "LLM streams"
 

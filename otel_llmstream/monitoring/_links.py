@@ -7,7 +7,7 @@ import re
 from typing import Any, Final
 from urllib.parse import quote
 
-from .. import _catalog as catalog
+from .. import semconv
 from ._names import Flavour
 
 Json = dict[str, Any]
@@ -84,9 +84,9 @@ def traceql(*conditions: str, columns: tuple[str, ...] = ()) -> str:
         columns: attributes that the answer shall show.
     """
     chosen = [
-        f'{span(catalog.PROVIDER)} =~ "${{provider:pipe}}"',
-        f'{span(catalog.REQUEST_MODEL)} =~ "${{model:pipe}}"',
-        f'{span(catalog.SERVER_ADDRESS)} =~ "${{server:pipe}}"',
+        f'{span(semconv.PROVIDER)} =~ "${{provider:pipe}}"',
+        f'{span(semconv.REQUEST_MODEL)} =~ "${{model:pipe}}"',
+        f'{span(semconv.SERVER_ADDRESS)} =~ "${{server:pipe}}"',
     ]
     shown = f" | select({', '.join(map(span, columns))})" if columns else ""
     return f"{{ {' && '.join([*chosen, *conditions])} }}{shown}"

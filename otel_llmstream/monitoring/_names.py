@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from .._catalog import Metric
+from ..semconv import Metric
 
 Part = Literal["", "bucket", "sum", "count"]
 """One of the series that a histogram is made of; empty for counters and gauges, which are one."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from .. import _catalog as catalog
+from .. import semconv
 from . import _palette as palette
-from ._board import board, first_chunk_within
+from ._layout import board, first_chunk_within
 from ._links import FAILURES, LATENCY, OVERVIEW, field_label, row_label, to_board, to_runbook
 from ._names import Flavour, Matcher
 from ._panels import Column, Json, Placed, Query, Row, graph, heatmap, high, stat, table
 from ._promql import ALLOWED, PromQL
-from ._streams import FAILED, JOB
+from ._selectors import FAILED, JOB
 
 _QUANTILES: Final = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
@@ -55,7 +55,7 @@ def _tiles(promql: PromQL) -> Iterator[Placed]:
     yield stat(
         "Calls",
         "Calls that ended in this window, whatever the outcome.",
-        Query(whole.total(catalog.STREAMS)),
+        Query(whole.total(semconv.STREAMS)),
         "locale",
         decimals=0,
     )
@@ -90,7 +90,7 @@ def _tiles(promql: PromQL) -> Iterator[Placed]:
     yield stat(
         "First chunk, p95",
         "95 of 100 calls had their first chunk of output within this time.",
-        Query(whole.quantile(0.95, catalog.TTFC)),
+        Query(whole.quantile(0.95, semconv.TTFC)),
         "s",
         steps=palette.WAITING,
         links=[to_latency, to_runbook("LLMStreamFirstTokenSlow")],
@@ -99,7 +99,7 @@ def _tiles(promql: PromQL) -> Iterator[Placed]:
         "First chunk in time",
         "The share of calls whose first chunk came within $ttfc s (chosen above). Exact, as a quantile out of buckets "
         "is not.",
-        Query(whole.within(catalog.TTFC, "$ttfc")),
+        Query(whole.within(semconv.TTFC, "$ttfc")),
         "percentunit",
         steps=((None, "red"), (0.9, "yellow"), (0.95, "green")),
         links=[to_latency],
@@ -135,8 +135,8 @@ def _telemetry(promql: PromQL) -> Placed:
 
 def _state(promql: PromQL) -> str:
     """The first of the four that holds; each side is one value or nothing at all."""
-    active = promql.sum(promql.now(catalog.ACTIVE))
-    ended = promql.total(catalog.STREAMS)
+    active = promql.sum(promql.now(semconv.ACTIVE))
+    ended = promql.total(semconv.STREAMS)
     return " or ".join(
         (
             f"0 * sum({_down(promql)}) + {DOWN}",
@@ -149,7 +149,7 @@ def _state(promql: PromQL) -> str:
 
 def _down(promql: PromQL) -> str:
     """Targets that had series of ours in this window and cannot be scraped now."""
-    seen = f"max_over_time({promql.now(catalog.ACTIVE)}[$__range])"
+    seen = f"max_over_time({promql.now(semconv.ACTIVE)}[$__range])"
     return f'(up{{job=~"$job"}} == 0 and on (job, instance) {seen})'
 
 
@@ -163,7 +163,7 @@ def _outcomes(promql: PromQL) -> Iterator[Placed]:
         "Calls that ended, each second. Truncated streams ended early and cleanly: the SDK raised nothing.",
         [
             Query(
-                promql.total(catalog.STREAMS, by=(catalog.OUTCOME,)), f"{{{{{label(catalog.OUTCOME)}}}}}", exemplar=True
+                promql.total(semconv.STREAMS, by=(semconv.OUTCOME,)), f"{{{{{label(semconv.OUTCOME)}}}}}", exemplar=True
             )
         ],
         "reqps",
@@ -184,24 +184,24 @@ def _outcomes(promql: PromQL) -> Iterator[Placed]:
         dashed=("earlier", "allowed by the SLO"),
         links=[to_board(FAILURES, "What fails"), to_runbook("LLMStreamFailureRate")],
     )
-    error = catalog.ERROR_TYPE
+    error = semconv.ERROR_TYPE
     yield graph(
         "Failures by error.type",
         "Streams that failed, each second, by why. HTTP errors are their status, errors inside a stream the "
         "provider's own code; a click leads to what fails where, and to its traces.",
-        [Query(f"{promql.total(catalog.STREAMS, FAILED, by=(error,))} > 0", f"{{{{{label(error)}}}}}", exemplar=True)],
+        [Query(f"{promql.total(semconv.STREAMS, FAILED, by=(error,))} > 0", f"{{{{{label(error)}}}}}", exemplar=True)],
         "reqps",
         bars=True,
         stacked=True,
         colours=palette.ERRORS,
         links=[to_board(FAILURES, "What fails so", error=field_label(promql.flavour, error))],
     )
-    reason = catalog.FINISH_REASON
+    reason = semconv.FINISH_REASON
     yield graph(
         "Finish reasons",
         "Why the model stopped, normalised across providers; `none` where no reason came, which is what a stream "
         "that breaks leaves.",
-        [Query(promql.total(catalog.STREAMS, by=(reason,)), f"{{{{{label(reason)}}}}}")],
+        [Query(promql.total(semconv.STREAMS, by=(reason,)), f"{{{{{label(reason)}}}}}")],
         "reqps",
         stacked=True,
         colours=palette.FINISH_REASONS,
@@ -209,18 +209,18 @@ def _outcomes(promql: PromQL) -> Iterator[Placed]:
 
 
 def _latency(promql: PromQL) -> Iterator[Placed]:
-    yield _quantiles(promql, catalog.TTFC, "Time to the first chunk", "From the call's start, retries included.", 8)
-    yield _quantiles(promql, catalog.TTLC, "Time to the last chunk", "From the call's start, retries included.", 8)
+    yield _quantiles(promql, semconv.TTFC, "Time to the first chunk", "From the call's start, retries included.", 8)
+    yield _quantiles(promql, semconv.TTLC, "Time to the last chunk", "From the call's start, retries included.", 8)
     yield heatmap(
         "Gaps between chunks",
         "How long it was from one chunk to the next. A healthy stream is a band near the bottom; a second band far "
         "above it is a provider or a proxy that holds chunks back.",
-        Query(promql.total(catalog.TPOC, part="bucket", by=("le",)), "{{le}}"),
+        Query(promql.total(semconv.TPOC, part="bucket", by=("le",)), "{{le}}"),
         width=8,
     )
 
 
-def _quantiles(promql: PromQL, metric: catalog.Metric, title: str, description: str, width: int) -> Placed:
+def _quantiles(promql: PromQL, metric: semconv.Metric, title: str, description: str, width: int) -> Placed:
     return graph(
         title,
         description,
@@ -233,19 +233,19 @@ def _quantiles(promql: PromQL, metric: catalog.Metric, title: str, description: 
 
 
 def _open(promql: PromQL) -> Iterator[Placed]:
-    model = catalog.REQUEST_MODEL
+    model = semconv.REQUEST_MODEL
     legend = f"{{{{{promql.flavour.label_name(model)}}}}}"
     opened = stat(
         "Open now",
         "Streams that are open at this moment.",
-        Query(promql.sum(promql.now(catalog.ACTIVE))),
+        Query(promql.sum(promql.now(semconv.ACTIVE))),
         "short",
         width=4,
     )
     hanging = stat(
         "Hanging now",
         "Open streams whose network has been silent for longer than the stall threshold, at this moment.",
-        Query(promql.sum(promql.now(catalog.STALLED))),
+        Query(promql.sum(promql.now(semconv.STALLED))),
         "short",
         steps=palette.NONE,
         width=4,
@@ -255,7 +255,7 @@ def _open(promql: PromQL) -> Iterator[Placed]:
     yield graph(
         "Open streams by model",
         "Read from the live streams at each scrape. A line that only rises is a leak: streams that nobody closes.",
-        [Query(promql.sum(promql.now(catalog.ACTIVE), model), legend)],
+        [Query(promql.sum(promql.now(semconv.ACTIVE), model), legend)],
         "short",
         width=8,
         stacked=True,
@@ -263,7 +263,7 @@ def _open(promql: PromQL) -> Iterator[Placed]:
     yield graph(
         "Hanging streams by model",
         "Open streams whose network is silent, while they hang. A stall that ended is in Latency anatomy.",
-        [Query(promql.sum(promql.now(catalog.STALLED), model), legend)],
+        [Query(promql.sum(promql.now(semconv.STALLED), model), legend)],
         "short",
         width=8,
         stacked=True,
@@ -272,12 +272,12 @@ def _open(promql: PromQL) -> Iterator[Placed]:
 
 
 def _delivery(promql: PromQL) -> Iterator[Placed]:
-    error = catalog.ERROR_TYPE
+    error = semconv.ERROR_TYPE
     yield graph(
         "Retries by reason",
         "Attempts that failed and were tried again, each second, by why. They are no failures as long as one of them "
         "ends well, but they cost time and quota.",
-        [Query(f"{promql.total(catalog.RETRIES, by=(error,))} > 0", f"{{{{{promql.flavour.label_name(error)}}}}}")],
+        [Query(f"{promql.total(semconv.RETRIES, by=(error,))} > 0", f"{{{{{promql.flavour.label_name(error)}}}}}")],
         "reqps",
         width=6,
         bars=True,
@@ -294,23 +294,23 @@ def _delivery(promql: PromQL) -> Iterator[Placed]:
         colours={"retries per call": "orange"},
         links=[to_runbook("LLMStreamRetryStorm")],
     )
-    whole = promql.total(catalog.STREAMS)
+    whole = promql.total(semconv.STREAMS)
     yield graph(
         "Buffered delivery",
         "The share of streams that came in one burst after a long wait: a proxy or a gateway collected them, and the "
         "user saw nothing until the end.",
-        [Query(f"{promql.total(catalog.BUFFERED_STREAMS)} / ({whole} > 0)", "buffered")],
+        [Query(f"{promql.total(semconv.BUFFERED_STREAMS)} / ({whole} > 0)", "buffered")],
         "percentunit",
         width=6,
         colours={"buffered": "orange"},
         links=[to_runbook("LLMStreamBufferedDelivery")],
     )
-    kind = catalog.FALLBACK
+    kind = semconv.FALLBACK
     yield graph(
         "Fallbacks",
         "Calls that another model, another server or an answer in one piece decided, each second: they ended, but not "
         "as they were asked.",
-        [Query(promql.total(catalog.FALLBACK_COUNT, by=(kind,)), f"{{{{{promql.flavour.label_name(kind)}}}}}")],
+        [Query(promql.total(semconv.FALLBACK_COUNT, by=(kind,)), f"{{{{{promql.flavour.label_name(kind)}}}}}")],
         "reqps",
         width=6,
         bars=True,
@@ -321,13 +321,13 @@ def _delivery(promql: PromQL) -> Iterator[Placed]:
 
 def _retries_per_call(promql: PromQL, *, everything: bool = False) -> str:
     """Retries by calls: a number of its own (`everything`: not a number without calls) or a line with gaps."""
-    calls = promql.total(catalog.STREAMS)
-    return f"{promql.total(catalog.RETRIES)} / {calls if everything else f'({calls} > 0)'}"
+    calls = promql.total(semconv.STREAMS)
+    return f"{promql.total(semconv.RETRIES)} / {calls if everything else f'({calls} > 0)'}"
 
 
-INPUT: Final = Matcher(catalog.TOKEN_TYPE, "=", "input")
-OUTPUT: Final = Matcher(catalog.TOKEN_TYPE, "=", "output")
-_USAGE: Final = {metric.name.rpartition(".usage.")[2]: metric for metric in catalog.USAGE_COUNTERS}
+INPUT: Final = Matcher(semconv.TOKEN_TYPE, "=", "input")
+OUTPUT: Final = Matcher(semconv.TOKEN_TYPE, "=", "output")
+_USAGE: Final = {metric.name.rpartition(".usage.")[2]: metric for metric in semconv.USAGE_COUNTERS}
 
 
 def _tokens(promql: PromQL) -> Iterator[Placed]:
@@ -337,14 +337,14 @@ def _tokens(promql: PromQL) -> Iterator[Placed]:
         "Tokens",
         "Input and output tokens each second, where the provider says how many.",
         [
-            Query(promql.sum(f"{promql.grown(catalog.TOKEN_USAGE, 'sum', side)} or {promql.grown(counter)}"), name)
+            Query(promql.sum(f"{promql.grown(semconv.TOKEN_USAGE, 'sum', side)} or {promql.grown(counter)}"), name)
             for name, side, counter in sides
         ],
         "cps",
         width=6,
         colours=palette.TOKENS,
     )
-    sizes = (("input", INPUT, catalog.OPERATION_INPUT), ("output", OUTPUT, catalog.OPERATION_OUTPUT))
+    sizes = (("input", INPUT, semconv.OPERATION_INPUT), ("output", OUTPUT, semconv.OPERATION_OUTPUT))
     yield graph(
         "Tokens of one call, p95",
         "95 of 100 calls had at most so many.",
@@ -372,7 +372,7 @@ def _tokens(promql: PromQL) -> Iterator[Placed]:
     yield graph(
         "Chunks and bytes",
         "Chunks each second, and bytes of bodies each second, retried attempts included.",
-        [Query(promql.total(catalog.CHUNK_COUNT), "chunks"), Query(promql.total(catalog.RECEIVED), "bytes")],
+        [Query(promql.total(semconv.CHUNK_COUNT), "chunks"), Query(promql.total(semconv.RECEIVED), "bytes")],
         "cps",
         width=6,
         colours={"chunks": "blue", "bytes": "green"},
@@ -380,33 +380,33 @@ def _tokens(promql: PromQL) -> Iterator[Placed]:
     )
 
 
-def _token_quantile(promql: PromQL, side: Matcher, newest: catalog.Metric) -> str:
-    buckets = f"{promql.grown(catalog.TOKEN_USAGE, 'bucket', side)} or {promql.grown(newest, 'bucket')}"
+def _token_quantile(promql: PromQL, side: Matcher, newest: semconv.Metric) -> str:
+    buckets = f"{promql.grown(semconv.TOKEN_USAGE, 'bucket', side)} or {promql.grown(newest, 'bucket')}"
     return f"histogram_quantile(0.95, {promql.sum(buckets, 'le')})"
 
 
 def _models(promql: PromQL) -> Placed:
-    by = (catalog.PROVIDER, catalog.REQUEST_MODEL)
+    by = (semconv.PROVIDER, semconv.REQUEST_MODEL)
     whole = promql.whole
     names = promql.flavour.label_name
     links = [
-        to_board(uid, title, model=row_label(promql.flavour, catalog.REQUEST_MODEL))
+        to_board(uid, title, model=row_label(promql.flavour, semconv.REQUEST_MODEL))
         for uid, title in ((FAILURES, "What fails"), (LATENCY, "Where the time goes"))
     ]
     return table(
         "Models",
         "What this window held, by provider and model. A click on a model leads to its failures and its latency.",
         [
-            Query(f"{whole.total(catalog.STREAMS, by=by)} > 0"),
+            Query(f"{whole.total(semconv.STREAMS, by=by)} > 0"),
             Query(whole.failure_rate(*by)),
-            Query(whole.quantile(0.95, catalog.TTFC, *by)),
-            Query(whole.quantile(0.95, catalog.TTLC, *by)),
-            Query(whole.total(catalog.STALL_COUNT, by=by)),
-            Query(whole.total(catalog.RETRIES, by=by)),
+            Query(whole.quantile(0.95, semconv.TTFC, *by)),
+            Query(whole.quantile(0.95, semconv.TTLC, *by)),
+            Query(whole.total(semconv.STALL_COUNT, by=by)),
+            Query(whole.total(semconv.RETRIES, by=by)),
         ],
         [
-            Column(names(catalog.PROVIDER), "Provider"),
-            Column(names(catalog.REQUEST_MODEL), "Model", links=links),
+            Column(names(semconv.PROVIDER), "Provider"),
+            Column(names(semconv.REQUEST_MODEL), "Model", links=links),
             Column("A", "Calls", "locale"),
             Column("B", "Failure rate", "percentunit", palette.FAILURES),
             Column("C", "First chunk p95", "s", palette.WAITING),
@@ -424,14 +424,14 @@ def _itself(promql: PromQL) -> Iterator[Placed]:
         "Errors of the library itself in this window; the stream concerned went on unobserved. The first of them is in "
         "the log, with its stack. Please report it.",
         # Without an error there is no series of them: what says 0 is that there is telemetry at all.
-        Query(f"{promql.whole.total(catalog.INTERNAL_ERRORS)} or 0 * {promql.sum(promql.now(catalog.ACTIVE))}"),
+        Query(f"{promql.whole.total(semconv.INTERNAL_ERRORS)} or 0 * {promql.sum(promql.now(semconv.ACTIVE))}"),
         "short",
         steps=palette.NONE,
         width=4,
         links=[to_runbook("LLMStreamInternalErrors")],
     )
     yield high(errors, 9)
-    reporting = f"count by ({JOB}) (count by ({JOB}, instance) ({promql.now(catalog.ACTIVE)}))"
+    reporting = f"count by ({JOB}) (count by ({JOB}, instance) ({promql.now(semconv.ACTIVE)}))"
     yield graph(
         "Instances that report",
         "Processes with series of this library, by job.",
@@ -442,7 +442,7 @@ def _itself(promql: PromQL) -> Iterator[Placed]:
     yield graph(
         "Series by job",
         "Series of the streams' counter: about 40 for each model and server that a process talks to.",
-        [Query(f"count by ({JOB}) ({promql.grown(catalog.STREAMS)})", "{{job}}")],
+        [Query(f"count by ({JOB}) ({promql.grown(semconv.STREAMS)})", "{{job}}")],
         "short",
         width=10,
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import cycle
 from typing import Final
 
-from .. import _catalog as catalog
+from .. import semconv
 
 OUTCOMES: Final[Mapping[str, str]] = {
     "completed": "green",
@@ -45,21 +45,21 @@ def _shades(place: str, *names: str) -> dict[str, str]:
 
 
 ERRORS: Final[Mapping[str, str]] = {
-    **_shades("no connection", catalog.CONNECT_ERROR, catalog.CONNECT_TIMEOUT, catalog.DNS_ERROR, catalog.TLS_ERROR),
+    **_shades("no connection", semconv.CONNECT_ERROR, semconv.CONNECT_TIMEOUT, semconv.DNS_ERROR, semconv.TLS_ERROR),
     **_shades("refused by HTTP status", "429", "500", "503", "529", "502"),
     **_shades(
         "ended early, quietly",
-        catalog.STREAM_TRUNCATED,
-        catalog.STREAM_INCOMPLETE_EVENT,
-        catalog.STREAM_EMPTY,
-        catalog.NOT_A_STREAM,
+        semconv.STREAM_TRUNCATED,
+        semconv.STREAM_INCOMPLETE_EVENT,
+        semconv.STREAM_EMPTY,
+        semconv.NOT_A_STREAM,
     ),
     **_shades(
         "broke on the way",
-        catalog.CONNECTION_RESET,
-        catalog.READ_TIMEOUT,
-        catalog.INCOMPLETE_BODY,
-        catalog.MALFORMED_EVENT,
+        semconv.CONNECTION_RESET,
+        semconv.READ_TIMEOUT,
+        semconv.INCOMPLETE_BODY,
+        semconv.MALFORMED_EVENT,
     ),
     **_shades("said by the provider", "overloaded_error", "server_error", "rate_limit_exceeded", "rate_limit_error"),
 }

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from .. import _catalog as catalog
-from .._catalog import Metric
+from .. import semconv
+from ..semconv import Metric
 from ._names import Flavour, Matcher, Part
-from ._streams import FAILED, JOB, JUDGED
+from ._selectors import FAILED, JOB, JUDGED
 
 CHOSEN: Final = (
     Matcher(JOB, "=~", "$job"),
-    Matcher(catalog.PROVIDER, "=~", "$provider"),
-    Matcher(catalog.REQUEST_MODEL, "=~", "$model"),
-    Matcher(catalog.SERVER_ADDRESS, "=~", "$server"),
+    Matcher(semconv.PROVIDER, "=~", "$provider"),
+    Matcher(semconv.REQUEST_MODEL, "=~", "$model"),
+    Matcher(semconv.SERVER_ADDRESS, "=~", "$server"),
 )
 """What the dashboard's variables choose. A metric without the base attributes has only the job."""
 
@@ -91,12 +91,12 @@ class PromQL:
 
     def failure_rate(self, *by: str) -> str:
         """The share of streams that failed, of those that completed or failed."""
-        return self.share(catalog.STREAMS, FAILED, of=JUDGED, by=by)
+        return self.share(semconv.STREAMS, FAILED, of=JUDGED, by=by)
 
     def failure_rate_now(self) -> str:
         """The same for one number: not a number (which Grafana can show as "No traffic") where nothing happened."""
-        whole = self.total(catalog.STREAMS, JUDGED)
-        return f"{zero_filled(self.total(catalog.STREAMS, FAILED), whole)} / {whole}"
+        whole = self.total(semconv.STREAMS, JUDGED)
+        return f"{zero_filled(self.total(semconv.STREAMS, FAILED), whole)} / {whole}"
 
     def mean(self, metric: Metric, *by: str) -> str:
         """The mean of a histogram's values."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ._alerts import ALERTS, ENDED, ENDED_WELL_OR_NOT, Alert, Options, number, recordings
+from ._annotations import labels, notes
 from ._expressions import MINUTE, indent
-from ._texts import labels, notes
 
 Group = dict[str, Any]
 

@@ -9,19 +9,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from .. import _catalog as catalog
-from .._catalog import Metric
+from .. import semconv
+from ..semconv import Metric
 from ._alerts import ALERTS, Alert, Options, Query
+from ._annotations import limit_in_words
 from ._expressions import MINUTE, RATE_LIMITED, REPORTED, SUBJECT, USUAL, Expressions, share
 from ._names import Matcher
-from ._remedies import BUFFERING, STATUSES, TIMEOUTS, Remedy
-from ._streams import ABANDONED, FAILED, JOB, JUDGED, TRUNCATED
-from ._texts import limit_in_words
+from ._proxy_fixes import BUFFERING, STATUSES, TIMEOUTS, Remedy
+from ._selectors import ABANDONED, FAILED, JOB, JUDGED, TRUNCATED
 
 SECTIONS: Final = ("What it means", "What users feel", "First three checks", "Causes and remedies")
 """What every page has."""
 
-_WHERE: Final = (*SUBJECT, catalog.SERVER_ADDRESS)
+_WHERE: Final = (*SUBJECT, semconv.SERVER_ADDRESS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +82,12 @@ def _ranked(metric: Metric, *matchers: Matcher, by: tuple[str, ...]) -> Query:
 
 def _share_of(*matchers: Matcher, of: tuple[Matcher, ...] = (), by: tuple[str, ...] = SUBJECT) -> Query:
     return lambda q: share(
-        q.counted(catalog.STREAMS, *matchers, window=USUAL, by=by), q.counted(catalog.STREAMS, *of, window=USUAL, by=by)
+        q.counted(semconv.STREAMS, *matchers, window=USUAL, by=by), q.counted(semconv.STREAMS, *of, window=USUAL, by=by)
     )
 
 
 def _per_stream(metric: Metric, *by: str) -> Query:
-    return lambda q: share(q.counted(metric, window=USUAL, by=by), q.counted(catalog.STREAMS, window=USUAL, by=by))
+    return lambda q: share(q.counted(metric, window=USUAL, by=by), q.counted(semconv.STREAMS, window=USUAL, by=by))
 
 
 def _quantile(quantile: float, metric: Metric, *by: str) -> Query:
@@ -98,7 +98,7 @@ _WHAT_FAILS: Final = Check(
     "What fails?",
     "The `error.type` at the top decides which row below is yours. Several at once, for one server: the server or the "
     "way to it. One of them, for all servers: the application, or its configuration.",
-    _ranked(catalog.STREAMS, FAILED, by=(*SUBJECT, catalog.ERROR_TYPE)),
+    _ranked(semconv.STREAMS, FAILED, by=(*SUBJECT, semconv.ERROR_TYPE)),
 )
 _WHERE_IT_FAILS: Final = Check(
     "Where?",
@@ -109,10 +109,10 @@ _SINCE_WHEN: Final = Check(
     "Since when, and is it getting worse?",
     "Draw it over the last day. A step has a deployment or an incident at its foot; a slope is load.",
     lambda q: share(
-        q.rate(catalog.STREAMS, FAILED, window=5 * MINUTE), q.rate(catalog.STREAMS, JUDGED, window=5 * MINUTE)
+        q.rate(semconv.STREAMS, FAILED, window=5 * MINUTE), q.rate(semconv.STREAMS, JUDGED, window=5 * MINUTE)
     ),
 )
-_ALL: Final = (*(error.name for error in catalog.ERROR_TYPES), *catalog.BORN_STATUSES)
+_ALL: Final = (*(error.name for error in semconv.ERROR_TYPES), *semconv.PREINITIALIZED_STATUSES)
 _FAILURE: Final = Page(
     "Streams of this provider and model are cut or fail more often than you allow. A stream that was cut (outcome "
     "`truncated`) raised nothing in the application; one that failed (`failed`) raised, or told of its error in an "
@@ -147,7 +147,7 @@ PAGES: Final[Mapping[str, Page]] = {
                 "`stream_truncated` is a body that was closed between two events, most often by a gateway's time-out; "
                 "`stream_incomplete_event` one that was cut by size or a crash; `stream_empty` and `not_a_stream` are "
                 "answers of something that is not the provider.",
-                _ranked(catalog.STREAMS, TRUNCATED, by=(*_WHERE, catalog.ERROR_TYPE)),
+                _ranked(semconv.STREAMS, TRUNCATED, by=(*_WHERE, semconv.ERROR_TYPE)),
             ),
             Check(
                 "After which time?",
@@ -156,17 +156,17 @@ PAGES: Final[Mapping[str, Page]] = {
                 "length nor chunks. (nginx and HAProxy break off a chunked body: that is `incomplete_body`, or "
                 "`http2_error`, and not this alert.) The buckets are coarse: look for the bucket.",
                 lambda q: q.quantile(
-                    0.5, catalog.DURATION, USUAL, Matcher(catalog.ERROR_TYPE, "=~", "stream_.*"), by=SUBJECT
+                    0.5, semconv.DURATION, USUAL, Matcher(semconv.ERROR_TYPE, "=~", "stream_.*"), by=SUBJECT
                 ),
             ),
             Check(
                 "Was it silent before?",
                 "Long gaps in this model's streams mean that an idle time-out can strike. Short ones: look for a limit "
                 "on size or duration, or for servers that are restarted.",
-                _quantile(0.95, catalog.MAX_GAP, *SUBJECT),
+                _quantile(0.95, semconv.MAX_GAP, *SUBJECT),
             ),
         ),
-        errors=tuple(error.name for error in catalog.ERROR_TYPES if error.outcome == "truncated"),
+        errors=tuple(error.name for error in semconv.ERROR_TYPES if error.outcome == "truncated"),
         causes=(
             Cause(
                 "Servers behind a gateway are restarted or scaled down without draining.",
@@ -187,18 +187,18 @@ PAGES: Final[Mapping[str, Page]] = {
             Check(
                 "Where?",
                 "One server of several: a region, or the way to it.",
-                _quantile(0.95, catalog.TTFC, *_WHERE),
+                _quantile(0.95, semconv.TTFC, *_WHERE),
             ),
             Check(
                 "Is it the attempts before?",
                 "From 0.1 retries per call on, the slow ones may be those that were retried: see LLMStreamRetryStorm.",
-                _per_stream(catalog.RETRIES, *SUBJECT),
+                _per_stream(semconv.RETRIES, *SUBJECT),
             ),
             Check(
                 "Is it a buffer?",
                 "Where a large share of the streams came in one burst, the first token was there in time, and "
                 "something on the way kept it: see LLMStreamBufferedDelivery.",
-                _per_stream(catalog.BUFFERED_STREAMS, *SUBJECT),
+                _per_stream(semconv.BUFFERED_STREAMS, *SUBJECT),
             ),
         ),
         errors=("connect_timeout", "pool_timeout", "429", "503", "529"),
@@ -227,18 +227,18 @@ PAGES: Final[Mapping[str, Page]] = {
             Check(
                 "Where?",
                 "One server of several: a region, or the way to it.",
-                _per_stream(catalog.STALL_COUNT, *_WHERE),
+                _per_stream(semconv.STALL_COUNT, *_WHERE),
             ),
             Check(
                 "For how long?",
                 "Close to a time-out on the way (60 s above all), the next step is that streams are cut.",
-                _quantile(0.95, catalog.MAX_GAP, *SUBJECT),
+                _quantile(0.95, semconv.MAX_GAP, *SUBJECT),
             ),
             Check(
                 "Is it the application after all?",
                 "The time that the application kept streams waiting, in sum per "
                 "stream. Stalls are not made of it, but a user cannot tell the two apart.",
-                _quantile(0.95, catalog.HOLD_TIME, *SUBJECT),
+                _quantile(0.95, semconv.HOLD_TIME, *SUBJECT),
             ),
         ),
         errors=("read_timeout", "stream_truncated", "incomplete_body"),
@@ -264,18 +264,18 @@ PAGES: Final[Mapping[str, Page]] = {
                 "How many, and where?",
                 "A few streams of one server may be one lost connection; all of them are the "
                 "provider or the way to it.",
-                lambda q: f"sum by ({q.labels(*_WHERE)}) ({q.select(catalog.STALLED)}) > 0",
+                lambda q: f"sum by ({q.labels(*_WHERE)}) ({q.select(semconv.STALLED)}) > 0",
             ),
             Check(
                 "Does anything arrive at all?",
                 "The share of this model's open streams that hear nothing. 1: nobody gets anything. (No counter tells: "
                 "chunks are counted when their stream ends.)",
-                lambda q: f"{q.now(catalog.STALLED)}\n/\n({q.now(catalog.ACTIVE)} > 0)",
+                lambda q: f"{q.now(semconv.STALLED)}\n/\n({q.now(semconv.ACTIVE)} > 0)",
             ),
             Check(
                 "Does it pile up?",
                 "A line that only rises is streams that nothing ends: no read time-out is set.",
-                lambda q: q.now(catalog.ACTIVE),
+                lambda q: q.now(semconv.ACTIVE),
             ),
         ),
         errors=("read_timeout", "connection_reset", "pool_timeout"),
@@ -301,7 +301,7 @@ PAGES: Final[Mapping[str, Page]] = {
             Check(
                 "Why are they retried?",
                 "The `error.type` of the attempts that failed.",
-                _ranked(catalog.RETRIES, by=(*SUBJECT, catalog.ERROR_TYPE)),
+                _ranked(semconv.RETRIES, by=(*SUBJECT, semconv.ERROR_TYPE)),
             ),
             Check(
                 "Do they help?",
@@ -311,10 +311,10 @@ PAGES: Final[Mapping[str, Page]] = {
             Check(
                 "What do they cost?",
                 "Time to the first token, attempts and back-off included.",
-                _quantile(0.95, catalog.TTFC, *SUBJECT),
+                _quantile(0.95, semconv.TTFC, *SUBJECT),
             ),
         ),
-        errors=catalog.BORN_RETRIES,
+        errors=semconv.PREINITIALIZED_RETRIES,
         causes=(
             Cause(
                 "Retries upon retries: the SDK's, a decorator's, a gateway's and a queue's multiply.",
@@ -335,10 +335,10 @@ PAGES: Final[Mapping[str, Page]] = {
             Check(
                 "Who uses it up?",
                 "Attempts by job: one of them may take it all.",
-                lambda q: q.attempts(window=USUAL, by=(JOB, catalog.REQUEST_MODEL)),
+                lambda q: q.attempts(window=USUAL, by=(JOB, semconv.REQUEST_MODEL)),
             ),
             Check(
-                "How many at once?", "Open streams. Some quotas are on concurrency.", lambda q: q.now(catalog.ACTIVE)
+                "How many at once?", "Open streams. Some quotas are on concurrency.", lambda q: q.now(semconv.ACTIVE)
             ),
         ),
         errors=("429",),
@@ -367,17 +367,17 @@ PAGES: Final[Mapping[str, Page]] = {
             Check(
                 "Which server?",
                 "Only one: the proxy or gateway before it. The provider's own name: your own way out.",
-                _per_stream(catalog.BUFFERED_STREAMS, *_WHERE),
+                _per_stream(semconv.BUFFERED_STREAMS, *_WHERE),
             ),
             Check(
                 "Which job?",
                 "Only one: the proxy, service mesh or scanner on its own way out.",
-                _per_stream(catalog.BUFFERED_STREAMS, JOB),
+                _per_stream(semconv.BUFFERED_STREAMS, JOB),
             ),
             Check(
                 "How late is the first token?",
                 "Compare with `time_to_last_chunk`: close together, all was held.",
-                _quantile(0.5, catalog.TTFC, *SUBJECT),
+                _quantile(0.5, semconv.TTFC, *SUBJECT),
             ),
         ),
         causes=(
@@ -407,17 +407,17 @@ PAGES: Final[Mapping[str, Page]] = {
             Check(
                 "Which codes?",
                 "Codes in words came inside the stream, numbers are HTTP statuses.",
-                _ranked(catalog.STREAMS, *REPORTED, by=(*SUBJECT, catalog.ERROR_TYPE)),
+                _ranked(semconv.STREAMS, *REPORTED, by=(*SUBJECT, semconv.ERROR_TYPE)),
             ),
             Check(
                 "One model or all?",
                 "All models of a provider: an incident. One: its capacity, or this request.",
-                _share_of(*REPORTED, of=(JUDGED,), by=(catalog.PROVIDER, catalog.REQUEST_MODEL)),
+                _share_of(*REPORTED, of=(JUDGED,), by=(semconv.PROVIDER, semconv.REQUEST_MODEL)),
             ),
             Check(
                 "Do retries hide more?",
                 "Attempts that were tried again, by why.",
-                _ranked(catalog.RETRIES, by=(*SUBJECT, catalog.ERROR_TYPE)),
+                _ranked(semconv.RETRIES, by=(*SUBJECT, semconv.ERROR_TYPE)),
             ),
         ),
         errors=("500", "502", "503", "504", "529"),
@@ -443,14 +443,14 @@ PAGES: Final[Mapping[str, Page]] = {
             Check(
                 "Which job?",
                 "The one that drops them, and for which operation.",
-                _share_of(ABANDONED, by=(JOB, catalog.OPERATION)),
+                _share_of(ABANDONED, by=(JOB, semconv.OPERATION)),
             ),
-            Check("Do open streams pile up?", "A line that only rises.", lambda q: q.now(catalog.ACTIVE)),
+            Check("Do open streams pile up?", "A line that only rises.", lambda q: q.now(semconv.ACTIVE)),
             Check(
                 "Is the pool used up already?",
                 "Calls that got no connection.",
                 lambda q: q.counted(
-                    catalog.STREAMS, Matcher(catalog.ERROR_TYPE, "=", catalog.POOL_TIMEOUT), window=USUAL
+                    semconv.STREAMS, Matcher(semconv.ERROR_TYPE, "=", semconv.POOL_TIMEOUT), window=USUAL
                 ),
             ),
         ),
@@ -485,14 +485,14 @@ PAGES: Final[Mapping[str, Page]] = {
                 "Is anything of ours there, under another name?",
                 "A job that was renamed shows here. Nothing at all: "
                 "another flavour of names, or `instrument()` is not called.",
-                lambda q: f"count by ({q.labels(JOB)}) ({q.flavour.selector(catalog.STREAMS)})",
+                lambda q: f"count by ({q.labels(JOB)}) ({q.flavour.selector(semconv.STREAMS)})",
             ),
             Check(
                 "When was it last there?",
                 "The number of series a few hours ago, by job; draw it over a week.",
                 lambda q: (
                     f"count by ({q.labels(JOB)}) "
-                    f"(last_over_time({q.flavour.selector(catalog.STREAMS)}[{q.window(6 * 60 * MINUTE)}]))"
+                    f"(last_over_time({q.flavour.selector(semconv.STREAMS)}[{q.window(6 * 60 * MINUTE)}]))"
                 ),
             ),
         ),
@@ -522,17 +522,17 @@ PAGES: Final[Mapping[str, Page]] = {
                 "Which processes?",
                 "All: a new version of something (an SDK, httpx, OpenTelemetry) came with a "
                 "deployment. One: something in its data or environment.",
-                lambda q: q.counted(catalog.INTERNAL_ERRORS, window=USUAL, by=(JOB, "instance")) + " > 0",
+                lambda q: q.counted(semconv.INTERNAL_ERRORS, window=USUAL, by=(JOB, "instance")) + " > 0",
             ),
             Check(
                 "Since when?",
                 "Draw it over a week, beside the deployments.",
-                lambda q: f"sum by ({q.labels(JOB)}) ({q.select(catalog.INTERNAL_ERRORS)})",
+                lambda q: f"sum by ({q.labels(JOB)}) ({q.select(semconv.INTERNAL_ERRORS)})",
             ),
             Check(
                 "What is still seen?",
                 "Streams that were observed to their end. A step down is what is missing.",
-                lambda q: q.counted(catalog.STREAMS, window=USUAL, by=(JOB,)),
+                lambda q: q.counted(semconv.STREAMS, window=USUAL, by=(JOB,)),
             ),
         ),
         causes=(
@@ -597,7 +597,7 @@ def _checks(page: Page, q: Expressions) -> Iterator[str]:
 
 
 def _causes(page: Page) -> Iterator[str]:
-    known = {error.name: (error.cause, error.remedy) for error in catalog.ERROR_TYPES} | STATUSES
+    known = {error.name: (error.cause, error.remedy) for error in semconv.ERROR_TYPES} | STATUSES
     if page.errors:
         yield "| error.type | cause | remedy |\n| --- | --- | --- |"
         yield from (f"| `{name}` | {' | '.join(known[name])} |" for name in page.errors)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
-from .._catalog import TTFC
+from ..semconv import TTFC
 
 Kind = Literal["percent", "seconds", "times", "count"]
 

@@ -15,11 +15,10 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from .. import _catalog as catalog
-from .. import _instrumentor
-from .._clock import Clock
-from .._observer import Engine
+from .. import _instrumentor, semconv
 from .._settings import Settings
+from ..core.clock import Clock
+from ..engine.observer import Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class Captured:
     @property
     def all_spans(self) -> tuple[ReadableSpan, ...]:
         """Every finished span, HTTP spans included."""
-        self.engine.settle()
+        self.engine.run_deferred()
         return self._spans.get_finished_spans()
 
     @property
@@ -66,7 +65,7 @@ class Captured:
         return tuple(
             span
             for span in self.all_spans
-            if span.instrumentation_scope is not None and span.instrumentation_scope.name == catalog.SCOPE
+            if span.instrumentation_scope is not None and span.instrumentation_scope.name == semconv.SCOPE
         )
 
     @property
@@ -83,7 +82,7 @@ class Captured:
     @property
     def events(self) -> list[Any]:
         """The OpenTelemetry log records (the conventions' exception events)."""
-        self.engine.settle()
+        self.engine.run_deferred()
         return [item.log_record for item in self._events.get_finished_logs()]
 
     def log(self, event: str) -> list[dict[str, Any]]:
@@ -92,7 +91,7 @@ class Captured:
         Args:
             event: such as `llm_stream.truncated`.
         """
-        self.engine.settle()
+        self.engine.run_deferred()
         return [entry for entry in self.logs if entry["event"] == event]
 
     def metric(self, name: str, **attributes: Any) -> list[Point]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from .._observer import Headers
 from .._settings import Settings
-from .._states import End
-from .._summary import Summary
-from ..dialects import Target
+from ..core.states import End
+from ..core.summary import Summary
+from ..dialects import RequestInfo
+from ..engine.observer import ResponseInfo
 from ._capture import capture
 from ._clock import FakeClock
 
@@ -51,11 +51,11 @@ def replay(
     """
     clock = FakeClock()
     with capture(settings=settings, clock=clock) as captured:
-        observer = captured.engine.begin(Target(method, host, 443, path, "", request))
+        observer = captured.engine.begin(RequestInfo(method, host, 443, path, "", request))
         if observer is None:
             raise ValueError(f"no dialect claims a {method} to {path} with this body")
         clock.advance(gap)
-        observer.answered(Headers(status, content_type, content_encoding))
+        observer.answered(ResponseInfo(status, content_type, content_encoding))
         for piece in _pieces(body, chunks):
             observer.asked_at = clock.now()
             clock.advance(gap)

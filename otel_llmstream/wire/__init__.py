@@ -1,17 +1,17 @@
-"""Layer 1: from bytes to frames. Knows nothing of LLMs, HTTP clients or telemetry."""
+"""From bytes to frames. Knows nothing of LLMs, HTTP clients or telemetry."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from ._content import Decoder, DecodingError, decoder_for
-from ._eventstream import CORRUPT, ERROR, EXCEPTION, LOST, EventStreamFramer
-from ._frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, Framer
-from ._json_array import JSONArrayFramer
-from ._ndjson import NDJSONFramer
-from ._sse import SSEFramer
-from ._sse_json import SSEJSONFramer
+from .aws_eventstream import CORRUPT, ERROR, EXCEPTION, LOST, EventStreamFramer
+from .content_encoding import Decoder, DecodingError, decoder_for
+from .frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, Framer
+from .json_array import JSONArrayFramer
+from .ndjson import NDJSONFramer
+from .sse import SSEFramer
+from .sse_json import SSEJSONFramer
 
 FRAMERS: Final[Mapping[str, Callable[[], Framer]]] = {
     "text/event-stream": SSEFramer,

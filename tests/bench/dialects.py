@@ -16,10 +16,10 @@ from typing import Any
 
 from samples import SAMPLES, SIZE, Sample
 
-from otel_llmstream._observer import Engine, Headers, Observer
-from otel_llmstream._scout import Scout
-from otel_llmstream._states import End
-from otel_llmstream.dialects import Target
+from otel_llmstream.core.states import End
+from otel_llmstream.dialects import RequestInfo
+from otel_llmstream.engine.observer import Engine, Observer, ResponseInfo
+from otel_llmstream.engine.scout import Scout
 from otel_llmstream.testing import capture
 
 CHUNKS = 2000
@@ -29,8 +29,8 @@ AIM = 2.0  # µs for each 300 bytes
 
 def watcher(engine: Engine, sample: Sample) -> Observer | Scout:
     """Who watches an answer to this request, from its headers on."""
-    target = Target(sample.method, sample.host, 443, sample.path, "", sample.request)
-    headers = Headers(200, sample.content_type)
+    target = RequestInfo(sample.method, sample.host, 443, sample.path, "", sample.request)
+    headers = ResponseInfo(200, sample.content_type)
     observer = engine.begin(target)
     if observer is None:
         return Scout(engine, target, headers, engine.clock.now())

@@ -1,0 +1,26 @@
+"""What this library logs about itself: by the standard library, and never an exception into the application.
+
+A filter or a handler of the application's may raise (one that needs a web request, above all), and logging lets that
+through to whoever logs. We log in the middle of the application's own calls.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import Any, Final
+
+LOGGER: Final = logging.getLogger("otel_llmstream")
+
+
+def log(level: int, message: str, *args: object, **how: Any) -> None:
+    """Log a line.
+
+    Args:
+        level: of `logging`.
+        message: with `%` places for `args`.
+        args: what goes there.
+        how: as `logging.Logger.log` takes it.
+    """
+    with suppress(Exception):
+        LOGGER.log(level, message, *args, stacklevel=2, **how)

@@ -1,0 +1,215 @@
+"""Setting up the OpenTelemetry SDK for an application that has not: from the standard environment, or for a port.
+
+Nothing is done to an application that has set up a provider itself, or that gave one to `instrument()`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from typing import Any, Final
+
+from opentelemetry import metrics, trace
+from opentelemetry.metrics._internal import _ProxyMeterProvider
+
+from ._log import LOGGER, log
+
+_SIGNALS: Final = ("traces", "metrics", "logs")
+
+_NOTHING_NAMED: Final = (
+    "OpenTelemetry is not set up and the environment names no exporter: streams are observed, health() and the "
+    "logger otel_llmstream see them, but spans and metrics go nowhere. Set OTEL_EXPORTER_OTLP_ENDPOINT, or set up "
+    "providers before instrument(), or call instrument(prometheus_port=9464)."
+)
+
+_CONFIGURATION_UNREAD: Final = (
+    "OTEL_CONFIG_FILE is set, and nobody has read it: spans and metrics go nowhere. Run the application under "
+    "opentelemetry-instrument, with opentelemetry-distro and opentelemetry-configuration installed."
+)
+
+
+def announce(message: str) -> None:
+    """Log a warning that is seen also where logging is not configured: it is about the set-up itself."""
+    if _is_heard():
+        log(logging.WARNING, message)
+    elif logging.lastResort is not None:
+        record = LOGGER.makeRecord(LOGGER.name, logging.WARNING, __file__, 0, f"otel_llmstream: {message}", (), None)
+        logging.lastResort.handle(record)
+
+
+def _is_heard() -> bool:
+    """Whether anybody has configured logging; our own handler does nothing."""
+    return any(
+        not isinstance(handler, logging.NullHandler)
+        for handler in (*LOGGER.handlers, *(logging.getLogger().handlers if LOGGER.propagate else ()))
+    )
+
+
+# --- from the environment ---------------------------------------------------------------------------------------
+
+
+def set_up(*, silent: bool = False) -> None:
+    """Set the SDK up from the environment, where nobody has set up anything.
+
+    Args:
+        silent: do not complain where the environment names nothing.
+    """
+    if not _is_bare() or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return
+    if os.environ.get("OTEL_CONFIG_FILE", "").strip():
+        announce(_CONFIGURATION_UNREAD)
+        return
+    exporters = _exporters()
+    if any(exporters.values()):
+        _configure(exporters)
+    elif not silent and not any(_named(signal) for signal in _SIGNALS):
+        announce(_NOTHING_NAMED)
+
+
+def _is_bare() -> bool:
+    """Whether neither a tracer nor a meter provider has been set: the API then gives its own proxies."""
+    return (
+        type(trace.get_tracer_provider()) is trace.ProxyTracerProvider
+        and type(metrics.get_meter_provider()) is _ProxyMeterProvider
+    )
+
+
+def _exporters() -> dict[str, list[str]]:
+    """Exporter names by signal: those the environment names, or OTLP where it names only an endpoint."""
+    found: dict[str, list[str]] = {}
+    for signal in _SIGNALS:
+        named = _named(signal)
+        if named:
+            found[signal] = [] if named.lower() == "none" else [name.strip() for name in named.split(",")]
+        else:
+            found[signal] = [_otlp(signal)] if _has_endpoint(signal) else []
+    return found
+
+
+def _named(signal: str) -> str:
+    return os.environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").strip()
+
+
+def _has_endpoint(signal: str) -> bool:
+    names = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
+    return any(os.environ.get(name, "").strip() for name in names)
+
+
+def _otlp(signal: str) -> str:
+    """The OTLP exporter that the environment asks for, or that is installed."""
+    protocol = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL") or os.environ.get(_PROTOCOL, "")
+    if protocol.strip() == "grpc":
+        return "otlp_proto_grpc"
+    installed = _installed()
+    grpc_only = not protocol and "otlp_proto_http" not in installed and "otlp_proto_grpc" in installed
+    return "otlp_proto_grpc" if grpc_only else "otlp_proto_http"
+
+
+def _configure(exporters: Mapping[str, Sequence[str]]) -> None:
+    from opentelemetry.sdk._configuration import _OTelSDKConfigurator
+
+    # The SDK asks distributions to derive their own; it reads the rest of the standard environment itself.
+    configurator: Any = type("Configurator", (_OTelSDKConfigurator,), {})()
+    # The configurator adds what the environment names to what it is given.
+    added = {signal: [] if _named(signal) else list(chosen) for signal, chosen in exporters.items()}
+    try:
+        with _otlp_over_http(exporters):
+            configurator.configure(
+                trace_exporter_names=added["traces"],
+                metric_exporter_names=added["metrics"],
+                log_exporter_names=added["logs"],
+            )
+    except Exception as exc:  # noqa: BLE001 - an exporter may fail in any way, and telemetry must not stop a service
+        announce(f"setting OpenTelemetry up from the environment failed: {exc}{_hint(exporters)}")
+
+
+@contextmanager
+def _otlp_over_http(exporters: Mapping[str, Sequence[str]]) -> Iterator[None]:
+    """Where the environment says `otlp` and no protocol, the SDK takes gRPC; but HTTP may be all that is installed."""
+    wanted = any("otlp" in names for names in exporters.values())
+    http_alone = "otlp_proto_http" in _installed() and "otlp_proto_grpc" not in _installed()
+    if _PROTOCOL in os.environ or not (wanted and http_alone):
+        yield
+        return
+    os.environ[_PROTOCOL] = "http/protobuf"
+    try:
+        yield
+    finally:
+        del os.environ[_PROTOCOL]
+
+
+def _installed() -> set[str]:
+    """Names of the exporters of traces that are installed; those of metrics and logs come with them."""
+    return {point.name for point in entry_points(group="opentelemetry_traces_exporter")}
+
+
+_PROTOCOL: Final = "OTEL_EXPORTER_OTLP_PROTOCOL"
+
+
+def _hint(exporters: Mapping[str, Sequence[str]]) -> str:
+    """What to install, where it is the OTLP exporter that is missing."""
+    wanted = {name for names in exporters.values() for name in names}
+    if "grpc" in os.environ.get(_PROTOCOL, "") and "otlp_proto_grpc" not in _installed():
+        return "; pip install opentelemetry-exporter-otlp-proto-grpc"
+    missing = wanted & {"otlp", "otlp_proto_http"} and "otlp_proto_http" not in _installed()
+    return "; pip install 'otel-llmstream[otlp]'" if missing else ""
+
+
+# --- for a port -------------------------------------------------------------------------------------------------
+
+_served: dict[int, Any] = {}
+"""The meter providers whose metrics are served, by port. A server cannot be taken back, so it is not made twice."""
+
+
+def serve_prometheus(port: int, provider: metrics.MeterProvider | None = None) -> None:
+    """Serve `/metrics`.
+
+    Args:
+        port: TCP port, on all interfaces.
+        provider: whose metrics; the global one's unless given, which is set up where nobody has.
+    """
+    if find_spec("opentelemetry.exporter") is None or find_spec("opentelemetry.exporter.prometheus") is None:
+        announce("prometheus_port needs the exporter: pip install 'otel-llmstream[prometheus]'")
+        return
+    found = provider or metrics.get_meter_provider()
+    if port in _served and _served[port] is found:
+        return
+    bare = type(found) is _ProxyMeterProvider
+    if not bare and not hasattr(found, "add_metric_reader"):
+        announce("prometheus_port: the meter provider that is set up takes no further reader; add one where it is made")
+        return
+    reader = _listen(port)
+    if reader is not None:
+        _served[port] = _own_provider(reader) if bare else _joined(found, reader)
+
+
+def _listen(port: int) -> Any:
+    """A reader whose metrics are served; None where the port cannot be had."""
+    from opentelemetry.exporter.prometheus import PrometheusMetricReader
+    from prometheus_client import CollectorRegistry, start_http_server
+
+    # A registry of our own: in the global one, a reader of the application's would give every metric twice.
+    registry = CollectorRegistry()
+    try:
+        start_http_server(port, registry=registry)
+    except (OSError, OverflowError) as exc:
+        announce(f"cannot serve /metrics on port {port}: {exc}")
+        return None
+    return PrometheusMetricReader(registry=registry)
+
+
+def _own_provider(reader: Any) -> Any:
+    from opentelemetry.sdk.metrics import MeterProvider
+
+    provider = MeterProvider([reader])
+    metrics.set_meter_provider(provider)
+    return provider
+
+
+def _joined(provider: Any, reader: Any) -> Any:
+    provider.add_metric_reader(reader)
+    return provider

@@ -1,0 +1,66 @@
+"""How the demo writes numbers and verdicts.
+
+Colours are the terminal's own named ones, of those that can be read on a light ground and on a dark one; no meaning
+hangs on a colour alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from otel_llmstream import Outcome
+from otel_llmstream.testing.chaos import Endpoint
+
+from ._results import Verdict
+from ._workload_plan import APIS
+
+OUTCOME_STYLES: Final = {
+    Outcome.COMPLETED: "green",
+    Outcome.TRUNCATED: "magenta",
+    Outcome.FAILED: "red",
+    Outcome.CANCELLED: "dim",
+    Outcome.ABANDONED: "dim",
+}
+
+SILENT: Final = "bold white on red"
+
+TOLD_STYLES: Final = {Verdict.SILENT: SILENT, Verdict.IN_AN_EVENT: "magenta"}
+
+NOTHING: Final = "-"
+
+
+def seconds(value: float | None) -> str:
+    """A duration with three figures: milliseconds below a second."""
+    if value is None:
+        return NOTHING
+    milliseconds = value * 1000
+    if milliseconds < 9.95:  # noqa: PLR2004 - from there on it would be written as 10.0
+        return f"{milliseconds:.1f} ms"
+    return f"{milliseconds:.0f} ms" if milliseconds < 999.5 else f"{value:.2f} s"  # noqa: PLR2004 - 1000 ms
+
+
+def share(value: float | None) -> str:
+    """A ratio in per cent."""
+    return NOTHING if value is None else f"{value * 100:.0f} %"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 retry`, `2 retries`, `3 streams`."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun[:-1]}ies" if noun.endswith("y") else f"{count:,} {noun}s"
+
+
+def between(low: int, high: int) -> str:
+    """A number, or a range of numbers."""
+    return f"{low:,}" if low == high else f"{low:,}-{high:,}"
+
+
+def apis(which: Iterable[Endpoint]) -> str:
+    """The short names of APIs; shorter still where it is all of them, or all of a provider's."""
+    chosen = frozenset(which)
+    return _GROUPS.get(chosen) or " ".join(name for api, name in APIS.items() if api in chosen)
+
+
+_GROUPS: Final = {frozenset(APIS): "all", frozenset((Endpoint.CHAT, Endpoint.RESPONSES)): "openai"}

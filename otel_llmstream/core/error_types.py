@@ -1,0 +1,201 @@
+"""From an exception, a status or a provider's error code to one low-cardinality `error.type`.
+
+Exceptions are known by the names of their classes, so that nothing here imports httpx, httpx2, h2, aiohttp, botocore or
+urllib3: the two httpx families have the same tree under different roots, and an application may have any or none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from .. import semconv
+
+OTHER: Final = "_OTHER"
+"""The one well-known value of `error.type` (OpenTelemetry semantic conventions, general attributes)."""
+
+MAX_CODES: Final = 100
+"""Distinct provider codes in a process. A code becomes a metric series for each base attribute set; a gateway that
+puts an id into its codes would otherwise make series without end."""
+
+_CODE_LENGTH: Final = 64
+_FORBIDDEN: Final = re.compile(r"[^a-z0-9_.-]+")
+_CHAIN_LIMIT: Final = 16
+"""Causes followed at most; a chain may be a cycle."""
+
+
+class ErrorCodes:
+    """The provider codes this process has let through, at most `MAX_CODES` of them."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def normalize(self, code: str) -> str:
+        """Make a provider's own code fit for a metric attribute.
+
+        Args:
+            code: as the provider sent it.
+
+        Returns:
+            Lower case, at most 64 characters of `[a-z0-9_.-]`; `_OTHER` where nothing is left of it, or where
+            the process has seen 100 others.
+        """
+        clean = _FORBIDDEN.sub("_", code.lower())[:_CODE_LENGTH].strip("_")
+        if not clean:
+            return OTHER
+        if clean not in self._known:
+            if len(self._known) >= MAX_CODES:
+                return OTHER
+            self._known.add(clean)
+        return clean
+
+
+def classify(exc: BaseException) -> str:
+    """The `error.type` of an exception that an HTTP client raised.
+
+    Args:
+        exc: what `send` or the body's iterator raised.
+
+    Returns:
+        One of the transport values in `semconv.ERROR_TYPES`, or `_OTHER`.
+    """
+    causes = tuple(_chain(exc))
+    names = {cls.__name__ for cause in causes for cls in type(cause).__mro__}
+    for cls in type(exc).__mro__:
+        rule = _RULES.get(cls.__name__)
+        if rule is not None:
+            return rule if isinstance(rule, str) else rule(names, " ".join(map(exception_message, causes)))
+    return semconv.TLS_ERROR if "SSLError" in names else OTHER
+
+
+def exception_message(exc: BaseException) -> str:
+    """An exception's message; nothing where it cannot say it (the class may be the application's)."""
+    try:
+        return str(exc)
+    except Exception:  # noqa: BLE001 - whatever its code raises
+        return ""
+
+
+def stage_of(error_type: str, *, headers_seen: bool, chunk_seen: bool) -> str:
+    """Where in the stream a failure struck (`llmstream.failure.stage`)."""
+    if headers_seen:
+        return semconv.STAGE_STREAMING if chunk_seen else semconv.STAGE_FIRST_CHUNK
+    return _STAGES.get(error_type, semconv.STAGE_HEADERS)
+
+
+def _chain(exc: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = exc
+    for _ in range(_CHAIN_LIMIT):
+        if seen is None:
+            return
+        yield seen
+        seen = seen.__cause__ or seen.__context__
+
+
+def _connect(names: set[str], message: str) -> str:
+    if names & {"gaierror", "ClientConnectorDNSError", "NameResolutionError"}:
+        return semconv.DNS_ERROR
+    if "SSLError" in names or "CertificateError" in names or "SSL" in message:
+        return semconv.TLS_ERROR
+    return semconv.CONNECT_ERROR
+
+
+def _read(names: set[str], message: str) -> str:
+    if "ContentEncodingError" in names:
+        return semconv.CONTENT_DECODING
+    if "ConnectionResetError" in message:  # aiohttp says it in the text of what it says of a body that breaks off
+        return semconv.CONNECTION_RESET
+    if "TransferEncodingError" in names:  # aiohttp's word for a chunked body that breaks off, or is no chunked body
+        return semconv.INCOMPLETE_BODY if "Not enough data" in message else semconv.INVALID_FRAMING
+    if "ContentLengthError" in names:
+        return semconv.INCOMPLETE_BODY
+    if "SSLError" in names and "SSLEOFError" not in names:  # the latter is a connection dropped without a good-bye
+        return semconv.TLS_ERROR
+    return semconv.CONNECTION_RESET
+
+
+def _connect_timeout(names: set[str], _message: str) -> str:
+    """The aiohttp transport calls every broken connection of aiohttp's a `ConnectTimeout`."""
+    dropped = "ServerDisconnectedError" in names or "ConnectionResetError" in names
+    return semconv.CONNECTION_RESET if dropped else semconv.CONNECT_TIMEOUT
+
+
+def _urllib3(names: set[str], message: str) -> str:
+    """A body that breaks off, is no chunked body, or whose connection is gone."""
+    if "InvalidChunkLength" in names:
+        return semconv.INVALID_FRAMING
+    if "IncompleteRead" in names or "ended prematurely" in message:
+        return semconv.INCOMPLETE_BODY
+    return semconv.CONNECTION_RESET
+
+
+def _write(names: set[str], _message: str) -> str:
+    return semconv.BROKEN_PIPE if "BrokenPipeError" in names else semconv.WRITE_ERROR
+
+
+def _remote_protocol(_names: set[str], message: str) -> str:
+    for part, error_type in _PROTOCOL_MESSAGES:
+        if part in message:
+            return error_type
+    return semconv.INVALID_FRAMING
+
+
+_PROTOCOL_MESSAGES: Final = (
+    # h11 1.x and httpcore say these; h2's events and errors show in the text of httpcore's exception.
+    ("peer closed connection without sending complete message body", semconv.INCOMPLETE_BODY),
+    ("Server disconnected", semconv.CONNECTION_RESET),
+    ("StreamReset", semconv.HTTP2_ERROR),
+    ("ConnectionTerminated", semconv.HTTP2_ERROR),
+    ("error_code", semconv.HTTP2_ERROR),
+)
+
+_RULES: Final[Mapping[str, str | Callable[[set[str], str], str]]] = {
+    "ConnectTimeout": _connect_timeout,
+    "ReadTimeout": semconv.READ_TIMEOUT,
+    "WriteTimeout": semconv.WRITE_TIMEOUT,
+    "PoolTimeout": semconv.POOL_TIMEOUT,
+    "TimeoutException": semconv.READ_TIMEOUT,  # by itself only from transports that do not say which
+    "ConnectError": _connect,
+    "ReadError": _read,
+    "WriteError": _write,
+    "ProxyError": semconv.PROXY_ERROR,
+    "RemoteProtocolError": _remote_protocol,
+    "LocalProtocolError": semconv.INVALID_FRAMING,
+    "DecodingError": semconv.CONTENT_DECODING,
+    "TooManyRedirects": semconv.TOO_MANY_REDIRECTS,
+    # aiohttp
+    "ConnectionTimeoutError": semconv.CONNECT_TIMEOUT,
+    "ServerTimeoutError": semconv.READ_TIMEOUT,
+    "TimeoutError": semconv.READ_TIMEOUT,  # of the time for all of it: nearly all of that is reading
+    "ClientConnectorError": _connect,
+    "ClientConnectorCertificateError": semconv.TLS_ERROR,
+    "ClientProxyConnectionError": semconv.PROXY_ERROR,
+    "ClientHttpProxyError": semconv.PROXY_ERROR,
+    "ClientPayloadError": _read,
+    "ClientOSError": _read,
+    "ClientConnectionError": semconv.CONNECTION_RESET,
+    "ClientResponseError": semconv.INVALID_FRAMING,  # its answer is no HTTP
+    # botocore, and urllib3 where it reads the body
+    "EndpointConnectionError": _connect,
+    "ConnectTimeoutError": semconv.CONNECT_TIMEOUT,
+    "ReadTimeoutError": semconv.READ_TIMEOUT,
+    "ProxyConnectionError": semconv.PROXY_ERROR,
+    "ConnectionClosedError": semconv.CONNECTION_RESET,
+    "ProtocolError": _urllib3,
+    "SSLError": semconv.TLS_ERROR,
+}
+
+_STAGES: Final[Mapping[str, str]] = {
+    semconv.DNS_ERROR: semconv.STAGE_CONNECT,
+    semconv.CONNECT_ERROR: semconv.STAGE_CONNECT,
+    semconv.CONNECT_TIMEOUT: semconv.STAGE_CONNECT,
+    semconv.POOL_TIMEOUT: semconv.STAGE_CONNECT,
+    semconv.PROXY_ERROR: semconv.STAGE_CONNECT,
+    semconv.TLS_ERROR: semconv.STAGE_CONNECT,
+    semconv.WRITE_ERROR: semconv.STAGE_REQUEST,
+    semconv.WRITE_TIMEOUT: semconv.STAGE_REQUEST,
+    semconv.BROKEN_PIPE: semconv.STAGE_REQUEST,
+}

@@ -1,0 +1,1 @@
+"""What watches one exchange: the engine, the call, the observer, the reader. Sans-IO; no OpenTelemetry."""

@@ -1,1 +1,0 @@
-"""Layer 6: where we hook into other libraries, and nothing else."""

@@ -1,0 +1,1 @@
+"""The hooks into other libraries, and nothing else."""

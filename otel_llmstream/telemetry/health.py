@@ -1,0 +1,102 @@
+"""What `health()` answers: a snapshot of this process, for a readiness page or a test; no exporter needed."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Lock
+
+from ..core.sampling import percentile
+from ..core.summary import Outcome, Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Percentiles of one duration over the window, in seconds; None of no streams."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The process's streams at one moment.
+
+    Attributes:
+        instrumented: whether streams are observed now.
+        active: streams open now.
+        stalled: open streams whose network has been silent for longer than `Settings.stall_after`.
+        totals: ended calls by outcome, since `instrument()`.
+        failure_ratio: truncated and failed calls as a part of those that completed or failed; cancelled and
+            abandoned ones are the application's own doing and count for neither. None before the first.
+        error_types: failed and truncated calls by `error.type`, since `instrument()`.
+        retries: attempts that failed and were tried again, since `instrument()`.
+        time_to_first_chunk: over the last `Settings.health_window` calls.
+        time_to_last_chunk: the same.
+        internal_errors: errors of this library, since `instrument()`.
+    """
+
+    instrumented: bool
+    active: int
+    stalled: int
+    totals: Mapping[Outcome, int]
+    failure_ratio: float | None
+    error_types: Mapping[str, int]
+    retries: int
+    time_to_first_chunk: Latency
+    time_to_last_chunk: Latency
+    internal_errors: int
+
+
+class HealthRecorder:
+    """Counts what ended.
+
+    Args:
+        window: how many calls the percentiles are computed over.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._lock = Lock()
+        self._totals: Counter[Outcome] = Counter()
+        self._errors: Counter[str] = Counter()
+        self._retries = 0
+        self._first: deque[float] = deque(maxlen=window)
+        self._last: deque[float] = deque(maxlen=window)
+
+    def attempt_failed(self) -> None:
+        """An attempt was retried."""
+        with self._lock:
+            self._retries += 1
+
+    def ended(self, summary: Summary) -> None:
+        """A call is over."""
+        with self._lock:
+            self._totals[summary.outcome] += 1
+            if summary.error_type:
+                self._errors[summary.error_type] += 1
+            if summary.time_to_first_chunk is not None and summary.time_to_last_chunk is not None:
+                self._first.append(summary.time_to_first_chunk)
+                self._last.append(summary.time_to_last_chunk)
+
+    def snapshot(self, *, instrumented: bool, active: int, stalled: int, internal_errors: int) -> Health:
+        """The counts as they are now."""
+        with self._lock:
+            totals = {outcome: self._totals[outcome] for outcome in Outcome}
+            errors, retries = dict(self._errors), self._retries
+            first, last = tuple(self._first), tuple(self._last)
+        return Health(
+            instrumented, active, stalled, totals, _ratio(totals), errors, retries,
+            _latency(first), _latency(last), internal_errors,
+        )  # fmt: skip
+
+
+def _ratio(totals: Mapping[Outcome, int]) -> float | None:
+    bad = sum(number for outcome, number in totals.items() if outcome.is_failure)
+    relevant = bad + totals[Outcome.COMPLETED]
+    return bad / relevant if relevant else None
+
+
+def _latency(values: tuple[float, ...]) -> Latency:
+    return Latency(percentile(values, 0.5), percentile(values, 0.95), percentile(values, 0.99))

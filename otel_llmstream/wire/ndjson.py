@@ -1,0 +1,61 @@
+r"""Newline-delimited JSON (`application/x-ndjson`, `application/stream+json`): one value on each line.
+
+Comes in: decoded bytes, in any split. Goes out: one `Frame` for each line that is not blank, its last one also
+without a line end, as readers of this format accept it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from .frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, LineBuffer, portions
+
+_LF: Final = 0x0A
+_BLANKS: Final = b" \t\r\n"  # JSON's own; form feeds and the like belong to the value, and spoil it
+
+
+class NDJSONFramer:
+    """Incremental parser of newline-delimited JSON. JSON allows no bare line feed, so LF alone ends a line."""
+
+    __slots__ = ("_lines", "comments", "unknown")
+
+    def __init__(self) -> None:
+        self._lines = LineBuffer()
+        self.comments = 0
+        self.unknown = 0
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take the next bytes; give the lines that they complete."""
+        if len(data) > MAX_FRAME:
+            return [frame for portion in portions(data) for frame in self.feed(portion)]
+        lines = data.split(b"\n")
+        complete = not lines[-1]
+        if complete:
+            lines.pop()
+        return [_frame(line) for line in self._lines.join(lines, complete=complete) if line.strip(_BLANKS)]
+
+    def peek_batch(self, reads: Sequence[bytes]) -> list[bytes] | None:
+        """The values of reads that are each one whole line."""
+        if self._lines or sum(map(len, reads)) > MAX_FRAME:
+            return None
+        values = [
+            value for read in reads if read[-1:] == b"\n" and (value := read[:-1].strip(_BLANKS)) and _LF not in value
+        ]
+        return values if len(values) == len(reads) else None
+
+    def close(self) -> list[Frame]:
+        """Take the end of the body; the last line may go without a line end."""
+        lines = self._lines.join([b""], complete=True) if self._lines else []
+        return [_frame(line) for line in lines if line.strip(_BLANKS)]
+
+    @property
+    def pending(self) -> bool:
+        """Whether the bytes so far end inside a line."""
+        return bool(self._lines.partial.strip(_BLANKS))
+
+
+def _frame(line: bytes) -> Frame:
+    if len(line) > MAX_FRAME:
+        return Frame(MESSAGE, line[:KEPT_HEAD], b"", oversized=True)
+    return Frame(MESSAGE, line.strip(_BLANKS))

@@ -1,0 +1,218 @@
+r"""Server-sent events, after the WHATWG rules (HTML standard, 9.2.5 "Parsing an event stream" and 9.2.6).
+
+Comes in: decoded bytes, in any split. Goes out: one `Frame` for each event that a browser would dispatch. That is
+stricter than the SDKs: an event without data is not dispatched, a byte order mark is skipped, lines end at CR, LF
+or CRLF and nothing else (no U+2028), a field that the standard does not name is ignored, but for an `error` that is
+a JSON object. Nothing is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from .frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, LineBuffer, portions
+
+_BOM: Final = b"\xef\xbb\xbf"
+_CR: Final = 0x0D
+_LF: Final = 0x0A
+_FIELDS: Final = (b"data", b"event", b"id", b"retry")
+_NUMBERED: Final = re.compile(rb"(?:id: [^\n\0]*+\n)?+(?:event: ([^\n]++)\n)?+(?:id: [^\n\0]*+\n)?+data: ([^\n]*+)\n\n")
+_new: Final = tuple.__new__  # half the cost of calling the class; on the path that every chunk takes
+
+
+class SSEFramer:
+    """Incremental parser of `text/event-stream`."""
+
+    __slots__ = (
+        "_data",
+        "_event",
+        "_id",
+        "_idle",
+        "_last",
+        "_lines",
+        "_oversized",
+        "_skip_lf",
+        "_started",
+        "comments",
+        "unknown",
+    )
+
+    def __init__(self) -> None:
+        self._lines = LineBuffer()
+        self._data: bytes | bytearray | None = None  # a buffer of its own only from the second line on
+        self._event = b""
+        self._id = b""
+        self._last = b""  # the type of the last event
+        self._oversized = False
+        self._skip_lf = False  # the last byte was a CR: an LF that follows belongs to it
+        self._started = False  # the first line may begin with a byte order mark
+        self._idle = False  # between two events, with nothing kept: the state in which the short cut is right
+        self.comments = 0
+        self.unknown = 0
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take the next bytes; give the events that they complete."""
+        if len(data) > MAX_FRAME:
+            return [frame for portion in portions(data) for frame in self.feed(portion)]
+        # Nearly every read of a chat stream is one whole event of one `data` line. Told by comparisons that run at
+        # memory speed, it needs none of the state below.
+        if self._idle and data[:6] == b"data: ":
+            end = -2 if data[-2:] == b"\n\n" else -4 if data[-4:] == b"\r\n\r\n" else 0
+            value = data[6:end]
+            if end and _LF not in value and _CR not in value:
+                self._last = MESSAGE
+                return [_new(Frame, (MESSAGE, value, self._id, False))]
+        if self._idle and data[-2:] == b"\n\n" and _CR not in data:
+            frame = self._whole(data)
+            if frame is not None:
+                return [frame]
+        return self._parse(self._split(data))
+
+    def _whole(self, data: bytes) -> Frame | None:
+        """The one event of a read that is nothing else: a name or an id, then one `data` line."""
+        *fields, last = data[:-2].split(b"\n")
+        if last[:5] != b"data:":
+            return None
+        event, ident = MESSAGE, self._id
+        for field in fields:
+            if field[:7] == b"event: " and 7 < len(field) <= KEPT_HEAD:  # noqa: PLR2004 - the name's own length
+                event = field[7:]
+            elif field[:4] == b"id: " and len(field) <= KEPT_HEAD and b"\0" not in field:
+                ident = field[4:]
+            else:
+                return None
+        self._id = ident
+        self._last = event
+        return _new(Frame, (event, last[6:] if last[5:6] == b" " else last[5:], ident, False))
+
+    def peek_batch(self, reads: Sequence[bytes]) -> list[bytes] | None:
+        """The payloads of reads that are each one whole event of one `data` line, of the type that the last event had.
+
+        Nothing is taken in: where this gives None, or its answer is not used, the reads are for `feed`. Not even their
+        ids, which nobody looks at once a stream's first events have come.
+        """
+        if not self._idle or sum(map(len, reads)) > MAX_FRAME:
+            return None
+        first = reads[0]
+        head = first[: first.find(b"data: ") + 6]
+        if b"id: " in head:
+            return self._numbered(reads)
+        blank = b"\r\n\r\n" if first[-4:] == b"\r\n\r\n" else b"\n\n"
+        if head != (
+            b"data: " if self._last == MESSAGE else b"event: " + self._last + blank[: len(blank) // 2] + b"data: "
+        ):
+            return None
+        start, end = len(head), -len(blank)
+        values = [
+            value
+            for read in reads
+            if read[:start] == head
+            and read[end:] == blank
+            and _LF not in (value := read[start:end])
+            and _CR not in value
+        ]
+        return values if len(values) == len(reads) else None
+
+    def _numbered(self, reads: Sequence[bytes]) -> list[bytes] | None:
+        """The same for events that have ids, which differ in each."""
+        last = self._last
+        values = [
+            found[2]
+            for read in reads
+            if _CR not in read and (found := _NUMBERED.fullmatch(read)) and (found[1] or MESSAGE) == last
+        ]
+        return values if len(values) == len(reads) else None
+
+    def close(self) -> list[Frame]:
+        """Take the end of the body: an event without its blank line is never dispatched.
+
+        The last line goes without a line end where a body is no event stream: it is looked at once more.
+        """
+        name = self._unfinished().partition(b":")[0]
+        if not any(field.startswith(name) for field in _FIELDS):
+            self.unknown += 1
+        return []
+
+    @property
+    def pending(self) -> bool:
+        """Whether the bytes so far end inside an event; an unfinished comment is none."""
+        line = self._unfinished()
+        return self._data is not None or bool(self._event) or bool(line and not line.startswith(b":"))
+
+    def _unfinished(self) -> bytes:
+        line = self._lines.partial
+        return line if self._started else line.removeprefix(_BOM)
+
+    def _split(self, data: bytes) -> list[bytes]:
+        if self._skip_lf and data:
+            data = data[1:] if data[0] == _LF else data
+            self._skip_lf = False
+        if not data:
+            return []
+        self._skip_lf = data[-1] == _CR
+        lines = self._lines.join(data.splitlines(), complete=data[-1] in (_CR, _LF))
+        if lines and not self._started:
+            self._started = True
+            lines[0] = lines[0].removeprefix(_BOM)
+        return lines
+
+    def _parse(self, lines: list[bytes]) -> list[Frame]:
+        frames: list[Frame] = []
+        for line in lines:
+            if not line:
+                self._dispatch(frames)
+            elif line.startswith(b"data:"):
+                self._append(line[6:] if line[5:6] == b" " else line[5:])
+            else:
+                self._field(line)
+        self._idle = self._started and not (self._lines or self._event or self._skip_lf or self._data is not None)
+        return frames
+
+    def _dispatch(self, frames: list[Frame]) -> None:
+        if self._data is not None:
+            self._last = self._event or MESSAGE
+            frames.append(Frame(self._last, bytes(self._data), self._id, self._oversized))
+            self._data = None
+            self._oversized = False
+        self._event = b""
+
+    def _append(self, value: bytes) -> None:
+        if self._oversized:
+            return
+        if self._data is None:
+            self._data = value
+        else:
+            if isinstance(self._data, bytes):
+                self._data = bytearray(self._data)
+            self._data += b"\n"
+            self._data += value
+        if len(self._data) > MAX_FRAME:
+            self._data = bytes(self._data[:KEPT_HEAD])
+            self._oversized = True
+
+    def _field(self, line: bytes) -> None:
+        if line.startswith(b":"):
+            self.comments += 1
+            return
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"event":
+            self._event = value[:KEPT_HEAD]
+        elif name == b"data":  # a line that is just `data`
+            self._append(value)
+        elif name == b"id":
+            self._id = self._id if b"\0" in value else value[:KEPT_HEAD]
+        elif name == b"error" and value.startswith(b"{"):
+            self._error(value)
+        elif name != b"retry":
+            self.unknown += 1
+
+    def _error(self, value: bytes) -> None:
+        """Older llama.cpp: an error is a field of its own, which everybody else ignores, and `[DONE]` follows.
+
+        It is no event for a browser; for who wants to know why a stream ended it is the only one that says so.
+        """
+        self._event = b"error"
+        self._append(value)

@@ -1,0 +1,314 @@
+"""Content codings: what httpx2 makes of them, piece by piece, and nothing but `DecodingError` when they are broken."""
+
+import gzip
+import random
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from itertools import pairwise
+
+import brotli
+import httpx2
+import pytest
+from backports import zstd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otel_llmstream.wire import DecodingError, content_encoding, decoder_for
+
+TEXT = b'data: {"choices":[{"delta":{"content":"Hello \xe2\x80\xa6"}}]}\n\n' * 50
+
+
+def raw_deflate(data: bytes) -> bytes:
+    codec = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return codec.compress(data) + codec.flush()
+
+
+def sync_flushed(data: bytes) -> bytes:
+    """As a server compresses a stream: each event can be read at once."""
+    codec = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    events = [event + b"\n\n" for event in data.split(b"\n\n")[:-1]]
+    return b"".join(codec.compress(event) + codec.flush(zlib.Z_SYNC_FLUSH) for event in events) + codec.flush()
+
+
+def two_zstd_frames(data: bytes) -> bytes:
+    return zstd.compress(data[:100]) + zstd.compress(b"") + zstd.compress(data[100:])
+
+
+ENCODERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "gzip": ("gzip", gzip.compress),
+    "gzip, flushed": ("gzip", sync_flushed),
+    "gzip, followed by rubbish": ("gzip", lambda data: gzip.compress(data) + b"rubbish" * 10),
+    "gzip, two members": ("gzip", lambda data: gzip.compress(data) * 2),
+    "deflate, zlib": ("deflate", zlib.compress),
+    "deflate, raw": ("deflate", raw_deflate),
+    "br": ("br", brotli.compress),
+    "zstd": ("zstd", zstd.compress),
+    "zstd, three frames": ("zstd", two_zstd_frames),
+    "a chain of two": ("gzip, br", lambda data: brotli.compress(gzip.compress(data))),
+    "a chain of four": (
+        "deflate,GZIP , zstd,br",
+        lambda data: brotli.compress(zstd.compress(gzip.compress(zlib.compress(data)))),
+    ),
+    "unknown in a chain": ("x-rot13, gzip, identity", gzip.compress),
+}
+CODINGS = pytest.mark.parametrize(("header", "encode"), ENCODERS.values(), ids=ENCODERS)
+SINGLE = pytest.mark.parametrize(
+    ("header", "encode"), [ENCODERS[name] for name in ("gzip", "deflate, zlib", "deflate, raw", "br", "zstd")]
+)
+
+
+def decoded(header: str, pieces: Iterable[bytes]) -> bytes:
+    decoder = decoder_for(header)
+    assert decoder is not None
+    return b"".join(out for piece in pieces for out in decoder.feed(piece))
+
+
+def by_httpx2(header: str, body: bytes) -> bytes:
+    return httpx2.Response(200, headers={"content-encoding": header}, content=body).content
+
+
+def split(body: bytes, cuts: Iterable[int]) -> list[bytes]:
+    return [body[low:high] for low, high in pairwise([0, *sorted(cuts), len(body)])]
+
+
+@CODINGS
+def test_as_httpx2_decodes(header, encode):
+    """Whole, byte by byte, with empty reads and at random cuts: what httpx2's own decoder gives."""
+    body = encode(TEXT)
+    expected = by_httpx2(header, body)
+    assert expected == TEXT
+    assert decoded(header, [body]) == expected
+    assert decoded(header, [body[at : at + 1] for at in range(len(body))]) == expected
+    rng = random.Random(len(body))
+    for _ in range(20):
+        pieces = split(body, [rng.randrange(len(body)) for _ in range(rng.randrange(6))])
+        assert decoded(header, [part for piece in pieces for part in (piece, b"")]) == expected
+
+
+@CODINGS
+@given(data=st.data())
+def test_any_split_of_anything(header, encode, data):
+    """Any bytes, encoded and split in any way, come back."""
+    content = data.draw(st.binary(max_size=300))
+    body = encode(content)
+    cuts = data.draw(st.lists(st.integers(0, len(body)), max_size=8))
+    assert decoded(header, split(body, cuts)) == by_httpx2(header, body)
+
+
+def test_a_flushed_event_comes_at_once():
+    """What a server flushed is given with the bytes that carry it, not with the next ones."""
+    codec = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    decoder = decoder_for("gzip")
+    for number in range(20):
+        event = b"data: %d\n\n" % number
+        flushed = codec.compress(event) + codec.flush(zlib.Z_SYNC_FLUSH)
+        assert b"".join(decoder.feed(flushed)) == event
+
+
+@pytest.mark.parametrize("header", ["", "identity", "x-rot13", "x-gzip", "aws-chunked, identity", ","])
+def test_what_httpx_does_not_undo_passes(header):
+    """A coding that httpx2 does not know is passed through there, and needs no decoder here."""
+    assert decoder_for(header) is None
+    assert by_httpx2(header or "identity", TEXT) == TEXT
+
+
+@CODINGS
+def test_truncated(header, encode):
+    """A body that is cut anywhere gives a beginning of the text, or `DecodingError`, and nothing else."""
+    body = encode(TEXT)
+    for cut in range(0, len(body), max(1, len(body) // 60)):
+        try:
+            assert TEXT.startswith(decoded(header, [body[:cut]]))
+        except DecodingError:
+            continue
+
+
+@CODINGS
+def test_corrupt(header, encode):
+    """A body with wrong bits raises `DecodingError`, or is taken as httpx2 takes it; never anything else."""
+    body = encode(TEXT)
+    rng = random.Random(11)
+    raised = 0
+    for _ in range(150):
+        broken = bytearray(body)
+        for _ in range(rng.randrange(1, 4)):
+            broken[rng.randrange(len(broken))] ^= 1 << rng.randrange(8)
+        pieces = split(bytes(broken), [rng.randrange(len(body)) for _ in range(3)])
+        try:
+            decoded(header, pieces)
+        except DecodingError:
+            raised += 1
+    assert raised
+
+
+@SINGLE
+@given(pieces=st.lists(st.binary(max_size=50), max_size=10))
+def test_arbitrary_bytes(header, encode, pieces):
+    """Bytes that were never encoded raise `DecodingError` or nothing, also when more of them come after the error."""
+    decoder = decoder_for(header)
+    for piece in pieces:
+        try:
+            assert all(decoder.feed(piece))
+        except DecodingError:
+            continue
+
+
+@pytest.mark.parametrize("header", ["gzip", "br", "zstd", "deflate", "gzip, br"])
+def test_no_coding_at_all(header):
+    """Plain text that claims to be encoded is an error at once."""
+    with pytest.raises(DecodingError):
+        decoded(header, [TEXT])
+
+
+# --- bombs --------------------------------------------------------------------------------------------------------
+
+BOMB = bytes(8 * 1024 * 1024)
+
+
+@pytest.mark.parametrize("name", ["gzip", "deflate, zlib", "deflate, raw", "br", "zstd", "a chain of two"])
+def test_a_bomb_comes_in_pieces(name):
+    """8 MB that were a few kilobytes come in pieces of at most `PIECE`, and never stand in memory together."""
+    header, encode = ENCODERS[name]
+    body = encode(BOMB)
+    assert len(body) < 100_000
+    assert taken(header, body) == len(BOMB)
+    assert peak(header, body) < 16 * content_encoding.PIECE
+
+
+def test_a_bomb_of_bombs():
+    """What stands between two codings comes in pieces as well."""
+    body = gzip.compress(zstd.compress(BOMB, 1) * 8)
+    assert taken("zstd, gzip", body) == 8 * len(BOMB)
+    assert peak("zstd, gzip", body) < 16 * content_encoding.PIECE
+
+
+def test_a_bomb_for_zstandard(monkeypatch):
+    """The library that knows no limit gets so little at a time that it cannot give much."""
+    only(monkeypatch, "zstandard")
+    body = zstd.compress(BOMB)
+    assert taken("zstd", body) == len(BOMB)
+    assert peak("zstd", body) < 16 * content_encoding.PIECE
+
+
+def test_rubbish_after_gzip_is_not_kept():
+    """What follows a gzip body is let go, however much it is."""
+    decoder = decoder_for("gzip")
+    assert b"".join(decoder.feed(gzip.compress(b"text") + b"x")) == b"text"
+    for _ in range(100):
+        assert list(decoder.feed(b"x" * 1000)) == []
+    assert len(decoder._inflate.unused_data) <= 1
+
+
+def test_the_last_bytes_of_a_full_piece_are_not_forgotten():
+    """Output that fills a piece to the last byte loses nothing of what the codec still holds."""
+    for size in range(content_encoding.PIECE - 3, content_encoding.PIECE + 260, 13):
+        body = raw_deflate(bytes(size))
+        assert taken("deflate", body) == size
+
+
+def taken(header: str, body: bytes) -> int:
+    decoder = decoder_for(header)
+    sizes = [len(piece) for piece in decoder.feed(body)]
+    assert max(sizes) <= content_encoding.PIECE
+    return sum(sizes)
+
+
+def peak(header: str, body: bytes) -> int:
+    """Bytes that Python held at most while the pieces were thrown away one by one."""
+    decoder = decoder_for(header)
+    tracemalloc.start()
+    try:
+        for _ in decoder.feed(body):
+            pass
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("count", [5, 6, 5000])
+def test_many_codings(count):
+    """Five codings on top of each other are undone, as by httpx2; more are refused, as there."""
+    header = ", ".join(["gzip"] * count)
+    body = TEXT
+    for _ in range(min(count, 6)):
+        body = gzip.compress(body)
+    if count == 5:
+        assert decoded(header, [body]) == by_httpx2(header, body) == TEXT
+        return
+    with pytest.raises(DecodingError):
+        decoded(header, [body])
+    with pytest.raises(httpx2.DecodingError):
+        by_httpx2(header, body)
+
+
+# --- libraries that are not there -----------------------------------------------------------------------------------
+
+
+def only(patch: pytest.MonkeyPatch, *present: str) -> None:
+    """Let no codec library be importable but these."""
+
+    def importer(name: str) -> object:
+        if name not in present:
+            raise ImportError(name)
+        return import_module(name)
+
+    patch.setattr(content_encoding, "import_module", importer)
+
+
+@pytest.mark.parametrize("header", ["br", "zstd"])
+def test_without_a_codec_the_bytes_pass(monkeypatch, header):
+    """Where no library is installed httpx passes the bytes through, and so do we; the rest of a chain is undone."""
+    only(monkeypatch)
+    assert decoder_for(header) is None
+    assert decoded(f"gzip, {header}", [gzip.compress(TEXT)]) == TEXT
+
+
+def test_zstd_by_zstandard(monkeypatch):
+    """The library that httpx uses gives the same as the one that httpx2 uses, frame after frame."""
+    only(monkeypatch, "zstandard")
+    body = two_zstd_frames(TEXT)
+    for size in (1, 7, 63, 64, 65, len(body)):
+        assert decoded("zstd", [body[at : at + size] for at in range(0, len(body), size)]) == TEXT
+    with pytest.raises(DecodingError):
+        decoded("zstd", [body[:20] + bytes(200)])
+
+
+class OldDecompressor:
+    """No limit, and no question whether it takes more."""
+
+    def __init__(self) -> None:
+        self._codec = brotli.Decompressor()
+
+    def process(self, data: bytes) -> bytes:
+        return self._codec.process(data)
+
+
+class OldBrotli:
+    """The library before 1.2."""
+
+    error = brotli.error
+    Decompressor = OldDecompressor
+
+
+class CffiBrotli:
+    """The other library for brotli: the same calls under another name."""
+
+    error = brotli.error
+    Decompressor = brotli.Decompressor
+
+
+@pytest.mark.parametrize(("name", "module"), [("brotli", OldBrotli), ("brotlicffi", CffiBrotli)])
+def test_other_brotlis(monkeypatch, name, module):
+    """An older brotli, and brotlicffi, do as well."""
+    monkeypatch.setattr(content_encoding, "import_module", lambda wanted: {name: module}.get(wanted) or missing(wanted))
+    body = brotli.compress(TEXT)
+    assert decoded("br", [body[:50], body[50:]]) == TEXT
+    assert taken("br", brotli.compress(BOMB)) == len(BOMB)
+    with pytest.raises(DecodingError):
+        decoded("br", [TEXT])
+
+
+def missing(name: str) -> Sequence[object]:
+    raise ImportError(name)

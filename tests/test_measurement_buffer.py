@@ -1,0 +1,349 @@
+"""Metric values may wait, and nobody can tell: whoever reads gets what he would have got."""
+
+import gc
+import os
+import signal
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import metric_pairs
+import pytest
+from metric_pairs import ATTRIBUTES, BOUNDS, CUMULATIVE, DELTA, READERS, SAMPLED, UNSAMPLED, VIEWS, Twins
+from opentelemetry.context import Context, set_value
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import CallbackOptions
+from opentelemetry.sdk.metrics import Counter, ExemplarFilter, Histogram, MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    InMemoryMetricReader,
+    MetricExporter,
+    MetricExportResult,
+    PeriodicExportingMetricReader,
+)
+from opentelemetry.sdk.resources import Resource
+from prometheus_client import generate_latest
+from scripted_streams import HEALTHY, exported, measured
+from test_fast_path import MANY, Foreign
+
+from otel_llmstream.telemetry import fast_path
+from otel_llmstream.telemetry.fast_path import RecordContext, Series
+from otel_llmstream.telemetry.measurement_buffer import MOST, SHORT, MeasurementBuffer
+
+
+class LateTwins(Twins):
+    """As `Twins`, but the direct one's values wait, and a gauge of its provider hands them over."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(fast_path, *arguments, **options)
+        self.waiting = MeasurementBuffer()
+        self.direct.provider.get_meter("twins").create_observable_gauge("g", [self._hand_over])
+
+    def _hand_over(self, _options: CallbackOptions) -> Sequence[Any]:
+        self.waiting.flush()
+        return ()
+
+    def record(self, values: Sequence[float], attributes: Any = ATTRIBUTES, context: Context = SAMPLED) -> None:
+        for value in values:
+            self.plain.histogram.record(value, attributes, context)
+            self.plain.counter.add(value, attributes, context)
+            self.defer("histogram", value, attributes, context)
+            self.defer("counter", value, attributes, context)
+
+    def defer(self, kind: str, value: float, attributes: Any = ATTRIBUTES, context: Context = SAMPLED) -> None:
+        self.waiting.add(self.series(kind, attributes), (value,), RecordContext(context))
+
+
+@pytest.fixture(autouse=True)
+def probed() -> Iterator[None]:
+    """What one test does to the probe's answer is forgotten afterwards."""
+    fast_path.fast_path_supported.cache_clear()
+    yield
+    fast_path.fast_path_supported.cache_clear()
+
+
+# --- what is exported -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("readers", [name for name in READERS if name != "none"])
+@pytest.mark.parametrize("views", VIEWS)
+def test_every_reader_gets_what_it_would_have_got(views: str, readers: str) -> None:
+    """Under every view and temporality: numbers, attributes and exemplars, each with its own call's trace."""
+    with LateTwins(READERS[readers], VIEWS[views]) as pair:
+        for values in (MANY, [0.5], MANY[::-1], [2.0] * 40):
+            for context in (SAMPLED, UNSAMPLED):
+                pair.record(values, context=context)
+                pair.record(values, {**ATTRIBUTES, "model": "m-2"}, context)
+            pair.check()
+        pair.check()
+
+
+def test_values_do_wait() -> None:
+    """All but the first of a series wait, up to the cap, and are handed over together."""
+    with LateTwins() as pair:
+        pair.record([1.0])
+        assert not pair.waiting._entries
+        for number in range(1, MOST):
+            pair.defer("histogram", 0.5)
+            assert len(pair.waiting._entries) == number
+        pair.defer("histogram", 0.5)
+        assert not pair.waiting._entries
+        (series,) = pair.series("histogram", ATTRIBUTES)._found._places[0]._match._attributes_aggregation.values()
+        assert sum(series._value) == 1 + MOST
+
+
+def test_many_values_of_one_stream_do_not_wait() -> None:
+    """What waits is bounded in memory: an entry has few values."""
+    with LateTwins() as pair:
+        pair.record([1.0])
+        series = pair.series("histogram", ATTRIBUTES)
+        pair.waiting.add(series, [0.5] * (SHORT + 1), RecordContext(SAMPLED))
+        assert not pair.waiting._entries
+        pair.waiting.add(series, [0.5] * SHORT, RecordContext(SAMPLED))
+        assert pair.waiting._entries
+
+
+def test_each_exemplar_leads_to_its_own_call() -> None:
+    """Values of a sampled and of an unsampled call are handed over together, and only the one is an exemplar."""
+    with LateTwins() as pair:
+        pair.record([1.0], context=UNSAMPLED)
+        for context, value in ((SAMPLED, 0.0011), (UNSAMPLED, 0.0012), (SAMPLED, 3.0), (UNSAMPLED, 3.5)) * 2:
+            pair.record([value], context=context)
+        ((_, histogram),) = pair.direct.export()
+        assert [item[0] for item in histogram["exemplars"]] == [0.0011, 3.0]
+
+
+def test_a_reader_that_comes_later_gets_what_comes_later() -> None:
+    """What waits when a reader is added is not for it; what waits when one is removed is for the others."""
+    with LateTwins((CUMULATIVE,)) as pair:
+        pair.record(MANY)
+        pair.record(MANY)
+        for pipeline in (pair.plain, pair.direct):
+            pipeline.add_reader(DELTA)
+        pair.record([0.25])
+        pair.record([0.5])
+        pair.check()
+        pair.record([0.5])
+        for pipeline in (pair.plain, pair.direct):
+            pipeline.provider.remove_metric_reader(pipeline.readers.pop(0))
+        pair.record([0.75])
+        pair.check()
+
+
+class Asking(ExemplarFilter):
+    """An application's own filter, which looks at something of the application's."""
+
+    def should_sample(self, value: float, time_unix_nano: int, attributes: Any, context: Context) -> bool:  # noqa: ARG002
+        return context.get("mine") == "yes"
+
+
+def test_an_applications_own_filter_is_asked_at_once() -> None:
+    """Nothing waits for it, and it sees the whole context."""
+    with LateTwins(exemplar_filter=Asking()) as pair:
+        for value in MANY:
+            for context in (SAMPLED, set_value("mine", "yes", SAMPLED)):
+                pair.record([value], context=context)
+                assert not pair.waiting._entries
+        pair.check()
+        pair.record([1.0], context=set_value("mine", "yes", SAMPLED))
+        ((_, histogram),) = pair.direct.export()
+        assert histogram["exemplars"], "the filter found what it looks for"
+
+
+def test_other_implementations_get_every_value_at_once() -> None:
+    """Nobody promises that they ask a gauge before they read."""
+    foreign, waiting = Foreign(), MeasurementBuffer()
+    series = Series(foreign, ATTRIBUTES)
+    for _ in range(3):
+        waiting.add(series, (1.0,), RecordContext(SAMPLED))
+    assert foreign.calls == [(1.0, ATTRIBUTES, SAMPLED)] * 3
+
+
+def test_nothing_waits_where_the_sdk_asks_its_gauges_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An SDK that reads counters before it asks the gauges is not one that we know."""
+    from opentelemetry.sdk.metrics._internal.measurement_consumer import SynchronousMeasurementConsumer as Consumer
+
+    real = Consumer.collect
+
+    def collect(self: Any, *arguments: Any, **named: Any) -> Any:
+        gauges, self._async_instruments = self._async_instruments, []
+        data = real(self, *arguments, **named)
+        for gauge in gauges:
+            list(gauge.callback(CallbackOptions()))
+        self._async_instruments = gauges
+        return data
+
+    monkeypatch.setattr(Consumer, "collect", collect)
+    assert not fast_path.fast_path_supported()
+    with LateTwins() as pair:
+        pair.record(MANY)
+        pair.record(MANY)
+        assert not pair.waiting._entries
+        pair.check()
+
+
+# --- whoever reads ----------------------------------------------------------------------------------------------
+
+NAME = "llmstream.streams"
+
+
+def completed(metrics: Any) -> float:
+    """Completed streams of an export."""
+    return sum(
+        point.value for point in metrics[NAME].data.data_points if point.attributes["llmstream.outcome"] == "completed"
+    )
+
+
+class Kept(MetricExporter):
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__(preferred_temporality=dict.fromkeys((Counter, Histogram), AggregationTemporality.DELTA))
+        self.total = 0.0
+
+    def export(self, metrics_data: Any, *_: Any, **__: Any) -> MetricExportResult:
+        for resource in metrics_data.resource_metrics:
+            for scope in resource.scope_metrics:
+                self.total += sum(completed({NAME: metric}) for metric in scope.metrics if metric.name == NAME)
+        return MetricExportResult.SUCCESS
+
+    def force_flush(self, timeout_millis: float = 0) -> bool:  # noqa: ARG002
+        return True
+
+    def shutdown(self, *_: Any, **__: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("how", ["force_flush", "shutdown"])
+def test_a_flush_and_a_shutdown_export_all(how: str) -> None:
+    """A periodic reader's last export has every call in it."""
+    exporter = Kept()
+    with measured(PeriodicExportingMetricReader(exporter, export_interval_millis=3_600_000)) as player:
+        for _ in range(5):
+            player.play(*HEALTHY)
+        telemetry: Any = player.engine.recorder
+        assert telemetry.metrics._waiting._entries, "some do wait"
+        provider = telemetry.metrics._active.__self__._streams._measurement_consumer
+        (reader,) = provider._reader_storages
+        getattr(reader, how)()
+        assert exporter.total == 5
+
+
+def test_a_scrape_shows_all() -> None:
+    """Prometheus sees a call as soon as it has ended."""
+    with measured(PrometheusMetricReader()) as player:
+        for number in range(1, 4):
+            player.play(*HEALTHY)
+            lines = generate_latest().decode().splitlines()
+            (line,) = [it for it in lines if it.startswith("llmstream_streams_total{") and 'reason="stop"' in it]
+            assert float(line.rpartition(" ")[2]) == number
+
+
+def test_what_waits_holds_nothing_of_the_application() -> None:
+    """A context may hold anything; what waits keeps the span alone."""
+
+    class Thing:
+        pass
+
+    thing = Thing()
+    gone = weakref.ref(thing)
+    with LateTwins() as pair:
+        pair.record([1.0])
+        pair.defer("histogram", 2.0, context=set_value("thing", thing, SAMPLED))
+        assert pair.waiting._entries
+        del thing
+        gc.collect()
+        assert gone() is None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # since Python 3.12; here it is the point
+def test_what_waits_at_a_fork_is_the_parents() -> None:
+    """The child does not count the parent's calls, nor wait for a lock that a thread of the parent held."""
+    reader = InMemoryMetricReader()
+    with measured(reader) as player:
+        player.play(*HEALTHY)
+        before = completed(exported(reader))
+        player.play(*HEALTHY)
+        telemetry: Any = player.engine.recorder
+        held, go_on = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with telemetry.metrics._waiting._lock:
+                held.set()
+                go_on.wait(30)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait(30)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(30)
+            telemetry.reset_after_fork()
+            os._exit(0 if completed(exported(reader)) == before else 1)
+        _, status = os.waitpid(child, 0)
+        go_on.set()
+        thread.join()
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert completed(exported(reader)) == before + 1
+
+
+# --- threads ----------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_lost_or_counted_twice_while_readers_collect() -> None:
+    """Threads that record and a reader that collects, all at once: the deltas add up."""
+    writers, turns = 4, 3 * MOST
+    reader = metric_pairs.reader(DELTA)
+    provider = MeterProvider([reader], Resource.get_empty(), shutdown_on_exit=False)
+    meter = provider.get_meter("t")
+    waiting = MeasurementBuffer()
+    meter.create_observable_gauge("g", [lambda _options: waiting.flush() or ()])  # type: ignore[func-returns-value]
+    series = Series(meter.create_histogram("h", explicit_bucket_boundaries_advisory=list(BOUNDS)), ATTRIBUTES)
+    series.record((0.5,), RecordContext(SAMPLED))
+    running = threading.Event()
+    running.set()
+    collected: list[dict[str, Any]] = []
+
+    def write() -> None:
+        for _ in range(turns):
+            waiting.add(series, (0.5,), RecordContext(SAMPLED))
+
+    def collect() -> None:
+        while running.is_set():
+            collected.extend(metric_pairs.points(reader.get_metrics_data()))
+
+    collector = threading.Thread(target=collect)
+    threads = [threading.Thread(target=write) for _ in range(writers)]
+    for thread in (collector, *threads):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    running.clear()
+    collector.join()
+    collected.extend(metric_pairs.points(reader.get_metrics_data()))
+    provider.shutdown()
+    assert sum(point["count"] for point in collected) == 1 + writers * turns
+
+
+def test_a_collection_waits_for_who_is_handing_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values that another thread has taken out and not yet written are not missed by a last collection."""
+    with LateTwins() as pair:
+        pair.record([1.0])
+        pair.record([2.0])
+        taken, go_on = threading.Event(), threading.Event()
+        real = Series.record_late
+
+        def slowly(self: Series, values: Sequence[float], moments: Sequence[RecordContext]) -> None:
+            taken.set()
+            go_on.wait(30)
+            real(self, values, moments)
+
+        monkeypatch.setattr(Series, "record_late", slowly)
+        thread = threading.Thread(target=pair.waiting.flush)
+        thread.start()
+        taken.wait(30)
+        threading.Timer(0.05, go_on.set).start()
+        pair.check()
+        thread.join()
