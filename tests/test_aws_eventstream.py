@@ -249,7 +249,7 @@ def test_plain_never_differs_from_feed(before, reads):
     """The short cut gives the payloads that `feed` gives, one for each read, and takes nothing in."""
     framer = EventStreamFramer()
     framer.feed(before)
-    plain = framer.is_output_only(reads)
+    plain = framer.peek_batch(reads)
     frames = [framer.feed(read) for read in reads]
     if plain is not None:
         assert [
@@ -260,12 +260,12 @@ def test_plain_never_differs_from_feed(before, reads):
 def test_plain_is_taken():
     """A run of messages as they come is plain, once one of them has been seen."""
     framer = EventStreamFramer()
-    assert framer.is_output_only([HELLO, WORLD]) is None
+    assert framer.peek_batch([HELLO, WORLD]) is None
     framer.feed(HELLO)
-    assert framer.is_output_only([HELLO, WORLD]) == [HELLO[-30:-4], WORLD[-30:-4]]
-    assert framer.is_output_only([HELLO, STOP]) is None
+    assert framer.peek_batch([HELLO, WORLD]) == [HELLO[-30:-4], WORLD[-30:-4]]
+    assert framer.peek_batch([HELLO, STOP]) is None
     framer.feed(EXCEPTION)
-    assert framer.is_output_only([EXCEPTION]) is None
+    assert framer.peek_batch([EXCEPTION]) is None
 
 
 # --- caps ---------------------------------------------------------------------------------------------------------

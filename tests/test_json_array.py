@@ -139,7 +139,7 @@ def test_plain_never_differs_from_feed(before, reads):
     for piece in before:
         framer.feed(piece)
     state = (framer.pending, framer.unknown)
-    values = framer.is_output_only(reads)
+    values = framer.peek_batch(reads)
     assert (framer.pending, framer.unknown) == state
     if values is not None:
         assert [framer.feed(read) for read in reads] == [[Frame(b"message", value)] for value in values]
@@ -149,21 +149,21 @@ def test_plain_never_differs_from_feed(before, reads):
 def test_plain_is_taken():
     """Whole objects, with what stands between two, take the short cut; an object that goes on does not."""
     framer = JSONArrayFramer()
-    assert framer.is_output_only([b'[{"a":1}', b',\r\n{"b":"}"}', b',{"c":"\\""}]']) == [
+    assert framer.peek_batch([b'[{"a":1}', b',\r\n{"b":"}"}', b',{"c":"\\""}]']) == [
         b'{"a":1}',
         b'{"b":"}"}',
         b'{"c":"\\""}',
     ]
-    assert framer.is_output_only([b"{}", b"{"]) is None
+    assert framer.peek_batch([b"{}", b"{"]) is None
     framer.feed(b"{")
-    assert framer.is_output_only([b"{}"]) is None
+    assert framer.peek_batch([b"{}"]) is None
 
 
 @pytest.mark.parametrize("size", [1001, 3000])
 def test_plain_leaves_large_reads_to_feed(monkeypatch, size):
     """What is larger than a frame may be is for `feed`, which cuts it."""
     cap(monkeypatch, 1000, 10)
-    assert JSONArrayFramer().is_output_only([b"{" + b" " * (size - 2) + b"}"]) is None
+    assert JSONArrayFramer().peek_batch([b"{" + b" " * (size - 2) + b"}"]) is None
 
 
 @pytest.mark.parametrize("size", [999, 1000, 1001, 3000])

@@ -81,7 +81,7 @@ def test_plain_never_differs_from_feed(before, reads):
     framer = NDJSONFramer()
     framer.feed(before)
     pending = framer.pending
-    values = framer.is_output_only(reads)
+    values = framer.peek_batch(reads)
     assert framer.pending is pending
     if values is not None:
         assert [[frame.data for frame in framer.feed(read)] for read in reads] == [[value] for value in values]
@@ -90,13 +90,13 @@ def test_plain_never_differs_from_feed(before, reads):
 def test_plain_takes_the_usual_stream():
     """Reads of one line each take the short cut, those of two lines or half a line do not."""
     framer = NDJSONFramer()
-    assert framer.is_output_only([b"{}\n", b"[] \r\n"]) == [b"{}", b"[]"]
-    assert framer.is_output_only([b"{}\n", b"{}\n{}\n"]) is None
-    assert framer.is_output_only([b"{}\n", b"{"]) is None
-    assert framer.is_output_only([b"\x0c{}\x0b\n"]) == [b"\x0c{}\x0b"]
-    assert framer.is_output_only([b" \n"]) is None
+    assert framer.peek_batch([b"{}\n", b"[] \r\n"]) == [b"{}", b"[]"]
+    assert framer.peek_batch([b"{}\n", b"{}\n{}\n"]) is None
+    assert framer.peek_batch([b"{}\n", b"{"]) is None
+    assert framer.peek_batch([b"\x0c{}\x0b\n"]) == [b"\x0c{}\x0b"]
+    assert framer.peek_batch([b" \n"]) is None
     framer.feed(b"{")
-    assert framer.is_output_only([b"}\n"]) is None
+    assert framer.peek_batch([b"}\n"]) is None
 
 
 @given(pieces=st.lists(st.binary(max_size=40), max_size=20))
@@ -126,7 +126,7 @@ def test_the_cap(monkeypatch, size):
     first = Frame(b"message", b"x" * size) if size <= 1000 else Frame(b"message", b"x" * 10, oversized=True)
     for pieces in ([body], [body[:500], body[500:]], [body[at : at + 1] for at in range(len(body))]):
         assert frames_of(pieces) == [first, Frame(b"message", b"{}")]
-    assert (NDJSONFramer().is_output_only([body[: size + 1]]) is None) is (size >= 1000)
+    assert (NDJSONFramer().peek_batch([body[: size + 1]]) is None) is (size >= 1000)
 
 
 def test_a_line_without_end(monkeypatch):

@@ -172,7 +172,7 @@ def test_plain_never_differs_from_feed(before, reads):
     framer = SSEFramer()
     last = [frame.event for read in before for frame in framer.feed(read)][-1:]
     state = (framer.pending, framer.comments, framer.unknown)
-    values = framer.is_output_only(reads)
+    values = framer.peek_batch(reads)
     assert (framer.pending, framer.comments, framer.unknown) == state
     if values is not None:
         frames = [framer.feed(read) for read in reads]
@@ -195,12 +195,12 @@ def test_plain_never_differs_from_feed(before, reads):
 def test_plain_takes_the_usual_streams(read):
     """The usual kinds of event take the short cut, once a first one of the same type has come."""
     framer = SSEFramer()
-    assert framer.is_output_only([read, read]) is None
+    assert framer.peek_batch([read, read]) is None
     framer.feed(read)
     payload = read.rpartition(b"data: ")[2].strip()
-    assert framer.is_output_only([read, read]) == [payload, payload]
-    assert framer.is_output_only([read, read + read]) is None
-    assert framer.is_output_only([read, b"event: other\n" + read]) is None
+    assert framer.peek_batch([read, read]) == [payload, payload]
+    assert framer.peek_batch([read, read + read]) is None
+    assert framer.peek_batch([read, b"event: other\n" + read]) is None
 
 
 @pytest.mark.parametrize(
@@ -227,9 +227,9 @@ def test_plain_takes_the_usual_streams(read):
 def test_plain_leaves_the_rest_to_feed(read):
     """A read that is anything but one whole event of one data line, in the usual spelling, is for `feed`."""
     framer = fed(b"data: 1\n\n")
-    assert framer.is_output_only([read]) is None
-    assert framer.is_output_only([read, read]) is None
-    assert framer.is_output_only([b"data: 1\n\n", read]) is None
+    assert framer.peek_batch([read]) is None
+    assert framer.peek_batch([read, read]) is None
+    assert framer.peek_batch([b"data: 1\n\n", read]) is None
 
 
 @given(pieces=st.lists(st.binary(max_size=40), max_size=20))
@@ -237,7 +237,7 @@ def test_arbitrary_bytes_never_raise(pieces):
     """Whatever comes is read."""
     framer = SSEFramer()
     for piece in pieces:
-        framer.is_output_only([piece])
+        framer.peek_batch([piece])
         assert all(type(frame) is Frame for frame in framer.feed(piece))
         assert isinstance(framer.pending, bool)
     assert framer.close() == []
@@ -311,8 +311,8 @@ class TestCaps:
     def test_plain_leaves_large_reads_to_feed(self):
         """The short cut is for small reads: it never lets an event past the cap."""
         framer = fed(b"data: 1\n\n")
-        assert framer.is_output_only([b"data: " + b"x" * 1001 + b"\n\n"]) is None
-        assert framer.is_output_only([b"data: " + b"x" * 100 + b"\n\n"]) == [b"x" * 100]
+        assert framer.peek_batch([b"data: " + b"x" * 1001 + b"\n\n"]) is None
+        assert framer.peek_batch([b"data: " + b"x" * 100 + b"\n\n"]) == [b"x" * 100]
 
     def test_long_names_and_ids(self):
         """An event's name and id are held up to the head's size."""

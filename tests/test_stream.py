@@ -98,7 +98,7 @@ MARKS = {"last finish": "FINISHED", "terminator": "TERMINATED", "error": "ERRORE
 
 # From each state, where each event leads; an event that is not named leads nowhere.
 SPECIFIED = {
-    "SENT": {"opened": "WAITING", "refused": "REFUSED", "foreign": "FOREIGN", "whole": "WHOLE"},
+    "SENT": {"opened": "WAITING", "refused": "HTTP_ERROR", "foreign": "NOT_A_STREAM", "whole": "NON_STREAMING"},
     "WAITING": {
         "chunk": "STREAMING",
         "later chunk": "STREAMING",
@@ -106,19 +106,19 @@ SPECIFIED = {
         "terminator": "TERMINATED",
         "error": "ERRORED",
         "undecodable": "ERRORED",
-        "foreign": "FOREIGN",
-        "unmarked": "UNMARKED",
-        "uncharted": "UNCHARTED",
+        "foreign": "NOT_A_STREAM",
+        "unmarked": "NO_TERMINATOR",
+        "uncharted": "UNKNOWN_DIALECT",
     },
     "STREAMING": MARKS,
-    "UNMARKED": MARKS | {"cut": "STREAMING"},
-    "UNCHARTED": MARKS,
+    "NO_TERMINATOR": MARKS | {"cut": "STREAMING"},
+    "UNKNOWN_DIALECT": MARKS,
     "FINISHED": {"terminator": "TERMINATED", "error": "ERRORED"},
     "TERMINATED": {},
     "ERRORED": {},
-    "REFUSED": {},
-    "FOREIGN": {},
-    "WHOLE": {},
+    "HTTP_ERROR": {},
+    "NOT_A_STREAM": {},
+    "NON_STREAMING": {},
 }
 
 
@@ -144,18 +144,18 @@ def in_state(state: str, choices: int = 1) -> Play:
     play = Play(choices)
     if state == "SENT":
         return play
-    if state == "REFUSED":
+    if state == "HTTP_ERROR":
         return play.answered(HTTPError(429), status=429)
-    if state == "FOREIGN":
+    if state == "NOT_A_STREAM":
         return play.answered(NotAStream())
-    if state == "WHOLE":
+    if state == "NON_STREAMING":
         return play.answered(NonStreaming())
     play.answered(wait=1.0)
     way = {
         "WAITING": (),
         "STREAMING": (CHUNK,),
-        "UNMARKED": (NoTerminator(), CHUNK),
-        "UNCHARTED": (UnknownDialect(), CHUNK),
+        "NO_TERMINATOR": (NoTerminator(), CHUNK),
+        "UNKNOWN_DIALECT": (UnknownDialect(), CHUNK),
         "FINISHED": (CHUNK, STOP),
         "TERMINATED": (CHUNK, STOP, TERMINATOR),
         "ERRORED": (CHUNK, ERROR),
@@ -183,7 +183,7 @@ def test_receive_follows_the_table(state, event):
 
 # --- the endings ------------------------------------------------------------------------------------------------------
 
-EVERY_END = ["EOF", "FAILURE", "CLOSED", "CANCELLED", "DROPPED", "GAVE_UP"]
+EVERY_END = ["EOF", "FAILURE", "CLOSED", "CANCELLED", "GARBAGE_COLLECTED", "CLOSED_ON_MALFORMED"]
 
 # (state, end): outcome and error type. The transport's own error type is "read_timeout" in these tests.
 OPEN = {
@@ -191,22 +191,22 @@ OPEN = {
     "FAILURE": ("failed", "read_timeout"),
     "CLOSED": ("cancelled", None),
     "CANCELLED": ("cancelled", None),
-    "DROPPED": ("abandoned", None),
-    "GAVE_UP": ("failed", "malformed_event"),
+    "GARBAGE_COLLECTED": ("abandoned", None),
+    "CLOSED_ON_MALFORMED": ("failed", "malformed_event"),
 }
-COMPLETE = {**dict.fromkeys(EVERY_END, ("completed", None)), "GAVE_UP": ("failed", "malformed_event")}
+COMPLETE = {**dict.fromkeys(EVERY_END, ("completed", None)), "CLOSED_ON_MALFORMED": ("failed", "malformed_event")}
 VERDICTS = {
     "SENT": OPEN | {"EOF": ("truncated", "stream_empty")},
     "WAITING": OPEN | {"EOF": ("truncated", "stream_empty")},
     "STREAMING": OPEN,
-    "UNMARKED": OPEN | {"EOF": ("completed", None)},
-    "UNCHARTED": OPEN | {"EOF": ("completed", None)},
+    "NO_TERMINATOR": OPEN | {"EOF": ("completed", None)},
+    "UNKNOWN_DIALECT": OPEN | {"EOF": ("completed", None)},
     "FINISHED": COMPLETE,
     "TERMINATED": COMPLETE,
     "ERRORED": dict.fromkeys(EVERY_END, ("failed", "overloaded_error")),
-    "REFUSED": dict.fromkeys(EVERY_END, ("failed", "429")),
-    "FOREIGN": dict.fromkeys(EVERY_END, ("truncated", "not_a_stream")),
-    "WHOLE": OPEN | {"EOF": ("completed", None)},
+    "HTTP_ERROR": dict.fromkeys(EVERY_END, ("failed", "429")),
+    "NOT_A_STREAM": dict.fromkeys(EVERY_END, ("truncated", "not_a_stream")),
+    "NON_STREAMING": OPEN | {"EOF": ("completed", None)},
 }
 
 
@@ -236,14 +236,14 @@ REASONS = {
     "SENT": ("error",),
     "WAITING": ("error",),
     "STREAMING": ("error",),
-    "UNMARKED": ("error",),
-    "UNCHARTED": ("error",),
+    "NO_TERMINATOR": ("error",),
+    "UNKNOWN_DIALECT": ("error",),
     "FINISHED": ("stop",),
     "TERMINATED": ("stop",),
     "ERRORED": ("error",),
-    "REFUSED": ("error",),
-    "FOREIGN": ("error",),
-    "WHOLE": (),
+    "HTTP_ERROR": ("error",),
+    "NOT_A_STREAM": ("error",),
+    "NON_STREAMING": (),
 }
 
 
@@ -255,7 +255,7 @@ def test_finish_reasons_of_each_state(state):
     assert summary.finish_reason == ("stop" if REASONS[state] == ("stop",) else "none")
 
 
-@pytest.mark.parametrize("state", ["TERMINATED", "ERRORED", "REFUSED", "FOREIGN"])
+@pytest.mark.parametrize("state", ["TERMINATED", "ERRORED", "HTTP_ERROR", "NOT_A_STREAM"])
 @pytest.mark.parametrize("event", DRIVEN)
 def test_nothing_after_the_end_changes_the_verdict(state, event):
     """After a terminal event, an error, a refusal: what comes still changes neither outcome nor error type."""
@@ -267,7 +267,7 @@ def test_nothing_after_the_end_changes_the_verdict(state, event):
 
 @pytest.mark.parametrize(
     ("state", "stage"),
-    [("SENT", "headers"), ("WAITING", "first_chunk"), ("STREAMING", "streaming"), ("REFUSED", "headers")],
+    [("SENT", "headers"), ("WAITING", "first_chunk"), ("STREAMING", "streaming"), ("HTTP_ERROR", "headers")],
 )
 def test_stages(state, stage):
     """A failure's stage is how far the stream had come; without headers, the error type says."""
@@ -281,7 +281,7 @@ def test_stages(state, stage):
 
 
 @pytest.mark.parametrize(
-    ("frames", "pending", "junk", "expected"),
+    ("frames", "pending", "not_framed", "expected"),
     [
         (0, False, False, "stream_empty"),
         (1, False, False, "stream_truncated"),
@@ -310,7 +310,7 @@ def test_a_complete_stream_may_end_inside_an_event():
     assert play.end().outcome is Outcome.COMPLETED
 
 
-@pytest.mark.parametrize(("state", "outcome"), [("UNMARKED", "truncated"), ("UNCHARTED", "completed")])
+@pytest.mark.parametrize(("state", "outcome"), [("NO_TERMINATOR", "truncated"), ("UNKNOWN_DIALECT", "completed")])
 def test_without_a_marked_end_an_event_may_still_be_cut(state, outcome):
     """Of a dialect that marks no end it is known what an event is; of one that nobody knows, not even that."""
     play = in_state(state)
@@ -479,7 +479,7 @@ def test_drains_and_runs_make_no_difference(waits, every, data):
         whole.read(CHUNK, wait=wait)
         if run and number:
             parts.now += wait
-            parts.stream.run([parts.now], 10, wait)
+            parts.stream.add_chunks([parts.now], 10, wait)
         else:
             parts.read(CHUNK, wait=wait)
         if number % every == 0:
@@ -653,7 +653,7 @@ def test_chunk_offsets_are_thinned_evenly(chunks, batch):
     assert offsets == tuple(range(125, 125 * chunks + 1, step))
 
 
-@pytest.mark.parametrize("marks", [0, 1, 5])
+@pytest.mark.parametrize("chunk_times", [0, 1, 5])
 def test_chunk_offsets_are_the_applications_to_set(chunk_times):
     """Fewer, or none."""
     assert len(Play(chunk_times=chunk_times).answered().reads(20, wait=0.1).end().chunk_offsets) <= chunk_times
