@@ -17,11 +17,11 @@ from opentelemetry._logs import LoggerProvider
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from ._call import call
 from ._instrumentor import LLMStreamInstrumentor, health
 from ._settings import Settings
 from ._version import __version__
 from .core.summary import Attempt, LLMRequest, Outcome, Summary
+from .instrumentation.call_boundary import call
 from .telemetry import Health, Latency, add_trace_context
 
 

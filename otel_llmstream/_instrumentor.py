@@ -1,4 +1,4 @@
-"""Switching on and off: the one place that knows all layers and puts them together."""
+"""Switching on and off. This is the one place that knows all layers and puts them together."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from ._log import log
 from ._settings import Settings
 from .core.clock import Clock, SystemClock
 from .core.summary import LLMRequest
-from .engine.observer import Engine
+from .engine.engine import LOST_LINE, Engine, reset_after_fork
 from .instrumentation import aiohttp, botocore, httpx, sdk_boundaries
+from .instrumentation.switch import SWITCH
 from .telemetry import Health, Telemetry
 from .telemetry.health import HealthRecorder
 
@@ -37,7 +38,7 @@ NEWEST: Final = "gen_ai_latest_experimental"
 
 
 class _State(NamedTuple):
-    """What was switched on before something else is observed into for a while; None where nothing was."""
+    """What was switched on before another engine took its place for a while; None if nothing was."""
 
     engine: Engine | None
     telemetry: Telemetry | None
@@ -45,10 +46,10 @@ class _State(NamedTuple):
 
 
 class _Process:
-    """What is switched on in this process.
+    """The state of this process: what is switched on.
 
     Attributes:
-        engine: what makes observers now.
+        engine: the engine that makes observers now.
         telemetry: its recorders.
         covered: within `replaced`, what is switched on again afterwards.
         at_exit: whether `close` is called when the interpreter ends.
@@ -63,14 +64,14 @@ class _Process:
         self.at_fork = False
 
     def uncover(self) -> None:
-        """Go back to what is covered, which may have been switched on or off meanwhile."""
+        """Go back to what is covered. It may have been switched on or off meanwhile."""
         if self.covered is None:
             return
         self.engine, self.telemetry, switched = self.covered
         if switched is None:
-            httpx.SWITCH.off()
+            SWITCH.off()
         else:
-            httpx.SWITCH.on(switched)
+            SWITCH.on(switched)
 
     def live(self) -> Iterable[tuple[LLMRequest, bool]]:
         """The streams that are open now, each with whether it is stalled."""
@@ -80,12 +81,13 @@ class _Process:
         engine.run_deferred()
         now = engine.clock.now()
         limit = engine.settings.stall_after
-        return [(it.stream.request, it.silent_for(now) > limit) for it in engine.live.copy()]
+        watching = [(it, it.stream) for it in engine.live.copy()]
+        return [(stream.request, it.silent_for(now) > limit) for it, stream in watching if stream is not None]
 
     def failed(self, exc: Exception) -> None:
-        """An error of the application's logger is counted as if it were ours: its line is lost, and so seen."""
+        """An error of the application's logger is counted as if it were ours, so that the lost line is noticed."""
         if self.engine is not None:
-            self.engine.internal_error(exc)
+            self.engine.internal_error(exc, LOST_LINE)
 
     def close(self) -> None:
         """End what is open when the interpreter ends."""
@@ -93,9 +95,8 @@ class _Process:
             self.engine.close()
 
     def reset_after_fork(self) -> None:
-        """After a fork: the streams are the parent's, and so is what was counted."""
-        if self.engine is not None:
-            self.engine.reset_after_fork()
+        """After a fork, the streams belong to the parent, and so does what was counted."""
+        reset_after_fork()
         if self.telemetry is not None:
             self.telemetry.reset_after_fork()
 
@@ -110,7 +111,7 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:
-        """Nothing that must be there: httpx and httpx2 are patched when they are imported, if they ever are."""
+        """No package is required: each client is patched when the application imports it."""
         return ()
 
     def _instrument(self, **kwargs: Any) -> None:
@@ -126,19 +127,21 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         covered, capturing = PROCESS.covered, (PROCESS.engine, PROCESS.telemetry)
         earlier = covered.engine if covered is not None else PROCESS.engine
         engine = start(settings, kwargs, clock=kwargs.get("clock"), earlier=earlier)
-        if covered is not None and capturing[0] is not None:  # an application that starts under test: for later
+        if (
+            covered is not None and capturing[0] is not None
+        ):  # an application that starts under test: it counts afterwards
             PROCESS.covered = _State(engine, PROCESS.telemetry, engine)
             PROCESS.engine, PROCESS.telemetry = capturing
-            httpx.SWITCH.on(capturing[0])
+            SWITCH.on(capturing[0])
         if kwargs.get("http_spans", True) and _LOADER not in sys.modules:
             _switch_http_spans_on(kwargs)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
-        """Observe no new stream; those that are open are seen to their end."""
+        """Observe no new stream. The open ones are observed to their end."""
         if PROCESS.covered is not None:
             PROCESS.covered = PROCESS.covered._replace(switched=None)
         else:
-            httpx.SWITCH.off()
+            SWITCH.off()
         _switch_http_spans_off()
 
 
@@ -146,8 +149,8 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 def replaced(
     settings: Settings, providers: Mapping[str, Any], *, clock: Clock | None = None, http_spans: bool = False
 ) -> Iterator[Engine]:
-    """Observe into other providers for a while; what was switched on before is switched on again afterwards."""
-    outer, before = PROCESS.covered, _State(PROCESS.engine, PROCESS.telemetry, httpx.SWITCH.engine)
+    """Record into other providers for a while. What was switched on before is switched on again afterwards."""
+    outer, before = PROCESS.covered, _State(PROCESS.engine, PROCESS.telemetry, SWITCH.engine)
     engine = start(settings, providers, clock=clock)
     PROCESS.covered = before
     if http_spans:
@@ -171,7 +174,7 @@ def start(
         settings: the application's choices.
         providers: `tracer_provider`, `meter_provider`, `logger_provider` and `logger`, each optional.
         clock: where times come from.
-        earlier: whose open streams are seen to their end.
+        earlier: the engine whose open streams are observed to their end.
     """
     telemetry = Telemetry(
         PROCESS.live,
@@ -191,15 +194,15 @@ def start(
     PROCESS.engine, PROCESS.telemetry = engine, telemetry
     for hook in (httpx, aiohttp, botocore, sdk_boundaries):
         hook.patch()
-    httpx.SWITCH.on(engine)
+    SWITCH.on(engine)
     return engine
 
 
 def _register_exit() -> None:
-    """Called with the first stream.
+    """Called before the first stream.
 
-    By then the application's providers exist, and what is registered last runs first, so that our last spans end
-    before their exporters do.
+    By then the application's providers exist. What is registered last at exit runs first, so our last spans end before
+    the exporters shut down.
     """
     if not PROCESS.at_exit:
         PROCESS.at_exit = True
@@ -215,7 +218,7 @@ def health() -> Health:
     recorder = telemetry.health if telemetry is not None else HealthRecorder(1)
     live = list(PROCESS.live())
     return recorder.snapshot(
-        instrumented=httpx.SWITCH.engine is not None,
+        instrumented=SWITCH.engine is not None,
         active=len(live),
         stalled=sum(stalled for _, stalled in live),
         internal_errors=engine.internal_errors if engine is not None else 0,
@@ -223,7 +226,7 @@ def health() -> Health:
 
 
 def _settings(kwargs: Mapping[str, Any]) -> Settings:
-    """The settings given, else the environment's; single fields on top (a configuration file gives those)."""
+    """The given settings, or those of the environment, with single fields on top (a configuration file gives those)."""
     settings = kwargs.get("settings") or Settings.from_environment()
     if not isinstance(settings, Settings):
         raise ValueError(f"settings must be otel_llmstream.Settings, not {type(settings).__name__}")  # noqa: TRY004 - as all
@@ -239,7 +242,7 @@ def _settings(kwargs: Mapping[str, Any]) -> Settings:
 # --- HTTP spans -------------------------------------------------------------------------------------------------
 
 _LOADER: Final = "opentelemetry.instrumentation.auto_instrumentation._load"
-"""What `opentelemetry-instrument` runs. It switches all instrumentations on that are installed, this one included."""
+"""The module that `opentelemetry-instrument` runs. It switches on every installed instrumentation, also this one."""
 
 _switched_on: list[tuple[Any, str, tuple[Any, ...]]] = []
 """Instrumentors that we switched on, each with its module, and the module's methods as they were left."""
@@ -262,7 +265,7 @@ def _switch_http_spans_on(kwargs: Mapping[str, Any]) -> None:
 
 
 def _hand_over(instrumentor: Any, **kwargs: Any) -> None:
-    """The application switches on what we have switched on: from now on it is the application's, with its options."""
+    """The application switches on what we have switched on. From now on it is the application's, with its options."""
     mine = [entry for entry in _switched_on if entry[0] is instrumentor]
     _switched_on[:] = [entry for entry in _switched_on if entry not in mine]
     for entry in mine:
@@ -276,9 +279,9 @@ def _switch_http_spans_off() -> None:
 
 
 def _switch_off(instrumentor: Any, module: str, methods: tuple[Any, ...]) -> None:
-    """Switch off what we switched on.
+    """Switch off what we switched on, unless another package has wrapped around it since.
 
-    Not where somebody has wrapped around it since: unwrapping takes the outermost wrapper, whoever's it is.
+    Unwrapping would take the outermost wrapper, which is that of the other package.
     """
     del instrumentor.instrument
     if all(now is then for now, then in zip(_wrapped(module), methods, strict=True)):  # wrappers are all equal

@@ -76,6 +76,7 @@ class ErrorType:
 
 STREAM_TRUNCATED: Final = "stream_truncated"
 STREAM_INCOMPLETE_EVENT: Final = "stream_incomplete_event"
+SDK_ERROR: Final = "sdk_error"
 STREAM_EMPTY: Final = "stream_empty"
 NOT_A_STREAM: Final = "not_a_stream"
 MALFORMED_EVENT: Final = "malformed_event"

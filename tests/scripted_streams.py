@@ -9,9 +9,11 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader
 
 from otel_llmstream import Settings, _instrumentor
+from otel_llmstream.core.response import ResponseInfo
 from otel_llmstream.core.states import End
 from otel_llmstream.dialects import RequestInfo
-from otel_llmstream.engine.observer import Engine, Observer, ResponseInfo
+from otel_llmstream.engine.engine import Engine
+from otel_llmstream.engine.observer import Observer
 from otel_llmstream.testing import FakeClock
 
 DONE = b"data: [DONE]\n\n"
@@ -63,7 +65,9 @@ class Player:
     def open(self, model: str = "gpt-4o", *, host: str = "api.test", **parameters: Any) -> Observer:
         """A request is about to be sent."""
         body = json.dumps({"model": model, "stream": True, "messages": [], **parameters}).encode()
-        observer = self.engine.begin(RequestInfo("POST", host, 8443, "/v1/chat/completions", "", body))
+        observer = self.engine.begin(
+            RequestInfo(method="POST", host=host, port=8443, path="/v1/chat/completions", body=body)
+        )
         assert observer is not None
         return observer
 
@@ -71,7 +75,7 @@ class Player:
         """The headers come."""
         self.clock.advance(after)
         kind = "text/event-stream" if status == 200 else "application/json"
-        observer.answered(ResponseInfo(status, kind, "", "req-9", "1.1", None))
+        observer.responded(ResponseInfo(status, kind, "", "req-9", "1.1", None))
 
     def feed(self, observer: Observer, *pieces: bytes, gap: float = 0.125, hold: float = 0.0) -> None:
         """Bytes come, each piece after a wait for the network; before it the application holds the stream."""

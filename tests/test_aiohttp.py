@@ -227,16 +227,16 @@ def test_it_gives_the_same(name: str, how: str, url: str) -> None:
         assert with_us[0] == without[0]
 
 
-@pytest.mark.parametrize("seam", ["feed", "answered", "end", "activate", "_read_backlog"])
+@pytest.mark.parametrize("seam", ["feed", "responded", "end", "activate", "_read_backlog"])
 def test_our_errors_change_nothing(seam: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of ours, wherever it strikes behind the seams, does not reach the application."""
     without = seen(ask(url, OK, READS["iter_any"]))
-    guarded = {"feed": "_read_backlog", "answered": "_answered", "end": "_summarise"}.get(seam, seam)
+    guarded = {"feed": "_read_backlog", "responded": "_respond", "end": "_summarize"}.get(seam, seam)
 
     def broken(*_args: Any, **_kwargs: Any) -> Any:
         raise RuntimeError("a bug of ours")
 
-    if guarded in ("_answered", "_summarise"):
+    if guarded in ("_respond", "_summarize"):
         monkeypatch.setattr(observer.Observer, guarded, broken)
     else:
         monkeypatch.setattr(observer.Reader, "read", broken)
@@ -735,9 +735,9 @@ def test_patched_once() -> None:
         aiohttp_hook.patch()
     assert [aiohttp.ClientSession.__dict__["_request"], aiohttp.ClientResponse.__dict__["close"]] == before
     other = ModuleType("aiohttp")
+    names = dict(vars(other))
     aiohttp_hook._patch(other)
-    aiohttp_hook._patch(None)
-    assert id(other) not in aiohttp_hook._patched
+    assert vars(other) == names
 
 
 ORDERS = {

@@ -24,11 +24,10 @@ import otel_llmstream
 from otel_llmstream import Outcome
 from otel_llmstream.core.error_types import classify
 from otel_llmstream.dialects import match_frame
-from otel_llmstream.engine.scout import MAX_SCOUTED
 from otel_llmstream.semconv import MAX_NAME
 from otel_llmstream.telemetry.redaction import MAX_MESSAGE, redact_message, stack
 from otel_llmstream.testing import capture, replay
-from otel_llmstream.wire import Frame
+from otel_llmstream.wire import MAX_SNIFFED, Frame
 from otel_llmstream.wire.sse import SSEFramer
 
 URL = "http://llm.test/v1/chat/completions"
@@ -357,7 +356,7 @@ def test_a_strange_stream_is_not_decoded_to_its_end(monkeypatch):
         with http.stream("GET", "http://events.test/feed") as response:
             assert b"".join(response.iter_raw()) == body
         assert captured.spans == ()
-    assert MAX_SCOUTED < sum(looked_at) < 10 * MAX_SCOUTED
+    assert MAX_SNIFFED < sum(looked_at) < 10 * MAX_SNIFFED
 
 
 # --- JSON that Python reads, and stricter parsers do not --------------------------------------------------------------

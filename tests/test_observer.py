@@ -13,16 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_llmstream import Outcome, Settings, Summary
+from otel_llmstream.core.response import ResponseInfo
 from otel_llmstream.core.states import End
 from otel_llmstream.core.stream import BATCH
 from otel_llmstream.dialects import RequestInfo
 from otel_llmstream.engine.call import CURRENT
-from otel_llmstream.engine.observer import BACKLOG, Engine, Observer, ResponseInfo
-from otel_llmstream.engine.scout import MAX_STRANGE, Scout
+from otel_llmstream.engine.engine import Engine
+from otel_llmstream.engine.observer import BACKLOG, Observer
+from otel_llmstream.engine.sniffer import MAX_FRAMES
 from otel_llmstream.testing import FakeClock
 
-CHAT = RequestInfo("POST", "api.openai.com", 443, "/v1/chat/completions", "", b'{"model":"m","stream":true}')
-UNKNOWN = RequestInfo("POST", "gateway.test", 443, "/ask", "", b"{}")
+CHAT = RequestInfo(
+    method="POST", host="api.openai.com", port=443, path="/v1/chat/completions", body=b'{"model":"m","stream":true}'
+)
+UNKNOWN = RequestInfo(method="POST", host="gateway.test", port=443, path="/ask", body=b"{}")
 SSE = ResponseInfo(200, "text/event-stream")
 
 
@@ -88,10 +92,10 @@ class Rig:
     def observer(self, headers: ResponseInfo = SSE) -> Observer:
         observer = self.engine.begin(CHAT)
         assert observer is not None
-        observer.answered(headers)
+        observer.responded(headers)
         return observer
 
-    def feed(self, watcher: Observer | Scout, data: bytes, wait: float = 0.01, hold: float = 0.0) -> None:
+    def feed(self, watcher: Observer, data: bytes, wait: float = 0.01, hold: float = 0.0) -> None:
         watcher.asked_at = self.clock.now()
         self.clock.advance(wait)
         watcher.feed(data)
@@ -157,7 +161,7 @@ def test_a_backlog_changes_nothing(frames: list[bytes]) -> None:
     observer.asked_at = single.clock.now()
     observer.end(End.EOF)
     (other,) = single.recorder.summaries
-    assert one._replace(wait=0, hold=0) == other._replace(wait=0, hold=0)
+    assert one.replace(wait=0, hold=0) == other.replace(wait=0, hold=0)
     assert (one.wait, one.hold) == (pytest.approx(other.wait), pytest.approx(other.hold, abs=1e-9))
     assert batched.recorder.seconds == single.recorder.seconds
 
@@ -274,14 +278,13 @@ def test_giving_up_at_a_malformed_event() -> None:
     assert (summary.outcome, summary.malformed_events) == (Outcome.COMPLETED, 1)
 
 
-def test_garbage_is_settled_later() -> None:
-    """What a destructor ends is recorded with the next activity, at the time it ended."""
+def test_a_finaliser_records_nothing_by_itself() -> None:
+    """What a finaliser ends is recorded by another thread, at the time at which it ended."""
     rig = Rig()
     observer = rig.observer()
     rig.feed(observer, chunk())
     observer.end(End.GARBAGE_COLLECTED, unsafe=True)
     rig.clock.advance(100)
-    assert rig.recorder.summaries == []
     rig.engine.run_deferred()
     (summary,) = rig.recorder.summaries
     assert summary.outcome is Outcome.ABANDONED
@@ -323,17 +326,17 @@ def test_a_broken_recorder_is_counted_and_logged_once(caplog: pytest.LogCaptureF
     assert len(caplog.records) == 1
 
 
-def test_a_scout_adopts_what_it_knows() -> None:
+def test_a_dialect_is_recognised_at_an_unknown_path() -> None:
     """A stream at an unknown path is observed from its first frame on, with the times it really had."""
     rig = Rig()
-    scout = Scout(rig.engine, UNKNOWN, SSE, rig.clock.now())
-    rig.feed(scout, b": hello\n\n", wait=1)
+    watching = rig.engine.sniff(UNKNOWN, SSE, rig.clock.now())
+    rig.feed(watching, b": hello\n\n", wait=1)
     rig.feed(
-        scout, b'data: {"object":"chat.completion.chunk","id":"c","choices":[{"delta":{"content":"x"}}]}\n\n', wait=1
+        watching, b'data: {"object":"chat.completion.chunk","id":"c","choices":[{"delta":{"content":"x"}}]}\n\n', wait=1
     )
-    rig.feed(scout, FINISH + DONE, wait=1)
-    scout.asked_at = rig.clock.now()
-    scout.end(End.EOF)
+    rig.feed(watching, FINISH + DONE, wait=1)
+    watching.asked_at = rig.clock.now()
+    watching.end(End.EOF)
     (summary,) = rig.recorder.summaries
     assert summary.outcome is Outcome.COMPLETED
     assert summary.request.server_address == "gateway.test"
@@ -344,45 +347,47 @@ def test_a_scout_adopts_what_it_knows() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b'event: message\ndata: {"jsonrpc":"2.0","id":1,"result":{}}\n\n' * MAX_STRANGE,
-        b"data: tick\n\n" * MAX_STRANGE,
+        b'event: message\ndata: {"jsonrpc":"2.0","id":1,"result":{}}\n\n' * MAX_FRAMES,
+        b"data: tick\n\n" * MAX_FRAMES,
         b": nothing but comments\n\n" * 5000,
     ],
     ids=["MCP", "ticks", "comments"],
 )
-def test_a_scout_lets_go_of_what_it_does_not_know(body: bytes) -> None:
+def test_streams_that_are_not_an_llms_are_let_go(body: bytes) -> None:
     """Event streams that are no LLM's are left alone, and nothing of them is kept."""
     rig = Rig()
-    scout = Scout(rig.engine, UNKNOWN, SSE, rig.clock.now())
+    watching = rig.engine.sniff(UNKNOWN, SSE, rig.clock.now())
     for start in range(0, len(body), 4000):
-        rig.feed(scout, body[start : start + 4000])
-    rig.feed(scout, chunk())
-    assert scout._kept == []
-    scout.end(End.EOF)
+        rig.feed(watching, body[start : start + 4000])
+    rig.feed(watching, chunk())
+    assert watching._reader is None
+    watching.end(End.EOF)
     assert rig.recorder.begun == 0
 
 
-ASKED = RequestInfo("POST", "gateway.test", 443, "/my/agent", "", b'{"stream": true, "model": "m"}')
+ASKED = RequestInfo(
+    method="POST", host="gateway.test", port=443, path="/my/agent", body=b'{"stream": true, "model": "m"}'
+)
 TICK = b"data: tick\n\n"
 
 
-def scouted(rig: Rig, target: RequestInfo = ASKED, headers: ResponseInfo = SSE) -> Scout:
-    scout = Scout(rig.engine, target, headers, rig.clock.now())
-    scout.asked_at = rig.clock.now()
-    return scout
+def sniffed(rig: Rig, target: RequestInfo = ASKED, headers: ResponseInfo = SSE) -> Observer:
+    watching = rig.engine.sniff(target, headers, rig.clock.now())
+    watching.asked_at = rig.clock.now()
+    return watching
 
 
-@pytest.mark.parametrize("frames", [1, MAX_STRANGE - 1, MAX_STRANGE, MAX_STRANGE + 3])
+@pytest.mark.parametrize("frames", [1, MAX_FRAMES - 1, MAX_FRAMES, MAX_FRAMES + 3])
 def test_a_stream_in_no_known_dialect(frames: int) -> None:
     """Asked for as LLM streams are, it is observed from its first frame on; its end is no fault, wherever it is."""
     rig = Rig()
-    scout = scouted(rig)
+    watching = sniffed(rig)
     for _ in range(frames):
-        rig.feed(scout, TICK, wait=1)
-    rig.feed(scout, b"data: half an ev", wait=0)
-    scout.asked_at = rig.clock.now()
+        rig.feed(watching, TICK, wait=1)
+    rig.feed(watching, b"data: half an ev", wait=0)
+    watching.asked_at = rig.clock.now()
     rig.clock.advance(1)
-    scout.end(End.EOF)
+    watching.end(End.EOF)
     (summary,) = rig.recorder.summaries
     request = summary.request
     assert (request.dialect, request.provider, request.operation, request.model) == (
@@ -395,18 +400,18 @@ def test_a_stream_in_no_known_dialect(frames: int) -> None:
     assert summary.wait == pytest.approx(frames + 1)
 
 
-@pytest.mark.parametrize("frames", [0, 1, MAX_STRANGE])
+@pytest.mark.parametrize("frames", [0, 1, MAX_FRAMES])
 def test_a_stream_in_no_known_dialect_that_breaks(frames: int) -> None:
     """What the transport raised fails it, and a close before its end cancels it, also before anybody knew it."""
     for ending, expected in (("raised", Outcome.FAILED), ("end", Outcome.CANCELLED)):
         rig = Rig()
-        scout = scouted(rig)
+        watching = sniffed(rig)
         for _ in range(frames):
-            rig.feed(scout, TICK)
-        scout.asked_at = rig.clock.now()
+            rig.feed(watching, TICK)
+        watching.asked_at = rig.clock.now()
         if ending == "raised":
-            scout.raised(httpx.ReadTimeout("silence"))
-        scout.end(End.CLOSED)
+            watching.raised(httpx.ReadTimeout("silence"))
+        watching.end(End.CLOSED)
         (summary,) = rig.recorder.summaries
         assert (summary.outcome, summary.chunks) == (expected, frames)
         assert summary.error_type == ("read_timeout" if ending == "raised" else None)
@@ -415,10 +420,10 @@ def test_a_stream_in_no_known_dialect_that_breaks(frames: int) -> None:
 def test_a_stream_in_no_known_dialect_that_the_application_broke() -> None:
     """What is raised while the application holds the stream is not the network's."""
     rig = Rig()
-    scout = scouted(rig)
-    rig.feed(scout, TICK)
-    scout.raised(ValueError())
-    scout.end(End.CLOSED)
+    watching = sniffed(rig)
+    rig.feed(watching, TICK)
+    watching.raised(ValueError())
+    watching.end(End.CLOSED)
     assert rig.recorder.summaries[0].outcome is Outcome.CANCELLED
 
 
@@ -426,11 +431,16 @@ def test_a_stream_in_no_known_dialect_that_the_application_broke() -> None:
     ("target", "body"),
     [
         (UNKNOWN, TICK),
-        (RequestInfo("GET", "h", 443, "/my/agent", "stream=true", None), TICK),
-        (RequestInfo("GET", "h", 443, "/my/agent", "", b'{"stream": true}'), TICK),
-        (RequestInfo("POST", "h", 443, "/my/agent", "", b'{"stream": false}'), TICK),
-        (RequestInfo("POST", "h", 443, "/my/agent", "", b'{"stream": "true"}'), TICK),
-        (RequestInfo("POST", "h", 443, "/mcp", "", b'{"jsonrpc": "2.0", "params": {"stream": true}}'), TICK),
+        (RequestInfo(method="GET", host="h", port=443, path="/my/agent", query="stream=true"), TICK),
+        (RequestInfo(method="GET", host="h", port=443, path="/my/agent", body=b'{"stream": true}'), TICK),
+        (RequestInfo(method="POST", host="h", port=443, path="/my/agent", body=b'{"stream": false}'), TICK),
+        (RequestInfo(method="POST", host="h", port=443, path="/my/agent", body=b'{"stream": "true"}'), TICK),
+        (
+            RequestInfo(
+                method="POST", host="h", port=443, path="/mcp", body=b'{"jsonrpc": "2.0", "params": {"stream": true}}'
+            ),
+            TICK,
+        ),
         (ASKED, b'event: message\ndata: {"jsonrpc":"2.0","method":"notifications/message"}\n\n'),
         (ASKED, b""),
         (ASKED, b": only a comment\n\n"),
@@ -440,45 +450,46 @@ def test_a_stream_in_no_known_dialect_that_the_application_broke() -> None:
 def test_streams_that_are_none_of_ours(target: RequestInfo, body: bytes, how: End) -> None:
     """Without `"stream": true` in a POST's JSON, with JSON-RPC in its frames, or without a frame: nothing is told."""
     rig = Rig()
-    scout = scouted(rig, target)
-    for _ in range(MAX_STRANGE - 1):
-        rig.feed(scout, body)
-    scout.end(how, unsafe=how is End.GARBAGE_COLLECTED)
-    assert rig.recorder.begun == 0
-    assert scout._kept == []
-
-
-def test_the_collector_begins_no_span() -> None:
-    """What is dropped before anybody knew it is not told: inside the collector nothing may begin."""
-    rig = Rig()
-    scout = scouted(rig)
-    rig.feed(scout, TICK)
-    scout.end(End.GARBAGE_COLLECTED, unsafe=True)
+    watching = sniffed(rig, target)
+    for _ in range(MAX_FRAMES - 1):
+        rig.feed(watching, body)
+    watching.end(how, unsafe=how is End.GARBAGE_COLLECTED)
     rig.engine.run_deferred()
     assert rig.recorder.begun == 0
+    assert watching._reader is None
 
 
-def test_a_scout_whose_engine_is_broken_lets_go() -> None:
+def test_a_stream_in_no_known_dialect_that_is_dropped() -> None:
+    """It was asked for and a frame came, so it counts as abandoned. Inside the garbage collector nothing is recorded."""
+    rig = Rig()
+    watching = sniffed(rig)
+    rig.feed(watching, TICK)
+    watching.end(End.GARBAGE_COLLECTED, unsafe=True)
+    rig.engine.run_deferred()
+    assert [summary.outcome for summary in rig.recorder.summaries] == [Outcome.ABANDONED]
+
+
+def test_an_engine_that_is_broken_raises_nothing() -> None:
     """An error of ours at the end of an unknown stream is counted, and raises nothing."""
     rig = Rig()
-    scout = scouted(rig)
-    rig.feed(scout, TICK)
+    watching = sniffed(rig)
+    rig.feed(watching, TICK)
 
     def fail(*_args: Any) -> Any:
         raise ZeroDivisionError("ours")
 
-    rig.engine.adopt = fail  # type: ignore[method-assign]
-    scout.end(End.EOF)
+    rig.engine.attempt = fail  # type: ignore[method-assign]
+    watching.end(End.EOF)
     assert rig.engine.internal_errors == 1
 
 
-def test_a_scout_bears_broken_codings() -> None:
+def test_a_broken_coding_of_an_unknown_stream() -> None:
     """A body whose coding is broken tells nothing, and breaks nothing."""
     rig = Rig()
-    scout = Scout(rig.engine, UNKNOWN, ResponseInfo(200, "text/event-stream", "gzip"), rig.clock.now())
-    rig.feed(scout, b"no gzip at all")
-    scout.raised(OSError())
-    scout.end(End.CLOSED)
+    watching = rig.engine.sniff(UNKNOWN, ResponseInfo(200, "text/event-stream", "gzip"), rig.clock.now())
+    rig.feed(watching, b"no gzip at all")
+    watching.raised(OSError())
+    watching.end(End.CLOSED)
     assert (rig.recorder.begun, rig.recorder.errors) == (0, 0)
 
 

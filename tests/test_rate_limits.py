@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_llmstream.core import rate_limits
-from otel_llmstream.core.rate_limits import limits
+from otel_llmstream.core.rate_limits import read_rate_limits
 from otel_llmstream.testing import Captured, ChaosServer
 
 DATE = {"date": "Fri, 20 Nov 2026 11:00:00 GMT"}
@@ -22,7 +22,7 @@ NAMES = {
 
 
 def said(headers: dict[str, str], *, failed: bool = True) -> dict[str, float]:
-    found = dict(limits({name.encode(): value.encode() for name, value in headers.items()}, failed=failed))
+    found = dict(read_rate_limits({name.encode(): value.encode() for name, value in headers.items()}, failed=failed))
     assert found.keys() <= set(NAMES.values())
     return {short: found[name] for short, name in NAMES.items() if name in found}
 
@@ -92,7 +92,7 @@ KNOWN = st.sampled_from(
 @given(st.dictionaries(KNOWN, TEXT, max_size=4), st.booleans())
 def test_anything_may_be_said(headers, failed):
     """Whatever a header holds, it raises nothing, and gives nothing that no exporter could send."""
-    for _, value in limits(headers, failed=failed):
+    for _, value in read_rate_limits(headers, failed=failed):
         assert 0 <= value <= 2**53
 
 

@@ -21,6 +21,7 @@ from _drivers import DRIVERS, MESSAGES, Ask, Clients, Seen, async_anthropic, asy
 
 import otel_llmstream
 from otel_llmstream.dialects import OpenAIChat
+from otel_llmstream.engine import engine as engine_module
 from otel_llmstream.engine import observer as observer_module
 from otel_llmstream.instrumentation import httpx as httpx_hook
 from otel_llmstream.telemetry import CallRecording, Telemetry
@@ -368,12 +369,12 @@ def fail(*_args: Any, **_kwargs: Any) -> Any:
 
 
 BREAKS: dict[str, tuple[Any, str]] = {
-    "target": (httpx_hook, "_target"),
-    "claim": (observer_module, "claim"),
+    "request": (httpx_hook, "_request_info"),
+    "match": (engine_module, "match_request"),
     "begin": (Telemetry, "begin"),
     "activate": (CallRecording, "activate"),
-    "headers": (httpx_hook, "_headers"),
-    "framer": (observer_module, "framer_of"),
+    "headers": (httpx_hook, "_response_info"),
+    "framer": (observer_module, "_framer"),
     "parser": (SSEFramer, "_parse"),
     "dialect": (OpenAIChat, "read"),
     "first chunk": (CallRecording, "first_chunk"),

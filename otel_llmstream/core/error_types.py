@@ -1,7 +1,7 @@
 """From an exception, a status or a provider's error code to one low-cardinality `error.type`.
 
-Exceptions are known by the names of their classes, so that nothing here imports httpx, httpx2, h2, aiohttp, botocore or
-urllib3: the two httpx families have the same tree under different roots, and an application may have any or none.
+Exceptions are recognised by the names of their classes, so nothing here imports httpx, httpx2, h2, aiohttp, botocore
+or urllib3. The two httpx families have the same tree under different roots, and an application may have any of them.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ OTHER: Final = "_OTHER"
 """The one well-known value of `error.type` (OpenTelemetry semantic conventions, general attributes)."""
 
 MAX_CODES: Final = 100
-"""Distinct provider codes in a process. A code becomes a metric series for each base attribute set; a gateway that
-puts an id into its codes would otherwise make series without end."""
+"""Distinct provider codes in a process. A code becomes a metric series for each base attribute set. A gateway that puts
+an id into its codes would otherwise make series without end."""
 
 _CODE_LENGTH: Final = 64
 _FORBIDDEN: Final = re.compile(r"[^a-z0-9_.-]+")
 _CHAIN_LIMIT: Final = 16
-"""Causes followed at most; a chain may be a cycle."""
+"""Exceptions that are followed at most. A chain may be a cycle."""
 
 
 class ErrorCodes:
-    """The provider codes this process has let through, at most `MAX_CODES` of them."""
+    """The provider codes that this process has used so far, at most `MAX_CODES` of them."""
 
     __slots__ = ("_known",)
 
@@ -40,8 +40,8 @@ class ErrorCodes:
             code: as the provider sent it.
 
         Returns:
-            Lower case, at most 64 characters of `[a-z0-9_.-]`; `_OTHER` where nothing is left of it, or where
-            the process has seen 100 others.
+            Lower case, at most 64 characters of `[a-z0-9_.-]`. `_OTHER` if nothing is left of it, or if the process has
+            seen 100 other codes.
         """
         clean = _FORBIDDEN.sub("_", code.lower())[:_CODE_LENGTH].strip("_")
         if not clean:
@@ -62,7 +62,7 @@ def classify(exc: BaseException) -> str:
     Returns:
         One of the transport values in `semconv.ERROR_TYPES`, or `_OTHER`.
     """
-    causes = tuple(_chain(exc))
+    causes = tuple(exception_chain(exc))
     names = {cls.__name__ for cause in causes for cls in type(cause).__mro__}
     for cls in type(exc).__mro__:
         rule = _RULES.get(cls.__name__)
@@ -71,11 +71,42 @@ def classify(exc: BaseException) -> str:
     return semconv.TLS_ERROR if "SSLError" in names else OTHER
 
 
+def exception_chain(exc: BaseException) -> Iterator[BaseException]:
+    """The exception and its causes, the outermost first. This is the one rule for exception chains.
+
+    It follows `__cause__`, and `__context__` if a transport library was handling that exception. It does not follow
+    `__context__` into an exception that the application was handling before it sent the request: that one says nothing
+    about this request.
+    """
+    each: BaseException | None = exc
+    for _ in range(_CHAIN_LIMIT):
+        if each is None:
+            return
+        yield each
+        each = each.__cause__ or _transport_context(each)
+
+
+def _transport_context(exc: BaseException) -> BaseException | None:
+    context = exc.__context__
+    if context is None or exc.__suppress_context__ or context.__traceback__ is None:
+        return None if context is None or exc.__suppress_context__ else context
+    # The outermost frame of a traceback is the one that handles the exception.
+    handler = str(context.__traceback__.tb_frame.f_globals.get("__name__", ""))
+    return context if handler.partition(".")[0] in _TRANSPORTS else None
+
+
+_TRANSPORTS: Final = frozenset(
+    ("httpx", "httpx2", "httpcore", "httpcore2", "aiohttp", "botocore", "urllib3", "requests", "anyio", "asyncio",
+     "trio", "h11", "h2", "ssl", "socket", "http", "httpx_aiohttp", "websockets", "grpc", "otel_llmstream")
+)  # fmt: skip
+"""Packages whose own exception handling is followed."""
+
+
 def exception_message(exc: BaseException) -> str:
-    """An exception's message; nothing where it cannot say it (the class may be the application's)."""
+    """An exception's message; empty if its class cannot make one (the class may be the application's)."""
     try:
         return str(exc)
-    except Exception:  # noqa: BLE001 - whatever its code raises
+    except Exception:  # noqa: BLE001 - the application's code may raise anything
         return ""
 
 
@@ -84,15 +115,6 @@ def stage_of(error_type: str, *, headers_seen: bool, chunk_seen: bool) -> str:
     if headers_seen:
         return semconv.STAGE_STREAMING if chunk_seen else semconv.STAGE_FIRST_CHUNK
     return _STAGES.get(error_type, semconv.STAGE_HEADERS)
-
-
-def _chain(exc: BaseException) -> Iterator[BaseException]:
-    seen: BaseException | None = exc
-    for _ in range(_CHAIN_LIMIT):
-        if seen is None:
-            return
-        yield seen
-        seen = seen.__cause__ or seen.__context__
 
 
 def _connect(names: set[str], message: str) -> str:

@@ -1,7 +1,7 @@
-"""What a dialect can say about a stream: the whole vocabulary between the wire and the state machine.
+"""The vocabulary between the wire and the state machine: everything that a dialect can say about a stream.
 
-A dialect turns one frame into a tuple of these; the state machine (`stream`) is the only reader. The frequent
-ones are constants, because a stream of 5,000 chunks should not make 5,000 objects that all say "chunk".
+A dialect turns one frame into a tuple of events. Only the state machine (`stream`) reads them. The frequent ones are
+constants, because a stream of 5,000 chunks should not make 5,000 objects that all say "chunk".
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Opened(Event):
-    """The answer's headers came, with a success status and the content type of a stream."""
+    """The response's headers came, with a status of success. The body is, or may be, a stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class HTTPError(Event):
-    """The answer's headers came with a status that is no success.
+    """The response's headers came, and the status is not one of success.
 
     Attributes:
         status: the HTTP status code.
@@ -34,12 +34,12 @@ class HTTPError(Event):
 
 @dataclass(frozen=True, slots=True)
 class NonStreaming(Event):
-    """A success that was asked for in one piece: there is no stream to read, only a body to come."""
+    """A successful response to a request that asked for the answer in one piece. Its body is not read."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotAStream(Event):
-    """A success that is no event stream: an HTML page, a JSON document, an unknown content type."""
+    """A successful response whose body is not an event stream: an HTML page or a JSON document, for example."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class Started(Event):
     """The provider named the response.
 
     Attributes:
-        response_id: the provider's id of this response, where it gave one.
-        model: the model that answers, where it was named.
+        response_id: the provider's id of this response, if it gave one.
+        model: the model that answers, if it was named.
         extra: further span attributes that only this dialect has, as (name, value).
     """
 
@@ -59,7 +59,7 @@ class Started(Event):
 
 @dataclass(frozen=True, slots=True)
 class Chunk(Event):
-    """A frame that carries output: text, reasoning, a refusal, a tool call, inline data.
+    """A frame that carries output: text, reasoning, a refusal, a tool call, or inline data.
 
     Attributes:
         index: the highest choice index that the frame carries output for.
@@ -70,12 +70,12 @@ class Chunk(Event):
 
 @dataclass(frozen=True, slots=True)
 class Finish(Event):
-    """A choice came to its end.
+    """A choice has ended.
 
     Attributes:
         index: the choice's index.
-        reason: the provider's own word for why.
-        normal: the same, as one of `semconv.FINISH_REASONS`.
+        reason: the reason in the provider's own word.
+        normal: the reason as one of `semconv.FINISH_REASONS`.
     """
 
     index: int
@@ -85,12 +85,12 @@ class Finish(Event):
 
 @dataclass(frozen=True, slots=True)
 class Usage(Event):
-    """Token counts. Later ones win over earlier ones, field by field: every provider's counts are cumulative.
+    """Token counts. They are cumulative: a later count replaces an earlier one, field by field.
 
     Attributes:
-        input_tokens: tokens of the prompt, cached ones included.
-        output_tokens: tokens of the answer, reasoning included.
-        cache_read_tokens: the part of the input that came out of a cache.
+        input_tokens: tokens of the prompt, including cached ones.
+        output_tokens: tokens of the answer, including reasoning.
+        cache_read_tokens: the part of the input that was read from a cache.
         cache_write_tokens: the part of the input that was written to a cache.
         reasoning_tokens: the part of the output that was reasoning.
     """
@@ -109,11 +109,11 @@ class Terminator(Event):
 
 @dataclass(frozen=True, slots=True)
 class InBandError(Event):
-    """The provider reported an error inside the stream, after a 200.
+    """The provider reported an error inside the stream, after a status of success.
 
     Attributes:
-        code: the provider's code for it, as sent.
-        message: the provider's message, as sent; for the log, never for a metric.
+        code: the provider's code of the error, as sent.
+        message: the provider's message, as sent. It is for the log, never for a metric.
     """
 
     code: str
@@ -122,16 +122,16 @@ class InBandError(Event):
 
 @dataclass(frozen=True, slots=True)
 class Malformed(Event):
-    """A complete frame whose payload is not what the dialect promises (JSON that does not parse)."""
+    """A complete frame whose payload is not what the dialect promises: JSON that does not parse, for example."""
 
 
 @dataclass(frozen=True, slots=True)
 class Undecodable(Event):
-    """The body's content coding (gzip, br, ...) or its framing is broken: from here on nobody can read it.
+    """The body's content coding (gzip, br, ...) or its framing is broken. Nothing after this point can be read.
 
     Attributes:
         message: what the codec said.
-        error_type: which of the two it is, as in `semconv.ERROR_TYPES`.
+        error_type: which of the two it is, one of `semconv.ERROR_TYPES`.
     """
 
     message: str = ""
@@ -145,7 +145,7 @@ class NoTerminator(Event):
 
 @dataclass(frozen=True, slots=True)
 class UnknownDialect(Event):
-    """Nobody knows the dialect: a clean end of the body says nothing against the stream, wherever it is."""
+    """The dialect is unknown: a clean end of the body is legal at any point."""
 
 
 CHUNK = Chunk()
@@ -155,7 +155,7 @@ NO_TERMINATOR = NoTerminator()
 UNKNOWN_DIALECT = UnknownDialect()
 
 NOTHING: tuple[Event, ...] = ()
-"""A frame that says nothing to the state machine: a role-only delta, a ping, a content-filter annotation."""
+"""A frame without meaning for the state machine: a delta with only a role, a ping, a content-filter annotation."""
 
 ONE_CHUNK: tuple[Event, ...] = (CHUNK,)
 """What nine frames of ten become."""

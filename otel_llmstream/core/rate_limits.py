@@ -20,7 +20,7 @@ MAX_SECONDS: Final = 366 * 86_400.0
 """The longest time that is believed. The longest window of a provider is a month; a moment in milliseconds since 1970,
 which some send, must not be taken for seconds."""
 
-Limits = tuple[tuple[str, int | float], ...]
+RateLimits = tuple[tuple[str, int | float], ...]
 """Attribute names and values, as they go onto a span, an event and a log line."""
 
 _REQUESTS_LEFT: Final = (
@@ -57,7 +57,7 @@ _DURATION: Final = re.compile(rf"(?:{_PART.pattern})+")
 _NUMBER: Final = re.compile(r"\d{1,20}(?:\.\d{1,20})?")
 
 
-def limits(headers: Mapping[bytes, bytes], *, failed: bool) -> Limits:
+def read_rate_limits(headers: Mapping[bytes, bytes], *, failed: bool) -> RateLimits:
     """What the headers say of limits.
 
     Args:

@@ -1,43 +1,119 @@
-"""Evenly spaced samples of a series that may be of any length, in bounded memory."""
+"""Two summaries of a series of any length in bounded memory: evenly spaced samples, and a sketch for percentiles."""
 
 from __future__ import annotations
 
 import math
 from array import array
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 
 class Decimator:
-    """Keeps every value until there are too many, then every second, every fourth, ...
+    """Keeps every value until there are too many, then every second, every fourth, and so on.
 
-    What is kept are always the values number 0, step, 2 step, ... of the series: evenly spaced over all of it.
+    The kept values are number 0, step, 2 step, ... of the series, so they are evenly spaced over all of it. They are
+    kept in single precision: a relative error of 6e-8, which is 0.1 ms after half an hour.
 
     Args:
-        most: values kept at most; 0 keeps none.
+        capacity: how many values are kept at most; 0 keeps none.
     """
 
-    __slots__ = ("_most", "_seen", "_step", "_values")
+    __slots__ = ("_capacity", "_seen", "_step", "_values")
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
         self._seen = 0
         self._step = 1
-        self._values = array("d")
+        self._values = array("f")
 
     def extend(self, values: Sequence[float]) -> None:
         """Take the next values of the series."""
-        if not self._most:
+        if not self._capacity:
             return
         self._values.extend(values[-self._seen % self._step :: self._step])
         self._seen += len(values)
-        while len(self._values) > self._most:
+        while len(self._values) > self._capacity:
             self._values = self._values[::2]
             self._step *= 2
 
     @property
     def values(self) -> Sequence[float]:
-        """What is kept, in the order it came."""
+        """The kept values, in the order in which they came."""
         return self._values
+
+
+SMALLEST: Final = 1e-5
+"""Seconds. Shorter durations share the lowest bucket of a sketch: no network and no event loop resolves less."""
+
+GROWTH: Final = 1.1
+"""Ratio of two neighbouring bucket bounds. A percentile is the geometric middle of its bucket, so it is at most 5 %
+off."""
+
+MAX_BUCKETS: Final = 200
+"""Buckets of a sketch, 800 bytes at most. They reach from 10 µs to half an hour; longer gaps share the highest one."""
+
+_SCALE: Final = 1.0 / math.log(GROWTH)
+
+
+class LogSketch:
+    """Counts durations in logarithmic buckets, for percentiles of a series of any length in constant memory.
+
+    Only the range of buckets that was hit is allocated. The gaps of a usual stream span two orders of magnitude, which
+    are 48 buckets.
+    """
+
+    __slots__ = ("_counts", "_highest", "_lowest", "_offset", "count")
+
+    def __init__(self) -> None:
+        self._counts: array[int] = array("I")
+        self._offset = 0  # the number of the bucket that `_counts` begins with
+        self._lowest = math.inf
+        self._highest = 0.0
+        self.count = 0
+
+    def extend(self, values: Sequence[float]) -> None:
+        """Take values, in seconds; negative ones count as 0."""
+        numbers = [
+            min(int(math.log(value / SMALLEST) * _SCALE), MAX_BUCKETS - 1) if value > SMALLEST else 0
+            for value in values
+        ]
+        if not numbers:
+            return
+        self._reach(min(numbers), max(numbers))
+        counts, offset = self._counts, self._offset
+        for number in numbers:
+            counts[number - offset] += 1
+        self.count += len(numbers)
+        self._lowest = min(self._lowest, *values)
+        self._highest = max(self._highest, *values)
+
+    def _reach(self, low: int, high: int) -> None:
+        """Make room for the buckets from `low` to `high`."""
+        if not self._counts:
+            self._counts, self._offset = array("I", bytes(4 * (high - low + 1))), low
+            return
+        if low < self._offset:
+            self._counts, self._offset = array("I", bytes(4 * (self._offset - low))) + self._counts, low
+        missing = high + 1 - self._offset - len(self._counts)
+        if missing > 0:
+            self._counts.extend(array("I", bytes(4 * missing)))
+
+    def percentile(self, share: float) -> float | None:
+        """A percentile by nearest rank, at most 5 % off, and never outside the values' own range.
+
+        Args:
+            share: 0.95 for the 95th percentile.
+
+        Returns:
+            Seconds; None if there are no values.
+        """
+        rank = max(math.ceil(share * self.count), 1)
+        for number, count in enumerate(self._counts, self._offset):
+            rank -= count
+            if rank <= 0:
+                middle: float = SMALLEST * GROWTH ** (number + 0.5)
+                return min(max(middle, self._lowest), self._highest)
+        return None
 
 
 def percentile(values: Iterable[float], share: float) -> float | None:
@@ -48,7 +124,7 @@ def percentile(values: Iterable[float], share: float) -> float | None:
         share: 0.95 for the 95th percentile.
 
     Returns:
-        The value that at least `share` of the values do not pass; None of no values.
+        The smallest value that at least `share` of the values do not exceed; None if there are no values.
     """
     ordered = sorted(values)
     if not ordered:

@@ -1,16 +1,16 @@
-"""The state of a stream, and how it ends: two literal tables. Everything that decides a verdict stands here.
+"""The state of a stream and the meaning of its end, as two literal tables. Everything that decides a verdict is here.
 
-    SENT ──Opened──► WAITING ──Chunk──► STREAMING ──last Finish──► FINISHED ──Terminator──► TERMINATED
-      ├──Refused──► REFUSED      (an InBandError leads from WAITING, STREAMING and FINISHED to ERRORED)
-      ├──Foreign──► FOREIGN
-      └──Whole────► WHOLE
+    SENT ──Opened────────► WAITING ──Chunk──► STREAMING ──LastFinish──► FINISHED ──Terminator──► TERMINATED
+      ├──HTTPError───────► HTTP_ERROR         ▲                            │
+      ├──NotAStream──────► NOT_A_STREAM       └────────── Reopened ────────┘
+      └──NonStreaming────► NON_STREAMING      (an InBandError leads from WAITING, STREAMING and FINISHED to ERRORED)
 
-A stream is complete when its dialect's terminator was seen, or a finish reason for every choice. What comes after
-a terminator changes nothing. An event that a state does not name leaves the state as it is: we observe, and a
-server that breaks its own rules must not break us.
+A stream is complete if its dialect's terminator was seen, or if every choice has a finish reason with no output after
+it. Nothing that comes after a terminator changes the state. If a state does not list an event, the event leaves the
+state as it is: we only observe, and a server that breaks its own rules must not break us.
 
-A few dialects mark no end, and of some streams nobody knows the dialect: UNMARKED and UNCHARTED take the place of
-STREAMING there, and a clean end of the body is legal.
+A few dialects mark no end, and the dialect of some streams is unknown. For these, NO_TERMINATOR and UNKNOWN_DIALECT
+take the place of STREAMING. A clean end of the body is legal there.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from .summary import Outcome
 
 
 class State(Enum):
-    """Where a stream is."""
+    """The states of a stream."""
 
     SENT = auto()
-    """The request is on its way; no headers yet."""
+    """The request is on its way. There are no headers yet."""
     WAITING = auto()
-    """Headers are here, no chunk yet."""
+    """The headers came. There is no chunk yet."""
     STREAMING = auto()
     """At least one chunk came."""
     NO_TERMINATOR = auto()
-    """Frames came, of a dialect that marks no end."""
+    """Frames came, in a dialect that marks no end."""
     UNKNOWN_DIALECT = auto()
-    """Frames came, of a dialect that nobody knows."""
+    """Frames came, in an unknown dialect."""
     FINISHED = auto()
     """Every choice has its finish reason."""
     TERMINATED = auto()
@@ -57,36 +57,42 @@ class State(Enum):
     ERRORED = auto()
     """The provider reported an error in the stream, or the body cannot be decoded."""
     HTTP_ERROR = auto()
-    """The answer's status is no success."""
+    """The status is not one of success."""
     NOT_A_STREAM = auto()
-    """The answer is no event stream."""
+    """The body is not an event stream."""
     NON_STREAMING = auto()
-    """The answer comes in one piece, as it was asked for."""
+    """The answer comes in one piece, as the request asked."""
 
 
 class End(Enum):
-    """What ended a stream, as seen from the bytes."""
+    """What ended a stream, as seen from the transport and the application."""
 
     EOF = auto()
     """The body ended cleanly."""
     FAILURE = auto()
-    """The transport raised."""
+    """The transport raised an exception."""
     CLOSED = auto()
-    """The application closed it."""
+    """The application closed the stream."""
     CANCELLED = auto()
     """The application's task was cancelled, or the process was interrupted."""
     GARBAGE_COLLECTED = auto()
-    """Nobody closed it; it was collected as garbage, or the interpreter ended."""
+    """The stream was never closed. The garbage collector or the end of the interpreter ended it."""
     CLOSED_ON_MALFORMED = auto()
-    """The application closed it at a malformed event."""
+    """The stream was closed at a malformed event."""
+    SDK_RAISED = auto()
+    """The SDK raised an exception over the provider's bytes, and the stream was closed because of it."""
 
 
 class LastFinish(Finish):
-    """Not an event of its own: what a `Finish` counts as when no choice is open any more."""
+    """A pseudo event: a `Finish` after which no choice is open any more."""
+
+
+class Reopened(Chunk):
+    """A pseudo event: a `Chunk` for a choice that already had its finish reason."""
 
 
 class Cut(Event):
-    """Not an event of its own: what a body's end inside a frame counts as."""
+    """A pseudo event: the body ended inside a frame."""
 
 
 _MARKS: Final[Mapping[type[Event], State]] = {
@@ -111,10 +117,15 @@ TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
         UnknownDialect: State.UNKNOWN_DIALECT,
         NotAStream: State.NOT_A_STREAM,
     },
-    State.STREAMING: _MARKS,
+    State.STREAMING: {
+        **_MARKS,
+        NoTerminator: State.NO_TERMINATOR,
+        UnknownDialect: State.UNKNOWN_DIALECT,
+    },
     State.NO_TERMINATOR: {**_MARKS, Cut: State.STREAMING},
     State.UNKNOWN_DIALECT: _MARKS,
     State.FINISHED: {
+        Reopened: State.STREAMING,
         Terminator: State.TERMINATED,
         InBandError: State.ERRORED,
     },
@@ -126,14 +137,15 @@ TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
 }
 
 GIVEN: Final = None
-"""In `ENDINGS`: the error type is the one that was noted on the way, or that the ending brought."""
+"""In `ENDINGS`: the error type is the one that was noted before, or the one that the ending brought."""
 
 _COMPLETED: Final = (Outcome.COMPLETED, GIVEN)
 _CANCELLED: Final = (Outcome.CANCELLED, GIVEN)
 _ABANDONED: Final = (Outcome.ABANDONED, GIVEN)
 _FAILED: Final = (Outcome.FAILED, GIVEN)
-_GAVE_UP: Final = (Outcome.FAILED, semconv.MALFORMED_EVENT)
-_FOREIGN: Final = (Outcome.TRUNCATED, semconv.NOT_A_STREAM)
+_CLOSED_ON_MALFORMED: Final = (Outcome.FAILED, semconv.MALFORMED_EVENT)
+_SDK_RAISED: Final = (Outcome.FAILED, semconv.SDK_ERROR)
+_NOT_A_STREAM: Final = (Outcome.TRUNCATED, semconv.NOT_A_STREAM)
 _TRUNCATED: Final = (Outcome.TRUNCATED, GIVEN)
 
 _OPEN: Final[Mapping[End, tuple[Outcome, str | None]]] = {
@@ -142,14 +154,16 @@ _OPEN: Final[Mapping[End, tuple[Outcome, str | None]]] = {
     End.CLOSED: _CANCELLED,
     End.CANCELLED: _CANCELLED,
     End.GARBAGE_COLLECTED: _ABANDONED,
-    End.CLOSED_ON_MALFORMED: _GAVE_UP,
+    End.CLOSED_ON_MALFORMED: _CLOSED_ON_MALFORMED,
+    End.SDK_RAISED: _SDK_RAISED,
 }
 
 _ENDLESS: Final[Mapping[End, tuple[Outcome, str | None]]] = {**_OPEN, End.EOF: _COMPLETED}
 
 _DONE: Final[Mapping[End, tuple[Outcome, str | None]]] = {
     **dict.fromkeys(End, _COMPLETED),
-    End.CLOSED_ON_MALFORMED: _GAVE_UP,
+    End.CLOSED_ON_MALFORMED: _CLOSED_ON_MALFORMED,
+    End.SDK_RAISED: _SDK_RAISED,
 }
 
 ENDINGS: Final[Mapping[State, Mapping[End, tuple[Outcome, str | None]]]] = {
@@ -162,6 +176,7 @@ ENDINGS: Final[Mapping[State, Mapping[End, tuple[Outcome, str | None]]]] = {
     State.TERMINATED: _DONE,
     State.ERRORED: dict.fromkeys(End, _FAILED),
     State.HTTP_ERROR: dict.fromkeys(End, _FAILED),
-    State.NOT_A_STREAM: dict.fromkeys(End, _FOREIGN),
+    State.NOT_A_STREAM: dict.fromkeys(End, _NOT_A_STREAM),
     State.NON_STREAMING: {**_OPEN, End.EOF: _COMPLETED},
 }
+"""State at the end -> what ended the stream -> outcome and error type."""

@@ -1,16 +1,16 @@
-"""What is known of one stream while it lasts, and what is said of it at its end: counts, times, and the summary.
+"""What is known of one stream while it lasts, and its `Summary` at the end.
 
-Comes in: events of a dialect, with the time they arrived. Goes out: a `Summary`, once. No bytes, no clock, no
-telemetry; times are parameters, so that a test can be its own clock. What the events do to the state, and what an
-ending makes of it, stands in the tables of `states`.
+Comes in: the events of a dialect, with the times at which their bytes arrived. Goes out: one `Summary`. There are no
+bytes, no clock and no telemetry here; times are parameters, so a test can be its own clock. What events do to the
+state, and what an end makes of it, is in the tables of `states`.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final
 
 from .. import semconv
 from .error_types import stage_of
@@ -22,50 +22,33 @@ from .events import (
     HTTPError,
     InBandError,
     Malformed,
+    NoTerminator,
     Started,
     Terminator,
     Undecodable,
+    UnknownDialect,
     Usage,
 )
-from .sampling import Decimator, percentile
-from .states import ENDINGS, TRANSITIONS, Cut, End, LastFinish, State
+from .response import ResponseInfo
+from .sampling import Decimator, LogSketch
+from .states import ENDINGS, TRANSITIONS, Cut, End, LastFinish, Reopened, State
 from .summary import LLMRequest, Outcome, Summary
 
-BATCH: Final = 512
-"""Chunk times held before they are counted: 4 KB a stream, and one merge into a histogram for 512 chunks."""
-
-SAMPLE: Final = 4096
-"""Gaps kept for the percentile, 32 KB a stream at most; a stream of more is sampled evenly."""
+BATCH: Final = 64
+"""Chunk times that are held before they are counted: 512 bytes a stream, and one merge into a histogram for them."""
 
 MIN_BURST: Final = 10
-"""Chunks that a burst has at least. Fewer come together by chance."""
+"""A burst has at least so many chunks. Fewer come together by chance."""
 
 BURST_GAP: Final = 0.0001
 """Seconds of waiting for a chunk, on average, within a burst. No model makes 10,000 chunks a second."""
 
 BURST_HOLD: Final = 0.1
-"""The part of the wait before a burst that the application may have held the stream: while it does, chunks pile up
-in the socket, and that is no proxy's doing."""
+"""The part of the wait before a burst that the application may have held the stream. While it holds the stream, chunks
+pile up in the socket, and no proxy causes that."""
 
-NO_USAGE: Final = Usage()
-
-
-class Answer(NamedTuple):
-    """What the response's headers say, beside their event.
-
-    Attributes:
-        status: HTTP status code.
-        request_id: the provider's id of the request.
-        protocol: HTTP version.
-        tls: TLS version.
-        limits: what they say of rate limits, see `rate_limits`.
-    """
-
-    status: int
-    request_id: str | None = None
-    protocol: str | None = None
-    tls: str | None = None
-    limits: tuple[tuple[str, int | float], ...] = ()
+_NO_USAGE: Final = Usage()
+_NO_RESPONSE: Final = ResponseInfo(0)
 
 
 class Stream:
@@ -74,51 +57,25 @@ class Stream:
     Args:
         request: what was asked for.
         now: when the attempt began, in seconds.
-        origin: when the call began; durations count from there. The attempt's own beginning unless given.
+        origin: when the call began, in seconds; durations count from it. The attempt's own beginning by default.
         stall_after: see `Settings`.
         buffered_after: see `Settings`.
-        marks: chunk times kept at most.
-        admit: makes a provider's error code fit for a metric.
+        chunk_times: how many chunk times are kept at most.
+        normalize: makes a provider's error code fit for a metric.
+
+    Attributes:
+        state: where the stream is.
+        gap_wait: seconds of waiting for the network since the last chunk, or since the start.
+        pending: whether the body ended inside an event.
+        not_framed: whether the body has lines and none of them is of its format.
     """
 
     __slots__ = (
-        "_answer",
-        "_answered",
-        "_buffered_after",
-        "_choices",
-        "_drained",
-        "_error_type",
-        "_finishes",
-        "_first",
-        "_first_wait",
-        "_gap_count",
-        "_gap_max",
-        "_gap_sum",
-        "_marks",
-        "_message",
-        "_normalize",
-        "_origin",
-        "_sample",
-        "_stall_after",
-        "_started",
-        "_usage",
-        "batch",
-        "bytes",
-        "chunks",
-        "extra",
-        "frames",
-        "gap_wait",
-        "malformed",
-        "model",
-        "not_framed",
-        "pending",
-        "reads",
-        "request",
-        "response_id",
-        "stalls",
-        "state",
-        "terminator",
-        "wait",
+        "_buffered_after", "_chunk_times", "_drained", "_end_mark", "_error_type", "_finish_disproved", "_finishes",
+        "_first", "_first_wait", "_gap_max", "_gap_sketch", "_gap_sum", "_headers_at", "_message", "_normalize",
+        "_origin", "_response", "_stall_after", "_started", "_usage", "batch", "bytes", "choices", "chunks", "extra",
+        "frames", "gap_wait", "malformed", "model", "not_framed", "pending", "reads", "request", "response_id",
+        "stalls", "state", "terminator", "wait",
     )  # fmt: skip
 
     def __init__(
@@ -133,44 +90,48 @@ class Stream:
         normalize: Callable[[str], str] = str,
     ) -> None:
         self.request = request
+        self.choices = request.choices
         self.state = State.SENT
         self.reads = self.bytes = self.frames = self.chunks = self.malformed = self.stalls = 0
-        self.wait = 0.0
-        self.pending = False  # the body ended inside an event
-        self.terminator = False
-        self.not_framed = False  # the body has lines, and none of them is of its format
+        self.wait = self.gap_wait = 0.0
+        self.pending = self.not_framed = self.terminator = False
         self.response_id: str | None = None
         self.model: str | None = None
         self.extra: tuple[tuple[str, str], ...] = ()
-        self._answer: Answer | None = None
-        self._answered: float | None = None
+        self.batch: array[float] | None = None  # times of the chunks since the last `drain`
+        self._response = _NO_RESPONSE
+        self._headers_at: float | None = None
         self._started = now
         self._origin = now if origin is None else origin
         self._stall_after = stall_after
         self._buffered_after = buffered_after
         self._error_type: str | None = None
         self._message = ""
-        self._normalize = normalize  # makes a provider's error code fit for a metric
-        self._choices = request.choices
-        self._finishes: dict[int, Finish] = {}
-        self._usage = NO_USAGE
+        self._normalize = normalize
+        self._finishes: dict[int, Finish] | None = None
+        self._finish_disproved = False  # output came after a finish reason: only the terminator completes the stream
+        self._end_mark: type[Event] | None = None  # `NoTerminator` or `UnknownDialect`, if it came
+        self._usage = _NO_USAGE
         self._first: float | None = None
         self._first_wait = 0.0
-        self.gap_wait = 0.0  # seconds waited on the network since the last chunk, or since the start
-        self._gap_count = 0
         self._gap_sum = self._gap_max = 0.0
-        self.batch = array("d")  # times of the chunks since the last `drain`, which is due at BATCH of them
+        self._gap_sketch: LogSketch | None = None  # made with the first gap, as the next one
+        self._chunk_times: int | Decimator = chunk_times
         self._drained = False
-        self._sample = Decimator(SAMPLE)
-        self._marks = Decimator(chunk_times)
 
     # --- what arrives -------------------------------------------------------------------------------------------
 
-    def answered(self, event: Event, answer: Answer, now: float) -> None:
-        """The response's headers came."""
+    def responded(self, event: Event, response: ResponseInfo, now: float) -> None:
+        """The response's headers came.
+
+        Args:
+            event: what kind of response it is.
+            response: the headers.
+            now: when they came, in seconds.
+        """
         self.wait = self.gap_wait = now - self._started
-        self._answer = answer
-        self._answered = now
+        self._response = response
+        self._headers_at = now
         if isinstance(event, HTTPError):
             self._note(str(event.status), f"HTTP status {event.status}")
         self._move(type(event))
@@ -182,21 +143,25 @@ class Stream:
         self.reads += 1
         self.bytes += size
 
-    def add_chunks(self, times: list[float], size: int, waited: float) -> None:
-        """The network gave a run of reads that were one chunk each, none of them the first, none after a stall.
+    def add_chunks(self, times: Sequence[float], size: int, waited: float) -> None:
+        """The network gave a run of reads, each of them one chunk of the first choice.
+
+        None is the stream's first chunk, and none ends a stall.
 
         Args:
             times: when they came, in seconds.
             size: bytes of all of them.
             waited: seconds of waiting for all of them.
         """
+        if self._finishes and 0 in self._finishes:
+            self._reopen(0)
         self.wait += waited
         self.gap_wait = 0.0
         self.reads += len(times)
         self.bytes += size
         self.frames += len(times)
         self.chunks += len(times)
-        self.batch.extend(times)
+        self._batch().extend(times)
 
     def receive(self, event: Event, now: float) -> float:
         """Take one event.
@@ -206,15 +171,20 @@ class Stream:
             now: when its last byte came, in seconds.
 
         Returns:
-            The seconds of silence that it ended, where they make a stall; else 0.
+            The seconds of silence that it ended, if they are a stall; else 0.
         """
-        if event is not CHUNK:
-            if not isinstance(event, Chunk):
-                self._take(event)
-                return 0.0
-            self._choices = max(self._choices, event.index + 1)
+        if event is not CHUNK and not isinstance(event, Chunk):
+            self._take(event)
+            return 0.0
+        return self._chunk(event.index, now)
+
+    def _chunk(self, index: int, now: float) -> float:
+        if index >= self.choices:
+            self.choices = index + 1
+        if self._finishes and index in self._finishes:
+            self._reopen(index)
         self.chunks += 1
-        self.batch.append(now)
+        self._batch().append(now)
         waited = self.gap_wait
         self.gap_wait = 0.0
         if self._first is None:
@@ -226,6 +196,11 @@ class Stream:
             return 0.0
         self.stalls += 1
         return waited
+
+    def _batch(self) -> array[float]:
+        if self.batch is None:
+            self.batch = array("d")
+        return self.batch
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Finish):
@@ -239,52 +214,79 @@ class Stream:
             self.malformed += 1
         elif isinstance(event, Terminator):
             self.terminator = True
-        elif type(event) in TRANSITIONS[self.state]:  # what changes nothing has nothing to say about the end
-            if isinstance(event, InBandError):
-                self._note(self._normalize(event.code), event.message)
-            elif isinstance(event, Undecodable):
-                self._note(event.error_type, event.message)
+        elif isinstance(event, (NoTerminator, UnknownDialect)):
+            self._end_mark = type(event)
+        elif type(event) in TRANSITIONS[self.state]:  # an error after the end says nothing about the end
+            self._note_error(event)
         self._move(type(event))
 
     def _finish(self, event: Finish) -> None:
-        self._choices = max(self._choices, event.index + 1)
-        self._finishes.setdefault(event.index, event)
-        self._move(LastFinish if len(self._finishes) >= self._choices else Finish)
+        """A choice has a reason. If it had one before, the later one counts."""
+        self.choices = max(self.choices, event.index + 1)
+        if self._finishes is None:
+            self._finishes = {}
+        self._finishes[event.index] = event
+        if len(self._finishes) >= self.choices and not self._finish_disproved:
+            self._move(LastFinish)
+
+    def _reopen(self, index: int) -> None:
+        """Output came after a finish reason: the reason was wrong, and a later one may be wrong too."""
+        assert self._finishes is not None, "only a choice that has a reason can be reopened"
+        del self._finishes[index]
+        self._finish_disproved = True
+        self._move(Reopened)
+        if self._end_mark is not None:
+            self._move(self._end_mark)
 
     def _name(self, event: Started) -> None:
         self.response_id = event.response_id[: semconv.MAX_NAME] if event.response_id else self.response_id
         self.model = event.model[: semconv.MAX_NAME] if event.model else self.model
         self.extra = event.extra or self.extra
 
-    def _move(self, trigger: type[Event]) -> None:
-        self.state = TRANSITIONS[self.state].get(trigger, self.state)
+    def _note_error(self, event: Event) -> None:
+        if isinstance(event, InBandError):
+            self._note(self._normalize(event.code), event.message)
+        elif isinstance(event, Undecodable):
+            self._note(event.error_type, event.message)
 
     def _note(self, error_type: str, message: str) -> None:
         self._error_type = error_type
         self._message = message
 
+    def _move(self, trigger: type[Event]) -> None:
+        self.state = TRANSITIONS[self.state].get(trigger, self.state)
+
     # --- what can be asked while it lasts -----------------------------------------------------------------------
 
     def drain(self) -> list[float]:
-        """Count the chunk times that are held, and let go of them.
+        """Count the held chunk times, and let go of them. Due when `batch` has `BATCH` of them.
 
         Returns:
-            The gaps that they make, in seconds; the last time stays, as the next gap's beginning.
+            The gaps between them, in seconds. The last time stays, as the beginning of the next gap.
         """
         times = self.batch
         if not times:
             return []
         gaps = [later - earlier for earlier, later in pairwise(times)]
         # The first time of every batch but the first was the last one of the batch before.
-        self._marks.extend(times[1:] if self._drained else times)
+        self._keep_times(times[1:] if self._drained else times)
         self._drained = True
         if gaps:
-            self._gap_count += len(gaps)
-            self._gap_sum += sum(gaps)
-            self._gap_max = max(self._gap_max, *gaps)
-            self._sample.extend(gaps)
-        self.batch = array("d", (times[-1],))
+            self._count_gaps(gaps)
+            self.batch = array("d", (times[-1],))
         return gaps
+
+    def _keep_times(self, times: array[float]) -> None:
+        if isinstance(self._chunk_times, int):
+            self._chunk_times = Decimator(self._chunk_times)
+        self._chunk_times.extend([time - self._origin for time in times])
+
+    def _count_gaps(self, gaps: list[float]) -> None:
+        if self._gap_sketch is None:
+            self._gap_sketch = LogSketch()
+        self._gap_sketch.extend(gaps)
+        self._gap_sum += sum(gaps)
+        self._gap_max = max(self._gap_max, *gaps)
 
     # --- how it ends --------------------------------------------------------------------------------------------
 
@@ -298,15 +300,15 @@ class Stream:
         error: BaseException | None = None,
         message: str = "",
     ) -> Summary:
-        """End the stream. To be called once; after `drain`.
+        """End the stream. Call it once, after `drain`.
 
         Args:
             how: what ended it.
             now: when, in seconds.
-            asked: when the application asked for what did not come any more; None where it held the stream.
-            error_type: the ending's own error type, where `how` is a failure.
+            asked: when the application asked for the bytes that did not come any more; None if it held the stream.
+            error_type: the error type that the end brought, if it is a failure.
             error: the exception that came with it.
-            message: what went wrong in words, where the ending knows.
+            message: what went wrong, in words, if the end knows it.
         """
         if asked is not None:
             self.wait += now - asked
@@ -318,11 +320,11 @@ class Stream:
         if outcome.is_failure:
             why = why or self._error_type or error_type or self._truncation()
         elif outcome is Outcome.COMPLETED and how is not End.FAILURE:
-            message = ""  # what the application did after the end is its own affair
-        return self._summarise(outcome, why, now, error, self._message or message)
+            message = ""  # what the application did after the end is no news about the stream
+        return self._summarize(outcome, why, now, error, self._message or message)
 
     def _count_last_silence(self) -> None:
-        """A silence that no chunk ended any more is a stall too: the one before a read time-out, above all."""
+        """A silence that no chunk ended is a stall too: the one before a read time-out, above all."""
         open_still = self.state in (State.STREAMING, State.NO_TERMINATOR, State.UNKNOWN_DIALECT)
         if open_still and self._first is not None and self.gap_wait > self._stall_after:
             self.stalls += 1
@@ -334,22 +336,21 @@ class Stream:
             return semconv.STREAM_INCOMPLETE_EVENT
         return semconv.STREAM_TRUNCATED if self.frames else semconv.STREAM_EMPTY
 
-    def _summarise(
+    def _summarize(
         self, outcome: Outcome, why: str | None, now: float, error: BaseException | None, message: str
     ) -> Summary:
-        answer = self._answer
-        first = self._first
-        usage = self._usage
+        response, sketch, first, last = self._response, self._gap_sketch, self._first, self._last()
+        usage, origin = self._usage, self._origin
         return Summary(
             request=self.request,
             outcome=outcome,
             error_type=why,
             stage=self._stage(why) if why else None,
-            duration=now - self._origin,
-            time_to_headers=None if self._answered is None else self._answered - self._started,
-            time_to_first_chunk=None if first is None else first - self._origin,
+            duration=now - origin,
+            time_to_headers=None if self._headers_at is None else self._headers_at - self._started,
+            time_to_first_chunk=None if first is None else first - origin,
             attempt_time_to_first_chunk=None if first is None else first - self._started,
-            time_to_last_chunk=None if first is None else self.batch[-1] - self._origin,
+            time_to_last_chunk=None if last is None else last - origin,
             attempts=1,
             chunks=self.chunks,
             frames=self.frames,
@@ -357,15 +358,15 @@ class Stream:
             bytes=self.bytes,
             malformed_events=self.malformed,
             terminator=self.terminator,
-            gap_mean=self._gap_sum / self._gap_count if self._gap_count else None,
-            gap_p95=percentile(self._sample.values, 0.95),
-            gap_max=self._gap_max if self._gap_count else None,
+            gap_mean=self._gap_sum / sketch.count if sketch else None,
+            gap_p95=sketch.percentile(0.95) if sketch else None,
+            gap_max=self._gap_max if sketch else None,
             wait=self.wait,
             hold=max(0.0, now - self._started - self.wait),  # all time is either the network's or the application's
             stalls=self.stalls,
             buffered=self._is_buffered(),
             finish_reasons=self._finish_reasons(outcome),
-            finish_reason=self._finishes[0].normal if 0 in self._finishes else semconv.NO_REASON,
+            finish_reason=self._finish_reason(),
             input_tokens=usage.input_tokens,
             output_tokens=usage.output_tokens,
             cache_read_tokens=usage.cache_read_tokens,
@@ -373,50 +374,66 @@ class Stream:
             reasoning_tokens=usage.reasoning_tokens,
             response_id=self.response_id,
             response_model=self.model,
-            request_id=answer.request_id if answer else None,
-            status=answer.status if answer else None,
-            protocol=answer.protocol if answer else None,
-            tls=answer.tls if answer else None,
-            chunk_offsets=tuple(round((mark - self._origin) * 1000) for mark in self._marks.values),
+            request_id=response.request_id,
+            status=response.status or None,
+            protocol=response.protocol,
+            tls=response.tls,
+            chunk_offsets=self._offsets(),
             extra=self.extra,
             error=error,
             message=message,
             total_chunks=self.chunks,
             total_bytes=self.bytes,
-            limits=answer.limits if answer else (),
+            limits=response.rate_limits,
         )
+
+    def _last(self) -> float | None:
+        """When the last chunk came."""
+        return self.batch[-1] if self.batch else None
+
+    def _offsets(self) -> tuple[int, ...]:
+        kept = self._chunk_times
+        return () if isinstance(kept, int) else tuple(round(offset * 1000) for offset in kept.values)
 
     def _stage(self, why: str) -> str:
         if self.state is State.HTTP_ERROR:
             return semconv.STAGE_HEADERS
-        return stage_of(why, headers_seen=self._answered is not None, chunk_seen=self._first is not None)
+        return stage_of(why, headers_seen=self._headers_at is not None, chunk_seen=self._first is not None)
 
     def _finish_reasons(self, outcome: Outcome) -> tuple[str, ...]:
-        """The provider's words in choice order; where one was due and did not come, `error`."""
-        found = self._finishes
+        """The provider's words in the order of the choices; `error` for each choice that lacks its word."""
         if self.state is State.NON_STREAMING:
-            return ()  # not read, so not known
-        complete = outcome is Outcome.COMPLETED or self.state in (State.FINISHED, State.TERMINATED)
-        if complete:
+            return ()  # the body was not read
+        found = self._finishes or {}
+        if outcome is Outcome.COMPLETED:
             return tuple(found[index].reason for index in sorted(found))
+        credible = {} if self._finish_disproved else found
         return tuple(
-            found[index].reason if index in found else semconv.MISSING_REASON for index in range(self._choices)
+            credible[index].reason if index in credible else semconv.MISSING_REASON for index in range(self.choices)
         )
 
+    def _finish_reason(self) -> str:
+        """The first choice's reason, normalized. A disproved reason counts only after the terminator."""
+        if self._finish_disproved and not self.terminator:
+            return semconv.NO_REASON
+        found = (self._finishes or {}).get(0)
+        return found.normal if found is not None else semconv.NO_REASON
+
     def _is_buffered(self) -> bool:
-        """Whether a proxy kept the body back: a long wait, then a burst faster than any model writes."""
-        if self.chunks < MIN_BURST or self._first_wait < self._buffered_after:
+        """Whether a proxy kept the body back: a long wait, then a burst that is faster than any model writes."""
+        last = self._last()
+        if last is None or self.chunks < MIN_BURST or self._first_wait < self._buffered_after:
             return False
         waited = self.wait - self.gap_wait  # until the last chunk
-        held = self.batch[-1] - self._started - waited
+        held = last - self._started - waited
         in_burst = waited - self._first_wait
         return in_burst <= (self.chunks - 1) * BURST_GAP and held <= self._first_wait * BURST_HOLD
 
 
 def _newer(old: Usage, new: Usage) -> Usage:
-    if old is NO_USAGE:  # most streams have one
+    if old is _NO_USAGE:  # most streams have one
         return new
-    # Written out: some providers count with every chunk, and `replace` would be a third of what such a chunk costs.
+    # Written out: some providers count with every chunk, and `replace` would be a third of the cost of such a chunk.
     return Usage(
         old.input_tokens if new.input_tokens is None else new.input_tokens,
         old.output_tokens if new.output_tokens is None else new.output_tokens,

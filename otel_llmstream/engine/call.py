@@ -1,9 +1,9 @@
 """A call: one logical operation as the application sees it, with all its attempts.
 
-Who opens a call decides how long it lasts. `otel_llmstream.call()` and the request methods of the SDKs put a
-boundary around several sends; without a boundary each send is a call of its own. A call begins to be recorded with
-its first attempt, and ends, once, when its boundary has been left and no attempt's stream is open any more. What
-the attempt that began last came to is what the call came to; of attempts that ran side by side, one that completed.
+`otel_llmstream.call()` and the request methods of the SDKs put a boundary around several sends. Without a boundary,
+each send is a call of its own. The recording of a call begins with its first attempt. The call ends once: when its
+boundary was left and no attempt's stream is open any more. The call's outcome is that of its last attempt. Of attempts
+that ran side by side, one that completed decides.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from typing import Any, Protocol
 
 from .. import semconv
 from ..core.summary import Attempt, LLMRequest, Outcome, Summary
+from .sending import Send, current_send
 
 
 class Recording(Protocol):
-    """What the recorders keep of one call while it lasts. Times are unix nanoseconds, durations seconds.
+    """What is recorded of one call while it lasts. Times are Unix nanoseconds, durations seconds.
 
     Attributes:
-        is_borrowed: whether the call's span is another's, who may end it as soon as the terminal event has passed:
-            what is to be said on it must have been said by then.
+        is_borrowed: whether the call's span is another instrumentation's. Its owner may end it as soon as the terminal
+            event has passed, so everything must be written on it by then.
     """
 
     is_borrowed: bool
@@ -45,7 +46,7 @@ class Recording(Protocol):
         ...
 
     def gaps(self, seconds: Sequence[float]) -> None:
-        """Times between chunks, in order; each is given once."""
+        """Times between chunks, in order. Each is given once."""
         ...
 
     def ended(self, summary: Summary, unix_ns: int) -> None:
@@ -57,13 +58,21 @@ class Recorder(Protocol):
     """Makes recordings. Everything that leaves the process goes through one."""
 
     def here(self) -> Any:
-        """Where the application is now: what `begin` takes as `where`."""
+        """The application's context now; `begin` takes it as `where`."""
         ...
 
     def begin(
         self, request: LLMRequest, name: str | None, attributes: Mapping[str, Any], unix_ns: int, where: Any
     ) -> Recording:
-        """A call's first attempt begins; the call itself began at `unix_ns`, `where` unless that is None: here."""
+        """A call's first attempt begins.
+
+        Args:
+            request: what is asked for.
+            name: a span name of the application's own.
+            attributes: span attributes of the application's own.
+            unix_ns: when the call began.
+            where: the context that it began in; None means the current one.
+        """
         ...
 
     def internal_error(self) -> None:
@@ -81,7 +90,8 @@ class Call:
         name: a span name of the application's own.
         attributes: span attributes of the application's own.
         bounded: a boundary is open around the call, and `leave` will be called.
-        where: where it began, by the recorder's `here`; where its first attempt begins unless given.
+        is_sdk: the boundary is that of an SDK's method, whose attempts all go to the same path.
+        where: the context that it began in, from the recorder's `here`. By default, that of its first attempt.
 
     Attributes:
         started: the start, in seconds of the monotonic clock.
@@ -89,12 +99,37 @@ class Call:
         bounded: whether a boundary is open around the call.
         finished: whether the call has ended.
         recording: what is being recorded, from the first attempt on.
-        summary: what it came to, when it has ended; without the exception.
+        path: the path of its attempts, if they all go to the same one.
+        sent_inside: the send that it was opened inside of, if any.
+        summary: the result, when it has ended; without the exception.
     """
 
-    __slots__ = ("_attributes", "_bytes", "_chunks", "_failed", "_first", "_last_end", "_latest", "_latest_end",
-                 "_latest_number", "_lock", "_name", "_open", "_recorder", "_unix_ns", "_where", "attempts", "bounded",
-                 "finished", "recording", "started", "summary")  # fmt: skip
+    __slots__ = (
+        "_attributes",
+        "_bytes",
+        "_chunks",
+        "_failed",
+        "_first",
+        "_is_sdk",
+        "_last_end",
+        "_latest",
+        "_latest_end",
+        "_latest_number",
+        "_lock",
+        "_name",
+        "_open",
+        "_recorder",
+        "_unix_ns",
+        "_where",
+        "attempts",
+        "bounded",
+        "finished",
+        "path",
+        "recording",
+        "sent_inside",
+        "started",
+        "summary",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -105,6 +140,7 @@ class Call:
         name: str | None = None,
         attributes: Mapping[str, Any] | None = None,
         bounded: bool = False,
+        is_sdk: bool = False,
         where: Any = None,
     ) -> None:
         self.started = now
@@ -117,6 +153,9 @@ class Call:
         self._attributes = attributes or {}
         self._where = where
         self.bounded = bounded
+        self._is_sdk = is_sdk
+        self.path: str | None = None
+        self.sent_inside: Send | None = current_send()
         # Threads may share a call. Reentrant, since letting go of an exception may end another stream on the spot.
         self._lock = RLock()
         self._open = 0
@@ -133,16 +172,17 @@ class Call:
         """A monotonic time as unix nanoseconds, anchored at the call's start: steps of the wall clock do not show."""
         return self._unix_ns + int((now - self.started) * 1e9)
 
-    def attempt(self, request: LLMRequest, now: float, earlier: int = 0) -> tuple[int, Recording] | None:
+    def attempt(self, request: LLMRequest, path: str, now: float, earlier: int = 0) -> int | None:
         """An attempt begins.
 
         Args:
             request: what is asked for.
+            path: path of the request.
             now: when, in seconds.
-            earlier: attempts before this one that are not of this call, by the SDK's own word.
+            earlier: attempts before this one that are not of this call, as the SDK counts them.
 
         Returns:
-            Its number, and where the call is recorded; None where the call has ended, in another thread maybe.
+            Its number; None if the call has ended, in another thread for example.
         """
         with self._lock:
             if self.finished:
@@ -150,10 +190,11 @@ class Call:
             self.attempts += 1 + earlier
             if self.recording is None:
                 self._first = request
+                self.path = path if self._is_sdk else None
                 self.recording = self._recorder.begin(request, self._name, self._attributes, self._unix_ns, self._where)
             self._tell_failed(self.recording, now)
             self._open += 1  # not before: an attempt that could not be recorded will not be ended either
-            return self.attempts, self.recording
+            return self.attempts
 
     def attempt_ended(self, number: int, summary: Summary, started: float, now: float) -> None:
         """An attempt's stream ended; `number` is 1 for the first attempt."""
@@ -163,18 +204,27 @@ class Call:
             self._bytes += summary.bytes
             backoff = max(0.0, started - self._last_end) if number > 1 else 0.0
             if summary.error_type is not None:
-                self._failed.append(Attempt(
-                    number, summary.request, summary.outcome, summary.error_type, summary.status,
-                    now - started, backoff, summary.error, summary.message,
-                    summary.limits,
-                ))  # fmt: skip
+                self._failed.append(
+                    Attempt(
+                        number=number,
+                        request=summary.request,
+                        outcome=summary.outcome,
+                        error_type=summary.error_type,
+                        status=summary.status,
+                        duration=now - started,
+                        backoff=backoff,
+                        error=summary.error,
+                        message=summary.message,
+                        limits=summary.limits,
+                    )
+                )
             self._last_end = now
             if self._counts(number, summary, started):
                 self._latest, self._latest_number, self._latest_end = summary, number, now
         self._finish()
 
     def _counts(self, number: int, summary: Summary, started: float) -> bool:
-        """Whether the call comes to this attempt, and not to the one that counted so far."""
+        """Whether this attempt decides the call, and not the one that decided so far."""
         latest = self._latest
         if latest is None:
             return True
@@ -201,15 +251,15 @@ class Call:
             self.finished = True
         summary = self._latest
         if self.attempts > 1:
-            summary = summary._replace(
+            summary = summary.replace(
                 attempts=self.attempts,
                 total_chunks=self._chunks,
                 total_bytes=self._bytes,
                 fallback=_fallback(self._first or summary.request, summary.request),
             )
-        # An exception holds the frames that it passed, and they may hold this call: it would live on until the
-        # garbage collector comes, and all that the application has in those frames with it.
-        self.summary = summary if summary.error is None else summary._replace(error=None)
+        # An exception holds the frames that it passed, and they may hold this call. Without this line, the call and
+        # all that the application has in those frames would live on until the garbage collector comes.
+        self.summary = summary if summary.error is None else summary.replace(error=None)
         self._latest = None
         self._tell_failed(self.recording, self._last_end, but=self._latest_number)
         self.recording.ended(summary, self.unix_ns(self._last_end))
@@ -224,13 +274,21 @@ def _fallback(first: LLMRequest, last: LLMRequest) -> str | None:
 
 
 CURRENT: ContextVar[Call | None] = ContextVar("otel_llmstream_call", default=None)
-"""The call that a boundary has opened around the running code; see `current`."""
+"""The call that a boundary has opened around the running code; see `current_call`."""
 
 
-def current() -> Call | None:
-    """The call that a boundary is open around now, if one is.
+def current_call(path: str) -> Call | None:
+    """The call that a send to `path` is an attempt of, if there is one.
 
-    A task that outlives a boundary still has its call in `CURRENT`; what it sends then is no attempt of that call.
+    A task that outlives a boundary still has its call in `CURRENT`; a send of that task is no attempt of the call.
+    Neither is a send that happens inside another send: a boundary joins only what its own block sends. The boundary of
+    an SDK's method joins only sends to the same path, which are its retries.
     """
+    call = open_call()
+    return call if call is not None and call.path in (None, path) else None
+
+
+def open_call() -> Call | None:
+    """The call whose boundary is open around the running code, if there is one."""
     call = CURRENT.get()
-    return call if call is not None and call.bounded else None
+    return call if call is not None and call.bounded and call.sent_inside is current_send() else None

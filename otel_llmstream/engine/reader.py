@@ -1,31 +1,46 @@
 """From the bytes of one body to what is known of its stream: content decoder, framer, dialect, state.
 
-Comes in: reads, each with when it was asked for and when it came. What must be told at once goes to a listener.
-Nothing here knows a clock, a span or a lock; what goes wrong here is the observer's to catch.
+Comes in: reads, each with the times at which it was asked for and came. What must be told at once goes to a listener.
+Nothing here knows a clock, a span or a lock. The observer catches what goes wrong here.
+
+A reader has two modes. First it sniffs: the framing and the dialect are provisional until a frame is understood, and
+the reads are held, with what they hold. Then it reads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
-from ..core.events import MALFORMED, ONE_CHUNK, Event, Malformed, Undecodable
+from ..core.events import MALFORMED, ONE_CHUNK, Event, Malformed, NotAStream, Undecodable
 from ..core.stream import BATCH, Stream
-from ..dialects import COUNTING, Dialect, repaired
+from ..dialects import Dialect, repaired
 from ..wire import Decoder, DecodingError, Frame, Framer
+from .sniffer import Sniffer, Verdict
+
+Read = tuple[bytes, float, float]
+"""One read: its bytes, when the application asked for them, and when they came, in seconds."""
 
 FEW: Final = 4
-"""So few reads are read one by one: looking whether they are plain costs as much."""
+"""So few reads are read one by one: a look whether they are plain costs as much."""
 
 LAST: Final = 3
 """The last reads of a stream are never plain: the finish reason, the usage, the terminator."""
 
 BEGINNING: Final = 2
-"""Reads before the first chunk are never plain; a chat stream has one of them, which only names the role."""
+"""Reads before the first chunk are never plain. A chat stream has one of them, which only names the role."""
 
 
 class Listener(Protocol):
     """Who is told while the stream lasts."""
+
+    def recognized(self, dialect: type[Dialect]) -> Stream:
+        """The answer is in this dialect: gives the stream that learns from it."""
+        ...
+
+    def not_ours(self) -> None:
+        """The answer is not an LLM's. Nothing more will be read."""
+        ...
 
     def first_chunk(self, now: float) -> None:
         """The first chunk came."""
@@ -36,69 +51,91 @@ class Listener(Protocol):
         ...
 
     def gaps(self, seconds: Sequence[float]) -> None:
-        """Times between chunks, in order; each is told once."""
+        """Times between chunks, in order. Each is told once."""
         ...
+
+
+class _Held(NamedTuple):
+    """One read of the sniffing mode, with what it completed."""
+
+    size: int
+    waited: float
+    came: float
+    frames: list[Frame]
+    broken: str | None
+
+
+class _Unframed:
+    """Takes the place of a framer if the body is in no framing: its reads have sizes and times, and that is all."""
+
+    comments = 0
+    unknown = 0
+    pending = False
+
+    def feed(self, _data: bytes) -> list[Frame]:
+        return []
+
+    def peek_batch(self, _reads: Sequence[bytes]) -> list[bytes] | None:
+        return None
+
+    def close(self) -> list[Frame]:
+        return []
 
 
 class Reader:
     """Reads one body.
 
     Args:
-        stream: what is known; it learns.
-        dialect: reads frames.
-        framer: makes frames of decoded bytes.
-        decoder: undoes the content coding; None where there is none.
+        sniffer: looks at the beginning.
         stall_after: see `Settings`.
         listener: who is told.
     """
 
-    __slots__ = ("_counting", "_decoder", "_dialect", "_framer", "_last", "_listener", "_malformed", "_saw_chunk",
-                 "_stall_after", "_stream")  # fmt: skip
+    __slots__ = ("_decoder", "_dialect", "_framer", "_held", "_last", "_listener", "_malformed", "_saw_chunk",
+                 "_sniffer", "_stall_after", "_stream")  # fmt: skip
 
-    def __init__(
-        self,
-        stream: Stream,
-        dialect: Dialect,
-        framer: Framer,
-        decoder: Decoder | None,
-        stall_after: float,
-        listener: Listener,
-    ) -> None:
-        self._stream = stream
-        self._dialect = dialect
-        self._framer = framer
-        self._decoder = decoder
+    _decoder: Decoder | None
+    _dialect: Dialect
+    _framer: Framer
+    _stream: Stream
+
+    def __init__(self, sniffer: Sniffer, stall_after: float, listener: Listener) -> None:
+        self._sniffer: Sniffer | None = sniffer
+        self._held: list[_Held] = []
         self._stall_after = stall_after
         self._listener = listener
-        self._counting = dialect.name in COUNTING
         self._saw_chunk = False
         self._last = 0.0  # when the last read came
-        self._malformed = -1.0  # when the last read came that had a malformed event in it
+        self._malformed = -1.0  # when the last read with a malformed event came
 
     @property
     def in_doubt(self) -> bool:
         """Whether a malformed event came with the last read: the application may stop there."""
         return self._malformed == self._last
 
-    def read(self, reads: list[bytes], asked: list[float], times: list[float], *, last: bool = False) -> None:
+    def read(self, reads: Sequence[Read], *, last: bool = False) -> None:
         """Read what came.
 
         Args:
-            reads: pieces of the body.
-            asked: when each of them was asked for, in seconds.
-            times: when each of them came.
+            reads: pieces of the body, in order.
             last: no more will come.
         """
-        start = self._read_beginning(reads, asked, times)
+        start = self._sniff(reads)
+        if self._sniffer is not None or start == len(reads):
+            return
+        start = self._read_beginning(reads, start)
         end = max(start, len(reads) - LAST) if last else len(reads)
-        self._read(reads[start:end], asked[start:end], times[start:end])
-        self._read_each(reads[end:], asked[end:], times[end:])
-        self._last = times[-1]
-        if len(self._stream.batch) >= BATCH:
+        self._read(reads[start:end])
+        self._read_each(reads[end:])
+        self._last = reads[-1][2]
+        batch = self._stream.batch
+        if batch is not None and len(batch) >= BATCH:
             self.drain()
 
     def close(self, now: float) -> None:
-        """The body ended; take what the end itself completes."""
+        """The body ended: take what the end itself completes."""
+        if not self._settle():
+            return
         framer, stream = self._framer, self._stream
         stream.pending = framer.pending
         for frame in framer.close():
@@ -109,56 +146,119 @@ class Reader:
             self._take(events, now)
         stream.not_framed = framer.unknown > 0 and framer.comments == 0
 
+    def stop(self, *, told: bool) -> None:
+        """No more will be read, and the body has not ended: make the verdict of the sniffing mode.
+
+        Args:
+            told: whether the application or the transport ended the reading, and not the garbage collector.
+        """
+        self._settle(unread=told)
+
     def drain(self) -> None:
         """Count the chunk times that are held."""
-        gaps = self._stream.drain()
-        if gaps:
-            self._listener.gaps(gaps)
+        if self._sniffer is None:
+            gaps = self._stream.drain()
+            if gaps:
+                self._listener.gaps(gaps)
 
-    def _read_beginning(self, reads: list[bytes], asked: list[float], times: list[float]) -> int:
-        """Read until a chunk has been seen; gives the number of the read after that."""
-        start = 0
+    # --- the sniffing mode --------------------------------------------------------------------------------------
+
+    def _sniff(self, reads: Sequence[Read]) -> int:
+        """Sniff until there is a verdict; gives the number of the first read after that."""
+        sniffer = self._sniffer
+        if sniffer is None:
+            return 0
+        for number, (data, asked, came) in enumerate(reads, 1):
+            self._hold(sniffer, data, came - asked, came)
+            if sniffer.verdict is not Verdict.UNDECIDED:
+                self._conclude(sniffer)
+                return number
+        return len(reads)
+
+    def _hold(self, sniffer: Sniffer, data: bytes, waited: float, came: float) -> None:
+        frames, broken = [], None
+        try:
+            frames = sniffer.feed(data)
+        except DecodingError as exc:
+            broken = str(exc)
+        self._held.append(_Held(len(data), waited, came, frames, broken))
+        self._last = came
+
+    def _settle(self, *, unread: bool = False) -> bool:
+        """Leave the sniffing mode if it lasts; whether there is a stream to read."""
+        sniffer = self._sniffer
+        if sniffer is None:
+            return True
+        frames = sniffer.close(unread=unread)
+        if frames:
+            self._held[-1].frames.extend(frames)
+        self._conclude(sniffer)
+        return self._sniffer is None
+
+    def _conclude(self, sniffer: Sniffer) -> None:
+        """Act on the verdict: take what is held as if it came now, at the times at which it came."""
+        held, self._held = self._held, []
+        if sniffer.verdict is Verdict.NOT_OURS:
+            self._listener.not_ours()
+            return
+        assert sniffer.dialect is not None, "a verdict other than NOT_OURS names a dialect"
+        self._stream = self._listener.recognized(sniffer.dialect)
+        self._dialect = sniffer.dialect()
+        self._framer = sniffer.framer or _Unframed()
+        self._decoder = sniffer.decoder if sniffer.framer is not None else None
+        self._sniffer = None
+        for each in held:
+            self._stream.arrived(each.size, each.waited)
+            for frame in each.frames:
+                self._take(self._events(frame), each.came)
+            if each.broken is not None:
+                self._stream.receive(Undecodable(each.broken), each.came)
+        if sniffer.verdict is Verdict.NOT_A_STREAM:
+            self._stream.receive(NotAStream(), self._last)
+
+    # --- the reading mode ---------------------------------------------------------------------------------------
+
+    def _read_beginning(self, reads: Sequence[Read], start: int) -> int:
+        """Read until a chunk was seen; gives the number of the first read after that."""
         while not self._saw_chunk and start < len(reads):
-            end = start + BEGINNING
-            self._read_each(reads[start:end], asked[start:end], times[start:end])
-            start = end
-        return start
+            self._read_each(reads[start : start + BEGINNING])
+            start += BEGINNING
+        return min(start, len(reads))
 
-    def _read(self, reads: list[bytes], asked: list[float], times: list[float]) -> None:
-        """Read all at once where each is plain; where one is not, read the halves so: most are still plain."""
+    def _read(self, reads: Sequence[Read]) -> None:
+        """Read all at once if each is plain. If one is not, try it with the halves: most reads are still plain."""
         if len(reads) <= FEW:
-            self._read_each(reads, asked, times)
-        elif not self._read_plain(reads, asked, times):
+            self._read_each(reads)
+        elif not self._read_plain(reads):
             middle = len(reads) // 2
-            self._read(reads[:middle], asked[:middle], times[:middle])
-            self._read(reads[middle:], asked[middle:], times[middle:])
+            self._read(reads[:middle])
+            self._read(reads[middle:])
 
-    def _read_plain(self, reads: list[bytes], asked: list[float], times: list[float]) -> bool:
-        """Count the reads at once, where each was one plain chunk, as nearly all are, and no stall can be there."""
+    def _read_plain(self, reads: Sequence[Read]) -> bool:
+        """Count the reads at once, if each is one plain chunk, as nearly all are, and there can be no stall."""
+        pieces, asked, times = zip(*reads, strict=True)
         waited = sum(times) - sum(asked)
-        if self._stream.gap_wait + waited > self._stall_after or not self._plain(reads):
+        if self._stream.gap_wait + waited > self._stall_after or not self._is_plain(pieces):
             return False
-        if self._counting:
-            self._run(reads[:-1], times[:-1], waited - (times[-1] - asked[-1]))
-            self._read_each(reads[-1:], asked[-1:], times[-1:])
+        if self._dialect.counts_in_every_frame:
+            waited -= times[-1] - asked[-1]
+            self._stream.add_chunks(times[:-1], sum(map(len, pieces[:-1])), waited)
+            self._read_each(reads[-1:])
         else:
-            self._run(reads, times, waited)
+            self._stream.add_chunks(times, sum(map(len, pieces)), waited)
         return True
 
-    def _run(self, reads: list[bytes], times: list[float], waited: float) -> None:
-        self._stream.add_chunks(times, sum(map(len, reads)), waited)
-
-    def _plain(self, reads: list[bytes]) -> bool:
+    def _is_plain(self, pieces: Sequence[bytes]) -> bool:
         """Whether each read is one chunk and says nothing else."""
-        payloads = self._framer.peek_batch(reads) if self._decoder is None else None
+        payloads = self._framer.peek_batch(pieces) if self._decoder is None else None
         return payloads is not None and self._dialect.is_output_only(payloads)
 
-    def _read_each(self, reads: list[bytes], asked: list[float], times: list[float]) -> None:
+    def _read_each(self, reads: Sequence[Read]) -> None:
         stream, decoder, feed = self._stream, self._decoder, self._framer.feed
-        for data, since, now in zip(reads, asked, times, strict=True):
-            stream.arrived(len(data), now - since)
-            for frame in feed(data) if decoder is None else self._decode(decoder, data, now):
-                self._take(self._events(frame), now)
+        for data, asked, came in reads:
+            stream.arrived(len(data), came - asked)
+            for frame in feed(data) if decoder is None else self._decode(decoder, data, came):
+                self._take(self._events(frame), came)
 
     def _decode(self, decoder: Decoder, data: bytes, now: float) -> list[Frame]:
         frames: list[Frame] = []
@@ -173,7 +273,7 @@ class Reader:
         return frames
 
     def _events(self, frame: Frame) -> tuple[Event, ...]:
-        """What a frame says. What an SDK's parser would take is not malformed: see `repaired`."""
+        """What a frame says. A payload that the parsers of most SDKs take is not malformed; see `repaired`."""
         events = self._dialect.read(frame)
         if events is ONE_CHUNK or MALFORMED not in events:
             return events
@@ -181,7 +281,7 @@ class Reader:
         return events if data is None else self._dialect.read(frame._replace(data=data))
 
     def _take(self, events: tuple[Event, ...], now: float) -> None:
-        """What one frame said."""
+        """Take what one frame said."""
         stream = self._stream
         stream.frames += 1
         for event in events:

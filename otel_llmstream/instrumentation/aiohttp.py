@@ -1,54 +1,46 @@
-"""`ClientSession._request` of aiohttp: all its requests go through it, redirects and its own second try included.
+"""`ClientSession._request` of aiohttp. All its requests go through it, with their redirects and its own second try.
 
-It is private, and has been there in one shape for as long as aiohttp 3: where it is not, nothing is patched. The tap
-stands in the place of `response.content`, where everything that reads a body reads it, already decoded. The end that
-the application makes is told by `ClientResponse.close` and `.release`; what httpx sends by aiohttp is httpx's.
+It is private, and has had one shape for as long as aiohttp 3. If it has another one, nothing is patched. The tap takes
+the place of `response.content`, from which everything that reads a body reads it, already decoded. The reader's own end
+of file tells the end of the body, `ClientResponse.close` and `.release` tell the end that the application makes.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
-import sys
 from asyncio import IncompleteReadError
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any, Final
+from weakref import ReferenceType, ref
 
-import wrapt
-
+from ..core.response import ResponseInfo
 from ..core.states import End
-from ..engine.observer import ResponseInfo
+from ..dialects import RequestInfo
 from .close_reason import watch_garbage_collector
-from .httpx import SWITCH, Sending
-from .reentrancy import is_reentrant
+from .exchange import Exchange, attach, guarded, read_already, response_info, tls_version
+from .patching import replace_method, when_imported
 from .tap import closed
 
 MODULE: Final = "aiohttp"
 
 LONG: Final = 1024
-"""Characters of a string in a request's JSON from which on it is no parameter, but content."""
-
-_patched: set[int] = set()  # ids of modules; they live as long as the process
+"""A string in a request's JSON that has so many characters is content, not a parameter."""
 
 
 def patch() -> None:
     """Patch aiohttp, now or when it is imported."""
     watch_garbage_collector()
-    if MODULE in sys.modules:
-        _patch(sys.modules[MODULE])
-    else:
-        wrapt.register_post_import_hook(_patch, MODULE)
+    when_imported(MODULE, _patch)
 
 
-def _patch(module: ModuleType | None) -> None:
-    if module is None or id(module) in _patched or not _has_shape(module):
-        return
-    _patched.add(id(module))
-    wrapt.wrap_function_wrapper(module.ClientSession, "_request", partial(_request, content_tap(module)))
-    wrapt.wrap_function_wrapper(module.ClientResponse, "close", _close)
-    wrapt.wrap_function_wrapper(module.ClientResponse, "release", _close)
+def _patch(module: ModuleType) -> None:
+    if _has_shape(module):
+        replace_method(module.ClientSession, "_request", partial(_request, content_tap(module)))
+        for name in ("close", "release"):
+            replace_method(module.ClientResponse, name, _close)
 
 
 def _has_shape(module: ModuleType) -> bool:
@@ -57,95 +49,72 @@ def _has_shape(module: ModuleType) -> bool:
     return inspect.iscoroutinefunction(method) and hasattr(response, "close") and hasattr(response, "release")
 
 
-async def _request(
-    tap: type[Any], wrapped: Callable[..., Any], session: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    sending = _begin(session, args, kwargs)
-    if sending is None:
-        return await wrapped(*args, **kwargs)
+def _request(tap: type[Any], original: Callable[..., Any]) -> Callable[..., Any]:
+    async def _request(session: Any, *args: Any, **kwargs: Any) -> Any:
+        exchange = guarded(_begin, session, args, kwargs)
+        if exchange is None:
+            return await original(session, *args, **kwargs)
+        try:
+            with exchange.activate():
+                response = await original(session, *args, **kwargs)
+        except BaseException as exc:
+            exchange.raised(exc, _response_of(exc))
+            raise
+        attach(exchange, _tap, response, tap, _decodes(session, kwargs))
+        return response
+
+    return _request
+
+
+def _close(original: Callable[..., Any]) -> Callable[..., Any]:
+    def close(response: Any, *args: Any, **kwargs: Any) -> Any:
+        observer = getattr(response.content, "_llmstream_observer", None)
+        if observer is not None:
+            closed(observer)
+        return original(response, *args, **kwargs)
+
+    return close
+
+
+# --- the neutral records ------------------------------------------------------------------------------------------
+
+
+def _begin(session: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Exchange | None:
+    """Look at a request; None if it can be no LLM stream."""
     try:
-        with sending.activate():
-            response = await wrapped(*args, **kwargs)
-    except BaseException as exc:
-        sending.raised(exc)
-        raise
-    sending.answered(_Response(response, decoded=_decodes(session, kwargs)), tap)
-    return response
-
-
-def _close(wrapped: Callable[..., Any], response: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    watcher = getattr(response.content, "_llmstream_watcher", None)
-    if watcher is not None:
-        closed(watcher)
-    return wrapped(*args, **kwargs)
-
-
-# --- requests and responses in httpx's shape ------------------------------------------------------------------------
-
-
-class _Sending(Sending):
-    """One request, with its redirects."""
-
-    __slots__ = ()
-
-    def _refused(self, error: BaseException, observer: Any) -> bool:
-        """Whether the session raised for the answer's status (`raise_for_status=True`): then the status is why."""
-        if type(error).__name__ != "ClientResponseError" or error.__cause__ is not None:
-            return False
-        observer.answered(ResponseInfo(getattr(error, "status", 0)))
-        return True
-
-
-def _begin(session: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Sending | None:
-    """Look at a request; None where it can be no LLM stream. Never raises."""
-    engine = SWITCH.engine
-    if engine is None or is_reentrant():
+        request = _request_info(session, *args, **kwargs)
+    except (TypeError, ValueError, AssertionError):  # it cannot be sent either, and aiohttp says so
         return None
-    try:
-        request = _asked(session, *args, **kwargs)
-    except Exception as exc:
-        if not isinstance(
-            exc, (TypeError, ValueError, AssertionError)
-        ):  # it cannot be sent either, and aiohttp says so
-            engine.internal_error(exc)
-        return None
-    return _Sending.begin((request,), {"stream": True})
+    return Exchange.begin(request, streams=True)
 
 
-def _asked(session: Any, method: str, str_or_url: Any, **options: Any) -> Any:
+def _request_info(session: Any, method: str, str_or_url: Any, **options: Any) -> RequestInfo:
     url = session._build_url(str_or_url)  # noqa: SLF001 - puts the session's base before it
     if options.get("params"):
         url = url.update_query(options["params"])
-    return SimpleNamespace(
+    return RequestInfo(
         method=method.upper(),
-        headers=_NO_HEADERS,
-        url=SimpleNamespace(
-            scheme=url.scheme,
-            host=url.host or "",
-            port=url.port,
-            path=url.path,
-            query=url.raw_query_string.encode("ascii", "replace"),
-        ),
-        _content=_content(options.get("data"), options.get("json")),
+        scheme=url.scheme,
+        host=url.host or "",
+        port=url.port or 0,
+        path=url.path.rstrip("/"),
+        query=url.raw_query_string.encode("ascii", "replace").decode(),
+        body=partial(_body, options.get("data"), options.get("json")),
     )
 
 
-_NO_HEADERS: Final[Mapping[str, str]] = {}
-"""An SDK that counts its tries in a header rides on httpx."""
-
-
-def _content(data: Any, value: Any) -> bytes | None:
-    """The body, as far as it is needed; a body that is a stream of its own must not be touched."""
+def _body(data: Any, value: Any) -> bytes | None:
+    """The body, as far as it is needed. A body that is a stream must not be touched."""
     if value is not None:
         return json.dumps(_parameters(value), default=_nothing, skipkeys=True).encode()
-    data = getattr(data, "_value", data)  # a payload of aiohttp's own
+    data = getattr(data, "_value", data)  # a payload object of aiohttp
     if isinstance(data, str):
         return data.encode(errors="replace")
     return bytes(data) if isinstance(data, (bytes, bytearray, memoryview)) else None
 
 
 def _parameters(value: Any) -> Any:
-    """A request without its content: turning that into JSON a second time would cost as much as the first time."""
+    """A request without its content. To serialise that once more would cost as much as the first time."""
     if not isinstance(value, Mapping):
         return {}
     return {name: _parameter(item) for name, item in value.items()}
@@ -164,102 +133,96 @@ def _is_small(value: Any) -> bool:
 
 
 def _nothing(_value: Any) -> None:
-    """What is no JSON is no parameter; aiohttp may know how to write it."""
+    """A value that is not JSON is not a parameter. aiohttp may know how to write it."""
 
 
 def _decodes(session: Any, kwargs: Mapping[str, Any]) -> bool:
-    """Whether aiohttp undoes the content coding; it does unless told otherwise."""
+    """Whether aiohttp decodes the content coding. It does unless it is told otherwise."""
     told = kwargs.get("auto_decompress")
     return bool(getattr(session, "_auto_decompress", True) if told is None else told)
 
 
-class _Response:
-    """A response in httpx's shape. Nothing is looked at before it is asked for, since that is where the guard is.
-
-    Args:
-        response: aiohttp's.
-        decoded: whether aiohttp undoes the content coding.
-    """
-
-    def __init__(self, response: Any, *, decoded: bool) -> None:
-        self._response = response
-        self._decoded = decoded
-
-    @property
-    def status_code(self) -> int:
-        return int(self._response.status)
-
-    @property
-    def http_version(self) -> str:
-        version = self._response.version
-        return f"HTTP/{version.major}.{version.minor}"
-
-    @property
-    def extensions(self) -> Mapping[str, Any]:
-        connection = self._response.connection  # given back already where the whole body came with the headers
-        return {"network_stream": connection.transport if connection is not None else None}
-
-    @property
-    def headers(self) -> Any:
-        raw = self._response.raw_headers
-        return SimpleNamespace(raw=[pair for pair in raw if pair[0].lower() != _CODING] if self._decoded else raw)
-
-    @property
-    def is_closed(self) -> bool:
-        return self._content is not None
-
-    @property
-    def _content(self) -> bytes | None:
-        """The body, where it was read already (by a `raise_for_status` of one's own), or where there is none."""
-        if self._response._body is None and self._response.content.at_eof():  # noqa: SLF001
-            return b""
-        body: bytes | None = self._response._body  # noqa: SLF001
-        return body
-
-    @property
-    def stream(self) -> Any:
-        """Where the body is read."""
-        return self._response.content
-
-    @stream.setter
-    def stream(self, tap: Any) -> None:
-        self._response.content = tap
+def _response_of(error: BaseException) -> ResponseInfo | None:
+    """The response that the session raised for because of its status (`raise_for_status=True`)."""
+    if type(error).__name__ != "ClientResponseError" or error.__cause__ is not None:
+        return None
+    return ResponseInfo(getattr(error, "status", 0))
 
 
-_CODING: Final = b"content-encoding"
+def _tap(exchange: Exchange, response: Any, tap: type[Any], is_decoded: bool) -> None:  # noqa: FBT001 - see `attach`
+    observer = exchange.responded(_response_info(response, is_decoded=is_decoded))
+    if observer is None:
+        return
+    body = _body_read_already(response)
+    if body is not None:
+        read_already(observer, body)
+    else:
+        response.content = tap(response.content, observer)
+
+
+def _response_info(response: Any, *, is_decoded: bool) -> ResponseInfo:
+    headers: dict[bytes, bytes] = {}
+    for name, value in response.raw_headers:
+        key = name.lower()
+        headers[key] = headers[key] + b", " + value if key in headers else value
+    version = response.version
+    connection = response.connection  # it was given back already if the whole body came with the headers
+    transport = connection.transport if connection is not None else None
+    return response_info(
+        int(response.status),
+        headers,
+        protocol=f"{version.major}.{version.minor}",
+        tls=tls_version(transport.get_extra_info("ssl_object") if transport is not None else None),
+        is_decoded=is_decoded,
+    )
+
+
+def _body_read_already(response: Any) -> bytes | None:
+    """The body, if it was read already (by a `raise_for_status` of the application's own), or if there is none."""
+    body: bytes | None = response._body  # noqa: SLF001
+    return b"" if body is None and response.content.at_eof() else body
 
 
 # --- the tap ----------------------------------------------------------------------------------------------------------
 
-_OWN: Final = ("_llmstream_stream", "_llmstream_watcher")
+_OWN: Final = ("_llmstream_stream", "_llmstream_observer")
 
 
 def content_tap(module: ModuleType) -> type[Any]:
-    """The tap; an application may check that `response.content` is a stream reader.
+    """The tap. An application may check that `response.content` is a stream reader.
 
     Args:
         module: aiohttp.
     """
-    return type("ContentTap", (_Tapping, module.StreamReader), {"__slots__": _OWN})
+    return type("ContentTap", (_Tapping, module.StreamReader), {"__slots__": (*_OWN, "__weakref__")})
+
+
+def _at_eof(tapping: ReferenceType[Any]) -> None:
+    """The body has ended, in the event loop. The application may not read on after the terminal event."""
+    tap = tapping()
+    # A read that is under way may hold bytes that it has not given yet.
+    if tap is not None and not tap._llmstream_observer.waiting:  # noqa: SLF001 - the tap's own, as below
+        tap._llmstream_observer.body_ended(unread=not tap._llmstream_stream.at_eof())  # noqa: SLF001
 
 
 class _Tapping:
-    """Reads from the stream behind it, and tells.
+    """Reads from the stream behind it, and tells the observer.
 
-    It has no state of its own: what aiohttp's own methods read and write of `self` is the stream's.
+    It has no state of its own. What aiohttp's own methods read and write of `self` is the stream's.
     """
 
     __slots__ = ()
 
     _llmstream_stream: Any
-    _llmstream_watcher: Any
+    _llmstream_observer: Any
 
-    def __init__(self, stream: Any, watcher: Any) -> None:
+    def __init__(self, stream: Any, observer: Any) -> None:
         object.__setattr__(self, "_llmstream_stream", stream)
-        object.__setattr__(self, "_llmstream_watcher", watcher)
+        object.__setattr__(self, "_llmstream_observer", observer)
+        stream.on_eof(partial(_at_eof, ref(self)))
 
     def __getattr__(self, name: str) -> Any:
-        if name in _OWN:  # asked for before `__init__`, by what copies
+        if name in _OWN:  # copying asks for it before `__init__`
             raise AttributeError(name)
         return getattr(self._llmstream_stream, name)
 
@@ -270,9 +233,9 @@ class _Tapping:
         return repr(self._llmstream_stream)
 
     def __del__(self) -> None:
-        watcher = getattr(self, "_llmstream_watcher", None)
-        if watcher is not None:
-            watcher.end(End.GARBAGE_COLLECTED, unsafe=True)
+        observer = getattr(self, "_llmstream_observer", None)
+        if observer is not None:
+            observer.end(End.GARBAGE_COLLECTED, unsafe=True)
 
     async def readany(self) -> Any:
         return await self._read(self._llmstream_stream.readany())
@@ -290,7 +253,7 @@ class _Tapping:
         return await self._read(self._llmstream_stream.readchunk())
 
     async def read(self, n: int = -1) -> Any:
-        if n < 0:  # everything: aiohttp's own loop over `readany`, so that its pieces' times are seen
+        if n < 0:  # everything: aiohttp's own loop over `readany` shows the times of its pieces
             return await super().read(n)  # type: ignore[misc]
         return await self._read(self._llmstream_stream.read(n))
 
@@ -302,12 +265,12 @@ class _Tapping:
 
     def at_eof(self) -> Any:
         over = self._llmstream_stream.at_eof()
-        if over:  # who asks reads no more
-            self._llmstream_watcher.end(End.EOF)
+        if over:  # a reader that asks reads no more
+            self._llmstream_observer.end(End.EOF)
         return over
 
     async def _read(self, reading: Any) -> Any:
-        """Wait for what the stream gives, and tell."""
+        """Wait for what the stream gives, and tell the observer."""
         self._asks()
         try:
             data = await reading
@@ -318,17 +281,18 @@ class _Tapping:
             self._came(b"")
             raise
         except BaseException as exc:
-            self._llmstream_watcher.raised(exc)
+            self._llmstream_observer.raised(exc)
             raise
         self._came(data[0] if type(data) is tuple else data)
         return data
 
     def _asks(self) -> None:
-        watcher = self._llmstream_watcher
-        watcher.asked_at = watcher.clock()
+        observer = self._llmstream_observer
+        observer.asked_at = observer.clock()
 
     def _came(self, data: bytes) -> None:
+        stream = self._llmstream_stream
         if data:
-            self._llmstream_watcher.feed(data)
-        elif self._llmstream_stream.at_eof():  # no bytes may also be none in this moment
-            self._llmstream_watcher.end(End.EOF)
+            self._llmstream_observer.feed(data)
+        if stream.is_eof():  # the end of the body came; what is left of it may be in the buffer
+            self._llmstream_observer.body_ended(unread=not stream.at_eof())

@@ -1,217 +1,172 @@
-"""`Endpoint._send` of botocore: one try of one request; and the API call around it, with all its tries.
+"""`Endpoint._send` of botocore: one try of one request. And the API call around it, with all its tries.
 
-Only operations that stream their output are looked at, and in a `call()` the others, which may be what the application
-fell back to. A tap stands in the place of the urllib3 response that botocore's `EventStream` reads. All other calls to
-AWS cost one look at an attribute.
+Only operations that stream their output are looked at. In a `call()` the others are too, because the application may
+fall back to one of them. A tap takes the place of the urllib3 response that botocore's `EventStream` reads. All other
+calls to AWS cost one look at an attribute.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from types import ModuleType, SimpleNamespace
+from functools import partial
+from types import ModuleType
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import wrapt
 
+from ..core.response import ResponseInfo
 from ..core.states import End
-from ..engine.call import current
+from ..dialects import RequestInfo
+from ..engine.call import open_call
 from .call_boundary import Boundary
 from .close_reason import watch_garbage_collector
-from .httpx import SWITCH, Sending
+from .exchange import Exchange, attach, guarded, read_already, response_info, tls_version
+from .patching import replace_method, when_imported
 from .tap import closed
 
 OPERATIONS: Final = ("ConverseStream", "InvokeModelWithResponseStream")
-"""What is one call, whatever botocore retries of it."""
-
-_patched: set[int] = set()  # ids of modules; they live as long as the process
+"""Operations that are one call each, with all the retries of botocore."""
 
 
 def patch() -> None:
     """Patch botocore, now or when it is imported."""
     watch_garbage_collector()
-    for name, patcher in (("botocore.endpoint", _patch_endpoint), ("botocore.client", _patch_client)):
-        if name in sys.modules:
-            patcher(sys.modules[name])
-        else:
-            wrapt.register_post_import_hook(patcher, name)
+    when_imported("botocore.endpoint", partial(_patch, "Endpoint", "_send", _send))
+    when_imported("botocore.client", partial(_patch, "BaseClient", "_make_api_call", _make_api_call))
 
 
-def _patch_endpoint(module: ModuleType | None) -> None:
-    _wrap(module, "Endpoint", "_send", _send)
-
-
-def _patch_client(module: ModuleType | None) -> None:
-    _wrap(module, "BaseClient", "_make_api_call", _call)
-
-
-def _wrap(module: ModuleType | None, name: str, method: str, wrapper: Callable[..., Any]) -> None:
+def _patch(
+    name: str, method: str, make: Callable[[Callable[..., Any]], Callable[..., Any]], module: ModuleType
+) -> None:
     owner = getattr(module, name, None)
-    if id(module) not in _patched and hasattr(owner, method):
-        _patched.add(id(module))
-        wrapt.wrap_function_wrapper(owner, method, wrapper)
+    if hasattr(owner, method):
+        replace_method(owner, method, make)
 
 
-def _call(wrapped: Callable[..., Any], _client: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if (args[0] if args else kwargs.get("operation_name")) not in OPERATIONS:
-        return wrapped(*args, **kwargs)
-    with Boundary():
-        return wrapped(*args, **kwargs)
+def _make_api_call(original: Callable[..., Any]) -> Callable[..., Any]:
+    def _make_api_call(client: Any, *args: Any, **kwargs: Any) -> Any:
+        if (args[0] if args else kwargs.get("operation_name")) not in OPERATIONS:
+            return original(client, *args, **kwargs)
+        with Boundary():
+            return original(client, *args, **kwargs)
+
+    return _make_api_call
 
 
-def _send(wrapped: Callable[..., Any], _endpoint: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    sending = _begin(args[0] if args else kwargs.get("request"))
-    if sending is None:
-        return wrapped(*args, **kwargs)
-    try:
-        with sending.activate():
-            response = wrapped(*args, **kwargs)
-    except BaseException as exc:
-        sending.raised(exc)
-        raise
-    sending.answered(_Response(response), RawTap)
-    return response
+def _send(original: Callable[..., Any]) -> Callable[..., Any]:
+    def _send(endpoint: Any, *args: Any, **kwargs: Any) -> Any:
+        exchange = guarded(_begin, args[0] if args else kwargs.get("request"))
+        if exchange is None:
+            return original(endpoint, *args, **kwargs)
+        try:
+            with exchange.activate():
+                response = original(endpoint, *args, **kwargs)
+        except BaseException as exc:
+            exchange.raised(exc)
+            raise
+        attach(exchange, _tap, response)
+        return response
+
+    return _send
 
 
-# --- requests and responses in httpx's shape ------------------------------------------------------------------------
+# --- the neutral records ------------------------------------------------------------------------------------------
 
 
-def _begin(request: Any) -> Sending | None:
-    """Look at a request; None where it can be no LLM stream. Never raises."""
-    engine = SWITCH.engine
+def _begin(request: Any) -> Exchange | None:
+    """Look at a request; None if it can be no LLM stream."""
     streams = bool(getattr(request, "stream_output", False))
-    if engine is None or not (streams or current() is not None):  # in a call, what does not stream may be a fallback
+    if not streams and open_call() is None:  # in a call, an operation that does not stream may be a fallback
         return None
-    try:
-        asked = _asked(request)
-    except Exception as exc:
-        engine.internal_error(exc)
-        return None
-    return Sending.begin((asked,), {"stream": streams})
+    return Exchange.begin(_request_info(request), streams=streams)
 
 
-def _asked(request: Any) -> Any:
+def _request_info(request: Any) -> RequestInfo:
     url = urlsplit(request.url)
-    body = request.body.encode() if isinstance(request.body, str) else request.body
-    return SimpleNamespace(
+    return RequestInfo(
         method=request.method,
-        headers=_NO_HEADERS,
-        url=SimpleNamespace(
-            scheme=url.scheme,
-            host=url.hostname or "",
-            port=url.port,
-            path=url.path,
-            query=url.query.encode("ascii", "replace"),
-        ),
-        _content=bytes(body) if isinstance(body, (bytes, bytearray)) else None,
+        scheme=url.scheme,
+        host=url.hostname or "",
+        port=url.port or (80 if url.scheme == "http" else 443),
+        path=url.path.rstrip("/"),
+        query=url.query.encode("ascii", "replace").decode(),
+        body=partial(_body, request),
     )
 
 
-_NO_HEADERS: Final[Mapping[str, str]] = {}
-"""What botocore tries again is in its own call; it counts in no header that is read here."""
+def _body(request: Any) -> bytes | None:
+    body = request.body
+    if isinstance(body, str):
+        return body.encode()
+    return bytes(body) if isinstance(body, (bytes, bytearray)) else None
 
 
-class _Response:
-    """A response in httpx's shape. Nothing is looked at before it is asked for, since that is where the guard is.
+def _tap(exchange: Exchange, response: Any) -> None:
+    observer = exchange.responded(_response_info(response))
+    if observer is None:
+        return
+    body: bytes | None = response._content  # noqa: SLF001 - botocore has read the body of all that does not stream
+    if body is not None:
+        read_already(observer, body)
+    else:
+        response.raw = RawTap(response.raw, observer)
 
-    Args:
-        response: botocore's, around urllib3's.
-    """
 
-    def __init__(self, response: Any) -> None:
-        self._response = response
-
-    @property
-    def status_code(self) -> int:
-        return int(self._response.status_code)
-
-    @property
-    def http_version(self) -> str:
-        return _VERSIONS.get(getattr(self._response.raw, "version", 0), "")
-
-    @property
-    def extensions(self) -> Mapping[str, Any]:
-        return {"network_stream": _Connection(self._response.raw)}
-
-    @property
-    def headers(self) -> Any:
-        pairs = self._response.headers.items()
-        return SimpleNamespace(raw=[(_latin(name), _latin(value)) for name, value in pairs])
-
-    @property
-    def is_closed(self) -> bool:
-        return self._content is not None
-
-    @property
-    def _content(self) -> bytes | None:
-        """The body, where botocore has read it: of all that does not stream."""
-        body: bytes | None = self._response._content  # noqa: SLF001
-        return body
-
-    @property
-    def stream(self) -> Any:
-        """Where the body is read."""
-        return self._response.raw
-
-    @stream.setter
-    def stream(self, tap: Any) -> None:
-        self._response.raw = tap
+def _response_info(response: Any) -> ResponseInfo:
+    raw = response.raw
+    headers: Mapping[bytes, bytes] = {_latin(name.lower()): _latin(value) for name, value in response.headers.items()}
+    sock = getattr(getattr(raw, "connection", None), "sock", None)
+    return response_info(
+        int(response.status_code),
+        headers,
+        protocol=_VERSIONS.get(getattr(raw, "version", 0), ""),
+        tls=tls_version(sock if hasattr(sock, "version") else None),
+        is_decoded=response._content is not None,  # noqa: SLF001 - as above
+    )
 
 
 def _latin(text: str) -> bytes:
     return text.encode("latin-1", "replace")
 
 
-_VERSIONS: Final[Mapping[int, str]] = {10: "HTTP/1.0", 11: "HTTP/1.1", 20: "HTTP/2"}
-"""As urllib3 counts them."""
-
-
-class _Connection:
-    """A connection of urllib3's, asked as one of httpx's."""
-
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-
-    def get_extra_info(self, _name: str) -> Any:
-        """The TLS socket, where there is one."""
-        sock = getattr(getattr(self._raw, "connection", None), "sock", None)
-        return sock if hasattr(sock, "version") else None
+_VERSIONS: Final[Mapping[int, str]] = {10: "1.0", 11: "1.1", 20: "2"}
+"""HTTP versions as urllib3 numbers them."""
 
 
 # --- the tap ----------------------------------------------------------------------------------------------------------
 
 
 class RawTap(wrapt.ObjectProxy):  # type: ignore[type-arg]
-    """Stands before a urllib3 response, is taken for one by `isinstance`, and tells of what is read by `stream`."""
+    """Takes the place of a urllib3 response, also for `isinstance`, and tells the observer what `stream` reads."""
 
-    def __init__(self, raw: Any, watcher: Any) -> None:
+    def __init__(self, raw: Any, observer: Any) -> None:
         super().__init__(raw)
-        self._self_watcher = watcher
+        self._self_observer = observer
 
     def __del__(self) -> None:
-        watcher = getattr(self, "_self_watcher", None)
-        if watcher is not None:
-            watcher.end(End.GARBAGE_COLLECTED, unsafe=True)
+        observer = getattr(self, "_self_observer", None)
+        if observer is not None:
+            observer.end(End.GARBAGE_COLLECTED, unsafe=True)
 
     def stream(self, *args: Any, **kwargs: Any) -> Iterator[bytes]:
         """The body in pieces, as urllib3 gives it."""
-        watcher = self._self_watcher
-        watcher.asked_at = watcher.clock()
+        observer = self._self_observer
+        observer.asked_at = observer.clock()
         try:
             for data in self.__wrapped__.stream(*args, **kwargs):
-                watcher.feed(data)
+                observer.feed(data)
                 yield data
-                watcher.asked_at = watcher.clock()
-        except GeneratorExit:  # botocore has one such generator for a stream, and keeps it until it cannot read on
-            watcher.end(End.GARBAGE_COLLECTED, unsafe=True)
+                observer.asked_at = observer.clock()
+        except GeneratorExit:  # botocore keeps one such generator per stream until it cannot read on
+            observer.end(End.GARBAGE_COLLECTED, unsafe=True)
             raise
         except BaseException as exc:
-            watcher.raised(exc)
+            observer.raised(exc)
             raise
-        watcher.end(End.EOF)
+        observer.end(End.EOF)
 
     def close(self) -> None:
         """The application closes the stream."""
-        closed(self._self_watcher)
+        closed(self._self_observer)
         self.__wrapped__.close()

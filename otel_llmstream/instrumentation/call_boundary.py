@@ -1,14 +1,18 @@
-"""A boundary around several sends: what happens inside is one call."""
+"""A boundary around several sends: what is sent inside is one call. `otel_llmstream.call()` is the public one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import Token
 from typing import Any, Self
 
 from ..core.summary import Summary
-from ..engine.call import CURRENT, Call, current
-from .httpx import SWITCH
+from ..engine.call import CURRENT, Call, open_call
+from .switch import SWITCH
+
+AttributeValue = str | bool | int | float
+"""What OpenTelemetry takes for the value of an attribute, without sequences."""
 
 
 class Boundary:
@@ -17,14 +21,15 @@ class Boundary:
     Args:
         name: a span name of the application's own.
         attributes: span attributes of the application's own.
-        explicit: the application drew it itself, and the call's span belongs where that was done. An SDK's boundary
-            may be inside what another instrumentation opens for the same call, or around it.
+        explicit: whether the application made it. Then the call's span belongs into the context in which it was made.
+            The boundary of an SDK may be inside the span that another instrumentation opens for the same call, or
+            around it.
     """
 
     __slots__ = ("_attributes", "_call", "_explicit", "_name", "_token")
 
     def __init__(
-        self, name: str | None = None, attributes: dict[str, Any] | None = None, *, explicit: bool = False
+        self, name: str | None = None, attributes: Mapping[str, Any] | None = None, *, explicit: bool = False
     ) -> None:
         self._explicit = explicit
         self._name = name
@@ -34,14 +39,19 @@ class Boundary:
 
     @property
     def summary(self) -> Summary | None:
-        """What the call came to, when it is over and this boundary was its own; else None."""
+        """The result of the call, when it is over and this boundary was its own; else None."""
         return self._call.summary if self._call is not None else None
 
     def __enter__(self) -> Self:
         engine = SWITCH.engine
-        if engine is not None and self._token is None and current() is None:
-            where = engine.recorder.here() if self._explicit else None
-            self._call = engine.open_call(name=self._name, attributes=self._attributes, bounded=True, where=where)
+        if engine is not None and self._token is None and open_call() is None:
+            self._call = engine.open_call(
+                name=self._name,
+                attributes=self._attributes,
+                bounded=True,
+                is_sdk=not self._explicit,
+                where=engine.recorder.here() if self._explicit else None,
+            )
             self._token = CURRENT.set(self._call)
         return self
 
@@ -50,8 +60,8 @@ class Boundary:
         if call is None or token is None:
             return
         self._token = None
-        # Left in another context than it was entered in, as by a generator that its loop finalises: there the
-        # variable was never set, and the context where it was is gone or knows that the call is over.
+        # It may be left in another context than it was entered in, as by a generator that its loop finalises. The
+        # variable was never set there, and the context where it was set is gone or knows that the call is over.
         with suppress(ValueError):
             CURRENT.reset(token)
         engine = SWITCH.engine
@@ -60,3 +70,33 @@ class Boundary:
         except Exception as exc:
             if engine is not None:
                 engine.internal_error(exc)
+
+
+class call(Boundary):  # noqa: N801 - reads as the verb it is: `with otel_llmstream.call():`
+    """One logical call. Put it around a retry loop, a fallback, or a resumption.
+
+    Every send inside becomes an attempt of one span. The call's outcome is that of its last attempt; of attempts that
+    ran side by side, one that completed decides. It works with `with` and with `async with`. Inside another call, or
+    while nothing is observed, it does nothing.
+
+    Args:
+        name: the span's name; `{operation} {model}` by default.
+        attributes: further attributes of the span, by name.
+        more: the same, as keywords. A name with a dot, or the name `name`, fits only into `attributes`.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        name: str | None = None,
+        attributes: Mapping[str, AttributeValue] | None = None,
+        **more: AttributeValue,
+    ) -> None:
+        super().__init__(name, {**(attributes or {}), **more}, explicit=True)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.__exit__(*exc)

@@ -1,15 +1,18 @@
-"""Who closed a stream: the application, or nobody?
+"""What the closing of a stream means: the application wants it, an SDK's exception causes it, or it is only clean-up.
 
-`close()` looks the same in three cases that matter. The application closed the stream: cancelled. An SDK's own
-generator closed it because the application dropped the generator: abandoned. The garbage collector is at work:
-abandoned, and nothing may be done here and now that takes a lock.
+`close()` looks the same in four cases that matter:
 
-What tells them apart is the exception that is being handled and who asked. A generator that is dropped gets a
-`GeneratorExit`; a plain `close()` or the end of a `with` block does not, unless the block stands in a generator of
-the application's that is being closed itself: then the application's own frame is the one that asks.
+- The application closed the stream: cancelled.
+- The SDK raised an exception over the provider's bytes, and a `finally` or a `with` closes the stream: failed.
+- An SDK's own generator closed it because the application dropped the generator: abandoned.
+- The garbage collector is at work: abandoned. Nothing that takes a lock may be done at that moment.
 
-One case cannot be told apart. Leaving a loop over a sync httpx2 response closes the response there and then,
-whether a `with` block is around it or not: cancelled, since nothing is left open.
+The exception that is under way and the frames that asked tell them apart. A dropped generator gets a `GeneratorExit`. A
+plain `close()` or the end of a `with` block does not, unless the block is in a generator of the application that is
+being closed itself: then the application's own frame is the one that asks.
+
+One case cannot be told apart. Leaving a loop over a sync httpx2 response closes the response at once, with or without a
+`with` block around it. It counts as cancelled, since nothing stays open.
 """
 
 from __future__ import annotations
@@ -18,69 +21,82 @@ import asyncio
 import gc
 import inspect
 import sys
+import sysconfig
+from collections.abc import Iterator
 from threading import get_ident
-from types import FrameType
-from typing import Final
+from types import FrameType, TracebackType
+from typing import Any, Final
 
 from ..core.states import End
 
-_NOBODY: Final = 0  # no thread has this id
-_collector = _NOBODY  # the thread that the garbage collector is at work in
+_NO_THREAD: Final = 0
+_collector = _NO_THREAD  # the thread in which the garbage collector is at work
 
 
 def watch_garbage_collector() -> None:
-    """Begin to know when the garbage collector is at work. Doing so twice does nothing."""
+    """Begin to know when the garbage collector is at work. A second call does nothing."""
     if _note_phase not in gc.callbacks:
         gc.callbacks.append(_note_phase)
 
 
 def _note_phase(phase: str, _info: dict[str, int]) -> None:
     global _collector  # noqa: PLW0603 - the collector has one state, and calls back without one of ours
-    _collector = get_ident() if phase == "start" else _NOBODY
+    _collector = get_ident() if phase == "start" else _NO_THREAD
 
 
 def is_collecting_garbage() -> bool:
-    """Whether the garbage collector called this code: a finaliser may let other threads go on meanwhile."""
+    """Whether the garbage collector called this code. A finaliser may let other threads go on meanwhile."""
     return _collector == get_ident()
 
 
-_DROPPED_IN: Final = frozenset(("__stream__",))
+_CLEANUP_GENERATORS: Final = frozenset(("__stream__",))
 """Generators that close the response only because they end. The SDKs that one generator writes (openai, anthropic,
-groq, ...) call theirs `__stream__`; an explicit close never passes through it, so with a `GeneratorExit` it was
-dropped."""
+groq, ...) call theirs `__stream__`. An explicit close never passes through it, so a `GeneratorExit` there means that it
+was dropped."""
 
-_BETWEEN: Final = ("otel_llmstream", "httpx", "httpx2", "aiohttp", "botocore", "contextlib")
+_PASSTHROUGH: Final = ("otel_llmstream", "httpx", "httpx2", "aiohttp", "botocore", "urllib3", "contextlib")
 """Modules that only pass a close on."""
 
 _BYTE_STREAMS: Final = ("SyncByteStream", "AsyncByteStream")
-"""What a stream around ours is an instance of, as httpx demands; the anthropic SDK's own spans put one there."""
+"""httpx demands that a stream is an instance of one of these. Another package may put such a stream around ours; the
+anthropic SDK's own spans do."""
 
 _AWAITS: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_GENERATES: Final = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
+
+MAX_FRAMES: Final = 100
+"""Frames that are looked at, of a stack or of a traceback. It bounds what a close costs in a deep recursion."""
 
 
-def infer_close_reason() -> tuple[End, BaseException | None]:
-    """To be called in a stream's `close`: what the close means, and the exception that is under way."""
+def infer_close_reason(observer: object = None) -> tuple[End, BaseException | None]:
+    """What a close means, and the exception that is under way. Call it in a stream's `close`.
+
+    Args:
+        observer: the observer of the stream.
+    """
     error = sys.exc_info()[1]
     if is_collecting_garbage():
         return End.GARBAGE_COLLECTED, None
     if isinstance(error, GeneratorExit):
         return (End.GARBAGE_COLLECTED if _is_generator_cleanup() else End.CLOSED), None
-    return (End.CLOSED if error is None or isinstance(error, Exception) else End.CANCELLED), error
+    if error is None or not isinstance(error, Exception):
+        return (End.CLOSED if error is None else End.CANCELLED), error
+    return (End.SDK_RAISED if _is_sdk_exception(error, observer) else End.CLOSED), error
 
 
 def _is_generator_cleanup() -> bool:
-    """Whether the close comes of a generator that ends, and of nobody's wish."""
+    """Whether a generator's clean-up closes the stream, and not the application."""
     frame = _closing_frame()
-    if frame is None or frame.f_code.co_name in _DROPPED_IN:
+    if frame is None or frame.f_code.co_name in _CLEANUP_GENERATORS:
         return True
-    # What the loop finalises, nobody awaits; the next frame is the loop's, or of whoever runs the loop.
-    return _finalised_by_loop() and not frame.f_code.co_flags & _AWAITS
+    # No code awaits what the loop finalises. The next frame is the loop's, or that of the code that runs the loop.
+    return _is_finalised_by_loop() and not frame.f_code.co_flags & _AWAITS
 
 
-def _finalised_by_loop() -> bool:
-    """Whether an event loop is closing an async generator that nobody held any more.
+def _is_finalised_by_loop() -> bool:
+    """Whether an event loop is closing an async generator to which no reference was left.
 
-    asyncio gives each such generator's `aclose()` a task of its own (PEP 525); application code never does.
+    asyncio gives each such generator's `aclose()` a task of its own (PEP 525). Application code never does that.
     """
     try:
         task = asyncio.current_task()
@@ -90,15 +106,94 @@ def _finalised_by_loop() -> bool:
 
 
 def _closing_frame() -> FrameType | None:
-    """The function that asked the response to close: the first one that does more than pass the wish on."""
+    """The function that asked the response to close: the first one that does more than pass the close on."""
+    return next((frame for frame in _stack() if not _is_passthrough(frame)), None)
+
+
+def _stack() -> Iterator[FrameType]:
+    """The running frames from here outwards."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - documented, and the only way to ask
-    while frame is not None and _is_passthrough(frame):
+    for _ in range(MAX_FRAMES):
+        if frame is None:
+            return
+        yield frame
         frame = frame.f_back
-    return frame
 
 
 def _is_passthrough(frame: FrameType) -> bool:
-    """Whether it is a frame of httpx or of this package, or a method of a stream that somebody put around ours."""
-    if str(frame.f_globals.get("__name__", "")).partition(".")[0] in _BETWEEN:
+    """Whether it is a frame of a client or of this package, or a method of a stream that was put around ours."""
+    if _package(frame) in _PASSTHROUGH:
         return True
     return any(base.__name__ in _BYTE_STREAMS for base in type(frame.f_locals.get("self")).__mro__)
+
+
+# --- whose exception it is ----------------------------------------------------------------------------------------
+
+
+def _is_sdk_exception(error: Exception, observer: object) -> bool:
+    """Whether an SDK raised the exception while it read the stream, and not the application in its loop.
+
+    Every exception unwinds some frame that is still running now: the one whose `finally`, `with` or `except` closes the
+    stream. If that frame is a generator of an SDK, the SDK's own reading raised. If it is the application's frame, the
+    traceback below it tells: an SDK's generator there was reading a stream, and an application's loop body was not.
+    """
+    below = _frames_below(error)
+    if below is None:
+        return False
+    handler, *rest = below
+    if _is_reader(handler, ""):
+        return True
+    readers = [frame for frame in rest if _is_reader(frame, _package(handler))]
+    return bool(readers) and not any(_reads_another(frame, observer) for frame in readers)
+
+
+def _frames_below(error: Exception) -> list[FrameType] | None:
+    """The frame that closes the stream, and the frames of the traceback that it called; None if it is not found."""
+    raised = list(_traceback(error.__traceback__))
+    running = {id(frame) for frame in _stack()}
+    last = max((number for number, frame in enumerate(raised) if id(frame) in running), default=None)
+    return None if last is None else raised[last:]
+
+
+def _traceback(traceback: TracebackType | None) -> Iterator[FrameType]:
+    for _ in range(MAX_FRAMES):
+        if traceback is None:
+            return
+        yield traceback.tb_frame
+        traceback = traceback.tb_next
+
+
+def _is_reader(frame: FrameType, application: str) -> bool:
+    """Whether it is a generator of an installed package other than the application's own."""
+    generates = frame.f_code.co_flags & _GENERATES
+    return bool(generates) and _package(frame) != application and _is_installed(frame)
+
+
+def _reads_another(frame: FrameType, observer: object) -> bool:
+    """Whether an SDK's generator reads another stream than the observed one: one that the loop body asked for."""
+    return any(found is not observer for value in frame.f_locals.values() for found in _observers(value))
+
+
+def _observers(value: Any) -> Iterator[object]:
+    """The observer of the response that a value is, or has. Only plain attributes are looked at: no code runs."""
+    attributes = getattr(value, "__dict__", None)
+    if isinstance(attributes, dict):
+        for response in (value, attributes.get("response")):
+            tap = getattr(response, "__dict__", {}).get("stream")
+            found = getattr(tap, "__dict__", {}).get("_observer")
+            if found is not None:
+                yield found
+
+
+def _is_installed(frame: FrameType) -> bool:
+    """Whether a frame's code was installed, as an SDK is, and is not part of a client that only carries bytes."""
+    return frame.f_code.co_filename.startswith(_SITES) and _package(frame) not in _PASSTHROUGH
+
+
+def _package(frame: FrameType) -> str:
+    name: Any = frame.f_globals.get("__name__", "")
+    return str(name).partition(".")[0]
+
+
+_SITES: Final = tuple({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+"""Where packages are installed."""

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from .. import _instrumentor, semconv
 from .._settings import Settings
 from ..core.clock import Clock
-from ..engine.observer import Engine
+from ..engine.engine import Engine
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from .._settings import Settings
 from ..core.states import End
 from ..core.summary import Summary
 from ..dialects import RequestInfo
-from ..engine.observer import ResponseInfo
+from ..core.response import ResponseInfo
 from ._capture import capture
 from ._clock import FakeClock
 
@@ -51,18 +51,18 @@ def replay(
     """
     clock = FakeClock()
     with capture(settings=settings, clock=clock) as captured:
-        observer = captured.engine.begin(RequestInfo(method, host, 443, path, "", request))
+        observer = captured.engine.begin(RequestInfo(method=method, host=host, port=443, path=path, body=request))
         if observer is None:
             raise ValueError(f"no dialect claims a {method} to {path} with this body")
         clock.advance(gap)
-        observer.answered(ResponseInfo(status, content_type, content_encoding))
+        observer.responded(ResponseInfo(status, content_type, content_encoding))
         for piece in _pieces(body, chunks):
             observer.asked_at = clock.now()
             clock.advance(gap)
             observer.feed(piece)
         observer.asked_at = clock.now()
         observer.end(end)
-        summary = observer.call.summary
+        summary = observer.call.summary if observer.call is not None else None
     assert summary is not None, "the stream has just ended"
     return summary
 

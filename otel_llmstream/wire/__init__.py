@@ -10,6 +10,7 @@ from .content_encoding import Decoder, DecodingError, decoder_for
 from .frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, Framer
 from .json_array import JSONArrayFramer
 from .ndjson import NDJSONFramer
+from .sniffing import MAX_SNIFFED, Sniffed, sniff
 from .sse import SSEFramer
 from .sse_json import SSEJSONFramer
 
@@ -36,6 +37,7 @@ __all__ = [
     "KEPT_HEAD",
     "LOST",
     "MAX_FRAME",
+    "MAX_SNIFFED",
     "MESSAGE",
     "Decoder",
     "DecodingError",
@@ -46,6 +48,8 @@ __all__ = [
     "NDJSONFramer",
     "SSEFramer",
     "SSEJSONFramer",
+    "Sniffed",
     "decoder_for",
     "framer_for",
+    "sniff",
 ]

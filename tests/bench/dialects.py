@@ -16,10 +16,11 @@ from typing import Any
 
 from samples import SAMPLES, SIZE, Sample
 
+from otel_llmstream.core.response import ResponseInfo
 from otel_llmstream.core.states import End
 from otel_llmstream.dialects import RequestInfo
-from otel_llmstream.engine.observer import Engine, Observer, ResponseInfo
-from otel_llmstream.engine.scout import Scout
+from otel_llmstream.engine.engine import Engine
+from otel_llmstream.engine.observer import Observer
 from otel_llmstream.testing import capture
 
 CHUNKS = 2000
@@ -27,18 +28,18 @@ FIRST = 100  # chunks before the clock starts
 AIM = 2.0  # µs for each 300 bytes
 
 
-def watcher(engine: Engine, sample: Sample) -> Observer | Scout:
+def watcher(engine: Engine, sample: Sample) -> Observer:
     """Who watches an answer to this request, from its headers on."""
-    target = RequestInfo(sample.method, sample.host, 443, sample.path, "", sample.request)
+    target = RequestInfo(method=sample.method, host=sample.host, port=443, path=sample.path, body=sample.request)
     headers = ResponseInfo(200, sample.content_type)
     observer = engine.begin(target)
     if observer is None:
-        return Scout(engine, target, headers, engine.clock.now())
-    observer.answered(headers)
+        return engine.sniff(target, headers, engine.clock.now())
+    observer.responded(headers)
     return observer
 
 
-def feed(watching: Observer | Scout, reads: Any) -> None:
+def feed(watching: Observer, reads: Any) -> None:
     """Bytes come, as a tap tells it."""
     clock = watching.clock
     for data in reads:

@@ -1,0 +1,74 @@
+"""Work that finalisers leave behind, and the thread that does it.
+
+The garbage collector may run inside any lock, the telemetry SDK's own included. So a stream that it ends must not be
+recorded at that moment. `SimpleQueue.put` is safe there: it is reentrant by design (Python's `queue` documentation). A
+daemon thread takes the work and does it within a second, even if nothing else happens in the process.
+"""
+
+from __future__ import annotations
+
+import logging
+from _thread import start_new_thread
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import RLock
+from typing import Final
+
+from .._log import log
+
+Action = Callable[[], None]
+
+PATIENCE: Final = 1.0
+"""Seconds that `run` waits for the thread to finish what it began. The thread may wait for a lock of the caller's."""
+
+
+class Deferred:
+    """A queue of actions. Safe to use from any thread, and `put` from any finaliser."""
+
+    def __init__(self) -> None:
+        self._actions: SimpleQueue[Action] = SimpleQueue()
+        self._running = RLock()
+        self._has_thread = False
+
+    def put(self, action: Action) -> None:
+        """Do `action` soon, in another thread."""
+        self._actions.put(action)
+        if not self._has_thread:
+            self._has_thread = True
+            try:
+                # Not `threading.Thread`, whose `start` waits for the thread, and a finaliser must not wait.
+                start_new_thread(_work, (self._actions, self._running))
+            except RuntimeError:  # the interpreter ends, or has no thread left: `run` does the work
+                self._has_thread = False
+
+    def run(self) -> None:
+        """Do now what is still to be done; when it returns, the thread has finished what it had begun, too."""
+        if not self._has_thread and self._actions.empty():
+            return
+        while _run_one(self._actions, self._running, block=False):
+            pass
+        if self._running.acquire(timeout=PATIENCE):
+            self._running.release()
+
+    def reset_after_fork(self) -> None:
+        """Forget everything: the work is the parent's, and so is the thread."""
+        self.__init__()  # type: ignore[misc] # locks of the parent may be held for ever
+
+
+def _work(actions: SimpleQueue[Action], running: RLock) -> None:
+    while _run_one(actions, running, block=True):
+        pass
+
+
+def _run_one(actions: SimpleQueue[Action], running: RLock, *, block: bool) -> bool:
+    """Do one action; False if there is none."""
+    try:
+        action = actions.get(block=block)
+    except Empty:
+        return False
+    with running:
+        try:
+            action()
+        except Exception:  # noqa: BLE001 - an action guards itself; this keeps the thread alive
+            log(logging.DEBUG, "a deferred action failed", exc_info=True)
+    return True

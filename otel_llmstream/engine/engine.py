@@ -1,0 +1,220 @@
+"""What all observers of a process share: where to record, what is open, what went wrong. The one guard is here."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, Final, ParamSpec, TypeVar
+from weakref import WeakSet
+
+from .. import semconv
+from .._log import log
+from .._settings import Settings
+from ..core.clock import Clock, SystemClock
+from ..core.error_types import ErrorCodes
+from ..core.response import ResponseInfo
+from ..core.states import End
+from ..core.summary import LLMRequest
+from ..dialects import RequestInfo, match_non_streaming, match_request
+from .call import Call, Recorder, current_call
+from .deferred import Deferred
+from .observer import Observer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LOST_STREAM: Final = "this stream is not observed any further"
+LOST_RECORD: Final = "the record of a call may be incomplete"
+LOST_LINE: Final = "a log line was lost"
+
+MAX_CAUSES: Final = 100
+"""Distinct causes of internal errors that are logged. Each is a place in the code, so there are few."""
+
+
+class Engine:
+    """Makes observers, and knows those whose streams are open.
+
+    Args:
+        recorder: where calls are recorded.
+        settings: the application's choices.
+        clock: where times come from.
+        on_first: called before the first stream is observed.
+
+    Attributes:
+        live: the observers whose streams are open.
+        internal_errors: how many errors of ours were caught.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+        *,
+        on_first: Callable[[], None] | None = None,
+    ) -> None:
+        self.recorder = recorder
+        self.settings = settings or Settings()
+        self.clock = clock or SystemClock()
+        self.error_codes = ErrorCodes()
+        self.live: set[Observer] = set()
+        self.internal_errors = 0
+        self._causes: set[tuple[Any, ...]] = set()
+        self._on_first = on_first
+        _engines.add(self)
+
+    # --- what begins --------------------------------------------------------------------------------------------
+
+    def begin(self, request: RequestInfo) -> Observer | None:
+        """A request is about to be sent: an observer, if a stream that we know will answer it.
+
+        Inside a call, a request for the answer in one piece may be a fallback; then it is an attempt too.
+        """
+        self.run_deferred()
+        call = current_call(request.path)
+        found = match_request(request)
+        if found is None and call is not None and call.attempts:
+            found = match_non_streaming(request)
+        if found is None:
+            return None
+        observer = Observer(self, request, self.clock.now())
+        try:
+            observer.record(*found, earlier=request.retry_count if call is None else 0)
+        except Exception:
+            self.live.discard(observer)
+            raise
+        return observer
+
+    def sniff(self, request: RequestInfo, response: ResponseInfo, started: float) -> Observer:
+        """The response to an unknown request may be a stream of ours: an observer that records once it is known.
+
+        Args:
+            request: the request.
+            response: the response's headers.
+            started: when the request was sent, in seconds.
+        """
+        observer = Observer(self, request, started, where=self.recorder.here())
+        observer.responded(response)
+        return observer
+
+    def open_call(
+        self,
+        *,
+        started: float | None = None,
+        name: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        bounded: bool = False,
+        is_sdk: bool = False,
+        where: Any = None,
+    ) -> Call:
+        """A call that begins now, or at `started`; see `Call`."""
+        now = self.clock.now()
+        start = now if started is None else started
+        unix_ns = self.clock.unix_ns() - int((now - start) * 1e9)
+        return Call(
+            self.recorder, start, unix_ns, name=name, attributes=attributes, bounded=bounded, is_sdk=is_sdk, where=where
+        )
+
+    def attempt(
+        self, request: LLMRequest, path: str, started: float, where: Any = None, earlier: int = 0
+    ) -> tuple[Call, int, LLMRequest]:
+        """An attempt begins: of the call around it, or of a new one.
+
+        Args:
+            request: what is asked for.
+            path: path of the request.
+            started: when the request was sent, in seconds.
+            where: the context that it was sent in; the current one by default.
+            earlier: attempts before it, as the SDK counts them.
+
+        Returns:
+            The call, the attempt's number, and the request as it is recorded.
+        """
+        if self._on_first is not None:
+            self._on_first()
+            self._on_first = None
+        if request.model is not None and len(request.model) > semconv.MAX_NAME:
+            request = request.replace(model=request.model[: semconv.MAX_NAME])
+        call = current_call(path)
+        number = call.attempt(request, path, started) if call is not None else None
+        if call is None or number is None:
+            call = self.open_call(started=started, where=where)
+            number = call.attempt(request, path, started, earlier)
+        assert number is not None, "a call that has just been opened has not ended"
+        return call, number, request
+
+    # --- what ends ----------------------------------------------------------------------------------------------
+
+    def defer(self, action: Callable[[], None]) -> None:
+        """Do something in another thread. Safe in finalisers; see `deferred`."""
+        _deferred.put(action)
+
+    def run_deferred(self) -> None:
+        """Do what was deferred. Called if a stream begins, if metrics are collected, and if health is asked for."""
+        _deferred.run()
+
+    def close(self) -> None:
+        """End what is still open, because the interpreter is about to end."""
+        self.run_deferred()
+        for observer in self.live.copy():  # not `tuple`, which may collect garbage, and so end streams, as it goes
+            observer.end(End.GARBAGE_COLLECTED)
+
+    def take_over(self, earlier: Engine) -> None:
+        """Go on with the open streams of an engine that was switched off."""
+        self.live = earlier.live
+
+    def reset_after_fork(self) -> None:
+        """Let go of everything without a record: after a fork the streams belong to the parent."""
+        self.live = set()
+        self.internal_errors = 0
+
+    # --- what goes wrong ----------------------------------------------------------------------------------------
+
+    def guard(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """The one guard: calls an action of ours. If it raises, the error is counted and None is returned."""
+        try:
+            return action(*args, **kwargs)
+        except Exception as exc:
+            self.internal_error(exc)
+            return None
+
+    def internal_error(self, exc: Exception, lost: str = LOST_STREAM) -> None:
+        """Count an error of ours, and log it once per cause: its class, where it was raised, and what is lost.
+
+        Its message is not logged, and neither is what was being handled when it was raised. Both may quote the
+        application.
+
+        Args:
+            exc: the error.
+            lost: what the user misses because of it, as a sentence.
+        """
+        self.internal_errors += 1
+        level = logging.ERROR if self._is_new(exc, lost) else logging.DEBUG
+        where = "".join(traceback.format_tb(exc.__traceback__))
+        log(level, "internal error, %s: %s\n%s", type(exc).__qualname__, lost, where)
+        try:
+            self.recorder.internal_error()
+        except Exception:  # the recorder itself may be what is broken
+            log(logging.DEBUG, "internal error while counting one", exc_info=True)
+
+    def _is_new(self, exc: Exception, lost: str) -> bool:
+        place = traceback.extract_tb(exc.__traceback__)[-1:]
+        cause = (type(exc), lost, *((frame.filename, frame.lineno) for frame in place))
+        if cause in self._causes or len(self._causes) >= MAX_CAUSES:
+            return False
+        self._causes.add(cause)
+        return True
+
+
+def reset_after_fork() -> None:
+    """Call it in the child after a fork. Every engine forgets its streams, also one that was switched off."""
+    _deferred.reset_after_fork()
+    for engine in _engines.copy():
+        engine.reset_after_fork()
+
+
+_deferred: Final = Deferred()
+"""One for the process, as the garbage collector is."""
+
+_engines: Final[WeakSet[Engine]] = WeakSet()

@@ -1,0 +1,187 @@
+"""The first mode of the reader: finds the framing and the dialect of a body from its first bytes.
+
+The request's dialect is provisional until a frame is understood. If the first frames mean nothing to it, all dialects
+are asked. A request that no dialect matched, or that may be another application's own, is recorded only if a frame
+confirms a dialect.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final
+
+from ..core.events import CHUNK, MALFORMED, Chunk, Event, Malformed, NoTerminator, Started, UnknownDialect
+from ..core.response import ResponseInfo
+from ..dialects import Dialect, Generic, match_frame
+from ..wire import MAX_SNIFFED, Decoder, DecodingError, Frame, Framer, NDJSONFramer, Sniffed, decoder_for, sniff
+
+MAX_FRAMES: Final = 8
+"""Frames without a meaning before the dialect is given up. An answer says something by then."""
+
+_SAYS_LITTLE: Final = (Started, Malformed, NoTerminator, UnknownDialect)
+"""Events that do not show that a frame was understood: a `model` or an `id` may be anybody's."""
+
+
+class Verdict(Enum):
+    """What is known of a body."""
+
+    UNDECIDED = auto()
+    """More bytes are needed."""
+    STREAM = auto()
+    """A stream: its framing and its dialect are known."""
+    NOT_A_STREAM = auto()
+    """A stream was asked for, and this is none."""
+    NOT_OURS = auto()
+    """Nothing shows that this is an LLM's answer."""
+
+
+class Sniffer:
+    """Looks at the beginning of one body.
+
+    Args:
+        response: the headers.
+        framer: the framer that the media type names, if any.
+        candidate: the dialect that the request suggests, if any.
+        confirmed: whether the request alone shows that the answer is an LLM's.
+        asked: whether the request asked for a stream in the words of LLM requests.
+
+    Attributes:
+        decoder: undoes the content coding; None if there is none.
+        framer: the framer, once it is known.
+        dialect: the dialect, once the verdict is made; None if the answer is not ours.
+        verdict: what is known so far.
+    """
+
+    __slots__ = ("_asked", "_candidate", "_confirmed", "_frames", "_head", "_says_something", "_scratch", "_size",
+                 "_typed_otherwise", "decoder", "dialect", "framer", "verdict")  # fmt: skip
+
+    def __init__(
+        self,
+        response: ResponseInfo,
+        framer: Framer | None,
+        candidate: type[Dialect] | None,
+        *,
+        confirmed: bool,
+        asked: bool,
+    ) -> None:
+        self.decoder: Decoder | None = decoder_for(response.content_encoding) if response.content_encoding else None
+        self.framer = framer
+        self.dialect: type[Dialect] | None = None
+        self.verdict = Verdict.UNDECIDED
+        self._typed_otherwise = framer is None and bool(response.media_type)
+        self._candidate = candidate
+        self._scratch = candidate() if candidate is not None and confirmed else None
+        self._confirmed = confirmed
+        self._asked = asked
+        self._head = b""
+        self._size = 0
+        self._frames = 0
+        self._says_something = False
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take the next bytes of the body; give the frames that they complete.
+
+        Raises:
+            DecodingError: the content coding is broken. The verdict is made by then.
+        """
+        if self.decoder is None:
+            return self._take(data)
+        frames: list[Frame] = []
+        try:
+            for piece in self.decoder.feed(data):
+                frames += self._take(piece)
+                if self.verdict is Verdict.NOT_OURS:  # a few bytes may hold very many, and none is needed
+                    break
+        except DecodingError:
+            self._give_up()
+            raise
+        return frames
+
+    def close(self, *, unread: bool = False) -> list[Frame]:
+        """The body or its reading has ended: make the verdict; give the frames that were still held.
+
+        Args:
+            unread: whether the reading ended before the body did. Then even a stream without a frame is one, if the
+                request asked for it.
+        """
+        frames: list[Frame] = []
+        if self.framer is None and self._head:
+            frames = self._frame(self._head, complete=True)
+        if self.verdict is Verdict.UNDECIDED:
+            self._frames += unread
+            self._give_up()
+        return frames
+
+    def _take(self, piece: bytes) -> list[Frame]:
+        self._size += len(piece)
+        if self.framer is None:
+            self._head += piece
+            frames = self._frame(self._head, complete=False)
+        else:
+            frames = self.framer.feed(piece)
+        self._examine(frames)
+        if self.verdict is Verdict.UNDECIDED and (self._frames >= MAX_FRAMES or self._size > MAX_SNIFFED):
+            self._give_up()
+        return frames
+
+    def _frame(self, head: bytes, *, complete: bool) -> list[Frame]:
+        """Find the framing; give the frames of what was held until then."""
+        found = sniff(head, complete=complete)
+        if found is Sniffed.UNDECIDED:
+            return []
+        self._head = b""
+        if isinstance(found, Sniffed):
+            return self._single_line(head)
+        self.framer = found()
+        return self.framer.feed(head)
+
+    def _single_line(self, head: bytes) -> list[Frame]:
+        """One JSON object is a document, unless a dialect knows it as one of its lines."""
+        framer = NDJSONFramer()
+        frames = [*framer.feed(head), *framer.close()] if head.lstrip()[:1] == b"{" else []
+        if len(frames) == 1 and match_frame(frames[0]) is not None:
+            self.framer = framer
+            return frames
+        self._decide(Verdict.NOT_A_STREAM if self._confirmed else Verdict.NOT_OURS, self._candidate)
+        return []
+
+    def _examine(self, frames: list[Frame]) -> None:
+        for frame in frames:
+            if self.verdict is not Verdict.UNDECIDED:
+                return
+            dialect = self._candidate if self._is_understood(frame) else match_frame(frame)
+            if dialect is not None:
+                self._decide(Verdict.STREAM, dialect)
+            elif self._candidate is None and not Generic.matches_frame(frame):
+                self._decide(Verdict.NOT_OURS)
+            self._frames += 1
+
+    def _is_understood(self, frame: Frame) -> bool:
+        """Whether the request's own dialect sees a meaning in a frame."""
+        if self._scratch is None:
+            return False
+        events = self._scratch.read(frame)
+        if MALFORMED not in events and _is_chunk(Generic().read(frame)):
+            self._says_something = True
+        return any(not isinstance(event, _SAYS_LITTLE) for event in events)
+
+    def _give_up(self) -> None:
+        """Nothing more will tell: take what the request says."""
+        if self._confirmed:
+            is_none = self.framer is None and (self._size > 0 or self._typed_otherwise)
+            self._decide(
+                Verdict.NOT_A_STREAM if is_none else Verdict.STREAM,
+                Generic if self._says_something else self._candidate,
+            )
+        elif self.framer is not None and self._asked and self._frames:
+            self._decide(Verdict.STREAM, Generic)
+        else:
+            self._decide(Verdict.NOT_OURS)
+
+    def _decide(self, verdict: Verdict, dialect: type[Dialect] | None = None) -> None:
+        self.verdict = verdict
+        self.dialect = dialect
+
+
+def _is_chunk(events: tuple[Event, ...]) -> bool:
+    return CHUNK in events or any(isinstance(event, Chunk) for event in events)

@@ -1,0 +1,199 @@
+"""One request and its response, as every hook reports them. Client hooks build two neutral records and nothing else.
+
+A hook calls `Exchange.begin` with a `RequestInfo` before it sends a request. Most requests are not an LLM's: then it
+gets None, and does nothing more. Else it calls `responded` with a `ResponseInfo`, or `raised`. `responded` gives an
+observer to the hook's tap. A tap that reads bytes calls the observer's `feed`. A client that receives whole messages,
+and a server that sends a response to its own client, enter at the same place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final, ParamSpec, TypeVar
+
+from ..core.rate_limits import read_rate_limits
+from ..core.response import ResponseInfo
+from ..core.states import End
+from ..dialects import RequestInfo
+from ..engine.engine import Engine
+from ..engine.observer import Observer
+from ..engine.sending import Send, current_send
+from ..wire import FRAMERS
+from .switch import SWITCH
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+UNCLEAR: Final = frozenset(("", "text/plain", "application/json", "application/octet-stream"))
+"""Media types that say nothing about a body: gateways put them on event streams. The bytes tell."""
+
+
+class Exchange:
+    """One request that may be answered by an LLM stream, from before it is sent to its tap.
+
+    Args:
+        engine: what observes.
+        request: the request.
+        observer: watches it, if a stream that we know will answer it.
+    """
+
+    __slots__ = ("_engine", "_observer", "_request", "_started")
+
+    def __init__(self, engine: Engine, request: RequestInfo, observer: Observer | None) -> None:
+        self._engine = engine
+        self._request = request
+        self._observer = observer
+        self._started = engine.clock.now()
+
+    @classmethod
+    def begin(cls, request: RequestInfo, *, streams: bool) -> Exchange | None:
+        """Look at a request that is about to be sent.
+
+        Args:
+            request: the request.
+            streams: whether the application reads the response piece by piece.
+
+        Returns:
+            None if the response cannot be an LLM stream, or if the request is being sent by another hook already.
+        """
+        engine = SWITCH.engine
+        if engine is None or not SWITCH.admits(request):
+            return None
+        around = current_send()
+        if around is not None and around.is_of(request):
+            return None
+        observer = engine.begin(request)
+        return cls(engine, request, observer) if observer is not None or streams else None
+
+    def activate(self) -> AbstractContextManager[None]:
+        """The context to send the request in."""
+        return Send(self._request, self._observer.activate() if self._observer is not None else nullcontext())
+
+    def responded(self, response: ResponseInfo) -> Observer | None:
+        """The response's headers came.
+
+        Returns:
+            An observer that wants to see the body, if there is one.
+        """
+        observer = self._observer
+        if observer is not None:
+            observer.responded(response)
+            return observer
+        return self._engine.sniff(self._request, response, self._started) if self._may_be_ours(response) else None
+
+    def raised(self, error: BaseException, response: ResponseInfo | None = None) -> None:
+        """Sending the request raised an exception, so there is no stream.
+
+        Args:
+            error: the exception.
+            response: the response that the exception is about, if an event hook or a session raised it for its status.
+        """
+        observer = self._observer
+        if observer is None:
+            return
+        if isinstance(error, GeneratorExit):  # the coroutine was dropped before the headers came
+            observer.end(End.GARBAGE_COLLECTED, unsafe=True)
+        elif response is not None:
+            observer.responded(response)
+            observer.end(End.CLOSED, error)
+        else:
+            observer.end(End.FAILURE if isinstance(error, Exception) else End.CANCELLED, error)
+
+    def lost(self) -> None:
+        """After an internal error in a hook: the stream goes on unobserved."""
+        if self._observer is not None:
+            self._observer.end(End.GARBAGE_COLLECTED)
+
+    def _may_be_ours(self, response: ResponseInfo) -> bool:
+        """Whether the response to a request that no dialect knows should be sniffed."""
+        if response.status != 200:  # noqa: PLR2004 - only a plain success has events
+            return False
+        kind = response.media_type
+        return kind in FRAMERS or (kind in UNCLEAR and self._request.wants_stream)
+
+
+def guarded(action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """Call an action of a hook, through the engine's guard. None if nothing is observed, or if it fails."""
+    engine = SWITCH.engine
+    return engine.guard(action, *args, **kwargs) if engine is not None else None
+
+
+def attach(exchange: Exchange, tap: Callable[..., Any], *args: Any) -> None:
+    """Put a hook's tap on a response. Never raises.
+
+    Args:
+        exchange: the exchange.
+        tap: what does it, with the exchange and `args`. If it fails, the stream goes on unobserved.
+        args: see `tap`.
+    """
+    engine = exchange._engine  # noqa: SLF001 - the switch may have been turned off while the request was sent
+    errors = engine.internal_errors
+    engine.guard(tap, exchange, *args)
+    if engine.internal_errors != errors:
+        exchange.lost()
+
+
+def read_already(observer: Observer, body: bytes | None) -> None:
+    """The body was read before `send` returned: by an event hook, or because a mock transport made it of bytes.
+
+    Args:
+        observer: the observer.
+        body: the body; None if it was closed unread.
+    """
+    if body is not None:
+        observer.asked_at = observer.clock()
+        observer.feed(body)
+    observer.end(End.EOF if body is not None else End.CLOSED)
+
+
+def response_info(
+    status: int,
+    headers: Mapping[bytes, bytes],
+    *,
+    protocol: str | None,
+    tls: str | None,
+    is_decoded: bool = False,
+) -> ResponseInfo:
+    """The neutral record of a response.
+
+    Args:
+        status: HTTP status code.
+        headers: by their names in lower case.
+        protocol: HTTP version.
+        tls: TLS version.
+        is_decoded: whether the bytes that we see have no content coding any more.
+    """
+    request_id = next((headers[name] for name in _REQUEST_IDS if name in headers), None)
+    return ResponseInfo(
+        status=status,
+        content_type=headers.get(b"content-type", b"").decode("latin-1"),
+        content_encoding="" if is_decoded else headers.get(b"content-encoding", b"").decode("latin-1"),
+        request_id=None if request_id is None else request_id.decode("latin-1"),
+        protocol=protocol,
+        tls=tls,
+        rate_limits=read_rate_limits(headers, failed=not 200 <= status < 300),  # noqa: PLR2004 - statuses of success
+    )
+
+
+def tls_version(ssl_object: Any) -> str | None:
+    """The TLS version of a connection, such as `1.3`; None if it has none."""
+    version = ssl_object.version() if ssl_object is not None else None
+    return version.removeprefix("TLSv") if version else None
+
+
+REQUEST_ID_HEADERS: Final = (
+    "x-request-id",  # OpenAI, Groq, Azure, most gateways
+    "request-id",  # Anthropic
+    "apim-request-id",  # Azure API Management
+    "x-amzn-requestid",
+    "x-generation-id",  # OpenRouter
+    "x-ds-trace-id",  # DeepSeek
+    "mistral-correlation-id",
+    "x-kong-request-id",
+    "x-debug-trace-id",  # Cohere
+    "cf-ray",
+)
+"""Headers in which providers put their id of a request. The first one that is there counts."""
+
+_REQUEST_IDS: Final = tuple(name.encode() for name in REQUEST_ID_HEADERS)

@@ -1,0 +1,90 @@
+"""Which framing a body is in, told from its first bytes. Headers are only hints: gateways drop and rewrite them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Final
+from zlib import crc32
+
+from .aws_eventstream import EventStreamFramer
+from .frame import Framer
+from .json_array import JSONArrayFramer
+from .ndjson import NDJSONFramer
+from .sse import SSEFramer
+
+
+class Sniffed(Enum):
+    """What the first bytes tell if they do not name a framing."""
+
+    UNDECIDED = auto()
+    """More bytes are needed."""
+    UNKNOWN = auto()
+    """It is none of the framings that are known here."""
+
+
+MAX_SNIFFED: Final = 64 * 1024
+"""Bytes that are looked at. A first event that is longer has told its framing by then."""
+
+PRELUDE: Final = 12
+"""Bytes of the prelude of an AWS event stream message: two lengths and their CRC-32."""
+
+_BOM: Final = b"\xef\xbb\xbf"
+_FIELDS: Final = (b"data", b"event", b"id", b"retry", b"")
+"""Field names of server-sent events; the empty one begins a comment (WHATWG HTML, 9.2.6)."""
+
+_LONGEST: Final = max(map(len, _FIELDS)) + 1
+
+
+def sniff(head: bytes, *, complete: bool = False) -> Callable[[], Framer] | Sniffed:
+    """The framing of a body.
+
+    Args:
+        head: the first bytes of the decoded body.
+        complete: whether that is all of it.
+
+    Returns:
+        A factory of the framer, or why there is none (yet).
+    """
+    if head[:1] == b"\0":
+        return _sniff_prelude(head, complete=complete)
+    text = head.removeprefix(_BOM).lstrip(b" \t\r\n")
+    if not text:
+        return Sniffed.UNKNOWN if complete else Sniffed.UNDECIDED
+    if text[:1] == b"[":
+        return JSONArrayFramer
+    if text[:1] == b"{":
+        return _sniff_lines(text, complete=complete)
+    return _sniff_field(text, complete=complete)
+
+
+def _sniff_prelude(head: bytes, *, complete: bool) -> Callable[[], Framer] | Sniffed:
+    """A message of an AWS event stream is shorter than 16 MiB, so its first byte is 0."""
+    if len(head) < PRELUDE:
+        return Sniffed.UNKNOWN if complete else Sniffed.UNDECIDED
+    right = crc32(head[:8]) == int.from_bytes(head[8:PRELUDE], "big")
+    return EventStreamFramer if right else Sniffed.UNKNOWN
+
+
+def _sniff_lines(text: bytes, *, complete: bool) -> Callable[[], Framer] | Sniffed:
+    """A JSON value per line: the first line is a whole object, and another one begins after it.
+
+    One object alone is a document. Most gateways that ignore `"stream": true` answer with one.
+    """
+    first, newline, rest = text.partition(b"\n")
+    if newline and first.rstrip()[-1:] != b"}":
+        return Sniffed.UNKNOWN
+    if rest.lstrip()[:1] == b"{":
+        return NDJSONFramer
+    undecided = not complete and not rest.strip() and len(text) <= MAX_SNIFFED
+    return Sniffed.UNDECIDED if undecided else Sniffed.UNKNOWN
+
+
+def _sniff_field(text: bytes, *, complete: bool) -> Callable[[], Framer] | Sniffed:
+    """A field line of an event stream: a name, then a colon or the end of the line."""
+    start = text[:_LONGEST].replace(b"\r", b"\n")
+    for name in _FIELDS:
+        if start.startswith((name + b":", name + b"\n") if name else b":"):
+            return SSEFramer
+    begun = not complete and any(name.startswith(start) for name in _FIELDS)
+    return Sniffed.UNDECIDED if begun else Sniffed.UNKNOWN
