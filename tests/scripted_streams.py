@@ -63,7 +63,9 @@ class Player:
     def open(self, model: str = "gpt-4o", *, host: str = "api.test", **parameters: Any) -> Observer:
         """A request is about to be sent."""
         body = json.dumps({"model": model, "stream": True, "messages": [], **parameters}).encode()
-        observer = self.engine.begin(RequestInfo("POST", host, 8443, "/v1/chat/completions", "", body))
+        observer = self.engine.begin(
+            RequestInfo(method="POST", host=host, port=8443, path="/v1/chat/completions", body=body)
+        )
         assert observer is not None
         return observer
 

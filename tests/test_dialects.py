@@ -27,8 +27,7 @@ from otel_llmstream.dialects._request import EDGE, MAX_BODY
 from otel_llmstream.dialects.anthropic_messages import AnthropicMessages
 from otel_llmstream.dialects.bedrock_converse import BedrockConverse
 from otel_llmstream.dialects.bedrock_invoke import BedrockInvoke
-from otel_llmstream.dialects.openai_chat import OpenAIChat
-from otel_llmstream.dialects.openai_completions import OpenAICompletions
+from otel_llmstream.dialects.openai_chat import OpenAIChat, OpenAICompletions
 from otel_llmstream.dialects.openai_responses import OpenAIResponses
 from otel_llmstream.dialects.replicate import Replicate
 from otel_llmstream.wire import Frame, SSEFramer
@@ -883,7 +882,7 @@ STREAM = {"model": "m", "stream": True}
 
 def target(path: str, body: object = None, *, method: str = "POST", host: str = "h", query: str = "") -> RequestInfo:
     content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-    return RequestInfo(method, host, 443, path, query, content)
+    return RequestInfo(method=method, host=host, port=443, path=path, query=query, body=content)
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,10 @@ from otel_llmstream.engine.observer import BACKLOG, Engine, Observer, ResponseIn
 from otel_llmstream.engine.scout import MAX_STRANGE, Scout
 from otel_llmstream.testing import FakeClock
 
-CHAT = RequestInfo("POST", "api.openai.com", 443, "/v1/chat/completions", "", b'{"model":"m","stream":true}')
-UNKNOWN = RequestInfo("POST", "gateway.test", 443, "/ask", "", b"{}")
+CHAT = RequestInfo(
+    method="POST", host="api.openai.com", port=443, path="/v1/chat/completions", body=b'{"model":"m","stream":true}'
+)
+UNKNOWN = RequestInfo(method="POST", host="gateway.test", port=443, path="/ask", body=b"{}")
 SSE = ResponseInfo(200, "text/event-stream")
 
 
@@ -362,7 +364,9 @@ def test_a_scout_lets_go_of_what_it_does_not_know(body: bytes) -> None:
     assert rig.recorder.begun == 0
 
 
-ASKED = RequestInfo("POST", "gateway.test", 443, "/my/agent", "", b'{"stream": true, "model": "m"}')
+ASKED = RequestInfo(
+    method="POST", host="gateway.test", port=443, path="/my/agent", body=b'{"stream": true, "model": "m"}'
+)
 TICK = b"data: tick\n\n"
 
 
@@ -426,11 +430,16 @@ def test_a_stream_in_no_known_dialect_that_the_application_broke() -> None:
     ("target", "body"),
     [
         (UNKNOWN, TICK),
-        (RequestInfo("GET", "h", 443, "/my/agent", "stream=true", None), TICK),
-        (RequestInfo("GET", "h", 443, "/my/agent", "", b'{"stream": true}'), TICK),
-        (RequestInfo("POST", "h", 443, "/my/agent", "", b'{"stream": false}'), TICK),
-        (RequestInfo("POST", "h", 443, "/my/agent", "", b'{"stream": "true"}'), TICK),
-        (RequestInfo("POST", "h", 443, "/mcp", "", b'{"jsonrpc": "2.0", "params": {"stream": true}}'), TICK),
+        (RequestInfo(method="GET", host="h", port=443, path="/my/agent", query="stream=true"), TICK),
+        (RequestInfo(method="GET", host="h", port=443, path="/my/agent", body=b'{"stream": true}'), TICK),
+        (RequestInfo(method="POST", host="h", port=443, path="/my/agent", body=b'{"stream": false}'), TICK),
+        (RequestInfo(method="POST", host="h", port=443, path="/my/agent", body=b'{"stream": "true"}'), TICK),
+        (
+            RequestInfo(
+                method="POST", host="h", port=443, path="/mcp", body=b'{"jsonrpc": "2.0", "params": {"stream": true}}'
+            ),
+            TICK,
+        ),
         (ASKED, b'event: message\ndata: {"jsonrpc":"2.0","method":"notifications/message"}\n\n'),
         (ASKED, b""),
         (ASKED, b": only a comment\n\n"),

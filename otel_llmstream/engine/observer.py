@@ -232,7 +232,7 @@ class Observer:
     def _answered(self, headers: ResponseInfo, now: float) -> None:
         self.asked_at = HELD
         answer = Answer(headers.status, headers.request_id, headers.protocol, headers.tls, headers.limits)
-        framer = framer_of(self.stream.request.dialect, headers.content_type)
+        framer = framer_of(self._dialect, headers.content_type)
         if not 200 <= headers.status < 300:  # noqa: PLR2004 - the statuses of success
             self.stream.answered(HTTPError(headers.status), answer, now)
         elif not self.stream.request.streams:

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from ..core.events import MALFORMED, ONE_CHUNK, Event, Malformed, Undecodable
 from ..core.stream import BATCH, Stream
-from ..dialects import COUNTING, Dialect, repaired
+from ..dialects import Dialect, repaired
 from ..wire import Decoder, DecodingError, Frame, Framer
 
 FEW: Final = 4
@@ -70,7 +70,7 @@ class Reader:
         self._decoder = decoder
         self._stall_after = stall_after
         self._listener = listener
-        self._counting = dialect.name in COUNTING
+        self._counting = dialect.counts_in_every_frame
         self._saw_chunk = False
         self._last = 0.0  # when the last read came
         self._malformed = -1.0  # when the last read came that had a malformed event in it

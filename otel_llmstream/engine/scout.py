@@ -117,7 +117,7 @@ class Scout:
             self._engine.internal_error(exc)
 
     def _asked_for_a_stream(self) -> bool:
-        return self._target.method == "POST" and self._target.body.stream is True
+        return self._target.wants_stream
 
     def _let_go(self) -> None:
         self._kept.clear()

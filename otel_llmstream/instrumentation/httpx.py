@@ -301,7 +301,7 @@ def _target(request: Any) -> RequestInfo:
         path=url.path.rstrip("/"),
         query=url.query.decode("ascii", "replace"),
         # A body that is a stream of its own has no content yet, and reading it would take it from the request.
-        content=getattr(request, "_content", None),
+        body=getattr(request, "_content", None),
     )
 
 

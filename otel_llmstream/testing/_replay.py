@@ -51,7 +51,7 @@ def replay(
     """
     clock = FakeClock()
     with capture(settings=settings, clock=clock) as captured:
-        observer = captured.engine.begin(RequestInfo(method, host, 443, path, "", request))
+        observer = captured.engine.begin(RequestInfo(method=method, host=host, port=443, path=path, body=request))
         if observer is None:
             raise ValueError(f"no dialect claims a {method} to {path} with this body")
         clock.advance(gap)

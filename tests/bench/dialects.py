@@ -29,7 +29,7 @@ AIM = 2.0  # µs for each 300 bytes
 
 def watcher(engine: Engine, sample: Sample) -> Observer | Scout:
     """Who watches an answer to this request, from its headers on."""
-    target = RequestInfo(sample.method, sample.host, 443, sample.path, "", sample.request)
+    target = RequestInfo(method=sample.method, host=sample.host, port=443, path=sample.path, body=sample.request)
     headers = ResponseInfo(200, sample.content_type)
     observer = engine.begin(target)
     if observer is None:
