@@ -168,8 +168,8 @@ class JSONDialect(Dialect):
         """What a frame says."""
         try:
             payload = self.decoder.decode(frame.data)
-            if self._begun and self.is_output(payload):
-                return ONE_CHUNK
+            if self._begun and self.is_output(payload) and not self.counts_in_every_frame:
+                return ONE_CHUNK  # nearly every frame
             events = self._interpret(payload, frame)
         except msgspec.ValidationError:
             events = NOTHING if is_json(frame.data) else self._unreadable(frame)

@@ -33,10 +33,6 @@ BODY: Final = BodyLayout(
 """Converse and Nova have the first object, Titan has the second. Claude, Llama and Cohere have neither."""
 
 
-TROUBLE: Final = b":"
-"""How the name of a frame begins that reports trouble and is no event of the service."""
-
-
 def trouble(frame: Frame) -> Events:
     """What a frame says that reports trouble. Another frame says nothing."""
     event = frame.event
@@ -44,7 +40,7 @@ def trouble(frame: Frame) -> Events:
         return (MALFORMED,)
     if event == LOST:
         return (Undecodable("a message's length or its checksum is wrong", semconv.INVALID_FRAMING),)
-    if not event.startswith(TROUBLE):
+    if not event.startswith(b":"):
         return NOTHING
     kind = event.removeprefix(EXCEPTION).removeprefix(ERROR).decode(errors="replace")
     return (InBandError(kind, _message(frame)),)

@@ -14,7 +14,7 @@ from .. import semconv
 from ..core.events import NOTHING, ONE_CHUNK, TERMINATOR
 from ..wire import Frame
 from ._base import Events, Payload, TypedJSONDialect, chunk_if
-from ._bedrock import BODY, PROVIDER, TROUBLE, trouble
+from ._bedrock import BODY, PROVIDER, trouble
 from ._json import entry
 from ._matching import StreamFlag
 from ._usage import UsageFields
@@ -62,6 +62,7 @@ FINISH_WORDS: Final = {
 }
 
 _DELTA: Final = b"contentBlockDelta"
+_EVENTS: Final = (_DELTA, b"contentBlockStart", b"messageStop", b"metadata")
 
 
 class BedrockConverse(TypedJSONDialect):
@@ -93,7 +94,7 @@ class BedrockConverse(TypedJSONDialect):
     def read(self, frame: Frame) -> Events:
         """What a frame says."""
         self._event = frame.event
-        return trouble(frame) if frame.event.startswith(TROUBLE) else super().read(frame)
+        return super().read(frame) if frame.event in _EVENTS else trouble(frame)
 
     def type_of(self, payload: ConversePayload, frame: Frame) -> str:  # noqa: ARG002
         """The payload does not repeat the type."""
