@@ -34,7 +34,7 @@ METRICS_COUNTS = Usage(5, 2)
 
 def target(path: str, body: Any = None, method: str = "POST") -> RequestInfo:
     content = body if isinstance(body, bytes) else json.dumps(body or {}).encode()
-    return RequestInfo(method, HOST, 443, path, "", content)
+    return RequestInfo(method=method, host=HOST, port=443, path=path, body=content)
 
 
 def converse(event: str, **payload: Any) -> Frame:
@@ -135,7 +135,7 @@ def test_parameters(action, body, operation):
 def test_bodies_that_say_nothing(body):
     """A body that cannot be read costs its parameters, and nothing else."""
     for action in ("converse-stream", "invoke-with-response-stream"):
-        found = match_request(RequestInfo("POST", HOST, 443, f"/model/m/{action}", "", body))
+        found = match_request(RequestInfo(method="POST", host=HOST, port=443, path=f"/model/m/{action}", body=body))
         assert found is not None
         assert found[1].parameters == ()
 

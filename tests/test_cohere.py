@@ -184,6 +184,8 @@ def test_parameters():
         "gen_ai.request.stop_sequences": ("END",),
     }
     for path in ("/v2/chat", "/v1/chat"):
-        found = match_request(RequestInfo("POST", "api.cohere.com", 443, path, "", json.dumps(body).encode()))
+        found = match_request(
+            RequestInfo(method="POST", host="api.cohere.com", port=443, path=path, body=json.dumps(body).encode())
+        )
         assert found is not None
         assert dict(found[1].parameters) == expected

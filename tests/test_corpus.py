@@ -143,7 +143,14 @@ def asked(record: dict[str, Any]) -> RequestInfo:
     content = {"messages": [{"role": "user", "content": "?"}], "prompt": "?"}
     request = json.dumps({"model": record["request_model"], "stream": True, **content}).encode()
     path = record["endpoint"].partition("#")[0]
-    return RequestInfo(record["method"] or "POST", record["host"] or "fixture", 443, path, record["query"], request)
+    return RequestInfo(
+        method=record["method"] or "POST",
+        host=record["host"] or "fixture",
+        port=443,
+        path=path,
+        query=record["query"],
+        body=request,
+    )
 
 
 @pytest.fixture(scope="module")

@@ -21,14 +21,15 @@ from otel_llmstream.core.events import (
     Started,
     Usage,
 )
-from otel_llmstream.dialects import DIALECTS, RequestInfo, match_frame, match_request
+from otel_llmstream.dialects import DIALECTS, RequestInfo, match_frame, match_non_streaming, match_request
 from otel_llmstream.dialects._providers import provider_of
 from otel_llmstream.dialects._request import EDGE, MAX_BODY
+from otel_llmstream.dialects.anthropic_complete import AnthropicComplete
 from otel_llmstream.dialects.anthropic_messages import AnthropicMessages
 from otel_llmstream.dialects.bedrock_converse import BedrockConverse
 from otel_llmstream.dialects.bedrock_invoke import BedrockInvoke
-from otel_llmstream.dialects.openai_chat import OpenAIChat
-from otel_llmstream.dialects.openai_completions import OpenAICompletions
+from otel_llmstream.dialects.google_generate import GoogleGenerate
+from otel_llmstream.dialects.openai_chat import OpenAIChat, OpenAICompletions
 from otel_llmstream.dialects.openai_responses import OpenAIResponses
 from otel_llmstream.dialects.replicate import Replicate
 from otel_llmstream.wire import Frame, SSEFramer
@@ -876,14 +877,82 @@ def test_plain_waits_for_the_name():
     assert reader.is_output_only([payload, payload])
 
 
+@pytest.mark.parametrize("reason", [0, 0.0, "", False, None, [], {}])
+def test_a_stop_reason_that_is_none(reason):
+    """A text goes on where its stop reason is nothing: for a frame by itself, and for many at once."""
+    reader = AnthropicComplete()
+    payload = json.dumps({"completion": "x", "id": "c", "stop_reason": reason}).encode()
+    prime(reader)
+    assert reader.read(Frame(b"completion", payload)) == ONE_CHUNK
+    assert reader.is_output_only([payload, payload])
+
+
+def test_every_frame_is_counted_where_each_has_the_tokens_so_far():
+    """A frame of output that also counts says both when it is read by itself."""
+    counted = {"candidates": [{"content": {"parts": [{"text": "x"}]}}], "usageMetadata": {"promptTokenCount": 3}}
+    payload = json.dumps(counted).encode()
+    reader = GoogleGenerate()
+    reader.read(Frame(b"message", b'{"responseId": "r"}'))
+    assert reader.is_output_only([payload, payload])
+    assert reader.read(Frame(b"message", payload)) == (Usage(3), CHUNK)
+
+
 # --- requests ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_body_is_looked_at_last():
+    """A body is read at most once, and not for a request to a path that no dialect serves, or by another method."""
+    reads: list[int] = []
+
+    def body() -> bytes:
+        reads.append(1)
+        return json.dumps(STREAM).encode()
+
+    for method, path in (("POST", "/v1/embeddings"), ("GET", "/v1/chat/completions"), ("PUT", "/v1/messages")):
+        assert match_request(RequestInfo(method=method, host="h", path=path, body=body)) is None
+        assert match_non_streaming(RequestInfo(method=method, host="h", path=path, body=body)) is None
+    assert not reads
+    asked = RequestInfo(method="POST", host="h", path="/v1/chat/completions", body=body)
+    assert match_request(asked) is not None
+    assert match_request(asked) is not None
+    assert match_non_streaming(asked) is not None
+    assert asked.wants_stream
+    assert reads == [1]
+
+
+def test_a_retry_count_is_asked_for_once():
+    """The SDK's retry count may be a function, which is called at its first use."""
+    calls: list[int] = []
+    asked = RequestInfo(method="POST", host="h", path="/", retry_count=lambda: calls.append(1) or 2)
+    assert not calls
+    assert (asked.retry_count, asked.retry_count, calls) == (2, 2, [1])
+    assert RequestInfo(method="POST", host="h", path="/").retry_count == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "dialect"),
+    [
+        ("/v1/chat/completions", "openai.chat"),
+        ("/v1beta/models/g:generateContent", "google.generate_content"),
+        ("/v1/projects/p/locations/l/publishers/anthropic/models/c:rawPredict", "anthropic.messages"),
+        ("/v1/projects/p/locations/l/publishers/mistralai/models/c:rawPredict", "mistral.chat"),
+        ("/model/m/converse", "bedrock.converse"),
+        ("/model/m/invoke", "bedrock.invoke"),
+    ],
+)
+def test_requests_for_an_answer_in_one_piece(path, dialect):
+    """A request that asks for its answer in one piece is of the dialect that would stream it."""
+    found = match_non_streaming(target(path, {"model": "m", "messages": []}))
+    assert found is not None
+    assert (found[0].name, found[1].streams) == (dialect, False)
+
 
 STREAM = {"model": "m", "stream": True}
 
 
 def target(path: str, body: object = None, *, method: str = "POST", host: str = "h", query: str = "") -> RequestInfo:
     content = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-    return RequestInfo(method, host, 443, path, query, content)
+    return RequestInfo(method=method, host=host, port=443, path=path, query=query, body=content)
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,14 @@ def test_gemini_oversized():
 
 def asked(body: object, path: str = "/v1beta/models/gemini-3:streamGenerateContent") -> Any:
     found = match_request(
-        RequestInfo("POST", "generativelanguage.googleapis.com", 443, path, "alt=sse", json.dumps(body).encode())
+        RequestInfo(
+            method="POST",
+            host="generativelanguage.googleapis.com",
+            port=443,
+            path=path,
+            query="alt=sse",
+            body=json.dumps(body).encode(),
+        )
     )
     assert found is not None
     return found[1]
@@ -400,14 +407,24 @@ def test_interactions_requests():
     """An agent stands where a model may; a stored interaction is resumed by a GET."""
     host = "generativelanguage.googleapis.com"
     body = b'{"agent": "deep-research", "stream": true, "input": "?"}'
-    found = match_request(RequestInfo("POST", host, 443, "/v1beta/interactions", "", body))
+    found = match_request(RequestInfo(method="POST", host=host, port=443, path="/v1beta/interactions", body=body))
     assert found is not None
     assert (found[0], found[1].model, found[1].provider) == (GoogleInteractions, "deep-research", "gcp.gemini")
     resumed = match_request(
-        RequestInfo("GET", host, 443, "/v1beta/interactions/v1_x", "stream=true&last_event_id=e", None)
+        RequestInfo(
+            method="GET", host=host, port=443, path="/v1beta/interactions/v1_x", query="stream=true&last_event_id=e"
+        )
     )
     assert resumed is not None
     assert (resumed[0], resumed[1].model) == (GoogleInteractions, None)
     for query in ("", "stream=false"):
-        assert match_request(RequestInfo("GET", host, 443, "/v1beta/interactions/v1_x", query, None)) is None
-    assert match_request(RequestInfo("POST", host, 443, "/v1beta/interactions", "", b'{"model": "g"}')) is None
+        assert (
+            match_request(RequestInfo(method="GET", host=host, port=443, path="/v1beta/interactions/v1_x", query=query))
+            is None
+        )
+    assert (
+        match_request(
+            RequestInfo(method="POST", host=host, port=443, path="/v1beta/interactions", body=b'{"model": "g"}')
+        )
+        is None
+    )

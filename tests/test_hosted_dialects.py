@@ -399,7 +399,9 @@ def test_llama_cpp_with_several_prompts():
 
 
 def asked(path: str, body: object = None, method: str = "POST", host: str = "h") -> RequestInfo:
-    return RequestInfo(method, host, 443, path, "", None if body is None else json.dumps(body).encode())
+    return RequestInfo(
+        method=method, host=host, port=443, path=path, body=None if body is None else json.dumps(body).encode()
+    )
 
 
 STREAM = {"stream": True}

@@ -128,7 +128,7 @@ def test_conversations_handoff():
 
 
 def asked(path: str, body: dict[str, Any], host: str = "api.mistral.ai") -> Any:
-    found = match_request(RequestInfo("POST", host, 443, path, "", json.dumps(body).encode()))
+    found = match_request(RequestInfo(method="POST", host=host, port=443, path=path, body=json.dumps(body).encode()))
     assert found is not None
     return found[1]
 

@@ -107,7 +107,7 @@ def test_error_line():
 
 def asked(path: str, body: object, method: str = "POST") -> Any:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return match_request(RequestInfo(method, "localhost", 11434, path, "", content))
+    return match_request(RequestInfo(method=method, host="localhost", port=11434, path=path, body=content))
 
 
 @pytest.mark.parametrize("stream", [{}, {"stream": True}, {"stream": None}])

@@ -1,6 +1,7 @@
 """Whose stream answers a request: every known path at every known host, and nothing taken from another dialect."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -8,8 +9,8 @@ from dialect_samples import WIRES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_llmstream.dialects import DIALECTS, RequestInfo, match_frame, match_request
-from otel_llmstream.dialects._paths import ANYWHERE, PathTable
+from otel_llmstream.dialects import DIALECTS, RequestInfo, match_frame, match_request, serves_path
+from otel_llmstream.dialects._paths import PathTable
 from otel_llmstream.dialects._providers import provider_of
 from otel_llmstream.wire import NDJSONFramer, SSEFramer, framer_for
 
@@ -66,7 +67,11 @@ INVENTORS = {
 
 
 def asked(path: str, host: str, body: dict[str, Any] | None = None, method: str = "POST") -> Any:
-    return match_request(RequestInfo(method, host, 443, path, "", json.dumps(BODY if body is None else body).encode()))
+    return match_request(
+        RequestInfo(
+            method=method, host=host, port=443, path=path, body=json.dumps(BODY if body is None else body).encode()
+        )
+    )
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -139,12 +144,17 @@ def test_neighbours(path, host, more, dialect):
     assert (found[0].name if found else None) == dialect
 
 
-DECLARED = [path for dialect in DIALECTS for path in dialect.paths if path != ANYWHERE]
+DECLARED = [path for dialect in DIALECTS for path in (*dialect.paths, *dialect.resume_paths)]
 WORDS = st.sampled_from(sorted({word for path in DECLARED for word in path.replace(":", "/").split("/")} | {"x", "v1"}))
 SHAPES = st.lists(st.tuples(st.sampled_from("/:"), WORDS), max_size=6).map(
     lambda pairs: "".join(mark + word for mark, word in pairs)
 )
-ENDS = st.builds(lambda start, end: start + end.replace("{}", "x"), SHAPES, st.sampled_from(DECLARED))
+ENDS = st.builds(lambda start, end: start + filled(end), SHAPES, st.sampled_from(DECLARED))
+
+
+def filled(path: str) -> str:
+    """A declared path with a name in the place of each placeholder."""
+    return re.sub(r"\{.*?\}", "x", path)
 
 
 @given(
@@ -154,7 +164,14 @@ ENDS = st.builds(lambda start, end: start + end.replace("{}", "x"), SHAPES, st.s
 )
 def test_asking_few_is_as_good_as_asking_all(path, method, host):
     """Of whom the table of paths leaves out, nobody would have claimed the request."""
-    target = RequestInfo(method, host, 443, path, "stream=true", json.dumps(BODY | {"message": "Ahoy"}).encode())
+    target = RequestInfo(
+        method=method,
+        host=host,
+        port=443,
+        path=path,
+        query="stream=true",
+        body=json.dumps(BODY | {"message": "Ahoy"}).encode(),
+    )
     everybody = ((dialect, dialect.matches_request(target)) for dialect in DIALECTS)
     assert match_request(target) == next((found for found in everybody if found[1] is not None), None)
 
@@ -162,14 +179,32 @@ def test_asking_few_is_as_good_as_asking_all(path, method, host):
 @pytest.mark.parametrize("path", DECLARED)
 def test_every_declared_path_is_asked_at(path):
     """A path that a dialect declares is one that it is asked about, wherever the path begins."""
-    found = PathTable(DIALECTS).dialects("/gateway" + path.replace("{}", "x"))
-    assert {dialect for dialect in DIALECTS if path in dialect.paths} <= set(found)
+    found = PathTable(DIALECTS).dialects("/gateway" + filled(path))
+    assert {dialect for dialect in DIALECTS if path in (*dialect.paths, *dialect.resume_paths)} <= set(found)
+    assert serves_path("/gateway" + filled(path))
 
 
 @pytest.mark.parametrize("path", ["", "/", "/v1/users/7/orders", "/v1/embeddings", "/a:b", "/messages/7/read"])
-def test_other_peoples_paths_are_asked_of_hardly_any(path):
-    """What an application sends elsewhere is nobody's at a glance, but for who is told by the host."""
-    assert all(dialect.paths == (ANYWHERE,) for dialect in PathTable(DIALECTS).dialects(path))
+def test_other_paths_are_not_served(path):
+    """No dialect is asked about the other requests of an application."""
+    assert PathTable(DIALECTS).dialects(path, "shop.example") == ()
+    assert not serves_path(path, "shop.example")
+
+
+def test_a_host_that_does_nothing_but_stream_serves_any_path():
+    """Replicate's streams are told by their host."""
+    assert serves_path("/v1/files/x", "stream.replicate.com")
+    assert not serves_path("/v1/files/x", "stream.replicate.com.example")
+
+
+COUNTERPARTS = [(plain, other) for dialect in DIALECTS for plain, other in dialect.non_streaming_paths.items()]
+
+
+@pytest.mark.parametrize(("plain", "streaming"), COUNTERPARTS)
+def test_a_path_that_answers_in_one_piece_is_served(plain, streaming):
+    """A path whose streaming counterpart has another name is served too: it may be a fallback inside a call."""
+    assert serves_path("/gateway/x" + plain)
+    assert PathTable(DIALECTS).streaming_counterpart("/gateway/x" + plain) == "/gateway/x" + streaming
 
 
 @pytest.mark.parametrize("wire", WIRES.values(), ids=WIRES)

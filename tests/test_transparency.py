@@ -374,7 +374,7 @@ BREAKS: dict[str, tuple[Any, str]] = {
     "begin": (Telemetry, "begin"),
     "activate": (CallRecording, "activate"),
     "headers": (httpx_hook, "_response_info"),
-    "framer": (observer_module, "_framer"),
+    "framer": (observer_module, "framer_of"),
     "parser": (SSEFramer, "_parse"),
     "dialect": (OpenAIChat, "read"),
     "first chunk": (CallRecording, "first_chunk"),

@@ -1,4 +1,4 @@
-"""JSON that anybody may have sent: decoded without surprises, and read without trusting a type."""
+"""JSON that a server may have sent: it is decoded without surprises and read without trust in any type."""
 
 from __future__ import annotations
 
@@ -13,18 +13,27 @@ from ..semconv import MAX_COUNT
 T = TypeVar("T")
 
 BROKEN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises of a payload that is no JSON, or is nested deeper than the stack."""
+"""What msgspec raises for a payload that is no JSON, or that is nested deeper than the stack."""
 
 _BRACE: Final = 0x7D
 
 _skim: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
 
+def is_json(data: bytes) -> bool:
+    """Whether a payload is JSON of any shape."""
+    try:
+        _skim(data)
+    except BROKEN:
+        return False
+    return True
+
+
 def decode(decoder: Callable[[bytes], T], data: bytes) -> T | None:
     """Decode a payload.
 
     Returns:
-        The struct; None where the payload is JSON of another shape, which is no fault of the stream's.
+        The struct. None if the payload is JSON of another shape, which is not a fault of the stream.
 
     Raises:
         msgspec.DecodeError, UnicodeDecodeError, RecursionError: see `BROKEN`.
@@ -32,17 +41,17 @@ def decode(decoder: Callable[[bytes], T], data: bytes) -> T | None:
     try:
         return decoder(data)
     except msgspec.ValidationError:
-        _skim(data)  # a wrong shape shows before what is broken behind it
+        _skim(data)  # the decoder finds a wrong shape before it finds broken JSON behind it
         return None
 
 
 def repaired(data: bytes) -> bytes | None:
-    """JSON that the decoder refuses and Python's own parser, which most SDKs use, takes: as the decoder takes it.
+    """Repair JSON that our decoder refuses and that Python's own parser, which most SDKs use, accepts.
 
-    That is half of a surrogate pair (a model may write an emoji in two chunks), and `NaN` and `Infinity`.
+    That is half of a surrogate pair (a model may write an emoji in two chunks), `NaN`, and `Infinity`.
 
     Returns:
-        The same payload with `?` and `null` in their places; None where it is broken for everybody.
+        The same payload with `?` and `null` in their places. None if no parser accepts the payload.
     """
     try:
         value = json.loads(data.decode(), parse_constant=lambda _name: None)
@@ -52,18 +61,18 @@ def repaired(data: bytes) -> bytes | None:
 
 
 def decode_each(decoder: Callable[[bytes], list[T]], payloads: Sequence[bytes]) -> list[T] | None:
-    """Decode many payloads in one go, each a JSON object on one line.
+    """Decode many payloads at once. Each one is a JSON object on one line.
 
     Args:
         decoder: decodes lines.
         payloads: the lines.
 
     Returns:
-        One struct for each payload; None where that cannot be said.
+        One struct for each payload. None if one of the payloads may not be exactly one object.
     """
-    # The decoder reads value after value and lets one go over two lines. Where each payload begins and ends as an
-    # object does, none can: no JSON has `}` and `{` with nothing between them. So each holds one value or more, and
-    # the count tells.
+    # The decoder reads one value after another, and a value may go over two lines. If each payload begins and ends as
+    # an object does, no value can: JSON never has `}` and `{` with nothing between them. So each payload holds one
+    # value or more, and their number shows which.
     if len([payload for payload in payloads if payload[:1] == b"{" and payload[-1] == _BRACE]) != len(payloads):
         return None
     try:
@@ -74,17 +83,19 @@ def decode_each(decoder: Callable[[bytes], list[T]], payloads: Sequence[bytes]) 
 
 
 def text(value: Any) -> str:
-    """A string as it is, a number as its text, everything else as nothing."""
+    """A string as it is, a number as its text, and an empty string for all else."""
     if isinstance(value, str):
         return value
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else ""
 
 
 def count(value: Any) -> int | None:
-    """A token count, where it is one."""
+    """A token count, or None if the value is not one. Cohere declares its counts as fractions."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT else None
 
 
 def entry(value: Any, key: str) -> Any:
-    """A member of a JSON object, where it is an object and has it."""
+    """A member of a JSON object. None if the value is no object, or does not have the member."""
     return value.get(key) if isinstance(value, dict) else None

@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, ClassVar, Final
 
 from .. import semconv
-from ..core.summary import LLMRequest
-from ._providers import provider_of
+from ._matching import RequestMatcher
 from ._request import RequestInfo
+from ._request_body import BodyLayout
 
 _OPENAI: Final = ("openai", "azure.ai.openai")
 
 
-def describe_openai(name: str, operation: str, api: str, target: RequestInfo) -> LLMRequest:
-    """A request to one of OpenAI's endpoints, or to who speaks like them.
+class OpenAIRequests(RequestMatcher):
+    """Requests to one of OpenAI's endpoints, or to a provider that offers the same endpoint.
 
-    Args:
-        name: the dialect's.
-        operation: `gen_ai.operation.name`.
+    Attributes:
         api: `openai.api.type`.
-        target: the request.
     """
-    provider = provider_of(target.host, "openai")
-    parameters = target.parameters()
-    if provider in _OPENAI:
-        parameters += ((semconv.OPENAI_API_TYPE, api), *_tier(target))
-    model = target.model or _azure_deployment(target.path)
-    return LLMRequest(name, operation, provider, model, target.host, target.port, target.choices, parameters)
 
+    __slots__ = ()
 
-def _tier(target: RequestInfo) -> tuple[tuple[str, str], ...]:
-    tier = target.body.service_tier
-    return ((semconv.OPENAI_REQUEST_TIER, tier),) if isinstance(tier, str) and tier not in ("auto", "default") else ()
+    provider = "openai"
+    body = BodyLayout(more=("service_tier",))
 
+    api: ClassVar[str]
 
-def _azure_deployment(path: str) -> str | None:
-    """Azure names the model in the path: `/openai/deployments/{deployment}/chat/completions`."""
-    return path.partition("/deployments/")[2].partition("/")[0] or None
+    @classmethod
+    def model_of(cls, request: RequestInfo) -> str | None:
+        """Azure names the model in the path: `/openai/deployments/{deployment}/chat/completions`."""
+        return super().model_of(request) or request.path.partition("/deployments/")[2].partition("/")[0] or None
+
+    @classmethod
+    def extra_attributes(cls, request: RequestInfo) -> tuple[tuple[str, Any], ...]:
+        """The API's name and the service tier, at OpenAI and at Azure."""
+        if cls.provider_of(request) not in _OPENAI:
+            return ()
+        tier = request.parsed_as(cls.body).service_tier
+        asked = isinstance(tier, str) and tier not in ("auto", "default")
+        return ((semconv.OPENAI_API_TYPE, cls.api), *(((semconv.OPENAI_REQUEST_TIER, tier),) if asked else ()))

@@ -1,52 +1,71 @@
-"""Which dialects a request may be of, by the last words of its path: of all that an application sends, hardly any.
+"""Preselects the dialects of a request by the last words of its path. Hardly any request of an application passes.
 
-Made of the `paths` that the dialects declare. It only preselects: `matches_request`
-of the dialect decides.
+The table is made of the `paths` that the dialects state. `matches_request` of the dialect decides.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Final
 
 from ._base import Dialect
+from ._providers import provider_of
 
-ANYWHERE: Final = "*"
-"""Among a dialect's `paths`: it is told by something else, and asked about each request."""
+_PLACEHOLDER: Final = "{"
 
-_OPEN: Final = "{}"
+Dialects = tuple[type[Dialect], ...]
 
 
 class PathTable:
-    """Looks up the last word of a path, and the one before it where a path may end in a name of the application's.
+    """Looks up the last word of a path, and the word before it, because a path may end in a name.
 
     Args:
-        dialects: in the order in which they are to be asked.
+        dialects: in the order in which they are asked.
     """
 
     def __init__(self, dialects: Sequence[type[Dialect]]) -> None:
         last: dict[str, list[type[Dialect]]] = defaultdict(list)
         before: dict[str, list[type[Dialect]]] = defaultdict(list)
+        by_host: dict[str, list[type[Dialect]]] = defaultdict(list)
         for dialect in dialects:
-            for path in dialect.paths:
-                stem = path.removesuffix("/" + _OPEN)
-                (last if stem == path else before)[_last(stem)].append(dialect)
-        anywhere = last.pop(ANYWHERE, [])
-        self._anywhere = tuple(anywhere)
-        self._last: Mapping[str, tuple[type[Dialect], ...]] = {word: tuple(found) for word, found in last.items()}
-        self._before: Mapping[str, tuple[type[Dialect], ...]] = {word: tuple(found) for word, found in before.items()}
-        self._in_order = cache(lambda one, other: tuple(it for it in dialects if it in (*one, *other, *anywhere)))
+            paths = (*dialect.paths, *dialect.resume_paths)
+            for path in paths:
+                stem, _, end = path.rpartition("/")
+                words, word = (before, stem) if end.startswith(_PLACEHOLDER) and ":" not in end else (last, path)
+                words[_last_word(word)].append(dialect)
+            if not paths and dialect.only_at:
+                by_host[dialect.only_at].append(dialect)
+        self._last = _frozen(last)
+        self._before = _frozen(before)
+        self._by_host = _frozen(by_host)
+        self._counterparts = {end: it for dialect in dialects for end, it in dialect.non_streaming_paths.items()}
+        self._non_streaming = tuple(self._counterparts)
+        self._in_order = cache(lambda *found: tuple(it for it in dialects if any(it in some for some in found)))
 
-    def dialects(self, path: str) -> tuple[type[Dialect], ...]:
-        """Those that may claim a request to this path, in order."""
+    def dialects(self, path: str, host: str = "") -> Dialects:
+        """The dialects that may answer a request to this path at this host, in order."""
         head, _, word = path.rpartition("/")
         one = self._last.get(word.rpartition(":")[2], ())
         other = self._before.get(head[head.rfind("/") + 1 :], ())
-        return self._in_order(one, other) if one or other else self._anywhere
+        at_host = self._by_host.get(provider_of(host, ""), ()) if host else ()
+        return self._in_order(one, other, at_host) if one or other or at_host else ()
+
+    def serves(self, path: str, host: str = "") -> bool:
+        """Whether a dialect may answer a request to this path at this host, as a stream or in one piece."""
+        return bool(self.dialects(path, host)) or path.endswith(self._non_streaming)
+
+    def streaming_counterpart(self, path: str) -> str:
+        """The path that streams what this path answers in one piece. It is often the same."""
+        pairs = self._counterparts.items()
+        return next((path.removesuffix(end) + other for end, other in pairs if path.endswith(end)), path)
 
 
-def _last(path: str) -> str:
+def _frozen(table: Mapping[str, Iterable[type[Dialect]]]) -> Mapping[str, Dialects]:
+    return {word: tuple(found) for word, found in table.items()}
+
+
+def _last_word(path: str) -> str:
     """What stands after the last slash, and there after the last colon."""
     return path.rpartition("/")[2].rpartition(":")[2]

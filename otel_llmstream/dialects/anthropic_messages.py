@@ -1,25 +1,22 @@
-"""Anthropic Messages: every frame named by `event:`, the name again in the payload's `type`.
+"""Anthropic Messages: events with a type, which is also the event's name. Also on Vertex AI.
 
-Legal end: `message_stop`; a `stop_reason` without it is complete too, and without its terminator. `error` is an
-in-band error. Token counts are cumulative; cached tokens come apart from the input and belong to it.
+Legal end: `message_stop`. A stream with a `stop_reason` and without `message_stop` is complete too, but has no
+terminator. `error` is an error in the stream. Token counts are cumulative. Cached tokens are counted apart from the
+input and belong to it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any
 
 import msgspec
 
 from .. import semconv
-from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, Started, Usage
-from ..core.summary import LLMRequest
-from ..wire import Frame
-from ._base import finish, in_band_error
-from ._json import BROKEN, count, decode, decode_each, entry, text
-from ._providers import provider_of
-from ._request import RequestInfo
+from ._base import Events, TypedJSONDialect, TypedPayload, chunk_if, started
+from ._json import entry, text
+from ._matching import StreamFlag
+from ._usage import UsageFields
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -31,130 +28,79 @@ class _Delta(msgspec.Struct, gc=False):
     stop_reason: Any = None  # of `message_delta`
 
 
-class _Payload(msgspec.Struct, gc=False):
-    type: Any = None
+class _Payload(TypedPayload, gc=False):
     delta: _Delta | None = None
     message: Any = None
     content_block: Any = None
     usage: Any = None
-    error: Any = None
 
 
-_decode: Final = msgspec.json.Decoder(_Payload).decode
-_decode_lines: Final = msgspec.json.Decoder(_Payload).decode_lines
-
-_START: Final = re.compile(rb'"type"\s*:\s*"message_start"')
-
-FINISH_WORDS: Final = {
-    "end_turn": semconv.STOP,
-    "stop_sequence": semconv.STOP,
-    "max_tokens": semconv.LENGTH,
-    "model_context_window_exceeded": semconv.LENGTH,
-    "tool_use": semconv.TOOL_CALLS,
-    "pause_turn": semconv.PAUSE,
-    "refusal": semconv.REFUSAL,
-}
-
-
-class AnthropicMessages:
+class AnthropicMessages(TypedJSONDialect):
     """One message with its content blocks; a single choice."""
 
-    __slots__ = ("_input", "_read", "_written")
+    __slots__ = ("_counts",)
 
-    name: ClassVar[str] = "anthropic.messages"
-    paths: ClassVar[tuple[str, ...]] = ("/messages",)
+    name = "anthropic.messages"
+    paths = ("/messages",)
+    provider = "anthropic"
+    first_events = (b"message_start",)
+    first_payload = (re.compile(rb'"type"\s*:\s*"message_start"'),)
+    payload = _Payload
+    output_types = ("content_block_delta",)
+    finish_words = {
+        "end_turn": semconv.STOP,
+        "stop_sequence": semconv.STOP,
+        "max_tokens": semconv.LENGTH,
+        "model_context_window_exceeded": semconv.LENGTH,
+        "tool_use": semconv.TOOL_CALLS,
+        "pause_turn": semconv.PAUSE,
+        "refusal": semconv.REFUSAL,
+    }
+    usage = UsageFields(
+        input=("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"),
+        output=("output_tokens",),
+        cache_read=("cache_read_input_tokens",),
+        cache_write=("cache_creation_input_tokens",),
+        reasoning=("output_tokens_details.thinking_tokens",),
+    )
 
     def __init__(self) -> None:
-        # Later counts may come without these; the sum needs all three.
-        self._input: int | None = None
-        self._read: int | None = None
-        self._written: int | None = None
+        super().__init__()
+        self._counts: dict[str, int] = {}  # a later event may leave out a part of the input
 
-    @classmethod
-    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
-        """A POST to `*/messages` with `"stream": true`."""
-        return cls.parse_request(target) if target.streams_at(cls.paths) else None
+    def has_output(self, payload: _Payload) -> bool:
+        """A delta of text, thinking or a tool's arguments."""
+        delta = payload.delta
+        return delta is not None and bool(delta.text or delta.thinking or delta.partial_json)
 
-    @classmethod
-    def matches_frame(cls, frame: Frame) -> bool:
-        """The event that opens every message."""
-        return frame.event == b"message_start" or _START.search(frame.data) is not None
-
-    @classmethod
-    def parse_request(cls, target: RequestInfo) -> LLMRequest:
-        """The request, as this dialect reads it."""
-        provider = provider_of(target.host, "anthropic")
-        return LLMRequest(cls.name, "chat", provider, target.model, target.host, target.port, 1, target.parameters())
-
-    def read(self, frame: Frame) -> tuple[Event, ...]:
-        """What a frame says."""
-        if frame.oversized:
-            return ONE_CHUNK  # nothing but output is that large
-        try:
-            payload = decode(_decode, frame.data)
-        except BROKEN:
-            return (MALFORMED,)
-        if payload is None:
-            return NOTHING
-        kind = payload.type
-        if kind == "content_block_delta":
-            return _delta(payload)
-        handler = _HANDLERS.get(kind) if isinstance(kind, str) else None
-        return handler(self, payload) if handler is not None else NOTHING
-
-    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
-        """Whether each payload is a delta of output."""
-        found = decode_each(_decode_lines, payloads)
-        return found is not None and all(
-            payload.type == "content_block_delta" and _delta(payload) is ONE_CHUNK for payload in found
-        )
-
-    def started(self, payload: _Payload) -> tuple[Event, ...]:
-        """`message_start`: the message's name, and the input's tokens."""
+    def _message_start(self, payload: _Payload) -> Events:
         message = payload.message
-        named = Started(text(entry(message, "id")) or None, text(entry(message, "model")) or None)
-        return (named, *self._usage(entry(message, "usage")))
+        named = started(entry(message, "id"), entry(message, "model"))
+        return (named, *self.usage.read(entry(message, "usage"), self._counts))
 
-    def ended(self, payload: _Payload) -> tuple[Event, ...]:
-        """`message_delta`: the stop reason, and the tokens so far."""
-        reason = text(payload.delta.stop_reason) if payload.delta is not None else ""
-        stop = (finish(0, reason, FINISH_WORDS),) if reason else NOTHING
-        return (*self._usage(payload.usage), *stop)
+    def _block_start(self, payload: _Payload) -> Events:
+        """The name of a tool call comes with the block's start and is output. A text block starts empty."""
+        return chunk_if(text(entry(payload.content_block, "type")).endswith("tool_use"))
 
-    def _usage(self, usage: Any) -> tuple[Event, ...]:
-        if not isinstance(usage, dict):
-            return NOTHING
-        self._input = _newer(usage.get("input_tokens"), self._input)
-        self._read = _newer(usage.get("cache_read_input_tokens"), self._read)
-        self._written = _newer(usage.get("cache_creation_input_tokens"), self._written)
-        parts = [part for part in (self._input, self._read, self._written) if part is not None]
-        thinking = count(entry(usage.get("output_tokens_details"), "thinking_tokens"))
-        output = count(usage.get("output_tokens"))
-        return (Usage(sum(parts) if parts else None, output, self._read, self._written, thinking),)
+    def _message_delta(self, payload: _Payload) -> Events:
+        """The stop reason, and the tokens so far."""
+        reason = payload.delta.stop_reason if payload.delta is not None else None
+        return (*self.usage.read(payload.usage, self._counts), *self.finish(reason))
 
-
-def _newer(value: Any, older: int | None) -> int | None:
-    found = count(value)
-    return older if found is None else found
+    handlers = {
+        "message_start": _message_start,
+        "content_block_start": _block_start,
+        "message_delta": _message_delta,
+        "message_stop": TypedJSONDialect.end,
+    }
 
 
-def _delta(payload: _Payload) -> tuple[Event, ...]:
-    delta = payload.delta
-    if delta is not None and (delta.text or delta.thinking or delta.partial_json):
-        return ONE_CHUNK
-    return NOTHING
+class AnthropicVertex(AnthropicMessages):
+    """The same on Vertex AI, where the path names the model."""
 
+    __slots__ = ()
 
-def _block(_state: AnthropicMessages, payload: _Payload) -> tuple[Event, ...]:
-    """A tool call's name comes with the block's start and is output; a text block starts empty."""
-    kind = text(entry(payload.content_block, "type"))
-    return ONE_CHUNK if kind.endswith("tool_use") else NOTHING
-
-
-_HANDLERS: Final[Mapping[str, Callable[[AnthropicMessages, _Payload], tuple[Event, ...]]]] = {
-    "message_start": AnthropicMessages.started,
-    "content_block_start": _block,
-    "message_delta": AnthropicMessages.ended,
-    "message_stop": lambda _state, _payload: (TERMINATOR,),
-    "error": lambda _state, payload: (in_band_error(payload.error),),
-}
+    paths = ("/publishers/anthropic/models/{model}:streamRawPredict",)
+    non_streaming_paths = {":rawPredict": ":streamRawPredict"}
+    stream_flag = StreamFlag.DEFAULT
+    provider = "gcp.vertex_ai"

@@ -1,4 +1,4 @@
-"""Bedrock ConverseStream: one vocabulary for all models, each event named by a header of its message.
+"""Bedrock ConverseStream: one vocabulary for all models. A header of each message names the event.
 
 Legal end: `messageStop`, then `metadata` with the token counts, which is the terminator. Exceptions are messages of a
 type of their own. Payloads are padded with a random member `p`.
@@ -6,22 +6,21 @@ type of their own. Payloads are padded with a random member `p`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import msgspec
 
 from .. import semconv
-from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event
-from ..core.summary import LLMRequest
+from ..core.events import NOTHING, ONE_CHUNK, TERMINATOR
 from ..wire import Frame
-from ._base import finish
-from ._bedrock import asks, describe_bedrock, trouble, usage
-from ._json import BROKEN, decode, decode_each, entry, text
-from ._request import RequestInfo
+from ._base import Events, Payload, TypedJSONDialect, chunk_if
+from ._bedrock import BODY, PROVIDER, trouble
+from ._json import entry
+from ._matching import StreamFlag
+from ._usage import UsageFields
 
 
-class Delta(msgspec.Struct, gc=False):
+class _Delta(msgspec.Struct, gc=False):
     """A piece of output. Citations only annotate it."""
 
     text: Any = None
@@ -30,17 +29,27 @@ class Delta(msgspec.Struct, gc=False):
     image: Any = None
 
 
-class Payload(msgspec.Struct, gc=False):
+class ConversePayload(Payload, gc=False):
     """What the events say."""
 
-    delta: Delta | None = None
+    delta: _Delta | None = None
     start: Any = None
     stopReason: Any = None  # noqa: N815
     usage: Any = None
 
+    def has_output(self) -> bool:
+        """Whether a delta is output: not if it is empty, and not if it is a signature."""
+        delta = self.delta
+        if delta is None:
+            return False
+        reasoning = delta.reasoningContent
+        output = delta.text or delta.image or entry(delta.toolUse, "input")
+        return bool(output or entry(reasoning, "text") or entry(reasoning, "redactedContent"))
 
-_decode: Final = msgspec.json.Decoder(Payload).decode
-_decode_lines: Final = msgspec.json.Decoder(Payload).decode_lines
+    def starts_tool(self) -> bool:
+        """Whether a block starts with the name of a tool, which is output."""
+        return bool(entry(entry(self.start, "toolUse"), "name"))
+
 
 FINISH_WORDS: Final = {
     "end_turn": semconv.STOP,
@@ -52,86 +61,64 @@ FINISH_WORDS: Final = {
     "content_filtered": semconv.CONTENT_FILTER,
 }
 
-COUNTS: Final = ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
+_DELTA: Final = b"contentBlockDelta"
+_EVENTS: Final = (_DELTA, b"contentBlockStart", b"messageStop", b"metadata")
 
 
-class BedrockConverse:
+class BedrockConverse(TypedJSONDialect):
     """One message with its content blocks; a single choice."""
 
     __slots__ = ("_event",)
 
-    name: ClassVar[str] = "bedrock.converse"
-    paths: ClassVar[tuple[str, ...]] = ("/model/{}/converse-stream",)
-    action: ClassVar[str] = "/converse-stream"
+    name = "bedrock.converse"
+    paths = ("/model/{model...}/converse-stream",)
+    non_streaming_paths = {"/converse": "/converse-stream"}
+    stream_flag = StreamFlag.IGNORED
+    provider = PROVIDER
+    body = BODY
+    first_events = (b"messageStart",)
+    payload = ConversePayload
+    output_types = ("contentBlockDelta",)
+    finish_words = FINISH_WORDS
+    usage = UsageFields(
+        input=("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"),
+        output=("outputTokens",),
+        cache_read=("cacheReadInputTokens",),
+        cache_write=("cacheWriteInputTokens",),
+    )
 
     def __init__(self) -> None:
-        self._event = b""  # the last one's name, which is that of all in a run
+        super().__init__()
+        self._event = b""  # the name of the last event, which all events of a run have
 
-    @classmethod
-    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
-        """A POST to `/model/{model}/converse-stream`."""
-        return cls.parse_request(target) if asks(target, cls.action) else None
-
-    @classmethod
-    def matches_frame(cls, frame: Frame) -> bool:
-        """The event that opens every message."""
-        return frame.event == b"messageStart"
-
-    @classmethod
-    def parse_request(cls, target: RequestInfo) -> LLMRequest:
-        """The request, as this dialect reads it."""
-        return describe_bedrock(cls.name, "chat", cls.action, target)
-
-    def read(self, frame: Frame) -> tuple[Event, ...]:
+    def read(self, frame: Frame) -> Events:
         """What a frame says."""
-        event = self._event = frame.event
-        handler = HANDLERS.get(event)
-        if frame.oversized:
-            return ONE_CHUNK if event == b"contentBlockDelta" else trouble(frame)
-        if handler is None:
-            return trouble(frame)
-        try:
-            payload = decode(_decode, frame.data)
-        except BROKEN:
-            return (MALFORMED,)
-        return NOTHING if payload is None else handler(payload)
+        self._event = frame.event
+        return super().read(frame) if frame.event in _EVENTS else trouble(frame)
 
-    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
-        """Whether each payload is a delta of output."""
-        found = decode_each(_decode_lines, payloads) if self._event == b"contentBlockDelta" else None
-        return found is not None and all(delta(payload) is ONE_CHUNK for payload in found)
+    def type_of(self, payload: ConversePayload, frame: Frame) -> str:  # noqa: ARG002
+        """The payload does not repeat the type."""
+        return frame.event.decode(errors="replace")
 
+    def is_output(self, payload: ConversePayload) -> bool:
+        """See `JSONDialect`."""
+        return self._event == _DELTA and payload.has_output() and not payload.error
 
-def delta(payload: Payload) -> tuple[Event, ...]:
-    """`contentBlockDelta`: output, unless it is empty, or a signature."""
-    piece = payload.delta
-    if piece is None:
-        return NOTHING
-    if piece.text or piece.image or entry(piece.toolUse, "input"):
-        return ONE_CHUNK
-    reasoning = piece.reasoningContent
-    return ONE_CHUNK if entry(reasoning, "text") or entry(reasoning, "redactedContent") else NOTHING
+    def has_output(self, payload: ConversePayload) -> bool:
+        """See `ConversePayload`."""
+        return payload.has_output()
 
+    def oversized(self, frame: Frame) -> Events:
+        """The last event may have a long trace."""
+        return ONE_CHUNK if frame.event == _DELTA else NOTHING
 
-def block(payload: Payload) -> tuple[Event, ...]:
-    """`contentBlockStart`: a tool call's name comes with it and is output."""
-    return ONE_CHUNK if entry(entry(payload.start, "toolUse"), "name") else NOTHING
+    def _block_start(self, payload: ConversePayload) -> Events:
+        return chunk_if(payload.starts_tool())
 
+    def _message_stop(self, payload: ConversePayload) -> Events:
+        return self.finish(payload.stopReason)
 
-def stop(payload: Payload) -> tuple[Event, ...]:
-    """`messageStop`: why the model stopped."""
-    reason = text(payload.stopReason)
-    return (finish(0, reason, FINISH_WORDS),) if reason else NOTHING
+    def _metadata(self, payload: ConversePayload) -> Events:
+        return (*self.usage.read(payload.usage or {}), TERMINATOR)
 
-
-def metadata(payload: Payload) -> tuple[Event, ...]:
-    """`metadata`: the token counts, and the end."""
-    return (usage(payload.usage, COUNTS), TERMINATOR)
-
-
-HANDLERS: Final[Mapping[bytes, Callable[[Payload], tuple[Event, ...]]]] = {
-    b"contentBlockDelta": delta,
-    b"contentBlockStart": block,
-    b"messageStop": stop,
-    b"metadata": metadata,
-}
+    handlers = {"contentBlockStart": _block_start, "messageStop": _message_stop, "metadata": _metadata}

@@ -1,62 +1,25 @@
-"""Cohere's chat, version 2: every frame named by `event:`, the name again in the payload's `type`.
+"""Cohere's chat, version 2: events with a type, which is also the event's name.
 
-Legal end: `message-end`, which has the finish reason and the tokens; `[DONE]` follows as the terminator. A finish
-reason of `ERROR` or `TIMEOUT`, and the event `error`, are in-band errors.
+Legal end: `message-end`, which has the finish reason and the tokens. `[DONE]` follows as the terminator. A finish
+reason of `ERROR` or `TIMEOUT`, and the event `error`, are errors in the stream.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import msgspec
 
 from .. import semconv
-from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, InBandError, Started, Usage
-from ..core.summary import LLMRequest
+from ..core.events import InBandError
 from ..wire import Frame
-from ._base import finish, in_band_error
-from ._json import BROKEN, count, decode, decode_each, entry, text
-from ._providers import provider_of
-from ._request import Body, RequestInfo, parameters_of
-from .openai_chat import DONE
+from ._base import DONE, Events, TypedJSONDialect, TypedPayload, started
+from ._json import entry, text
+from ._request_body import BodyLayout
+from ._usage import UsageFields
 
-
-class _Message(msgspec.Struct, gc=False):
-    content: Any = None
-    tool_plan: Any = None
-    tool_calls: Any = None
-
-
-class _Delta(msgspec.Struct, gc=False):
-    message: _Message | None = None
-    finish_reason: Any = None  # of `message-end`, as the next
-    usage: Any = None
-    error: Any = None
-
-
-class _Payload(msgspec.Struct, gc=False):
-    type: Any = None
-    id: Any = None
-    delta: _Delta | None = None
-    error: Any = None
-    message: Any = None
-
-
-class Asked(msgspec.Struct):
-    """The parameters that have names of their own here; and of version 1's content, whether there is any."""
-
-    p: Any = None
-    k: Any = None
-    message: msgspec.Raw = msgspec.Raw()
-
-
-_decode: Final = msgspec.json.Decoder(_Payload).decode
-_decode_lines: Final = msgspec.json.Decoder(_Payload).decode_lines
-decode_asked: Final = msgspec.json.Decoder(Asked).decode
-
-_START: Final = re.compile(rb'"type"\s*:\s*"message-start"')
+BODY: Final = BodyLayout({"p": "top_p", "k": "top_k"}, content=("message",))
 
 FINISH_WORDS: Final = {
     "complete": semconv.STOP,
@@ -67,107 +30,74 @@ FINISH_WORDS: Final = {
     "error_toxic": semconv.CONTENT_FILTER,
 }
 
-FAILED: Final = ("ERROR", "TIMEOUT")
+FAILURE_WORDS: Final = frozenset({"error", "timeout"})
+
+_USAGE: Final = UsageFields(input=("input_tokens",), output=("output_tokens",), cache_read=("cached_tokens",))
 
 
-class CohereChat:
+def read_usage(usage: Any) -> Events:
+    """The billed tokens if they are told: the conventions ask for them. Cached tokens are a part of all tokens."""
+    billed, given = entry(usage, "billed_units"), entry(usage, "tokens")
+    if isinstance(billed, dict):
+        return _USAGE.read({**billed, "cached_tokens": None})
+    return _USAGE.read({**given, "cached_tokens": usage.get("cached_tokens")} if isinstance(given, dict) else None)
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: Any = None
+    tool_plan: Any = None
+    tool_calls: Any = None
+
+
+class _Delta(msgspec.Struct, gc=False):
+    message: _Message | None = None
+    finish_reason: Any = None  # of `message-end`, as the next two
+    usage: Any = None
+    error: Any = None
+
+
+class _Payload(TypedPayload, gc=False):
+    id: Any = None
+    delta: _Delta | None = None
+
+
+class CohereChat(TypedJSONDialect):
     """One message with its parts; a single choice."""
 
     __slots__ = ()
 
-    name: ClassVar[str] = "cohere.chat"
-    paths: ClassVar[tuple[str, ...]] = ("/v2/chat",)
+    name = "cohere.chat"
+    paths = ("/v2/chat",)
+    provider = "cohere"
+    body = BODY
+    first_events = (b"message-start",)
+    first_payload = (re.compile(rb'"type"\s*:\s*"message-start"'),)
+    payload = _Payload
+    output_types = ("content-delta", "content-start", "tool-plan-delta", "tool-call-start", "tool-call-delta")
+    finish_words = FINISH_WORDS
+    failure_words = FAILURE_WORDS
+    terminator = DONE
 
-    @classmethod
-    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
-        """A POST to `*/v2/chat` with `"stream": true`."""
-        return cls.parse_request(target) if target.streams_at(cls.paths) else None
+    def has_output(self, payload: _Payload) -> bool:
+        """Text, thinking, a tool plan, or a tool call, whose name comes with its start."""
+        message = payload.delta.message if payload.delta is not None else None
+        if message is None:
+            return False
+        content = message.content
+        return bool(entry(content, "text") or entry(content, "thinking") or message.tool_plan or message.tool_calls)
 
-    @classmethod
-    def matches_frame(cls, frame: Frame) -> bool:
-        """The event that opens every message."""
-        return frame.event == b"message-start" or _START.search(frame.data) is not None
+    def find_error(self, payload: _Payload, frame: Frame) -> InBandError | None:
+        """The last event may say why the model failed."""
+        delta = payload.delta
+        if delta is not None and delta.error:
+            return InBandError(text(delta.finish_reason), text(delta.error))
+        return super().find_error(payload, frame)
 
-    @classmethod
-    def parse_request(cls, target: RequestInfo) -> LLMRequest:
-        """The request, as this dialect reads it."""
-        return describe_cohere(cls.name, target)
+    def _message_start(self, payload: _Payload) -> Events:
+        return (started(payload.id, None),)
 
-    def read(self, frame: Frame) -> tuple[Event, ...]:
-        """What a frame says."""
-        if frame.data.startswith(DONE):
-            return (TERMINATOR,)
-        if frame.oversized:
-            return ONE_CHUNK  # nothing but output is that large
-        try:
-            payload = decode(_decode, frame.data)
-        except BROKEN:
-            return (MALFORMED,)
-        if payload is None:
-            return NOTHING
-        kind = payload.type if isinstance(payload.type, str) else frame.event.decode(errors="replace")
-        handler = _HANDLERS.get(kind)
-        return handler(payload) if handler is not None else NOTHING
+    def _message_end(self, payload: _Payload) -> Events:
+        delta = payload.delta or _Delta()
+        return (*read_usage(delta.usage), *self.finish(delta.finish_reason))
 
-    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
-        """Whether each payload is a delta of output."""
-        found = decode_each(_decode_lines, payloads)
-        return found is not None and all(
-            payload.type == "content-delta" and _output(payload) is ONE_CHUNK for payload in found
-        )
-
-
-def describe_cohere(name: str, target: RequestInfo) -> LLMRequest:
-    """A request to Cohere, in either version."""
-    asked = target.read(decode_asked) or Asked()
-    parameters = (*target.parameters(), *parameters_of(Body(top_p=asked.p, top_k=asked.k)))
-    provider = provider_of(target.host, "cohere")
-    return LLMRequest(name, "chat", provider, target.model, target.host, target.port, 1, parameters)
-
-
-def _output(payload: _Payload) -> tuple[Event, ...]:
-    message = payload.delta.message if payload.delta is not None else None
-    if message is None:
-        return NOTHING
-    content = message.content
-    output = entry(content, "text") or entry(content, "thinking") or message.tool_plan or message.tool_calls
-    return ONE_CHUNK if output else NOTHING
-
-
-def _ended(payload: _Payload) -> tuple[Event, ...]:
-    delta = payload.delta or _Delta()
-    reason = text(delta.finish_reason)
-    stop = (finish(0, reason, FINISH_WORDS),) if reason else NOTHING
-    return (*usage_of(delta.usage), *stop, *failure(reason, delta.error))
-
-
-def failure(reason: str, error: Any) -> tuple[Event, ...]:
-    """The error that a finish reason may be the word for."""
-    return (InBandError(reason, text(error)),) if error or reason in FAILED else NOTHING
-
-
-def usage_of(usage: Any) -> tuple[Event, ...]:
-    """What is billed, where that is told: the conventions ask for it. Cached tokens are a part of all there were."""
-    billed, given = entry(usage, "billed_units"), entry(usage, "tokens")
-    tokens = billed if isinstance(billed, dict) else given
-    if not isinstance(tokens, dict):
-        return NOTHING
-    cached = count(entry(usage, "cached_tokens")) if tokens is given else None
-    return (Usage(_count(tokens.get("input_tokens")), _count(tokens.get("output_tokens")), cached),)
-
-
-def _count(value: Any) -> int | None:
-    """Cohere's counts are declared as fractions."""
-    return count(int(value) if isinstance(value, float) and value.is_integer() else value)
-
-
-_HANDLERS: Final[Mapping[str, Callable[[_Payload], tuple[Event, ...]]]] = {
-    "message-start": lambda payload: (Started(text(payload.id) or None),),
-    "content-start": _output,
-    "content-delta": _output,
-    "tool-plan-delta": _output,
-    "tool-call-start": _output,  # the call's name comes with it
-    "tool-call-delta": _output,
-    "message-end": _ended,
-    "error": lambda payload: (in_band_error(payload.error or {"message": payload.message}),),
-}
+    handlers = {"message-start": _message_start, "message-end": _message_end}

@@ -1,25 +1,24 @@
 """Ollama's own chat and generate: newline-delimited JSON, and a stream unless the request denies it.
 
-Legal end: the line with `"done": true`, which has the reason and the tokens. A line with `error` is an in-band error,
-and the last one.
+Legal end: the line with `"done": true`, which has the reason and the tokens. A line with `error` is an error in the
+stream, and the last line.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any, ClassVar, Final
 
 import msgspec
 
 from .. import semconv
-from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, Finish, Started, Usage
-from ..core.summary import LLMRequest
+from ..core.events import NOTHING, TERMINATOR, Usage
 from ..wire import Frame
-from ._base import finish, in_band_error
-from ._json import BROKEN, count, decode, decode_each, text
-from ._providers import provider_of
-from ._request import Body, RequestInfo, parameters_of
+from ._base import Events, JSONDialect, Payload, chunk_if
+from ._json import count
+from ._matching import StreamFlag
+from ._request import MAX_BODY, RequestInfo
+from ._request_body import BodyLayout
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -29,7 +28,7 @@ class _Message(msgspec.Struct, gc=False):
     images: Any = None
 
 
-class _Payload(msgspec.Struct, gc=False):
+class _Payload(Payload, gc=False):
     model: Any = None
     message: _Message | None = None  # of chat
     response: Any = None  # of generate, as the next
@@ -38,122 +37,67 @@ class _Payload(msgspec.Struct, gc=False):
     done_reason: Any = None
     prompt_eval_count: Any = None
     eval_count: Any = None
-    error: Any = None
 
-
-class _Options(msgspec.Struct):
-    num_predict: Any = None
-    temperature: Any = None
-    top_p: Any = None
-    top_k: Any = None
-    frequency_penalty: Any = None
-    presence_penalty: Any = None
-    seed: Any = None
-    stop: Any = None
-
-
-class _Asked(msgspec.Struct):
-    """Parameters; and of the content, whether there is any: without, a model is only loaded, and nothing streams."""
-
-    options: _Options | None = None
-    format: Any = None
-    think: Any = None
-    messages: msgspec.Raw = msgspec.Raw()
-    prompt: msgspec.Raw = msgspec.Raw()
-
-
-_decode: Final = msgspec.json.Decoder(_Payload).decode
-_decode_lines: Final = msgspec.json.Decoder(_Payload).decode_lines
-_decode_asked: Final = msgspec.json.Decoder(_Asked).decode
 
 _LINE: Final = re.compile(rb'"done"\s*:\s*(?:true|false)')
 
-FINISH_WORDS: Final = {"stop": semconv.STOP, "length": semconv.LENGTH}
 
-
-class OllamaChat:
+class OllamaChat(JSONDialect):
     """`/api/chat`: one message; a single choice."""
 
-    __slots__ = ("_calls", "_named")
+    __slots__ = ()
 
-    name: ClassVar[str] = "ollama.chat"
-    paths: ClassVar[tuple[str, ...]] = ("/api/chat",)
-    operation: ClassVar[str] = "chat"
-    mark: ClassVar[re.Pattern[bytes]] = re.compile(rb'"message"\s*:\s*\{')
+    name = "ollama.chat"
+    paths = ("/api/chat",)
+    stream_flag = StreamFlag.DEFAULT
+    provider = "ollama"
+    body = BodyLayout(
+        {"num_predict": "max_tokens"}, within=("options",), more=("think", "format"), content=("messages", "prompt")
+    )
+    payload = _Payload
+    finish_words = {"stop": semconv.STOP, "length": semconv.LENGTH}
+
+    answer: ClassVar[re.Pattern[bytes]] = re.compile(rb'"message"\s*:\s*\{')
     content: ClassVar[str] = "messages"
 
-    def __init__(self) -> None:
-        self._named = False
-        self._calls = False  # whether or not a tool is called, the reason at the end is `stop`
-
     @classmethod
-    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
-        """A POST to the path with a model and content, and without `"stream": false`."""
-        asks = target.method == "POST" and target.path.endswith(cls.paths) and target.model is not None
-        ours = asks and target.body.stream in (None, True) and cls._has_content(target)
-        return cls.parse_request(target) if ours else None
-
-    @classmethod
-    def _has_content(cls, target: RequestInfo) -> bool:
-        asked = target.read(_decode_asked)
-        # What could not be read is too large to be empty.
-        return asked is None or bytes(getattr(asked, cls.content)) not in (b"", b"[]", b'""', b"null")
+    def answers(cls, request: RequestInfo) -> bool:
+        """A request with a model and content. Without content a model is only loaded, and nothing streams."""
+        if not super().answers(request):
+            return False
+        body = request.parsed_as(cls.body)
+        has_content = bytes(getattr(body, cls.content)) not in (b"", b"[]", b'""', b"null")
+        # A body that is too large to be parsed is too large to be empty.
+        return body.model_name is not None and (has_content or len(request.content or b"") > MAX_BODY)
 
     @classmethod
     def matches_frame(cls, frame: Frame) -> bool:
-        """A line that says when it was made, whether it is the last, and has what this endpoint answers with."""
+        """A line that says when it was made and whether it is the last, with what this endpoint answers."""
         data = frame.data
-        return b'"created_at"' in data and _LINE.search(data) is not None and cls.mark.search(data) is not None
+        return b'"created_at"' in data and _LINE.search(data) is not None and cls.answer.search(data) is not None
 
     @classmethod
-    def parse_request(cls, target: RequestInfo) -> LLMRequest:
-        """The request, as this dialect reads it."""
-        asked = target.read(_decode_asked) or _Asked()
-        provider = provider_of(target.host, "ollama")
-        return LLMRequest(
-            cls.name, cls.operation, provider, target.model, target.host, target.port, 1, _parameters(asked)
-        )
+    def parameters(cls, request: RequestInfo) -> Any:
+        """The parameters. `format` is `"json"` or a schema."""
+        body, found = request.parsed_as(cls.body), super().parameters(request)
+        found.reasoning_effort = body.think
+        found.response_format = {"type": "json_object"} if body.format else None
+        return found
 
-    def read(self, frame: Frame) -> tuple[Event, ...]:
-        """What a line says."""
-        if frame.oversized:
-            return ONE_CHUNK  # nothing but output is that large
-        try:
-            payload = decode(_decode, frame.data)
-        except BROKEN:
-            return (MALFORMED,)
-        if payload is None:
-            return NOTHING
-        output = _output(payload)
-        if self._named and not payload.done and not payload.error and not _calls(payload):
-            return output  # what nearly every line is
-        return (*self._start(payload), *output, *self._end(payload), *_error(payload))
+    def is_output(self, payload: _Payload) -> bool:
+        """Output, in an answer that goes on. A tool call is output too, and changes what the end says."""
+        return self.named and _has_output(payload) and not (payload.done or payload.error or _calls(payload))
 
-    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
-        """Whether each line carries output and says nothing else."""
-        found = decode_each(_decode_lines, payloads) if self._named else None
-        return found is not None and all(
-            _output(payload) is ONE_CHUNK and not payload.done and not payload.error and not _calls(payload)
-            for payload in found
-        )
+    def interpret(self, payload: _Payload, frame: Frame) -> Events:  # noqa: ARG002
+        """Every line has all that is known."""
+        self.tool_called = self.tool_called or _calls(payload)
+        return (*self.start(None, payload.model), *chunk_if(_has_output(payload)), *self._end(payload))
 
-    def _start(self, payload: _Payload) -> tuple[Event, ...]:
-        if self._named or not payload.model:
-            return NOTHING
-        self._named = True
-        return (Started(None, text(payload.model) or None),)
-
-    def _end(self, payload: _Payload) -> tuple[Event, ...]:
-        self._calls = self._calls or _calls(payload)
+    def _end(self, payload: _Payload) -> Events:
         if payload.done is not True:
             return NOTHING
         tokens = Usage(count(payload.prompt_eval_count), count(payload.eval_count))
-        reason = text(payload.done_reason)
-        return (tokens, self._finish(reason), TERMINATOR) if reason else (tokens, TERMINATOR)
-
-    def _finish(self, reason: str) -> Finish:
-        found = finish(0, reason, FINISH_WORDS)
-        return Finish(0, reason, semconv.TOOL_CALLS) if self._calls and found.normal == semconv.STOP else found
+        return (tokens, *self.finish(payload.done_reason), TERMINATOR)
 
 
 class OllamaGenerate(OllamaChat):
@@ -161,42 +105,19 @@ class OllamaGenerate(OllamaChat):
 
     __slots__ = ()
 
-    name: ClassVar[str] = "ollama.generate"
-    paths: ClassVar[tuple[str, ...]] = ("/api/generate",)
-    operation: ClassVar[str] = "text_completion"
-    mark: ClassVar[re.Pattern[bytes]] = re.compile(rb'"response"\s*:\s*"')
-    content: ClassVar[str] = "prompt"
+    name = "ollama.generate"
+    paths = ("/api/generate",)
+    operation = "text_completion"
+    answer = re.compile(rb'"response"\s*:\s*"')
+    content = "prompt"
 
 
-def _parameters(asked: _Asked) -> tuple[tuple[str, Any], ...]:
-    """The parameters under the names that all dialects share; `format` is `"json"` or a schema."""
-    options = asked.options or _Options()
-    return parameters_of(
-        Body(
-            max_tokens=options.num_predict,
-            temperature=options.temperature,
-            top_p=options.top_p,
-            top_k=options.top_k,
-            frequency_penalty=options.frequency_penalty,
-            presence_penalty=options.presence_penalty,
-            seed=options.seed,
-            stop=options.stop,
-            reasoning_effort=asked.think,
-            response_format={"type": "json_object"} if asked.format else None,
-        )
-    )
-
-
-def _output(payload: _Payload) -> tuple[Event, ...]:
+def _has_output(payload: _Payload) -> bool:
     message = payload.message
     if message is not None and (message.content or message.thinking or message.tool_calls or message.images):
-        return ONE_CHUNK
-    return ONE_CHUNK if payload.response or payload.thinking else NOTHING
+        return True
+    return bool(payload.response or payload.thinking)
 
 
 def _calls(payload: _Payload) -> bool:
     return payload.message is not None and bool(payload.message.tool_calls)
-
-
-def _error(payload: _Payload) -> tuple[Event, ...]:
-    return (in_band_error(payload.error),) if payload.error else NOTHING

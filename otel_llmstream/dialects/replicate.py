@@ -1,68 +1,61 @@
 """Replicate's streams: plain text in `event: output`, no JSON.
 
-A prediction's answer names the address of its stream, which is then read with a GET. Legal end: `event: done`, whose
-payload may say that the prediction was canceled, or failed. `event: error` is an in-band error.
+The answer to a prediction names the address of its stream, which is then read with a GET. Legal end: `event: done`,
+whose payload may say that the prediction was canceled, or failed. `event: error` is an error in the stream.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import msgspec
 
 from .. import semconv
-from ..core.events import NOTHING, ONE_CHUNK, TERMINATOR, Event, Finish, InBandError
-from ..core.summary import LLMRequest
+from ..core.events import NOTHING, TERMINATOR, Finish, InBandError
 from ..wire import Frame
-from ._base import in_band_error
+from ._base import Dialect, Events, chunk_if, in_band_error
 from ._json import BROKEN, entry, text
-from ._paths import ANYWHERE
+from ._providers import provider_of
 from ._request import RequestInfo
 
-HOSTS: Final = (".replicate.com", ".replicate.net")
 FAILED: Final = "error"
 
-_STREAMS: Final = re.compile(r"stream[a-z-]*\.")
+_STREAMS: Final = re.compile(r"stream[a-z-]*\.", re.IGNORECASE)
 _ID: Final = re.compile(rb"\d+:\d+\Z")
 _decode: Final = msgspec.json.Decoder().decode
 
 
-class Replicate:
-    """One text; a single choice."""
+class Replicate(Dialect):
+    """One text; a single choice. The host tells the dialect: it does nothing but stream."""
 
     __slots__ = ("_event",)
 
-    name: ClassVar[str] = "replicate"
-    paths: ClassVar[tuple[str, ...]] = (ANYWHERE,)
+    name = "replicate"
+    only_at = "replicate"
+    operation = "text_completion"
+    provider = "replicate"
 
     def __init__(self) -> None:
-        self._event = b""  # the last one's name, which is that of all in a run
+        self._event = b""  # the name of the last event, which all events of a run have
 
     @classmethod
-    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
-        """A GET from one of the hosts that do nothing but stream."""
-        if target.method != "GET":
-            return None
-        host = target.host.lower()
-        return cls.parse_request(target) if host.endswith(HOSTS) and _STREAMS.match(host) else None
+    def answers(cls, request: RequestInfo) -> bool:
+        """A GET from one of the hosts that stream."""
+        host = request.host
+        return request.method == "GET" and provider_of(host, "") == cls.only_at and _STREAMS.match(host) is not None
 
     @classmethod
     def matches_frame(cls, frame: Frame) -> bool:
         """Output whose id is a time and a number."""
         return frame.event == b"output" and _ID.match(frame.id) is not None
 
-    @classmethod
-    def parse_request(cls, target: RequestInfo) -> LLMRequest:
-        """The request: a GET that names no model."""
-        return LLMRequest(cls.name, "text_completion", "replicate", None, target.host, target.port)
-
-    def read(self, frame: Frame) -> tuple[Event, ...]:
-        """What a frame says; its name tells what its data is."""
+    def read(self, frame: Frame) -> Events:
+        """What a frame says. Its name tells what its data is."""
         self._event = frame.event
         if frame.event == b"output":
-            return ONE_CHUNK if frame.data else NOTHING
+            return chunk_if(frame.data)
         if frame.event == b"done":
             return _done(text(entry(_value(frame.data), "reason")))
         return (_error(_value(frame.data)),) if frame.event == b"error" else NOTHING
@@ -79,7 +72,7 @@ def _value(data: bytes) -> Any:
         return data.decode(errors="replace")
 
 
-def _done(reason: str) -> tuple[Event, ...]:
+def _done(reason: str) -> Events:
     if reason == FAILED:
         return (InBandError(FAILED),)
     return (*((Finish(0, reason, semconv.OTHER_REASON),) if reason else ()), TERMINATOR)

@@ -1,112 +1,76 @@
 """Text Generation Inference's own endpoint, `/generate_stream`: one token a frame.
 
-Legal end: the frame that holds the whole `generated_text`; with `details` asked for, it says why. No `[DONE]`.
-Errors come in the stream: `{"error": "...", "error_type": "overloaded"}`. Its `/v1/chat/completions` is OpenAI's.
+Legal end: the frame that holds the whole `generated_text`. If `details` were asked for, it says why. There is no
+`[DONE]`. An error is `{"error": "...", "error_type": "overloaded"}`. Its `/v1/chat/completions` is OpenAI's.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any, ClassVar, Final
-
-import msgspec
+from typing import Any, Final
 
 from .. import semconv
-from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Event, InBandError, Usage
-from ..core.summary import LLMRequest
+from ..core.events import TERMINATOR, InBandError
 from ..wire import Frame
-from ._base import finish
-from ._json import BROKEN, count, decode, decode_each, entry, text
-from ._providers import provider_of
+from ._base import Events, JSONDialect, Payload, chunk_if
+from ._json import entry, text
+from ._matching import StreamFlag
 from ._request import RequestInfo
+from ._request_body import BodyLayout
+from ._usage import UsageFields
 
 
-class _Payload(msgspec.Struct, gc=False):
+class _Payload(Payload, gc=False):
     token: Any = None
     generated_text: Any = None
     details: Any = None
-    error: Any = None
     error_type: Any = None
 
 
-_decode: Final = msgspec.json.Decoder(_Payload).decode
-_decode_lines: Final = msgspec.json.Decoder(_Payload).decode_lines
-
-_TOKEN: Final = re.compile(rb'"token"\s*:\s*\{')
-_TEXT: Final = re.compile(rb'"generated_text"\s*:')
 _HUB: Final = re.compile(r"/models/([^/]+/[^/]+)\Z")
 
-FINISH_WORDS: Final = {
-    "eos_token": semconv.STOP,
-    "stop_sequence": semconv.STOP,
-    "length": semconv.LENGTH,
-}
 
-
-class TGI:
-    """One text, token by token; a single choice. Special tokens (`</s>`) end the text and are none of it."""
+class TGI(JSONDialect):
+    """One text, token by token; a single choice. Special tokens (`</s>`) end the text and are no part of it."""
 
     __slots__ = ()
 
-    name: ClassVar[str] = "tgi.generate"
-    paths: ClassVar[tuple[str, ...]] = ("/generate_stream",)
+    name = "tgi.generate"
+    paths = ("/generate_stream",)
+    stream_flag = StreamFlag.IGNORED
+    operation = "text_completion"
+    provider = "huggingface"
+    body = BodyLayout({"max_new_tokens": "max_tokens"}, within=("parameters",))
+    first_payload = (re.compile(rb'"token"\s*:\s*\{'), re.compile(rb'"generated_text"\s*:'))
+    payload = _Payload
+    finish_words = {"eos_token": semconv.STOP, "stop_sequence": semconv.STOP, "length": semconv.LENGTH}
+    usage = UsageFields(input=("input_length",), output=("generated_tokens",))
 
     @classmethod
-    def matches_request(cls, target: RequestInfo) -> LLMRequest | None:
-        """A POST to `*/generate_stream`: the path says that it streams."""
-        ours = target.method == "POST" and target.path.endswith("/generate_stream")
-        return cls.parse_request(target) if ours else None
+    def model_of(cls, request: RequestInfo) -> str | None:
+        """The Hub's endpoint names the model in the path."""
+        found = _HUB.search(request.path)
+        return super().model_of(request) or (found[1] if found else None)
 
-    @classmethod
-    def matches_frame(cls, frame: Frame) -> bool:
-        """A token, with the place for the text beside it."""
-        token = _TOKEN.search(frame.data)
-        return token is not None and _TEXT.search(frame.data, token.end()) is not None
+    def is_output(self, payload: _Payload) -> bool:
+        """A token of a text that goes on."""
+        return payload.generated_text is None and not payload.error and _has_output(payload)
 
-    @classmethod
-    def parse_request(cls, target: RequestInfo) -> LLMRequest:
-        """The request; the Hub's endpoint names the model in the path."""
-        found = _HUB.search(target.path)
-        return LLMRequest(
-            cls.name,
-            "text_completion",
-            provider_of(target.host, "huggingface"),
-            target.model or (found[1] if found else None),
-            target.host,
-            target.port,
-            1,
-            target.parameters(target.nested),
-        )
+    def interpret(self, payload: _Payload, frame: Frame) -> Events:  # noqa: ARG002
+        """The last token comes with the whole text."""
+        output = chunk_if(_has_output(payload))
+        if payload.generated_text is None:
+            return output
+        reason = entry(payload.details, "finish_reason")
+        return (*output, *self.usage.read(payload.details), *self.finish(reason), TERMINATOR)
 
-    def read(self, frame: Frame) -> tuple[Event, ...]:
-        """What a frame says."""
-        if frame.oversized:
-            return ONE_CHUNK
-        try:
-            payload = decode(_decode, frame.data)
-        except BROKEN:
-            return (MALFORMED,)
-        if payload is None:
-            return NOTHING
-        if payload.error:
-            return (InBandError(text(payload.error_type), text(payload.error)),)
-        output = ONE_CHUNK if _is_output(payload) else NOTHING
-        return output if payload.generated_text is None else (*output, *_ended(payload.details))
-
-    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
-        """Whether each payload is a token of the text."""
-        found = decode_each(_decode_lines, payloads)
-        return found is not None and all(
-            _is_output(payload) and payload.generated_text is None and not payload.error for payload in found
-        )
+    def find_error(self, payload: _Payload, frame: Frame) -> InBandError | None:
+        """The code stands beside the message."""
+        if payload.error and payload.error_type:
+            return InBandError(text(payload.error_type), text(payload.error))
+        return super().find_error(payload, frame)
 
 
-def _is_output(payload: _Payload) -> bool:
-    return bool(entry(payload.token, "text")) and not entry(payload.token, "special")
-
-
-def _ended(details: Any) -> tuple[Event, ...]:
-    reason = text(entry(details, "finish_reason"))
-    usage = (Usage(count(entry(details, "input_length")), count(entry(details, "generated_tokens"))),)
-    return (*(usage if details else ()), *((finish(0, reason, FINISH_WORDS),) if reason else ()), TERMINATOR)
+def _has_output(payload: _Payload) -> bool:
+    token = payload.token
+    return bool(entry(token, "text")) and not entry(token, "special")

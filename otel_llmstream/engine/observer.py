@@ -19,8 +19,7 @@ from ..core.response import ResponseInfo
 from ..core.states import End, State
 from ..core.stream import Stream
 from ..core.summary import LLMRequest, Summary
-from ..dialects import Dialect, RequestInfo
-from ..wire import Framer, framer_for
+from ..dialects import Dialect, Generic, RequestInfo, framer_of
 from .reader import Read, Reader
 from .sniffer import Sniffer
 
@@ -264,7 +263,7 @@ class Observer:
         assert info is not None, "the headers come once"
         return Sniffer(
             response,
-            _framer(self._dialect, response.media_type),
+            framer_of(self._dialect or Generic, response.media_type),
             self._dialect,
             confirmed=self.stream is not None,
             asked=info.wants_stream,
@@ -327,12 +326,6 @@ class Observer:
 
 _STOPS: Final = (End.CLOSED, End.GARBAGE_COLLECTED, End.CANCELLED, End.SDK_RAISED)
 """Ends that a malformed event may be the cause of."""
-
-
-def _framer(dialect: type[Dialect] | None, media_type: str) -> Framer | None:
-    """The framer that a media type names, in general or in a dialect; None if it names none."""
-    factory = dialect.framers.get(media_type) if dialect is not None else None
-    return factory() if factory is not None else framer_for(media_type)
 
 
 def _doubt(stream: Stream, how: End, error: BaseException | None) -> End:
