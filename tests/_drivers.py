@@ -12,6 +12,7 @@ import anthropic
 import httpx
 import httpx2
 import openai
+from conditions import PATIENCE
 
 from otel_llmstream.testing.chaos import ChaosServer, Endpoint
 
@@ -73,7 +74,7 @@ class Ask:
     """
 
     model: str
-    timeout: float = 10.0
+    timeout: float = PATIENCE
     retries: int = 0
 
 

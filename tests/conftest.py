@@ -1,6 +1,7 @@
 """What all tests share: the fixtures that users have too, and the promise to stay on this machine."""
 
 import fcntl
+import gc
 import os
 import signal
 import socket
@@ -8,10 +9,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import authorities
+import hypothesis
+import programs
 import pytest
+from conditions import PATIENCE
+
+from otel_llmstream.testing.chaos import ChaosServer
 
 pytest_plugins = ["otel_llmstream.testing.pytest_plugin"]
 
+ChaosServer.wait_ended.__defaults__ = (PATIENCE,)  # users get an answer after 5 s, but a busy machine may need longer
+
+authorities.reduce()
+# Neither limit says anything about this package: a busy machine may be slow with any example.
+hypothesis.settings.register_profile("suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("suite")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
 os.environ["ANTHROPIC_OPEN_TELEMETRY"] = "false"  # its own spans are a matter of the tests that ask for them
@@ -55,13 +68,24 @@ def loopback_only() -> Iterator[None]:
     patch.undo()
 
 
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the collector need not look at it in each of the many tests that collect."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Programs of others are for tests that say so."""
+    programs.external = item.get_closest_marker("external") is not None
+
+
 @pytest.fixture(scope="session")
 def corpus() -> Path:
-    """The folder of recorded streams; a test that needs it is skipped where there is none, but not in CI."""
+    """The folder of recorded streams; a test that needs it is skipped if there is none, but not in CI."""
     name = os.environ.get("OTEL_LLMSTREAM_CORPUS")
     if not name:
-        assert not os.environ.get("CI"), "CI must set OTEL_LLMSTREAM_CORPUS"
-        pytest.skip("OTEL_LLMSTREAM_CORPUS names no folder of recorded streams")
+        programs.missing("OTEL_LLMSTREAM_CORPUS names no folder of recorded streams")
     return Path(name)
 
 

@@ -4,13 +4,14 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from conditions import PATIENCE, until
 
 PACKAGES = {
     "haproxy": "haproxy",
@@ -21,16 +22,24 @@ PACKAGES = {
     "victoria-metrics": "victoria-metrics",
     "vmalert": "victoria-metrics",
 }
-PATIENCE = 60
-"""Seconds for one run of promtool, or for a server to come up, on a busy machine."""
+
+
+def missing(reason: str) -> NoReturn:
+    """Something that a test needs is not there: skip the test, or fail in CI, which must have everything."""
+    assert not os.environ.get("CI"), f"CI skips no test: {reason}"
+    pytest.skip(reason)
+
+
+external = False
+"""Whether the test that runs is marked `external`; conftest.py keeps it."""
 
 
 def binary(name: str) -> str:
-    """A program of the distribution; a test that needs it is skipped where there is none, but not in CI."""
+    """A program of the distribution. Only a test that is marked `external` may use it."""
+    assert external, "mark this test with @pytest.mark.external"
     found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")  # where Debian has servers
     if found is None:
-        assert not os.environ.get("CI"), f"CI must have {name}: apt-get install {PACKAGES[name]}"
-        pytest.skip(f"{name} is not installed (Debian: apt-get install {PACKAGES[name]})")
+        missing(f"{name} is not installed (Debian: apt-get install {PACKAGES[name]})")
     return found
 
 
@@ -72,12 +81,15 @@ def running(*command: str | Path, log: Path, ready: str) -> Iterator[subprocess.
 
 def _until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        assert process.poll() is None, f"it ended: {log.read_text()[-2000:]}"
+
+    def is_ready_or_ended() -> bool:
+        if process.poll() is not None:
+            return True
         try:
             with opener.open(url, timeout=PATIENCE):
-                return
+                return True
         except OSError:  # nobody listens yet, or it says itself that it is not ready
-            assert time.monotonic() < deadline, f"{url} is not ready: {log.read_text()[-2000:]}"
-        time.sleep(0.1)
+            return False
+
+    until(is_ready_or_ended, lambda: f"{url} is not ready: {log.read_text()[-2000:]}", step=0.05)
+    assert process.poll() is None, f"it ended: {log.read_text()[-2000:]}"

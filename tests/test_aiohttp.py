@@ -16,17 +16,18 @@ from typing import Any
 import aiohttp
 import pytest
 from _drivers import KEY, MESSAGES, Seen, body
+from conditions import PATIENCE, until_async
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 import otel_llmstream
 from otel_llmstream import Settings
-from otel_llmstream.engine import observer
+from otel_llmstream.engine import observer as observer_module
 from otel_llmstream.instrumentation import aiohttp as aiohttp_hook
 from otel_llmstream.testing import Captured, capture
 from otel_llmstream.testing.chaos import ChaosServer
 
 OK = "ok?chunks=4&delay=0&ttft=0"
-HANGING = "silence?chunks=8&delay=0&ttft=0&hold=20"  # four chunks, and then nothing
+HANGING = "silence?chunks=8&delay=0&ttft=0&hold=3000"  # four chunks, and then nothing
 HELD_BACK = "buffered-held?hold=20"  # not even headers
 QUICK = "chunks=6&delay=0.001&ttft=0&hold=0.02"
 PLENTY = aiohttp.ClientTimeout(total=20)
@@ -215,7 +216,7 @@ def seen(run: Awaitable[Any]) -> tuple[Any, list[str]]:
 def test_it_gives_the_same(name: str, how: str, url: str) -> None:
     """Whatever the server does, bytes and exceptions are the same; and the verdict is httpx's."""
     model = f"{name}?{QUICK}" if name != "silence" else HANGING
-    timeout = aiohttp.ClientTimeout(sock_read=0.2) if name == "silence" else PLENTY
+    timeout = aiohttp.ClientTimeout(sock_read=0.5) if name == "silence" else PLENTY
     without = seen(ask(url, model, READS[how], timeout))
     with capture() as captured:
         with_us = seen(ask(url, model, READS[how], timeout))
@@ -237,9 +238,9 @@ def test_our_errors_change_nothing(seam: str, url: str, monkeypatch: pytest.Monk
         raise RuntimeError("a bug of ours")
 
     if guarded in ("_respond", "_summarize"):
-        monkeypatch.setattr(observer.Observer, guarded, broken)
+        monkeypatch.setattr(observer_module.Observer, guarded, broken)
     else:
-        monkeypatch.setattr(observer.Reader, "read", broken)
+        monkeypatch.setattr(observer_module.Reader, "read", broken)
     with capture() as captured:
         assert seen(ask(url, OK, READS["iter_any"])) == without
         assert captured.engine.internal_errors == 1
@@ -338,8 +339,7 @@ def test_task_cancelled(model: str, url: str, captured: Captured) -> None:
 
     async def main() -> None:
         task = asyncio.create_task(ask(url, model, READS["iter_any"]))
-        await asyncio.sleep(0.3)
-        assert captured.engine.live
+        await until_async(lambda: any(observer.waiting for observer in captured.engine.live.copy()))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -360,7 +360,7 @@ def test_dropped_in_a_generator(url: str, captured: Captured) -> None:
         async for _ in lines():
             break
         gc.collect()
-        await asyncio.sleep(0.05)
+        await until_async(lambda: not captured.engine.live)
 
     asyncio.run(main())
     only(captured, "cancelled")
@@ -384,14 +384,14 @@ def test_collected(url: str, captured: Captured) -> None:
 def test_total_timeout(url: str, captured: Captured) -> None:
     """The time for all of it runs out while reading: a read time-out."""
     with pytest.raises(TimeoutError):
-        asyncio.run(ask(url, HANGING, READS["read"], aiohttp.ClientTimeout(total=0.3)))
+        asyncio.run(ask(url, HANGING, READS["read"], aiohttp.ClientTimeout(total=1.0)))
     assert only(captured, "failed")["error.type"] == "read_timeout"
 
 
 def test_timeout_before_the_headers(url: str, captured: Captured) -> None:
     """No headers in time: a read time-out, at that stage."""
     with pytest.raises(TimeoutError):
-        asyncio.run(ask(url, HELD_BACK, READS["read"], aiohttp.ClientTimeout(sock_read=0.2)))
+        asyncio.run(ask(url, HELD_BACK, READS["read"], aiohttp.ClientTimeout(sock_read=0.5)))
     attributes = only(captured, "failed")
     assert (attributes["error.type"], attributes["llmstream.failure.stage"]) == ("read_timeout", "headers")
 
@@ -773,5 +773,7 @@ async def main(aiohttp):
 def test_orders_of_import(order: str, url: str) -> None:
     """Imported before or after, aiohttp is observed; and never imported by us."""
     script = PRELUDE + textwrap.dedent(ORDERS[order])
-    done = subprocess.run([sys.executable, "-c", script, url], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script, url], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert (done.stdout.strip(), done.stderr) == ("completed", "")

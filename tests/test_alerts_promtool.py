@@ -8,13 +8,16 @@ from dataclasses import replace
 import pytest
 import yaml
 from alert_cases import CASES, RUNBOOKS, Case, Grows, Load, labels, slow
-from programs import PATIENCE, binary, promtool
+from conditions import PATIENCE
+from programs import binary, promtool
 
 from otel_llmstream import semconv
 from otel_llmstream.monitoring import MIMIR, PROMETHEUS, Flavour
 from otel_llmstream.monitoring._alerts import ALERTS, Alert, Options
 from otel_llmstream.monitoring._rules import rule_groups
 from otel_llmstream.monitoring._thresholds import Thresholds, span
+
+pytestmark = pytest.mark.external
 
 MINUTES = 400
 FLAVOURS = (PROMETHEUS, MIMIR)

@@ -19,6 +19,7 @@ from _drivers import MESSAGES, Seen
 from botocore.config import Config
 from botocore.exceptions import ClientError, EndpointConnectionError, EventStreamError
 from botocore.session import Session
+from conditions import PATIENCE
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 import otel_llmstream
@@ -28,12 +29,12 @@ from otel_llmstream.testing import Captured, capture
 from otel_llmstream.testing.chaos import ChaosServer
 
 OK = "ok?chunks=4&delay=0&ttft=0"
-HANGING = "silence?chunks=8&delay=0&ttft=0&hold=20"  # four chunks, and then nothing
+HANGING = "silence?chunks=8&delay=0&ttft=0&hold=3000"  # four chunks, and then nothing
 QUICK = "chunks=6&delay=0.001&ttft=0&hold=0.02"
 FAKE = {"aws_access_key_id": "AKIDEXAMPLE", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
 
 
-def client_of(url: str, *, retries: int = 0, read_timeout: float = 20) -> Any:
+def client_of(url: str, *, retries: int = 0, read_timeout: float = PATIENCE) -> Any:
     config = Config(read_timeout=read_timeout, retries={"total_max_attempts": retries + 1, "mode": "standard"})
     return boto3.client("bedrock-runtime", endpoint_url=url, config=config, **FAKE)
 
@@ -270,7 +271,7 @@ def test_interrupted(bedrock: Any, captured: Captured, monkeypatch: pytest.Monke
 
 def test_read_timeout(chaos_server: ChaosServer, captured: Captured) -> None:
     """Nothing comes any more: a read time-out while streaming."""
-    client = client_of(chaos_server.bedrock_url, read_timeout=0.3)
+    client = client_of(chaos_server.bedrock_url, read_timeout=1.0)
     with pytest.raises(urllib3.exceptions.ReadTimeoutError):
         list(converse(client, HANGING))
     client.close()
@@ -280,8 +281,8 @@ def test_read_timeout(chaos_server: ChaosServer, captured: Captured) -> None:
 
 def test_timeout_before_the_headers(chaos_server: ChaosServer, captured: Captured) -> None:
     """Not even headers: a read time-out at that stage, of botocore's own class."""
-    client = client_of(chaos_server.bedrock_url, read_timeout=0.3)
-    error = seen("converse", client, "buffered-held?hold=5")[1][0]
+    client = client_of(chaos_server.bedrock_url, read_timeout=1.0)
+    error = seen("converse", client, "buffered-held?hold=3000")[1][0]
     client.close()
     assert error.startswith("botocore.exceptions.ReadTimeoutError")
     attributes = only(captured, "failed")
@@ -460,5 +461,5 @@ with otel_llmstream.testing.capture() as captured:
 def test_orders_of_import(order: str, chaos_server: ChaosServer) -> None:
     """Imported before or after, botocore is observed; and never imported by us."""
     command = [sys.executable, "-c", textwrap.dedent(SCRIPT), chaos_server.bedrock_url, order]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.stdout.strip(), done.stderr) == ("completed", "")

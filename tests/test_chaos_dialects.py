@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from conditions import PATIENCE
+from loops import about
 
 from otel_llmstream.testing.chaos import SCENARIOS, ChaosServer, Endpoint
 from otel_llmstream.wire import Frame, framer_for
@@ -19,7 +21,6 @@ PATHS = {
 }
 ID_HEADERS = ("x-amzn-requestid", "x-chaos-id", "mistral-correlation-id", "x-debug-trace-id")
 FAST = "chunks=6&delay=0&ttft=0&hold=0.02"
-PAIRS = [(name, endpoint) for name, it in SCENARIOS.items() for endpoint in it.endpoints if endpoint in PATHS]
 EVERY = pytest.mark.parametrize("endpoint", PATHS)
 
 
@@ -54,7 +55,7 @@ def talk(server: ChaosServer, endpoint: Endpoint, model: str, *, stream: bool | 
     body = json.dumps(asked).encode()
     head = f"POST {path} HTTP/1.1\r\nhost: chaos\r\ncontent-length: {len(body)}\r\nx-stainless-retry-count: 0\r\n"
     data, reset = b"", False
-    with socket.create_connection((server.host, server.port), timeout=20) as sock:
+    with socket.create_connection((server.host, server.port), timeout=PATIENCE) as sock:
         sock.sendall(head.encode() + b"connection: close\r\n\r\n" + body)
         try:
             while piece := sock.recv(65536):
@@ -94,9 +95,19 @@ HALF = {
 NOTHING = {"429-429-ok", "500", "html", "empty", "comments", "json-error"}
 
 
-@pytest.mark.parametrize(("name", "endpoint"), PAIRS)
-def test_every_scenario_is_served_where_it_says(chaos_server: ChaosServer, name: str, endpoint: Endpoint) -> None:
+def scenarios_at(endpoint: Endpoint) -> list[str]:
+    return [name for name, scenario in SCENARIOS.items() if endpoint in scenario.endpoints]
+
+
+@EVERY
+def test_every_scenario_is_served_where_it_says(chaos_server: ChaosServer, endpoint: Endpoint) -> None:
     """Each scenario answers at each endpoint that it declares, with the output chunks it promises, and is logged."""
+    for name in scenarios_at(endpoint):
+        with about(name):
+            check_served(chaos_server, name, endpoint)
+
+
+def check_served(chaos_server: ChaosServer, name: str, endpoint: Endpoint) -> None:
     reply = talk(chaos_server, endpoint, f"{name}?{FAST}")
     entry = chaos_server.wait_ended(reply.request_id)
 
@@ -107,9 +118,15 @@ def test_every_scenario_is_served_where_it_says(chaos_server: ChaosServer, name:
     assert reply.reset is (name == "reset")
 
 
-@pytest.mark.parametrize(("name", "endpoint"), PAIRS)
-def test_every_scenario_answers_without_a_stream(chaos_server: ChaosServer, name: str, endpoint: Endpoint) -> None:
+@EVERY
+def test_every_scenario_answers_without_a_stream(chaos_server: ChaosServer, endpoint: Endpoint) -> None:
     """Where no stream is asked for, each scenario gives one answer."""
+    for name in scenarios_at(endpoint):
+        with about(name):
+            check_answer(chaos_server, name, endpoint)
+
+
+def check_answer(chaos_server: ChaosServer, name: str, endpoint: Endpoint) -> None:
     reply = talk(chaos_server, endpoint, f"{name}?{FAST}", stream=False)
 
     assert not chaos_server.log[-1].stream
@@ -123,12 +140,16 @@ def test_every_scenario_answers_without_a_stream(chaos_server: ChaosServer, name
         assert isinstance(json.loads(reply.body), dict)
 
 
-SHAPED = [(name, endpoint) for name, endpoint in PAIRS if name in {"ok", "length", "tool-calls", "content-filter"}]
-
-
-@pytest.mark.parametrize(("name", "endpoint"), SHAPED)
-def test_healthy_frames(chaos_server: ChaosServer, name: str, endpoint: Endpoint) -> None:
+@EVERY
+def test_healthy_frames(chaos_server: ChaosServer, endpoint: Endpoint) -> None:
     """Every frame of a healthy stream is JSON, but for `[DONE]`, and the text comes whole without a stream too."""
+    for name in scenarios_at(endpoint):
+        if name in {"ok", "length", "tool-calls", "content-filter"}:
+            with about(name):
+                check_frames(chaos_server, name, endpoint)
+
+
+def check_frames(chaos_server: ChaosServer, name: str, endpoint: Endpoint) -> None:
     reply = talk(chaos_server, endpoint, f"{name}?{FAST}")
     payloads = [json.loads(frame.data) for frame in reply.frames if frame.data != b"[DONE]"]
 

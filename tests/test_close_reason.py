@@ -10,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, closing, contextmanager
 from typing import Any, Self
@@ -19,17 +18,18 @@ import httpx
 import httpx2
 import pytest
 from _drivers import DRIVERS, MESSAGES, Ask, Clients, async_anthropic, async_openai, body
+from conditions import PATIENCE, until, until_async
 
 import otel_llmstream
 from otel_llmstream.instrumentation import close_reason as close_reason_hook
 from otel_llmstream.testing import Captured, capture
 from otel_llmstream.testing.chaos import ChaosServer
 
-HANGING = "silence?chunks=8&delay=0&ttft=0&hold=20"  # four chunks, and then nothing
+HANGING = "silence?chunks=8&delay=0&ttft=0&hold=3000"  # four chunks, and then nothing
 HEALTHY = "ok?chunks=8&delay=0&ttft=0"
-HELD_BACK = "buffered-held?hold=20"  # not even headers
+HELD_BACK = "buffered-held?hold=3000"  # not even headers
 SECRET = "what the model said"
-TIMEOUT = 10.0
+TIMEOUT = PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +211,7 @@ def test_collected_in_a_cycle(kind: str, clients: Clients, captured: Captured) -
         gc.collect()
     finally:
         gc.enable()
-    wait_for(captured._spans.get_finished_spans)
+    until(captured._spans.get_finished_spans)
     assert_ended(captured, "abandoned")
 
 
@@ -403,10 +403,10 @@ def test_closed_by_another_thread(clients: Clients, captured: Captured) -> None:
     stream = SYNC["openai"](clients, HANGING)
     reader = threading.Thread(target=swallow, args=(stream,))
     reader.start()
-    wait_for(lambda: any(observer.waiting for observer in captured.engine.live.copy()))
+    until(lambda: any(observer.waiting for observer in captured.engine.live.copy()))
     # Closing a socket does not wake up who reads it; shutting it down does.
     stream.response.extensions["network_stream"].get_extra_info("socket").shutdown(2)
-    reader.join(5)
+    reader.join(PATIENCE)
 
     assert not reader.is_alive()
     assert len(captured.spans) == 1
@@ -418,13 +418,6 @@ def swallow(stream: Any) -> None:
         list(stream)
     except Exception:  # noqa: BLE001 - what it raises is another test's matter
         return
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.005)
 
 
 def test_threads(clients: Clients, captured: Captured) -> None:
@@ -530,12 +523,13 @@ async def atake(stream: Any) -> None:
 
 async def finalised(captured: Captured) -> None:
     """Let the loop close the generators that were dropped."""
-    for _ in range(100):
+
+    def is_over() -> bool:
         gc.collect()
-        await asyncio.sleep(0.001)
         captured.engine.run_deferred()
-        if not captured.engine.live:
-            return
+        return not captured.engine.live
+
+    await until_async(is_over)
 
 
 every_async = pytest.mark.parametrize("kind", ["openai", "anthropic", "httpx2", "httpx"])
@@ -680,12 +674,12 @@ def test_async_generator_dropped_without_with(kind: str, chaos_server: ChaosServ
 
 async def waiting(captured: Captured) -> None:
     """Until a stream waits for the network."""
-    for _ in range(1000):
+
+    def is_waiting() -> bool:
         now = captured.engine.clock.now()
-        if any(observer.silent_for(now) > 0.02 for observer in captured.engine.live.copy()):
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("no stream waits")
+        return any(observer.silent_for(now) > 0.02 for observer in captured.engine.live.copy())
+
+    await until_async(is_waiting)
 
 
 @pytest.mark.parametrize("block", ["with", "without"])
@@ -754,11 +748,18 @@ def test_cancelled_before_headers(kind: str, chaos_server: ChaosServer, captured
 def test_timeout_of_the_application(kind: str, chaos_server: ChaosServer, captured: Captured) -> None:
     """`asyncio.timeout` is the application's own decision: cancelled, no failure of the provider's."""
 
+    async def run_out(limit: asyncio.Timeout) -> None:
+        await waiting(captured)
+        limit.reschedule(asyncio.get_running_loop().time())
+
     async def scene(open_stream: AsyncOpen) -> None:
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2), await open_stream(HANGING) as stream:
-                async for _ in stream:
-                    pass
+            async with asyncio.timeout(None) as limit:
+                clock = asyncio.create_task(run_out(limit))
+                async with await open_stream(HANGING) as stream:
+                    async for _ in stream:
+                        pass
+        await clock
 
     run_async(kind, chaos_server, scene)
     assert_ended(captured, "cancelled")
@@ -861,7 +862,7 @@ EXIT = """
     otel_llmstream.instrument(tracer_provider=provider, http_spans=False)
     client = httpx2.Client(verify=False)
     request = client.build_request(
-        "POST", sys.argv[1], json={"model": "silence?chunks=8&delay=0&hold=20", "messages": [], "stream": True}
+        "POST", sys.argv[1], json={"model": "silence?chunks=8&delay=0&hold=3000", "messages": [], "stream": True}
     )
     response = client.send(request, stream=True)
     reads = response.iter_bytes()
@@ -876,7 +877,7 @@ def test_interpreter_exit(clients: Clients) -> None:
         [sys.executable, "-c", textwrap.dedent(EXIT), clients.chat_url],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
 

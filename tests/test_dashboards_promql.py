@@ -11,6 +11,8 @@ from programs import binary
 from otel_llmstream.monitoring import PROMETHEUS
 from otel_llmstream.monitoring._overview import BUSY, DOWN, IDLE, SILENT
 
+pytestmark = pytest.mark.external
+
 VALUES = {
     "__rate_interval": "2m",
     "__range": "10m",

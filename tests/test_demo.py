@@ -13,16 +13,18 @@ import subprocess
 import sys
 import termios
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import httpx  # noqa: F401 - while another thread imports it, openai's SDK cannot close a stream
 import httpx2
 import pytest
+from conditions import PATIENCE, until
 from programs import binary
 from rich.console import Console
 
@@ -36,7 +38,7 @@ from otel_llmstream.cli._interrupt import Interrupt
 from otel_llmstream.cli._log_filter import Quiet
 from otel_llmstream.cli._results import Finding, Kind, Tally, Verdict
 from otel_llmstream.cli._table import View, progress, view
-from otel_llmstream.cli._workload_plan import APIS, orders, scenarios
+from otel_llmstream.cli._workload_plan import APIS, PARAMETERS, orders, scenarios
 from otel_llmstream.testing import SCENARIOS
 from otel_llmstream.testing.chaos import ChaosServer, Endpoint
 
@@ -98,6 +100,8 @@ NOTES = {
     "pause": "stalled",
     "silence": "stalled",
 }
+BY_THE_MACHINE = {"stalled", "buffered"}
+"""Notes that a busy machine may cause in any scenario."""
 
 
 # --- options ---
@@ -512,31 +516,74 @@ def apis_of(cell: str) -> list[str]:
     return names.get(cell) or cell.split()
 
 
-def left_behind(before: set[threading.Thread]) -> set[threading.Thread]:
-    """Threads that were not there before and do not end; one that answers a last scrape may take its time."""
-    deadline = time.monotonic() + 30
-    while (left := set(threading.enumerate()) - before) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return left
+def wait_for_threads(before: set[threading.Thread]) -> None:
+    """Until no thread is left that was not there before; one that answers a last scrape may take its time."""
+    until(lambda: not set(threading.enumerate()) - before, lambda: set(threading.enumerate()) - before)
 
 
-@pytest.mark.timeout(240)
+@contextmanager
+def interrupted(once: Callable[[], Any]) -> Iterator[None]:
+    """Ctrl-C as soon as something is so: a demo that runs in this block ends then, and not after a time."""
+    over = threading.Event()
+
+    def watch() -> None:
+        until(lambda: over.is_set() or once())
+        if not over.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+LONG = "3600"
+"""Seconds for a demo that a condition ends."""
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, Endpoint]]:
+    """The scenario and the API of each call of the demo that has ended."""
+    calls: set[tuple[str, Endpoint]] = set()
+    add = Tally.add
+
+    def noted(self: Tally, finding: Finding | None) -> None:
+        add(self, finding)
+        if finding is not None:
+            calls.add((finding.kind.scenario, finding.api))
+
+    monkeypatch.setattr(Tally, "add", noted)
+    return calls
+
+
 def test_the_demo_tells_the_truth(
-    alone: None, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    receiver: Receiver,
+    ended: set[tuple[str, Endpoint]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Each scenario is told as its SDK tells it, beside what really happened to it.
 
     Telemetry goes where it should, though the port is taken, and nothing is left behind.
     """
     monkeypatch.delenv("COLUMNS", raising=False)
+    # With the demo's own one second a busy machine causes time-outs, and so retries, that the table does not have.
+    monkeypatch.setattr("otel_llmstream.cli._drivers.READ_TIMEOUT", 6.0)
+    monkeypatch.setitem(PARAMETERS, "silence", "hold=3000")
+    monkeypatch.setitem(PARAMETERS, "open-after-end", "hold=3000")
+    everything = {(name, api) for name in scenarios() for api in APIS if api in SCENARIOS[name].endpoints}
     threads = set(threading.enumerate())
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
-        status = main([
-            "demo", "--duration", "6", "--rate", "12", "--seed", "1", "--prometheus-port", str(port),
-            "--otlp-endpoint", f"http://127.0.0.1:{receiver.server_port}/", "--no-prometheus",
-        ])  # fmt: skip
+        with interrupted(lambda: ended >= everything):
+            status = main([
+                "demo", "--duration", LONG, "--rate", "20", "--seed", "1", "--prometheus-port", str(port),
+                "--otlp-endpoint", f"http://127.0.0.1:{receiver.server_port}/", "--no-prometheus",
+            ])  # fmt: skip
 
     printed = capsys.readouterr()
     assert status == 0
@@ -554,7 +601,7 @@ def test_the_demo_tells_the_truth(
     assert b"llmstream.outcome" in receiver.received["/v1/traces"]
     assert b"llmstream.streams" in receiver.received["/v1/metrics"]
     assert b"llm_stream.truncated" in receiver.received["/v1/logs"]
-    assert left_behind(threads) == set()
+    wait_for_threads(threads)
     assert not otel_llmstream.health().instrumented
 
 
@@ -563,8 +610,9 @@ def _check_rows(rows: list[list[str]]) -> None:
     for cells in rows:
         scenario, _runs, where, _items, told, real = cells[:6]
         assert [(told, real)] * len(apis_of(where)) == [expected(scenario, api) for api in apis_of(where)], cells
-        notes = cells[9] if len(cells) > 9 else ""
-        assert notes == NOTES.get(scenario, notes if "stalled" in notes else ""), cells
+        notes = set(cells[9].split(", ")) if len(cells) > 9 else set()
+        wanted = {NOTES[scenario]} if scenario in NOTES else set()
+        assert wanted <= notes <= wanted | BY_THE_MACHINE, cells
 
 
 def _check_closing(report: str, port: int) -> None:
@@ -602,11 +650,11 @@ def on_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]
         os.close(ours)
 
 
-def read_until(terminal: int, pattern: bytes, timeout: float = 20.0) -> bytes:
+def read_until(terminal: int, pattern: bytes) -> bytes:
     """What the terminal shows, up to a pattern; with an empty one, up to its end."""
-    seen, end = b"", time.monotonic() + timeout
+    seen = b""
     while not (pattern and re.search(pattern, seen)):
-        ready = select.select([terminal], [], [], max(0.0, end - time.monotonic()))[0]
+        ready = select.select([terminal], [], [], PATIENCE)[0]
         assert ready, seen[-2000:]
         try:
             data = os.read(terminal, 65536)
@@ -624,15 +672,15 @@ def test_ctrl_c_ends_the_live_table_with_the_report() -> None:
 
     Until then a live table is on the terminal's other screen; no word is on stderr, no warning either.
     """
-    with on_terminal("--duration", "60", "--no-prometheus") as (process, terminal):
+    with on_terminal("--duration", LONG, "--no-prometheus") as (process, terminal):
         begun = read_until(terminal, rb"[1-9] silent failure")
         url = re.search(rb"http://127\.0\.0\.1:\d+/metrics", begun)
         assert url is not None
-        metrics = httpx2.get(url[0].decode(), trust_env=False).text
+        metrics = httpx2.get(url[0].decode(), trust_env=False, timeout=PATIENCE).text
         process.send_signal(signal.SIGINT)
         rest = read_until(terminal, b"")
         err = process.stderr.read() if process.stderr is not None else b""
-        status = process.wait(10)
+        status = process.wait(PATIENCE)
 
     assert status == 0
     assert err == b""
@@ -649,14 +697,23 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
     """Who presses Ctrl-C twice does not want to wait, not even for the SDKs to load."""
     with on_terminal() as (process, terminal):
         read_until(terminal, b"loading the SDKs")
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        status = process.wait(10)
+        status = signalled(process, signal.SIGINT)
         err = process.stderr.read() if process.stderr is not None else b""
 
     assert status == 130
     assert err == b""
+
+
+def signalled(process: subprocess.Popen[bytes], number: signal.Signals) -> int:
+    """Signal until the process has ended; its status. Two signals that come too fast are one."""
+    process.send_signal(number)
+
+    def again() -> bool:
+        process.send_signal(number)
+        return process.poll() is not None
+
+    until(again, step=0.1)
+    return process.wait()
 
 
 # --- with Prometheus ---
@@ -670,13 +727,21 @@ def children_of_ours() -> set[str]:
     return {line for line in found.stdout.splitlines() if "--config.file=" in line}
 
 
-@pytest.mark.timeout(240)
-def test_alerts_fire_before_ones_eyes(alone: None, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.external
+def test_alerts_fire_before_ones_eyes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """With a Prometheus on the PATH the shipped rules fire for what breaks; nothing of it is left behind."""
     binary("prometheus")
     threads = set(threading.enumerate())
+    firing: set[str] = set()  # as the lines of progress count them
 
-    status = main(["demo", "--duration", "20", "--rate", "9", "--seed", "1", "--prometheus-port", "0", "--plain"])
+    def noted(now: View) -> str:
+        firing.update(alarm.name for alarm in now.firing or ())
+        return progress(now)
+
+    monkeypatch.setattr("otel_llmstream.cli._session.progress", noted)
+    monkeypatch.setattr("otel_llmstream.cli._session.LINE_EVERY", 1.0)
+    with interrupted(lambda: "LLMStreamErrorBudgetBurn" in firing):
+        status = main(["demo", "--duration", LONG, "--rate", "9", "--seed", "1", "--prometheus-port", "0", "--plain"])
 
     printed = capsys.readouterr()
     assert (status, printed.err) == (0, "")
@@ -687,7 +752,7 @@ def test_alerts_fire_before_ones_eyes(alone: None, capsys: pytest.CaptureFixture
     assert set(burning.split(", ")) & EXPECTED.keys()
     assert "ended by itself" not in alerts
     assert children_of_ours() == set()
-    assert left_behind(threads) == set()
+    wait_for_threads(threads)
 
 
 def test_no_proxy_of_the_environment_is_asked(chaos_server: ChaosServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -778,18 +843,16 @@ def test_a_prometheus_that_does_not_end(tmp_path: Path, monkeypatch: pytest.Monk
     assert children_of_ours() == set()
 
 
+@pytest.mark.external
 def test_the_second_ctrl_c_takes_prometheus_along() -> None:
     """Who leaves at once leaves no process behind."""
     program = binary("prometheus")
-    with on_terminal("--duration", "60") as (process, terminal):
+    with on_terminal("--duration", LONG) as (process, terminal):
         begun = read_until(terminal, rb"http://127\.0\.0\.1:\d+/alerts")
         url = re.search(rb"http://127\.0\.0\.1:(\d+)/alerts", begun)
         assert url is not None
         read_until(terminal, rb"waiting|active")
-        for _ in range(2):
-            process.send_signal(signal.SIGTERM)
-            time.sleep(0.02)
-        status = process.wait(10)
+        status = signalled(process, signal.SIGTERM)
 
     assert status in (0, 128 + signal.SIGTERM)
     listens = f"--web.listen-address=127.0.0.1:{url[1].decode()}"

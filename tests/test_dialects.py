@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from loops import about
 
 from otel_llmstream.core.events import (
     CHUNK,
@@ -642,8 +643,6 @@ def test_anthropic_other_events(payload, expected):
 
 NAMED = (BedrockConverse, BedrockInvoke)  # an event without its name says nothing to them: see test_bedrock
 READERS = [dialect for dialect in DIALECTS if dialect not in NAMED]
-EVERY = pytest.mark.parametrize("dialect", READERS)
-EVERY_JSON = pytest.mark.parametrize("dialect", [dialect for dialect in READERS if dialect is not Replicate])
 
 DEEP = [b"[" * 100_000, b'{"a":' * 50_000, b'{"delta":' + b"[" * 100_000, b'{"choices":[{"delta":{"content":' * 3_000]
 BROKEN = [
@@ -662,29 +661,34 @@ BROKEN = [
 ]
 
 
-@EVERY_JSON
 @pytest.mark.parametrize("payload", BROKEN + DEEP, ids=lambda payload: repr(payload[:16]))
-def test_broken_payloads(dialect, payload):
+def test_broken_payloads(payload):
     """What is no JSON, no UTF-8, or nested deeper than any stack is malformed, and raises nothing."""
-    reader = dialect()
-    prime(reader)
-    assert reader.read(Frame(b"message", payload)) == (MALFORMED,)
-    assert reader.read(Frame(b"error", payload)) == (MALFORMED,)
-    assert not reader.is_output_only([payload])
-    assert not reader.is_output_only([payload, payload])
+    for dialect in READERS:
+        if dialect is Replicate:  # its payloads are plain text
+            continue
+        with about(dialect.name):
+            reader = dialect()
+            prime(reader)
+            assert reader.read(Frame(b"message", payload)) == (MALFORMED,)
+            assert reader.read(Frame(b"error", payload)) == (MALFORMED,)
+            assert not reader.is_output_only([payload])
+            assert not reader.is_output_only([payload, payload])
 
 
-@EVERY
-def test_oversized(dialect):
+def test_oversized():
     """An event past the cap is output: nothing else is that large."""
-    head = {
+    heads = {
         AnthropicMessages: b'{"type":"content_block_delta","delta":{"text":"',
         OpenAIResponses: b'{"type":"response.output_text.delta","delta":"',
-    }.get(dialect, b'{"choices":[{"delta":{"content":"')
-    reader = dialect()
-    prime(reader)
-    event = b"output" if dialect is Replicate else b"message"
-    assert reader.read(Frame(event, head + b"x" * 100, b"", oversized=True)) == ONE_CHUNK
+    }
+    for dialect in READERS:
+        with about(dialect.name):
+            head = heads.get(dialect, b'{"choices":[{"delta":{"content":"')
+            reader = dialect()
+            prime(reader)
+            event = b"output" if dialect is Replicate else b"message"
+            assert reader.read(Frame(event, head + b"x" * 100, b"", oversized=True)) == ONE_CHUNK
 
 
 def prime(reader: Any) -> None:
@@ -786,18 +790,23 @@ VALUES = st.sampled_from(LIKELY) | CHAT_LIKE | TYPED | LINE_LIKE | GOOGLE_LIKE |
 ENCODED = VALUES.map(lambda value: json.dumps(value).encode())
 
 
-@EVERY
+MANY = settings(max_examples=300, deadline=None)  # each example is given to every dialect
+
+
+@MANY
 @given(payloads=st.lists(ENCODED | st.binary(max_size=60), max_size=6), event=WORDS, oversized=st.booleans())
-def test_any_payload_is_read(dialect, payloads, event, oversized):
+def test_any_payload_is_read(payloads, event, oversized):
     """Arbitrary JSON and arbitrary bytes, one after the other, give events of the vocabulary and raise nothing."""
-    reader = dialect()
-    for payload in payloads:
-        frame = Frame(event.encode() or b"message", payload, b"", oversized)
-        events = reader.read(frame)
-        assert isinstance(events, tuple)
-        assert all(isinstance(found, Event) for found in events)
-        assert all(within_reason(found) for found in events)
-        dialect.matches_frame(frame)
+    frames = [Frame(event.encode() or b"message", payload, b"", oversized) for payload in payloads]
+    for dialect in READERS:
+        with about(dialect.name):
+            reader = dialect()
+            for frame in frames:
+                events = reader.read(frame)
+                assert isinstance(events, tuple)
+                assert all(isinstance(found, Event) for found in events)
+                assert all(within_reason(found) for found in events)
+                dialect.matches_frame(frame)
 
 
 def within_reason(event: Event) -> bool:
@@ -821,10 +830,16 @@ LINES = st.one_of(
 )
 
 
-@EVERY
+@MANY
 @given(first=ENCODED, payloads=st.lists(LINES, min_size=1, max_size=4))
-def test_plain_is_read_in_short(dialect, first, payloads):
+def test_plain_is_read_in_short(first, payloads):
     """Where the short cut says that each payload is one chunk, reading each says so; and it keeps nothing."""
+    for dialect in READERS:
+        with about(dialect.name):
+            check_short_cut(dialect, first, payloads)
+
+
+def check_short_cut(dialect: Any, first: bytes, payloads: list[bytes]) -> None:
     reader, other = dialect(), dialect()
     for one in (reader, other):
         prime(one)
@@ -844,7 +859,6 @@ def state(reader: Any) -> list[Any]:
 A = b'{"id":"c","choices":[{"index":0,"delta":{"content":"x"}}],"type":"response.x.delta","delta":{"text":"x"}}'
 
 
-@EVERY
 @pytest.mark.parametrize(
     "payloads",
     [
@@ -859,13 +873,14 @@ A = b'{"id":"c","choices":[{"index":0,"delta":{"content":"x"}}],"type":"response
         [A, A[:-1]],
     ],
 )
-def test_lines_that_only_look_like_payloads(dialect, payloads):
+def test_lines_that_only_look_like_payloads(payloads):
     """Two payloads in one line and none in the next are not two payloads."""
-    reader = dialect()
-    prime(reader)
-    if dialect is AnthropicMessages:
-        payloads = [payload.replace(b"response.x.delta", b"content_block_delta") for payload in payloads]
-    assert not reader.is_output_only(payloads)
+    anthropics = [payload.replace(b"response.x.delta", b"content_block_delta") for payload in payloads]
+    for dialect in READERS:
+        with about(dialect.name):
+            reader = dialect()
+            prime(reader)
+            assert not reader.is_output_only(anthropics if dialect is AnthropicMessages else payloads)
 
 
 def test_plain_waits_for_the_name():

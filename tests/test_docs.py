@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import readme_tables
+from conditions import PATIENCE
 
 import otel_llmstream
 from otel_llmstream import Outcome, Settings, semconv, testing
@@ -21,9 +22,6 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDE = readme_tables.GUIDE.read_text(encoding="utf-8")
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
-PATIENCE = 45
-"""Seconds for a block of code; a healthy one takes two."""
-
 STAND_INS = {'"gpt-5"': '"error"', '"gpt-5-mini"': '"ok"'}
 """What README calls by a provider's name is asked of the chaos server under the scenario's."""
 

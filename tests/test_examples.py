@@ -10,13 +10,14 @@ import runpy
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from conditions import PATIENCE, until
 from openai import AsyncOpenAI
 from starlette.requests import ClientDisconnect
 
@@ -24,8 +25,6 @@ from otel_llmstream.testing import ChaosServer
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
-PATIENCE = 45
-"""Seconds; a healthy run takes two or three, a busy machine several times that."""
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -201,7 +200,7 @@ class Gateway:
 
     def _find_url(self) -> str:
         address = re.compile(r"Uvicorn running on (http://127\.0\.0\.1:\d+)")
-        found = eventually(lambda: address.search(self._log.read_text()) or self.process.poll() is not None)
+        found = until(lambda: address.search(self._log.read_text()) or self.process.poll() is not None)
         assert isinstance(found, re.Match), self._log.read_text()
         return found[1]
 
@@ -216,15 +215,6 @@ class Gateway:
         self.process.wait(PATIENCE)
         assert "Traceback" not in self._log.read_text(), self._log.read_text()
         return self._out.read_text()
-
-
-def eventually(look: Callable[[], Any]) -> Any:
-    """What `look` finds, as soon as it finds something."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := look()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert found, "it did not come"
-    return found
 
 
 @contextmanager
@@ -261,7 +251,7 @@ def leave(url: str, model: str, server: ChaosServer) -> None:
             seen.append(next(entry.chunks for entry in server.log if entry.model == model))
             return seen[-1] == seen[-2]
 
-        eventually(stands_still)
+        until(stands_still)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +265,7 @@ def test_gateway_ends_the_stream_of_a_client_that_left(left, chaos_server, tmp_p
     with gateway(tmp_path, chaos_server) as running:
         assert len(stay(running.url, stayed)) > 7
         leave(running.url, left, chaos_server)
-        eventually(lambda: sum(running.health["totals"].values()) == 2)
+        until(lambda: sum(running.health["totals"].values()) == 2)
         health = running.health
         printed = running.stop()
 

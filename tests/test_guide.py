@@ -9,8 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from gzip import decompress
 from pathlib import Path
@@ -20,6 +19,7 @@ import httpx2
 import promql_parser
 import pytest
 import yaml
+from conditions import PATIENCE, until
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from programs import free_port
 from readme_tables import GUIDE, README, series, series_each, series_of
@@ -34,8 +34,6 @@ from otel_llmstream.testing import ChaosServer
 
 FOLDER = GUIDE.parent
 TEXT = GUIDE.read_text(encoding="utf-8")
-PATIENCE = 45
-"""Seconds for a program; a healthy one takes two."""
 
 
 def blocks(language: str) -> list[str]:
@@ -362,15 +360,8 @@ def calls_of_both(port: int) -> int:
             return False
         return len(set(workers)) == 2
 
-    wait_for(called)
+    until(called)
     return len(workers)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 (POST_FORK,) = (block for block in blocks("python") if "post_fork" in block)
@@ -382,7 +373,7 @@ WORKERS = {
 }  # fmt: skip
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.external
 @pytest.mark.parametrize("case", WORKERS)
 def test_who_tells_of_the_workers(case, tmp_path, chaos_server, receiver):
     """Each worker has an instance of its own, of the SDK's or of the guide's making; one that is given is for all."""
@@ -391,7 +382,7 @@ def test_who_tells_of_the_workers(case, tmp_path, chaos_server, receiver):
 
     with gunicorn(tmp_path, chaos_server, receiver, **more) as port:
         calls = calls_of_both(port)
-        wait_for(lambda: (sum(receiver.streams.values()) >= calls) if instances > 1 else any(receiver.streams.values()))
+        until(lambda: (sum(receiver.streams.values()) >= calls) if instances > 1 else any(receiver.streams.values()))
 
     assert len([told for told in receiver.streams.values() if told]) == instances
     assert instances == 1 or sum(receiver.streams.values()) == calls

@@ -88,8 +88,15 @@ def test_any_split_gives_the_same(body, data, caps):
         assert len(cut._kept) <= max(len(body), 0 if caps is None else caps[0])
 
 
-@given(values=st.lists(st.dictionaries(st.text(), st.recursive(st.text() | st.integers() | st.none(),
-       lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8))), data=st.data())  # fmt: skip
+LEAVES = st.text(max_size=8) | st.integers() | st.none()
+NESTED = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(values=st.lists(st.dictionaries(st.text(max_size=5), NESTED, max_size=3), max_size=4), data=st.data())
 def test_any_array_of_objects(values, data):
     """Every object of every array comes out, in any split."""
     body = json.dumps(values, ensure_ascii=False, indent=data.draw(st.sampled_from([None, 0, 2]))).encode()

@@ -16,6 +16,7 @@ import httpx2
 import openai
 import pytest
 import structlog
+from conditions import until_async
 from opentelemetry import trace
 from opentelemetry._logs import NoOpLogger, NoOpLoggerProvider, SeverityNumber
 from opentelemetry.sdk._logs import LoggerProvider
@@ -616,13 +617,13 @@ def test_nothing_is_recorded_of_streams_that_are_dropped_or_cancelled(
     async def read() -> None:
         async with openai.AsyncOpenAI(base_url=telling_server.openai_url, api_key=KEY) as client:
             messages: Any = [{"role": "user", "content": PROMPT}]
-            stream = await client.chat.completions.create(model="pause?at=2&hold=5", messages=messages, stream=True)
+            stream = await client.chat.completions.create(model="pause?at=2&hold=3000", messages=messages, stream=True)
             async for _ in stream:
                 pass
 
     async def main() -> None:
         task = asyncio.create_task(read())
-        await asyncio.sleep(0.3)
+        await until_async(lambda: otel_llmstream.health().active)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

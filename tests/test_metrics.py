@@ -1,5 +1,6 @@
 """Each metric of the catalogue is exported under its name, with its unit, kind, bounds and attributes, and is right."""
 
+import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -7,6 +8,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from conditions import PATIENCE, until
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import Counter, Histogram
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
@@ -20,7 +22,7 @@ import otel_llmstream
 from otel_llmstream import Outcome, Settings, semconv
 from otel_llmstream.core.states import End
 from otel_llmstream.core.stream import BATCH
-from otel_llmstream.telemetry.metrics import MAX_BASES, MAX_PREINITIALIZED
+from otel_llmstream.telemetry.metrics import MAX_PREINITIALIZED
 from otel_llmstream.testing.chaos import ChaosServer
 
 BASE = {
@@ -354,13 +356,15 @@ def test_births_leave_half_of_the_sdks_limit(player: Player, reader: InMemoryMet
     assert all("otel.metric.overflow" not in point.attributes for point in points)
 
 
-def test_base_sets_are_bounded(player: Player, reader: InMemoryMetricReader) -> None:
+def test_base_sets_are_bounded(player: Player, reader: InMemoryMetricReader, monkeypatch: pytest.MonkeyPatch) -> None:
     """A gateway whose users choose the model's name fills no memory; what is past the cap is in one place."""
-    for number in range(MAX_BASES + 5):
+    few = 30
+    monkeypatch.setattr("otel_llmstream.telemetry.metrics.MAX_BASES", few)
+    for number in range(few + 5):
         player.play(*CUT, model=f"model-{number}")
     late = player.open("one-more")
     recorder: Any = player.engine.recorder
-    assert len(recorder.metrics._bases) == MAX_BASES
+    assert len(recorder.metrics._bases) == few
     active = exported(reader)["llmstream.active_streams"].data.data_points
     assert [dict(point.attributes) for point in active if point.value] == [{"otel.metric.overflow": True}]
     player.end(late, End.CLOSED)
@@ -397,30 +401,24 @@ def test_gauges_count_open_and_stalled_streams(player: Player, reader: InMemoryM
     assert value(exported(reader), "llmstream.active_streams") == 0  # a point, not a gap
 
 
-def eventually(check: Any, seconds: float = 10.0) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.02)
-
-
 def test_a_stream_that_hangs_is_seen_while_it_hangs(chaos_server: ChaosServer) -> None:
     """Every reader sees it stalled while the application is still blocked in its read, and gone afterwards."""
     readers = [InMemoryMetricReader(), InMemoryMetricReader(DELTA)]
     prometheus = PrometheusMetricReader()
     caught: list[BaseException] = []
+    responses: list[httpx2.Response] = []
 
     def consume() -> None:
-        body = {"model": "silence?chunks=6&at=3&delay=0&ttft=0&hold=20", "stream": True, "messages": []}
+        body = {"model": "silence?chunks=6&at=3&delay=0&ttft=0&hold=3000", "stream": True, "messages": []}
         try:
             with (
-                httpx2.Client(timeout=2.0) as client,
+                httpx2.Client(timeout=PATIENCE) as client,
                 client.stream("POST", f"{chaos_server.openai_url}/chat/completions", json=body) as response,
             ):
+                responses.append(response)
                 for _ in response.iter_bytes():
                     pass
-        except httpx2.ReadTimeout as exc:
+        except httpx2.HTTPError as exc:
             caught.append(exc)
 
     thread = threading.Thread(target=consume)
@@ -428,11 +426,13 @@ def test_a_stream_that_hangs_is_seen_while_it_hangs(chaos_server: ChaosServer) -
         player.engine.clock.now = time.perf_counter  # type: ignore[method-assign] # a real hang takes real time
         thread.start()
         try:
-            eventually(lambda: all(gauges(reader) == (1, 1) for reader in readers))
+            until(lambda: all(gauges(reader) == (1, 1) for reader in readers))
             scraped = {sample.name: sample.value for sample in samples() if sample.name.startswith("llmstream_")}
             assert not caught, "it was seen while it hung"
             assert scraped["llmstream_stalled_streams"] == 1
         finally:
+            until(lambda: responses)
+            responses[0].extensions["network_stream"].get_extra_info("socket").shutdown(socket.SHUT_RDWR)
             thread.join()
         assert len(caught) == 1
         assert [gauges(reader) for reader in readers] == [(0, 0), (0, 0)]

@@ -460,7 +460,7 @@ def test_streams_that_are_none_of_ours(target: RequestInfo, body: bytes, how: En
 
 
 def test_a_stream_in_no_known_dialect_that_is_dropped() -> None:
-    """It was asked for and a frame came, so it counts as abandoned. Inside the garbage collector nothing is recorded."""
+    """It was asked for and a frame came, so it counts as abandoned. Another thread records it."""
     rig = Rig()
     watching = sniffed(rig)
     rig.feed(watching, TICK)

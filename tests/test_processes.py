@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import Any
 import httpx2
 import pytest
 import structlog
+from conditions import PATIENCE, until
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -29,9 +29,6 @@ import otel_llmstream
 from otel_llmstream import LLMStreamInstrumentor
 from otel_llmstream.testing import capture
 from otel_llmstream.testing.chaos import ChaosServer
-
-PATIENCE = 45
-"""Seconds; a healthy run takes one to four, a busy machine several times that."""
 
 COMMON = """
 import json, os, sys
@@ -178,14 +175,12 @@ def serving(command: list[str], port: int, cwd: Path, **extra: str) -> Iterator[
 
 
 def _wait_for(port: int, process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        assert process.poll() is None, process.stdout.read() if process.stdout else ""
+    def listens_or_ended() -> bool:
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError("the server did not come up")
+            return process.poll() is not None or probe.connect_ex(("127.0.0.1", port)) == 0
+
+    until(listens_or_ended, "the server did not come up", step=0.05)
+    assert process.poll() is None, process.stdout.read() if process.stdout else ""
 
 
 def ask(port: int, path: str) -> dict[str, Any]:

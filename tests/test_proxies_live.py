@@ -15,6 +15,8 @@ from otel_llmstream.monitoring._proxy_fixes import BUFFERING, TIMEOUTS, Remedy
 from otel_llmstream.testing import Captured, capture
 from otel_llmstream.testing.chaos import ChaosServer
 
+pytestmark = pytest.mark.external
+
 NGINX = """
 daemon off;
 pid {folder}/nginx.pid;

@@ -8,6 +8,7 @@ import pytest
 from dialect_samples import WIRES
 from hypothesis import given
 from hypothesis import strategies as st
+from loops import about
 
 from otel_llmstream.dialects import DIALECTS, RequestInfo, match_frame, match_request, serves_path
 from otel_llmstream.dialects._paths import PathTable
@@ -74,10 +75,15 @@ def asked(path: str, host: str, body: dict[str, Any] | None = None, method: str 
     )
 
 
-@pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("path", PATHS)
-def test_every_path_at_every_host(path, host):
+def test_every_path_at_every_host(path):
     """The path tells the dialect, wherever it is; the host tells the provider, or else the dialect's inventor does."""
+    for host in HOSTS:
+        with about(host):
+            check_path(path, host)
+
+
+def check_path(path: str, host: str) -> None:
     dialect, operation = ELSEWHERE.get((HOSTS[host], path), PATHS[path])
     found = asked(path, host)
     assert found is not None
@@ -176,12 +182,14 @@ def test_asking_few_is_as_good_as_asking_all(path, method, host):
     assert match_request(target) == next((found for found in everybody if found[1] is not None), None)
 
 
-@pytest.mark.parametrize("path", DECLARED)
-def test_every_declared_path_is_asked_at(path):
+def test_every_declared_path_is_asked_at():
     """A path that a dialect declares is one that it is asked about, wherever the path begins."""
-    found = PathTable(DIALECTS).dialects("/gateway" + filled(path))
-    assert {dialect for dialect in DIALECTS if path in (*dialect.paths, *dialect.resume_paths)} <= set(found)
-    assert serves_path("/gateway" + filled(path))
+    table = PathTable(DIALECTS)
+    for path in DECLARED:
+        with about(path):
+            found = table.dialects("/gateway" + filled(path))
+            assert {dialect for dialect in DIALECTS if path in (*dialect.paths, *dialect.resume_paths)} <= set(found)
+            assert serves_path("/gateway" + filled(path))
 
 
 @pytest.mark.parametrize("path", ["", "/", "/v1/users/7/orders", "/v1/embeddings", "/a:b", "/messages/7/read"])

@@ -20,6 +20,7 @@ import httpx2
 import openai
 import pytest
 import tenacity
+from conditions import PATIENCE
 
 import otel_llmstream
 from otel_llmstream import semconv
@@ -28,7 +29,8 @@ from otel_llmstream.testing.chaos import ChaosServer
 
 SOON = "retry_after=0.01"
 MESSAGES: Any = [{"role": "user", "content": "hi"}]
-READ_TIMEOUT = 0.4
+SILENCE = 0.4
+"""Seconds until a send to a port at which nothing answers is given up; all other sends have as long as they need."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Detour:
         self.sent += 1
         if self.ports:
             request.url = request.url.copy_with(port=self.ports.pop(0))
+            request.extensions["timeout"] = {**request.extensions["timeout"], "read": SILENCE}
 
     async def later(self, request: Any) -> None:
         self(request)
@@ -108,7 +111,7 @@ AsyncAsk = Callable[[str], Awaitable[str]]
 
 def options(server: ChaosServer, library: Any, detour: Detour, *, is_async: bool = False) -> dict[str, Any]:
     """What all SDKs of the one generator take."""
-    timeout = library.Timeout(5.0, read=READ_TIMEOUT)
+    timeout = library.Timeout(PATIENCE)
     client = (
         library.AsyncClient(timeout=timeout, event_hooks={"request": [detour.later]})
         if is_async

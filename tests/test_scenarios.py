@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from _drivers import DRIVERS, Ask, Clients
+from conditions import until
 from opentelemetry.trace import StatusCode, format_span_id, format_trace_id
 
 import otel_llmstream
@@ -127,26 +128,26 @@ BARE: dict[str, dict[str, Any]] = {
 """Where a client that only reads bytes fares otherwise."""
 
 QUERIES = {
-    "ok": "chunks=12&delay=0.01&ttft=0.12",
+    "ok": "chunks=12&delay=0.03&ttft=0.12",
     "drip": "chunks=12&delay=0.0002&ttft=0.12",
-    "silence": "chunks=6&delay=0&ttft=0&hold=5",
-    "pause": "chunks=6&delay=0&ttft=0&hold=0.35",
+    "silence": "chunks=6&delay=0&ttft=0&hold=3000",
+    "pause": "chunks=6&delay=0&ttft=0&hold=0.7",
     "huge": "",
     "buffered-held": "chunks=40&hold=0.15",
     "buffered-early": "chunks=40&hold=0.15",
     "429-429-ok": "chunks=6&delay=0&ttft=0&retry_after=0.01",
-    "open-after-end": "chunks=6&delay=0&ttft=0&hold=5",
+    "open-after-end": "chunks=6&delay=0&ttft=0&hold=3000",
 }
 QUICK = "chunks=6&delay=0&ttft=0"
+LATE = 600.0  # not even a busy machine makes a stall or a burst of this
 SETTINGS = {
-    "silence": Settings(stall_after=0.15),
-    "pause": Settings(stall_after=0.15),
-    **dict.fromkeys(("ok", "drip", "buffered-held", "buffered-early"), Settings(buffered_after=0.1)),
-    "huge": Settings(buffered_after=60.0),  # a burst indeed, and on a busy machine after a wait
+    **dict.fromkeys(SCENARIOS, Settings(stall_after=LATE, buffered_after=LATE)),
+    **dict.fromkeys(("silence", "pause"), Settings(stall_after=0.5, buffered_after=LATE)),
+    **dict.fromkeys(("ok", "drip", "buffered-held", "buffered-early"), Settings(stall_after=LATE, buffered_after=0.1)),
 }
 ASKS = {
-    "silence": {"timeout": 0.3},
-    "open-after-end": {"timeout": 0.3},
+    "silence": {"timeout": 1.0},
+    "open-after-end": {"timeout": 0.5},
     "429-429-ok": {"retries": 2},
 }
 
@@ -200,7 +201,7 @@ def test_every_scenario_is_in_the_table() -> None:
 def test_verdict(driver: str, name: str, clients: Clients) -> None:
     """The span says how the stream ended and why, as the table has it."""
     verdict = verdict_for(driver, name)
-    with capture(settings=SETTINGS.get(name)) as captured:
+    with capture(settings=SETTINGS[name]) as captured:
         seen = DRIVERS[driver].run(clients, ask_for(name))
 
         attributes = dict(captured.span.attributes or {})
@@ -319,7 +320,7 @@ def test_a_stall_is_told_where_it_happens(name: str, clients: Clients) -> None:
         (line,) = captured.log("llm_stream.stalled")
         assert line["level"] == "warning"
         assert (event.attributes or {})["llmstream.stall.wait"] == pytest.approx(line["llmstream.stall.wait"], abs=1e-6)
-        assert line["llmstream.stall.wait"] > 0.15
+        assert line["llmstream.stall.wait"] > 0.5
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
@@ -339,7 +340,7 @@ def test_compressed_streams_are_read(driver: str, encoding: str, clients: Client
 def test_a_silence_is_seen_while_it_lasts(clients: Clients) -> None:
     """A stream that hangs counts as stalled in the gauge and in `health()` before anything has ended it."""
     with capture(settings=Settings(stall_after=0.05)) as captured:
-        thread = threading.Thread(target=DRIVERS["openai"].run, args=(clients, Ask("silence?chunks=4&delay=0", 0.6)))
+        thread = threading.Thread(target=DRIVERS["openai"].run, args=(clients, Ask("silence?chunks=4&delay=0", 2.0)))
         thread.start()
         seen = []
         while thread.is_alive():
@@ -358,13 +359,14 @@ TIMED = [name for name in DRIVERS if name != "httpx"]
 def test_times_agree_with_the_server(driver: str, clients: Clients, chaos_server: ChaosServer) -> None:
     """First and last chunk are timed within 20 ms of when the server sent them; a busy machine may try again."""
     tries: list[tuple[float, float]] = []
-    for _ in range(5):
+
+    def agree() -> bool:
         with capture() as captured:
             DRIVERS[driver].run(clients, Ask("ok?chunks=8&delay=0.01&ttft=0.05"))
             tries.append(differences(captured, chaos_server))
-        if max(tries[-1]) < 0.02:
-            return
-    pytest.fail(f"first and last chunk are off by (seconds): {tries}")
+        return max(tries[-1]) < 0.02
+
+    until(agree, lambda: f"first and last chunk are off by (seconds): {tries}")
 
 
 def differences(captured: Captured, server: ChaosServer) -> tuple[float, float]:

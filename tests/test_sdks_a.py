@@ -10,7 +10,9 @@ import gc
 import itertools
 import os
 import warnings
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +22,8 @@ import httpx
 import httpx2
 import pytest
 from _drivers import KEY, MESSAGES, Seen
+from conditions import PATIENCE
+from loops import about
 from opentelemetry.trace import StatusCode
 
 import otel_llmstream
@@ -54,7 +58,7 @@ def mistral_client(server: ChaosServer, patience: float, **more: Any) -> Any:
 
 
 @contextmanager
-def google(server: ChaosServer, model: str, patience: float = 10.0, **more: Any) -> Iterator[Iterator[Any]]:
+def google(server: ChaosServer, model: str, patience: float = PATIENCE, **more: Any) -> Iterator[Iterator[Any]]:
     with httpx2.Client(verify=False) as http:
         options = google_options(server, patience, httpx_client=http, **more)
         client = genai.Client(api_key=KEY, http_options=options)
@@ -64,7 +68,7 @@ def google(server: ChaosServer, model: str, patience: float = 10.0, **more: Any)
 
 @asynccontextmanager
 async def async_google(
-    server: ChaosServer, model: str, patience: float = 10.0, **more: Any
+    server: ChaosServer, model: str, patience: float = PATIENCE, **more: Any
 ) -> AsyncIterator[AsyncIterator[Any]]:
     async with httpx2.AsyncClient(verify=False) as http:
         options = google_options(server, patience, httpx_async_client=http, **more)
@@ -79,7 +83,7 @@ def in_path(model: str) -> str:
 
 
 @contextmanager
-def mistral(server: ChaosServer, model: str, patience: float = 10.0, **more: Any) -> Iterator[Iterator[Any]]:
+def mistral(server: ChaosServer, model: str, patience: float = PATIENCE, **more: Any) -> Iterator[Iterator[Any]]:
     with (
         httpx2.Client(verify=False) as http,
         mistral_client(server, patience, client=http, **more) as client,
@@ -90,7 +94,7 @@ def mistral(server: ChaosServer, model: str, patience: float = 10.0, **more: Any
 
 @asynccontextmanager
 async def async_mistral(
-    server: ChaosServer, model: str, patience: float = 10.0, **more: Any
+    server: ChaosServer, model: str, patience: float = PATIENCE, **more: Any
 ) -> AsyncIterator[AsyncIterator[Any]]:
     async with (
         httpx2.AsyncClient(verify=False) as http,
@@ -101,7 +105,7 @@ async def async_mistral(
 
 
 @contextmanager
-def mistral_chat(server: ChaosServer, model: str, patience: float = 10.0, **more: Any) -> Iterator[Iterator[Any]]:
+def mistral_chat(server: ChaosServer, model: str, patience: float = PATIENCE, **more: Any) -> Iterator[Iterator[Any]]:
     with (
         httpx2.Client(verify=False) as http,
         mistral_client(server, patience, client=http, **more) as client,
@@ -112,7 +116,7 @@ def mistral_chat(server: ChaosServer, model: str, patience: float = 10.0, **more
 
 @asynccontextmanager
 async def async_mistral_chat(
-    server: ChaosServer, model: str, patience: float = 10.0, **more: Any
+    server: ChaosServer, model: str, patience: float = PATIENCE, **more: Any
 ) -> AsyncIterator[AsyncIterator[Any]]:
     async with (
         httpx2.AsyncClient(verify=False) as http,
@@ -123,7 +127,7 @@ async def async_mistral_chat(
 
 
 @contextmanager
-def cohere_chat(server: ChaosServer, model: str, patience: float = 10.0) -> Iterator[Iterator[Any]]:
+def cohere_chat(server: ChaosServer, model: str, patience: float = PATIENCE) -> Iterator[Iterator[Any]]:
     with httpx.Client(verify=False) as http:
         client = cohere.ClientV2(api_key=KEY, base_url=server.cohere_url, timeout=patience, httpx_client=http)
         yield iter(client.chat_stream(model=model, messages=MESSAGES))
@@ -131,7 +135,7 @@ def cohere_chat(server: ChaosServer, model: str, patience: float = 10.0) -> Iter
 
 @asynccontextmanager
 async def async_cohere_chat(
-    server: ChaosServer, model: str, patience: float = 10.0
+    server: ChaosServer, model: str, patience: float = PATIENCE
 ) -> AsyncIterator[AsyncIterator[Any]]:
     async with httpx.AsyncClient(verify=False) as http:
         client = cohere.AsyncClientV2(api_key=KEY, base_url=server.cohere_url, timeout=patience, httpx_client=http)
@@ -139,28 +143,28 @@ async def async_cohere_chat(
 
 
 @contextmanager
-def ollama_chat(server: ChaosServer, model: str, patience: float = 10.0) -> Iterator[Iterator[Any]]:
+def ollama_chat(server: ChaosServer, model: str, patience: float = PATIENCE) -> Iterator[Iterator[Any]]:
     with ollama.Client(host=server.ollama_url, timeout=patience, verify=False) as client:
         yield iter(client.chat(model=model, messages=MESSAGES, stream=True))
 
 
 @asynccontextmanager
 async def async_ollama_chat(
-    server: ChaosServer, model: str, patience: float = 10.0
+    server: ChaosServer, model: str, patience: float = PATIENCE
 ) -> AsyncIterator[AsyncIterator[Any]]:
     async with ollama.AsyncClient(host=server.ollama_url, timeout=patience, verify=False) as client:
         yield await client.chat(model=model, messages=MESSAGES, stream=True)
 
 
 @contextmanager
-def ollama_generate(server: ChaosServer, model: str, patience: float = 10.0) -> Iterator[Iterator[Any]]:
+def ollama_generate(server: ChaosServer, model: str, patience: float = PATIENCE) -> Iterator[Iterator[Any]]:
     with ollama.Client(host=server.ollama_url, timeout=patience, verify=False) as client:
         yield iter(client.generate(model=model, prompt="the question", stream=True))
 
 
 @asynccontextmanager
 async def async_ollama_generate(
-    server: ChaosServer, model: str, patience: float = 10.0
+    server: ChaosServer, model: str, patience: float = PATIENCE
 ) -> AsyncIterator[AsyncIterator[Any]]:
     async with ollama.AsyncClient(host=server.ollama_url, timeout=patience, verify=False) as client:
         yield await client.generate(model=model, prompt="the question", stream=True)
@@ -223,7 +227,7 @@ def read(kit: Kit, way: str, server: ChaosServer, model: str, **how: Any) -> See
 # --- the table ---
 
 QUICK = "chunks=6&delay=0&ttft=0"
-QUERIES = {"silence": "chunks=6&delay=0&ttft=0&hold=30"}
+SILENCE = "silence?chunks=6&delay=0&ttft=0&hold=3000"
 
 
 @dataclass(frozen=True)
@@ -256,7 +260,6 @@ TABLE = {
     "reset": BROKEN,
     "cut-chunked": replace(BROKEN, error="incomplete_body"),
     "bad-chunk-size": replace(BROKEN, error="invalid_framing"),
-    "silence": replace(BROKEN, error="read_timeout"),
     "malformed": replace(BROKEN, error="malformed_event", malformed=1),
     "error": replace(BROKEN, error="_OTHER"),
     "500": replace(BROKEN, error="500", chunks=0),
@@ -297,9 +300,8 @@ def assert_over(captured: Captured) -> None:
 def test_verdict(kit: str, way: str, name: str, chaos_server: ChaosServer) -> None:
     """The span says how the stream ended and why, whether or not the SDK raises."""
     verdict = verdict_for(kit, name)
-    with capture(settings=Settings(stall_after=30)) as captured:
-        patience = 2.0 if name == "silence" else 20.0
-        seen = read(KITS[kit], way, chaos_server, f"{name}?{QUERIES.get(name, QUICK)}", patience=patience)
+    with capture() as captured:
+        seen = read(KITS[kit], way, chaos_server, f"{name}?{QUICK}")
 
         found = attributes(captured)
         assert found["llmstream.outcome"] == verdict.outcome
@@ -311,6 +313,25 @@ def test_verdict(kit: str, way: str, name: str, chaos_server: ChaosServer) -> No
         failed = verdict.error is not None
         assert captured.span.status.status_code is (StatusCode.ERROR if failed else StatusCode.UNSET)
         assert captured.total("llmstream.streams") == 1
+        assert_over(captured)
+
+
+def test_silence(chaos_server: ChaosServer) -> None:
+    """A server that falls silent is a read timeout, which each SDK raises; all wait at the same time."""
+    asked = list(itertools.product(KITS, ("sync", "async")))
+    with capture(settings=Settings(stall_after=PATIENCE)) as captured, ThreadPoolExecutor(len(asked)) as pool:
+        waiting = [pool.submit(read, KITS[kit], way, chaos_server, SILENCE, patience=4.0) for kit, way in asked]
+        for (kit, way), seen in zip(asked, waiting, strict=True):
+            with about(kit, way):
+                assert seen.result().error is not None
+
+        found = Counter(
+            (facts["llmstream.dialect"], facts["llmstream.outcome"], facts["error.type"], facts["llmstream.chunks"])
+            for facts in (dict(span.attributes or {}) for span in captured.spans)
+        )
+        assert found == Counter((KITS[kit].dialect, "failed", "read_timeout", 3) for kit, _ in asked)
+        assert {span.status.status_code for span in captured.spans} == {StatusCode.ERROR}
+        assert captured.total("llmstream.streams") == len(asked)
         assert_over(captured)
 
 
@@ -430,7 +451,7 @@ VERTEX = {
 
 def vertex_options(server: ChaosServer, retries: int) -> dict[str, Any]:
     where = {"base_url": f"{server.base_url}/v1", "project_id": "p", "region": "global"}
-    return {**where, "access_token": KEY, "max_retries": retries, "timeout": 20.0}
+    return {**where, "access_token": KEY, "max_retries": retries, "timeout": PATIENCE}
 
 
 def read_vertex(way: str, server: ChaosServer, model: str, retries: int = 0) -> Seen:
@@ -524,7 +545,7 @@ def test_cancelled_task(kit: str, chaos_server: ChaosServer) -> None:
                         enough.set()
 
         task = asyncio.create_task(consume())
-        await asyncio.wait_for(enough.wait(), 20)
+        await asyncio.wait_for(enough.wait(), PATIENCE)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

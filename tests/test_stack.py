@@ -157,6 +157,7 @@ def test_metrics_of_a_span_ask_for_what_there_is():
 CONFIG = loaded("prometheus.yaml")
 
 
+@pytest.mark.external
 def test_prometheus_takes_the_configuration(tmp_path):
     """Promtool accepts it with our rules; Debian's is older than the section about OTLP, which is looked at below."""
     known = {name: part for name, part in CONFIG.items() if name != "otlp"}

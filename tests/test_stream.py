@@ -27,8 +27,8 @@ from otel_llmstream.core.events import (
     UnknownDialect,
     Usage,
 )
-from otel_llmstream.core.states import ENDINGS, TRANSITIONS, Cut, End, LastFinish, Reopened, State
 from otel_llmstream.core.response import ResponseInfo
+from otel_llmstream.core.states import ENDINGS, TRANSITIONS, Cut, End, LastFinish, Reopened, State
 from otel_llmstream.core.stream import Stream
 from otel_llmstream.core.summary import LLMRequest, Outcome, Summary
 
@@ -50,7 +50,8 @@ class Play:
 
     def responded(self, event: Event | None = None, wait: float = 0.0, status: int = 200) -> "Play":
         self.now += wait
-        self.stream.responded(event or Opened(), ResponseInfo(status, "text/event-stream", "", "req_1", "1.1", "1.3"), self.now)
+        response = ResponseInfo(status, "text/event-stream", "", "req_1", "1.1", "1.3")
+        self.stream.responded(event or Opened(), response, self.now)
         return self
 
     def read(self, *events: Event, wait: float = 0.0, hold: float = 0.0, size: int = 10) -> float:
@@ -169,7 +170,7 @@ def in_state(state: str, choices: int = 1) -> Play:
 
 
 # What a stream that is open makes of an event, as the state machine is driven: a finish of the only choice is the last.
-DRIVEN = [name for name in EVENTS if name not in ("opened", "refused", "foreign", "whole", "last finish", "reopened", "cut")]
+DRIVEN = sorted(EVENTS.keys() - {"opened", "refused", "foreign", "whole", "last finish", "reopened", "cut"})
 
 
 @pytest.mark.parametrize("state", [name for name in SPECIFIED if name != "SENT"])

@@ -33,14 +33,14 @@ FAMILIES: dict[str, Any] = {"httpx2": httpx2, "httpx": httpx}
 QUICK = "chunks=6&delay=0.001&ttft=0&hold=0.02"
 QUERIES = {
     "drip": "chunks=2&delay=0",
-    "silence": "chunks=6&delay=0&ttft=0&hold=5",
-    "open-after-end": "chunks=6&delay=0&ttft=0&hold=5",
+    "silence": "chunks=6&delay=0&ttft=0&hold=3000",
+    "open-after-end": "chunks=6&delay=0&ttft=0&hold=3000",
     "huge": "chunks=300&size=300&delay=0",
     "429-429-ok": "chunks=6&delay=0&ttft=0&retry_after=0.005",
 }
 ASKS: dict[str, dict[str, Any]] = {
-    "silence": {"timeout": 0.15},
-    "open-after-end": {"timeout": 0.15},
+    "silence": {"timeout": 0.4},
+    "open-after-end": {"timeout": 0.4},
     "429-429-ok": {"retries": 2},
 }
 VOLATILE = re.compile(r"[0-9a-f]{24}|created(_at)?['\"]?[=:] ?[0-9.]+|Date: .*")

@@ -68,8 +68,9 @@ class Observer:
         recording: where the call is recorded.
     """
 
-    __slots__ = ("_dialect", "_inert", "_info", "_is_eager", "_number", "_path", "_reader", "_reads", "_responded",
-                 "_stalls", "_started", "_where", "asked_at", "call", "clock", "engine", "recording", "stream")  # fmt: skip
+    __slots__ = ("_dialect", "_inert", "_info", "_is_eager", "_number", "_path", "_reader", "_reads",
+                 "_responded", "_stalls", "_started", "_where", "asked_at", "call", "clock", "engine",
+                 "recording", "stream")  # fmt: skip
 
     def __init__(self, engine: Engine, info: RequestInfo, started: float, where: Any = None) -> None:
         self.engine = engine

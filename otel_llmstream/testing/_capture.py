@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 from opentelemetry.sdk._logs import LoggerProvider
 from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter, SimpleLogRecordProcessor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -150,6 +153,18 @@ class _ListLogger:
         return write
 
 
+_RESOURCE_VARIABLES: Final = ("OTEL_RESOURCE_ATTRIBUTES", "OTEL_SERVICE_NAME", "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS")
+
+
+@lru_cache(maxsize=8)
+def _resource(*_variables: str | None) -> Resource:
+    """The resource that the SDK builds from these values of `_RESOURCE_VARIABLES`.
+
+    The SDK starts a thread for each detector. Three providers for each capture would cost more than most tests.
+    """
+    return Resource.create()
+
+
 @contextmanager
 def capture(
     *, settings: Settings | None = None, clock: Clock | None = None, http_spans: bool = False
@@ -166,10 +181,11 @@ def capture(
     """
     logs: list[dict[str, Any]] = []
     spans, reader, events = InMemorySpanExporter(), InMemoryMetricReader(), InMemoryLogRecordExporter()  # type: ignore[no-untyped-call]
-    tracer_provider = TracerProvider(shutdown_on_exit=False)
+    resource = _resource(*map(os.environ.get, _RESOURCE_VARIABLES))
+    tracer_provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     tracer_provider.add_span_processor(SimpleSpanProcessor(spans))
-    meter_provider = MeterProvider([reader], shutdown_on_exit=False)
-    logger_provider = LoggerProvider(shutdown_on_exit=False)
+    meter_provider = MeterProvider([reader], resource, shutdown_on_exit=False)
+    logger_provider = LoggerProvider(resource, shutdown_on_exit=False)
     logger_provider.add_log_record_processor(SimpleLogRecordProcessor(events))
     providers = {
         "tracer_provider": tracer_provider,

@@ -1,0 +1,97 @@
+# ruff: noqa: INP001, T201 - a script
+"""The core of the suite under every other CPython from 3.11 on that is on the PATH, each in an environment of its own.
+
+Run as `python .ci/versions.py FOLDER` by a Python that has uv; the environments are made in FOLDER. The exit status is
+1 if an environment cannot be made or a test fails. If there is no other version, it says so, and that is no failure.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parent.parent
+OLDEST, NEWEST_TRIED = 11, 30
+
+CORE: Final = (
+    "sse", "ndjson", "json_array", "eventstream", "content",  # the wire
+    "wires", "dialects", "hosted_dialects", "claims", "google", "bedrock",
+    "stream", "samples", "limits", "settings", "observer", "calls",
+    "endings",  # hooks below sync and async SDKs, and the garbage collector, which differs between versions
+)  # fmt: skip
+"""What reads streams without a network, and one module that goes through real clients."""
+
+NEEDED: Final = (
+    "pytest", "pytest-timeout", "pytest-xdist", "hypothesis",
+    "httpx", "boto3", "brotli", "zstandard", "backports.zstd", "trio",
+)  # fmt: skip
+"""Of the extra `dev`, beside `testing` and the demo's SDKs."""
+
+
+def main(folder: Path) -> int:
+    """Run all; the exit status."""
+    pythons = others()
+    if not pythons:
+        print(f"no CPython beside {sys.version.partition(' ')[0]} is on the PATH: nothing to do")
+        return 0
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda version: run(version, pythons[version], folder / version), pythons))
+    return 0 if all(done) else 1
+
+
+def others() -> dict[str, str]:
+    """Version and program of every other CPython that runs."""
+    found = {f"3.{minor}": runnable(f"3.{minor}") for minor in range(OLDEST, NEWEST_TRIED)}
+    own = f"3.{sys.version_info.minor}"
+    return {version: program for version, program in found.items() if program is not None and version != own}
+
+
+def runnable(version: str) -> str | None:
+    """The program of a version, if it is on the PATH; pyenv's shim of a version that is not chosen does not run."""
+    name = f"python{version}"
+    candidates = [shutil.which(name)]
+    if candidates[0] and shutil.which("pyenv"):
+        told = subprocess.run(["pyenv", "whence", "--path", name], capture_output=True, text=True, check=False)  # noqa: S603, S607
+        candidates += told.stdout.split()
+    ask = "import platform, ssl; print(platform.python_implementation(), platform.python_version())"
+    for program in filter(None, candidates):
+        told = subprocess.run([program, "-c", ask], capture_output=True, text=True, check=False)  # noqa: S603
+        if told.returncode == 0 and told.stdout.startswith(f"CPython {version}."):
+            return program
+    return None
+
+
+def run(version: str, program: str, folder: Path) -> bool:
+    """Make the environment of a version and run the core in it; print what came of it."""
+    uv = (sys.executable, "-m", "uv")
+    python = str(folder / "bin" / "python")
+    tests = [f"tests/test_{name}.py" for name in CORE]
+    output = ""
+    for command in (
+        (*uv, "venv", "--quiet", "--python", program, str(folder)),
+        (*uv, "pip", "install", "--quiet", "--python", python, "-e", f"{ROOT}[demo]", *pins()),
+        (python, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "1", *tests),
+    ):
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+        output = done.stdout + done.stderr
+        if done.returncode:
+            print(f"CPython {version} ({program}): failed\n{output}")
+            return False
+    print(f"CPython {version} ({program}): {output.strip().splitlines()[-1]}")
+    return True
+
+
+def pins() -> list[str]:
+    """The versions that the extra `dev` names."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        dev = tomllib.load(file)["project"]["optional-dependencies"]["dev"]
+    return [pin for pin in dev if pin.partition("==")[0] in NEEDED]
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
