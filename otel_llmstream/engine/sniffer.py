@@ -149,12 +149,18 @@ class Sniffer:
         for frame in frames:
             if self.verdict is not Verdict.UNDECIDED:
                 return
-            dialect = self._candidate if self._is_understood(frame) else match_frame(frame)
+            dialect = self._candidate if self._is_understood(frame) else self._recognize(frame)
             if dialect is not None:
                 self._decide(Verdict.STREAM, dialect)
             elif self._candidate is None and not Generic.matches_frame(frame):
                 self._decide(Verdict.NOT_OURS)
             self._frames += 1
+
+    def _recognize(self, frame: Frame) -> type[Dialect] | None:
+        """The dialect that knows a frame. If the request's own dialect is a variant of it, that one."""
+        found = match_frame(frame)
+        candidate = self._candidate
+        return candidate if found is not None and candidate is not None and issubclass(candidate, found) else found
 
     def _is_understood(self, frame: Frame) -> bool:
         """Whether the request's own dialect sees a meaning in a frame."""
