@@ -16,11 +16,17 @@ from rule_checks import RECORDED, bare, duration, op
 from otel_llmstream import semconv
 from otel_llmstream.cli import main
 from otel_llmstream.monitoring import FLAVOURS, PROMETHEUS, UTF8
-from otel_llmstream.monitoring._alerts import ALERTS, BURNS, Options
+from otel_llmstream.monitoring._alerts import ALERTS, BURN_RATES, Options
 from otel_llmstream.monitoring._files import FORMATS, alert_files, command
 from otel_llmstream.monitoring._grafana_rules import PANELS, alerting_file
 from otel_llmstream.monitoring._rules import rule_groups
-from otel_llmstream.monitoring._thresholds import KNOBS, Thresholds, bounds_around, in_words, span
+from otel_llmstream.monitoring._thresholds import (
+    THRESHOLD_SPECS,
+    Thresholds,
+    bounds_around,
+    format_duration,
+    format_seconds,
+)
 
 ROOT = Path(__file__).parent.parent
 COMMITTED = ROOT / "dashboards"
@@ -82,15 +88,15 @@ def test_check_notices_drift(form, tmp_path, capsys):
 # --- thresholds ---
 
 
-@pytest.mark.parametrize("knob", KNOBS, ids=lambda knob: knob.name)
-def test_thresholds_have_a_range(knob):
+@pytest.mark.parametrize("spec", THRESHOLD_SPECS, ids=lambda spec: spec.name)
+def test_thresholds_have_a_range(spec):
     """A threshold out of its range, or no number, is a ValueError that names it, its range and the value."""
-    bad = [knob.low - max(1.0, knob.low), knob.high * 2, math.nan, math.inf, -math.inf, True, "1", None]
+    bad = [spec.low - max(1.0, spec.low), spec.high * 2, math.nan, math.inf, -math.inf, True, "1", None]
     for value in bad:
-        with pytest.raises(ValueError, match=rf"^{knob.name} must be .*from .* to .*got "):
-            Thresholds(**{knob.name: value})
-    for value in (knob.low, knob.default, knob.high):
-        assert getattr(Thresholds(**{knob.name: value}), knob.name) == value
+        with pytest.raises(ValueError, match=rf"^{spec.name} must be .*from .* to .*got "):
+            Thresholds(**{spec.name: value})
+    for value in (spec.low, spec.default, spec.high):
+        assert getattr(Thresholds(**{spec.name: value}), spec.name) == value
 
 
 def test_a_count_is_whole():
@@ -120,7 +126,7 @@ def test_an_unknown_alert_cannot_be_left_out():
 )
 def test_durations_as_prometheus_writes_them(seconds, written):
     """The largest unit that leaves a whole number."""
-    assert span(seconds) == written
+    assert format_duration(seconds) == written
 
 
 @pytest.mark.parametrize(
@@ -136,7 +142,7 @@ def test_where_the_percentile_is_interpolated(seconds, around):
 )
 def test_durations_as_people_write_them(seconds, words):
     """A threshold with a fraction is no thousands of milliseconds."""
-    assert in_words(seconds) == words
+    assert format_seconds(seconds) == words
 
 
 def test_the_default_is_exact(capsys):
@@ -157,7 +163,9 @@ def test_every_burn_rate_can_be_reached(slo):
 
 def test_what_a_burn_rate_spends():
     """The share of 30 days' budget that a text speaks of is what the factor uses up in the long window."""
-    assert [burn.spent for burn in BURNS] == [round(burn.factor * burn.long / (30 * 86_400) * 100) for burn in BURNS]
+    assert [burn.budget_spent for burn in BURN_RATES] == [
+        round(burn.factor * burn.long / (30 * 86_400) * 100) for burn in BURN_RATES
+    ]
 
 
 # What a threshold changes: an alert, and how it then reads.
@@ -194,7 +202,7 @@ def test_a_threshold_is_where_it_belongs(name):
 
 def test_every_threshold_is_tried():
     """None is only believed to work."""
-    assert set(CHANGES) == {knob.name for knob in KNOBS}
+    assert set(CHANGES) == {spec.name for spec in THRESHOLD_SPECS}
 
 
 def test_what_has_no_minimum_of_traffic():
@@ -508,9 +516,9 @@ def test_the_command_in_plain_words(capsys):
 
     text = " ".join(capsys.readouterr().out.split())
     assert ended.value.code == 0
-    for knob in KNOBS:
-        assert f"{knob.option} " in text
-        assert f"({knob.written(knob.default)})" in text
+    for spec in THRESHOLD_SPECS:
+        assert f"{spec.option} " in text
+        assert f"({spec.format_value(spec.default)})" in text
 
 
 @pytest.mark.parametrize(

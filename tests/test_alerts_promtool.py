@@ -14,7 +14,7 @@ from otel_llmstream import semconv
 from otel_llmstream.monitoring import MIMIR, PROMETHEUS, Flavour
 from otel_llmstream.monitoring._alerts import ALERTS, Alert, Options
 from otel_llmstream.monitoring._rules import rule_groups
-from otel_llmstream.monitoring._thresholds import Thresholds, span
+from otel_llmstream.monitoring._thresholds import Thresholds, format_duration
 
 MINUTES = 400
 FLAVOURS = (PROMETHEUS, MIMIR)
@@ -117,7 +117,7 @@ def test_it_fires_at_the_minute_and_says_this(name, flavour, tmp_path):
 
 def uncovered(alerts: Iterable[Alert], cases: dict[str, Load]) -> set[str]:
     """Alerts of the table that have no case."""
-    keys = {(alert.name, span(alert.long) if alert.long else "") for alert in alerts}
+    keys = {(alert.name, format_duration(alert.long) if alert.long else "") for alert in alerts}
     return {
         " ".join(key).strip() for key in keys ^ {(name, long) for name, load in cases.items() for long in load.cases}
     }

@@ -23,7 +23,7 @@ import otel_llmstream
 from otel_llmstream import Outcome, semconv
 from otel_llmstream.cli import main
 from otel_llmstream.monitoring import FLAVOURS, PROMETHEUS, dashboard_files
-from otel_llmstream.monitoring._drilldown import PLACES
+from otel_llmstream.monitoring._drilldown import STAGES
 from otel_llmstream.monitoring._layout import TTFC_BOUNDS
 from otel_llmstream.monitoring._palette import FINISH_REASONS, OUTCOMES
 
@@ -315,7 +315,7 @@ def test_a_metric_that_is_not_shown_is_found():
 
 def test_every_error_type_has_one_place():
     """Where a stream broke is told for each error type, once."""
-    placed = [name for _, types in PLACES for name in types]
+    placed = [name for _, types in STAGES for name in types]
     ours = [error.name for error in semconv.ERROR_TYPES]
     assert sorted(name for name in placed if "[" not in name) == sorted(ours)
     assert all(re.fullmatch("|".join(placed), status) for status in semconv.PREINITIALIZED_STATUSES)

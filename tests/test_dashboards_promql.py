@@ -9,7 +9,7 @@ from grafana import load, substitute, targets
 from programs import binary
 
 from otel_llmstream.monitoring import PROMETHEUS
-from otel_llmstream.monitoring._overview import BUSY, DOWN, IDLE, SILENT
+from otel_llmstream.monitoring._overview import DOWN, NO_DATA, NO_TRAFFIC, TRAFFIC
 
 VALUES = {
     "__rate_interval": "2m",
@@ -82,20 +82,20 @@ OTHER_DOWN = 'up{job="database", instance="db:1"}'
 @pytest.mark.parametrize(
     ("state", "series"),
     [
-        pytest.param(BUSY, {UP: "1x40", ACTIVE: "0x40", streams("completed"): "0+3x40"}, id="calls end"),
-        pytest.param(BUSY, {UP: "1x40", ACTIVE: "1x40", streams("completed"): "0x40"}, id="a call is open"),
-        pytest.param(BUSY, {ACTIVE: "0x40", streams("completed"): "0+3x40"}, id="by OTLP, without up"),
-        pytest.param(IDLE, {UP: "1x40", ACTIVE: "0x40", streams("completed"): "7x40"}, id="nothing happens"),
-        pytest.param(SILENT, {UP: "1x40"}, id="not instrumented"),
-        pytest.param(SILENT, {}, id="nothing at all"),
-        pytest.param(SILENT, {ACTIVE: "0x10 stale", streams("completed"): "0+1x10 stale"}, id="by OTLP, gone"),
+        pytest.param(TRAFFIC, {UP: "1x40", ACTIVE: "0x40", streams("completed"): "0+3x40"}, id="calls end"),
+        pytest.param(TRAFFIC, {UP: "1x40", ACTIVE: "1x40", streams("completed"): "0x40"}, id="a call is open"),
+        pytest.param(TRAFFIC, {ACTIVE: "0x40", streams("completed"): "0+3x40"}, id="by OTLP, without up"),
+        pytest.param(NO_TRAFFIC, {UP: "1x40", ACTIVE: "0x40", streams("completed"): "7x40"}, id="nothing happens"),
+        pytest.param(NO_DATA, {UP: "1x40"}, id="not instrumented"),
+        pytest.param(NO_DATA, {}, id="nothing at all"),
+        pytest.param(NO_DATA, {ACTIVE: "0x10 stale", streams("completed"): "0+1x10 stale"}, id="by OTLP, gone"),
         pytest.param(
             DOWN,
             {UP: "1x30 0x9", ACTIVE: "2x30 stale", streams("completed"): "0+3x30 stale"},
             id="the target is gone",
         ),
         pytest.param(
-            BUSY,
+            TRAFFIC,
             {UP: "1x40", OTHER_DOWN: "0x40", ACTIVE: "0x40", streams("completed"): "0+3x40"},
             id="another service is gone",
         ),
@@ -165,4 +165,4 @@ def test_an_alarm_is_not_made_of_internal_errors_that_never_were(promtool, tmp_p
 
 def test_the_check_itself(promtool, tmp_path):
     """A wrong expectation is a complaint."""
-    assert "got" in complaints(promtool, tmp_path, {UP: "1x40"}, {TELEMETRY: {"{}": BUSY}})
+    assert "got" in complaints(promtool, tmp_path, {UP: "1x40"}, {TELEMETRY: {"{}": TRAFFIC}})

@@ -11,7 +11,7 @@ import pytest
 from programs import free_port, running
 
 from otel_llmstream import Settings
-from otel_llmstream.monitoring._proxy_fixes import BUFFERING, TIMEOUTS, Remedy
+from otel_llmstream.monitoring._proxy_fixes import BUFFERING, TIMEOUTS, ProxyFix
 from otel_llmstream.testing import Captured, capture
 from otel_llmstream.testing.chaos import ChaosServer
 
@@ -74,9 +74,9 @@ CORKED = 0.15
 TRIES = 3
 
 
-def remedy(table: tuple[Remedy, ...], where: str) -> str:
+def remedy(table: tuple[ProxyFix, ...], where: str) -> str:
     """The lines of the runbook."""
-    (found,) = (it.lines for it in table if it.where == where)
+    (found,) = (it.snippet for it in table if it.proxy == where)
     return found
 
 
@@ -190,7 +190,7 @@ def test_nginx_gives_up(tmp_path, chaos_server):
     with nginx(tmp_path, impatient) as url:
         found = ask(url, PAUSING)
     assert told(found) == ("failed", "incomplete_body", False)
-    (said,) = re.findall(r"`(upstream timed out[^`]+)`", next(it.text for it in TIMEOUTS if it.where == "nginx"))
+    (said,) = re.findall(r"`(upstream timed out[^`]+)`", next(it.text for it in TIMEOUTS if it.proxy == "nginx"))
     assert said in (tmp_path / "error.log").read_text()
 
     with nginx(tmp_path, lines) as url:

@@ -12,10 +12,10 @@ from rule_checks import metric, walk
 from otel_llmstream import semconv
 from otel_llmstream.monitoring import FLAVOURS
 from otel_llmstream.monitoring._alerts import ALERTS, Options
-from otel_llmstream.monitoring._annotations import limit_in_words
+from otel_llmstream.monitoring._annotations import format_limit
 from otel_llmstream.monitoring._proxy_fixes import BUFFERING, STATUSES, TIMEOUTS
 from otel_llmstream.monitoring._runbooks import PAGES, SECTIONS, pages
-from otel_llmstream.monitoring._thresholds import KNOBS, Thresholds
+from otel_llmstream.monitoring._thresholds import THRESHOLD_SPECS, Thresholds
 
 COMMITTED = Path(__file__).parent.parent / "dashboards" / "runbooks"
 NAMES = list(dict.fromkeys(alert.name for alert in ALERTS))
@@ -139,7 +139,7 @@ def test_every_page_has_causes_with_remedies(name):
     other = re.findall(r"^- .+$", part, re.MULTILINE)
 
     assert len(rows) + len(other) >= 2
-    assert all(re.search(r".{10,} \*\*Remedy:\*\* .{10,}", line) for line in other)
+    assert all(re.search(r".{10,} \*\*ProxyFix:\*\* .{10,}", line) for line in other)
 
 
 @pytest.mark.parametrize(
@@ -159,19 +159,19 @@ def test_the_configuration_that_helps(name, must):
     assert re.findall(r"^### (.+)$", part, re.MULTILINE) == [*PROXIES, "A gateway of your own"]
 
 
-@pytest.mark.parametrize("remedy", [*TIMEOUTS, *BUFFERING], ids=lambda remedy: remedy.where)
-def test_configuration_is_well_formed(remedy):
+@pytest.mark.parametrize("fix", [*TIMEOUTS, *BUFFERING], ids=lambda fix: fix.proxy)
+def test_configuration_is_well_formed(fix):
     """YAML loads, shell parses, and nginx's braces and semicolons are in their places."""
-    if remedy.language == "yaml":
-        assert yaml.safe_load(remedy.lines)
-    elif remedy.language == "bash":
-        assert subprocess.run(["bash", "-n", "-c", remedy.lines], capture_output=True, check=True).stderr == b""
-    elif remedy.language == "nginx":
-        assert remedy.lines.count("{") == remedy.lines.count("}") == 1
-        inside = remedy.lines.splitlines()[1:-1]
+    if fix.language == "yaml":
+        assert yaml.safe_load(fix.snippet)
+    elif fix.language == "bash":
+        assert subprocess.run(["bash", "-n", "-c", fix.snippet], capture_output=True, check=True).stderr == b""
+    elif fix.language == "nginx":
+        assert fix.snippet.count("{") == fix.snippet.count("}") == 1
+        inside = fix.snippet.splitlines()[1:-1]
         assert all(re.fullmatch(r"    [a-z_]+ .+;( +#.*)?", line) for line in inside)
     else:
-        assert remedy.language in ("haproxy", "text", "http")
+        assert fix.language in ("haproxy", "text", "http")
 
 
 def test_pages_speak_of_the_users_thresholds():
@@ -185,7 +185,7 @@ def test_pages_speak_of_the_users_thresholds():
 
 def test_pages_that_are_spoken_of_exist():
     """A page or option that a page names is there."""
-    options = {knob.option for knob in KNOBS} | {"--job", "--flavour"}
+    options = {spec.option for spec in THRESHOLD_SPECS} | {"--job", "--flavour"}
     for name in NAMES:
         assert set(re.findall(r"\bLLMStream\w+", page(name))) <= set(NAMES)
         assert set(re.findall(r"`(--[\w-]+)`", page(name))) <= options
@@ -200,5 +200,5 @@ def test_readme_names_every_alert():
     assert "(99 %)" in rows["LLMStreamErrorBudgetBurn"]
     default = Options()
     for alert in ALERTS:
-        limit = limit_in_words(alert, default).replace("%", " %").replace("5.12s", "5.12 s").replace("50 %", "half")
+        limit = format_limit(alert, default).replace("%", " %").replace("5.12s", "5.12 s").replace("50 %", "half")
         assert alert.long or limit == "0" or limit in rows[alert.name]
