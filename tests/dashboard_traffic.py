@@ -1,6 +1,6 @@
-"""An application with every kind of trouble, for the live test of the dashboards: one process, one `/metrics`.
+"""An application with every kind of problem, for the live test of the dashboards: one process with one `/metrics`.
 
-Prints the address of its `/metrics`, makes calls to a chaos server of its own until its standard input is closed.
+It prints the address of its `/metrics`. It calls its own chaos server until its standard input is closed.
 """
 
 import gc
@@ -40,7 +40,7 @@ MODELS = (
 
 
 def caching(request: httpx2.Request) -> httpx2.Response:
-    """An answer whose provider tells of its cache and of reasoning, which the chaos server's does not."""
+    """A response with cached and reasoning tokens, which the chaos server does not report."""
     usage = {"prompt_tokens": 50, "completion_tokens": 9}
     usage["prompt_tokens_details"] = {"cached_tokens": 30}
     usage["completion_tokens_details"] = {"reasoning_tokens": 7}
@@ -62,7 +62,7 @@ def caching(request: httpx2.Request) -> httpx2.Response:
 
 
 class Application:
-    """Calls of one kind each; what they raise is what they are for."""
+    """Repeated calls, one function for each kind. Their exceptions are expected."""
 
     def __init__(self, server: ChaosServer) -> None:
         self.stopping = threading.Event()

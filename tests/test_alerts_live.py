@@ -1,6 +1,6 @@
-"""From a broken stream to the page that somebody gets: real SDKs, Prometheus, Alertmanager, VictoriaMetrics.
+"""From a broken stream to the notification: real SDKs, Prometheus, Alertmanager, VictoriaMetrics.
 
-Windows and waits are ninety times shorter, nothing else differs from the rules that are shipped.
+The rules are the shipped ones. Only windows and pending periods are divided by ninety.
 """
 
 import json
@@ -27,7 +27,7 @@ from otel_llmstream.monitoring._thresholds import Thresholds
 
 TRAFFIC = Path(__file__).parent / "alert_traffic.py"
 PATIENCE = 150
-"""Seconds until all that is to fire has; on an idle machine it takes twenty."""
+"""Seconds to wait until all expected alerts have fired. On an idle machine it takes twenty."""
 
 OPTIONS = Options(
     Thresholds(ttft_p95=0.5, min_traffic=4, absent_after=90.0),
@@ -36,7 +36,7 @@ OPTIONS = Options(
     speed=90,
 )
 
-# What the traffic is to set off: alert, model (or job).
+# The alerts that the traffic must cause, each with its model (or job).
 EXPECTED = {
     ("LLMStreamErrorBudgetBurn", "no-finish"),
     ("LLMStreamErrorBudgetBurn", "reset"),
@@ -62,7 +62,7 @@ def get(url: str, **params: str) -> Any:
 
 
 def until(what: Callable[[], Any], *, seconds: float = PATIENCE) -> Any:
-    """Ask until there is an answer that is true; the last one, if need be."""
+    """Call until the result is true. After the time-out, return the last result."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -75,7 +75,7 @@ def until(what: Callable[[], Any], *, seconds: float = PATIENCE) -> Any:
 
 
 class Hook(BaseHTTPRequestHandler):
-    """What a pager would get."""
+    """Receives the notifications that a pager would receive."""
 
     received: list[dict[str, Any]]
 
@@ -86,7 +86,7 @@ class Hook(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @contextmanager
@@ -174,7 +174,7 @@ def traffic(url: str, port: int) -> Iterator[None]:
             process.terminate()
 
 
-# --- what is looked at ---
+# --- checks ---
 
 
 def firing(url: str) -> set[tuple[str, str]]:
@@ -183,7 +183,7 @@ def firing(url: str) -> set[tuple[str, str]]:
 
 
 def fired(url: str) -> set[tuple[str, str]]:
-    """All that has fired by the time when all that is to fire has: with windows this short an alert comes and goes."""
+    """All alerts that fired until all expected ones had fired. With windows this short, alerts come and go."""
     seen: set[tuple[str, str]] = set()
 
     def all_of_it() -> bool:
@@ -195,7 +195,7 @@ def fired(url: str) -> set[tuple[str, str]]:
 
 
 def check_rules(url: str) -> None:
-    """Every rule has been evaluated, without an error, and every recorded query has data."""
+    """Every rule was evaluated without an error, and every recording rule has data."""
     rules = [rule for group in get(f"{url}/api/v1/rules")["groups"] for rule in group["rules"]]
 
     assert len(rules) == sum(len(group["rules"]) for group in rule_groups(OPTIONS))
@@ -207,7 +207,7 @@ def check_rules(url: str) -> None:
 
 
 def check_page(received: list[dict[str, Any]]) -> None:
-    """The alert on failing streams came through, naming provider and model, with its runbook."""
+    """The alert on failing streams arrived, with provider, model and the runbook."""
 
     def arrived() -> list[dict[str, Any]]:
         return [it for it in received if it["labels"]["alertname"] == "LLMStreamFailureRate"]
@@ -222,7 +222,7 @@ def check_page(received: list[dict[str, Any]]) -> None:
 
 
 def check_silence(found: set[tuple[str, str]]) -> None:
-    """What is well is left alone: no alert for the healthy model, none about the library itself."""
+    """There is no alert for the healthy model, and none for internal errors."""
     assert {alert for alert, subject in found if subject == "ok"} == set()
     assert "LLMStreamInternalErrors" not in {alert for alert, _ in found}
 
@@ -232,7 +232,7 @@ def answers(url: str, query: str) -> set[frozenset[tuple[str, str]]]:
 
 
 def check_same_answers(prometheus_url: str, victoria_url: str) -> None:
-    """Both stores find the same models in trouble, by the same expressions."""
+    """In both stores, the same expressions find the expected models."""
     for alert in ALERTS:
         if alert.name == "LLMStreamInternalErrors":
             continue
@@ -247,12 +247,12 @@ def check_same_answers(prometheus_url: str, victoria_url: str) -> None:
             assert until(lambda url=url, ours=ours: subjects(url) >= ours, seconds=20), (alert.name, url, subjects(url))
 
 
-# Queries of runbooks that rightly find nothing here: the library makes no error of its own.
+# Queries of runbooks that must find nothing here, because the library has no internal errors.
 NOTHING = {("LLMStreamInternalErrors", 0)}
 
 
 def check_runbooks(url: str) -> None:
-    """Every query of every runbook is answered, and finds something where there is something."""
+    """Every query of every runbook succeeds, and all but the listed ones have a result."""
     q = OPTIONS.expressions
     for name, page in PAGES.items():
         for number, check in enumerate(page.checks):
@@ -261,15 +261,15 @@ def check_runbooks(url: str) -> None:
             assert bool(found) != ((name, number) in NOTHING), (name, check.question, query)
 
 
-# --- the promise ---
+# --- the test ---
 
 
 @pytest.mark.timeout(420)
 def test_from_a_broken_stream_to_the_pager(alone, chaos_server, tmp_path):
-    """Every alert fires for the model that is in trouble, and only there; the pager has the link to the runbook.
+    """Every alert fires for the affected model and not for the healthy one, and the notification links to the runbook.
 
-    All rules are evaluated without an error; recorded queries and the runbooks' queries find data; VictoriaMetrics
-    answers the same expressions with the same models.
+    All rules are evaluated without an error. Recording rules and the runbooks' queries have data. VictoriaMetrics finds
+    the same models by the same expressions.
     """
     for name in ("prometheus", "prometheus-alertmanager", "victoria-metrics"):
         binary(name)

@@ -1,4 +1,4 @@
-"""The dashboards on a real Prometheus, and on VictoriaMetrics: every panel and every variable has an answer."""
+"""The dashboards on a real Prometheus and on VictoriaMetrics: every panel and every variable has data."""
 
 import json
 import math
@@ -47,12 +47,12 @@ VALUES = {
 }
 
 MAY_BE_ZERO = {
-    "failures: Where it broke B": "a request that cannot be sent, which no scenario brings about",
+    "failures: Failures by stage B": "no scenario makes the sending of a request fail",
 }
-"""Queries that need not be more than 0 here, and why."""
+"""Queries whose result may be 0 here, and the reason."""
 
 PATIENCE = 120.0
-"""Seconds until every query must have an answer; it takes about 15 where nothing else runs."""
+"""Seconds to wait until every query has a result. On an idle machine it takes about 15."""
 
 CONFIG = """
 global:
@@ -78,7 +78,7 @@ groups:
 
 @contextmanager
 def application(environment: dict[str, str]) -> Iterator[str]:
-    """The application with all its troubles; gives the host and port of its `/metrics`."""
+    """Run the application with all its problems. Gives the host and port of its `/metrics`."""
     command = (sys.executable, str(HERE / "dashboard_traffic.py"))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, text=True, env={**unmeasured(), **environment}, **pipes) as process:
@@ -97,7 +97,7 @@ class Store:
         self.url = url
 
     def get(self, path: str, **params: Any) -> Any:
-        """What the API answers; an error of its own fails the test with its text."""
+        """The API's response. An error response fails the test with its text."""
         url = f"{self.url}{path}?{urllib.parse.urlencode(params, doseq=True)}"
         try:
             with urllib.request.urlopen(url, timeout=20) as answer:
@@ -114,7 +114,7 @@ class Store:
 
 @pytest.fixture
 def stores(tmp_path: Path) -> Iterator[dict[str, Store]]:
-    """Prometheus and VictoriaMetrics, both scraping one process under the released names and one under the newest."""
+    """Prometheus and VictoriaMetrics. Both scrape a process with the released names and one with the newest names."""
     folder = tmp_path
     ready = {"prometheus": "/-/ready", "victoria-metrics": "/health"}
     for name in ready:
@@ -150,19 +150,19 @@ def stores(tmp_path: Path) -> Iterator[dict[str, Store]]:
 
 
 def wait(ready: Any) -> Any:
-    """Ask until the answer is good, and give it; a scrape that came too late leaves a gap on a busy machine."""
+    """Call until the result is true, and return it. On a busy machine a late scrape can leave a gap."""
     deadline = time.monotonic() + PATIENCE
     while not (answer := ready()):
-        assert time.monotonic() < deadline, "it never came to that"
+        assert time.monotonic() < deadline, "the condition never became true"
         time.sleep(0.25)
     return answer
 
 
-# --- what must be answered --------------------------------------------------------------------------------------
+# --- checks -----------------------------------------------------------------------------------------------------
 
 
 def kept_labels(expr: str) -> set[str]:
-    """The labels that a query's answer must have: those of its outermost sum."""
+    """The labels that a query's result must have: those of its outermost aggregation."""
     for node, _ in walk(parse(expr)):
         if is_a(node, "AggregateExpr"):
             return set(node.modifier.labels) - {"le"} if node.modifier else set()
@@ -170,7 +170,7 @@ def kept_labels(expr: str) -> set[str]:
 
 
 def complaint(store: Store, expr: str, *, zero: bool = False) -> str | None:
-    """What is wrong with the answer to a query: nothing there, no number, a label missing or empty, only zeros."""
+    """The problem of a query's result: no data, no number, a missing or empty label, or only zeros. Else None."""
     answer = store.query(substitute(expr, **VALUES))
     if not answer:
         return "no data"
@@ -184,7 +184,7 @@ def complaint(store: Store, expr: str, *, zero: bool = False) -> str | None:
 
 
 def unanswered(store: Store, left: dict[str, str]) -> dict[str, str]:
-    """Those of the queries that have no good answer yet, with why."""
+    """The queries without a good result, each with the reason."""
     found = {name: complaint(store, expr, zero=name in MAY_BE_ZERO) for name, expr in left.items()}
     return {name: why for name, why in found.items() if why}
 
@@ -194,7 +194,7 @@ def expressions() -> dict[str, str]:
 
 
 def every_panel_has_data(store: Store) -> None:
-    """Every query of every panel gives numbers, with the labels that its legend, links and columns name."""
+    """Every query of every panel gives numbers with the labels that its legend, links and columns use."""
     left = expressions()
     assert len(left) > 100
     assert left.keys() >= MAY_BE_ZERO.keys()
@@ -202,7 +202,7 @@ def every_panel_has_data(store: Store) -> None:
 
     def done() -> bool:
         nonlocal why
-        # Rare events come and go: a query that was answered once is.
+        # Rare events come and go, so one good result of a query is enough.
         why = unanswered(store, {it: expr for it, expr in left.items() if not why or it in why})
         return not why
 
@@ -213,7 +213,7 @@ def every_panel_has_data(store: Store) -> None:
 
 
 def every_variable_has_values(store: Store) -> None:
-    """Every variable of a query has values to choose from, each step within the one before."""
+    """Every query variable has the expected values, and each variable is limited by the ones before it."""
     wanted = {
         "job": {"shop", "desk"},
         "provider": {"openai", "anthropic"},
@@ -233,7 +233,7 @@ def every_variable_has_values(store: Store) -> None:
 
 
 def a_single_choice_is_all_that_is_shown(store: Store) -> None:
-    """Chosen values reach the queries: one model's calls are fewer than all, and of no other model."""
+    """Selected values reach the queries: if one model is selected, the result has only this model."""
     table = next(panel for panel in panels(BOARDS["overview"]) if panel["title"] == "Models")
     chosen = {**VALUES, "model": "gpt", "job": "desk"}
     expr = substitute(table["targets"][0]["expr"], **chosen)
@@ -242,7 +242,7 @@ def a_single_choice_is_all_that_is_shown(store: Store) -> None:
 
 
 def both_names_are_counted(store: Store) -> None:
-    """The process under the released names and the one under the newest are in the same sum."""
+    """One sum contains the process with the released names and the one with the newest names."""
     count = next(
         target.expr for target in targets(BOARDS["latency"]) if str(target).startswith("Percentiles by model A")
     )
@@ -257,14 +257,14 @@ def both_names_are_counted(store: Store) -> None:
 
 
 def firing_alerts_are_marked(store: Store) -> None:
-    """Alerts of ours that fire in the same Prometheus appear on the dashboards as annotations."""
+    """The annotation query of the dashboards finds firing alerts of this library in the same Prometheus."""
     (expr,) = {it["expr"] for board in BOARDS.values() for it in board["annotations"]["list"] if "expr" in it}
     found = wait(lambda: store.query(substitute(expr, **VALUES)))
     assert {it["metric"]["alertname"] for it in found} == {"LLMStreamTest"}
 
 
 def the_check_itself_can_fail(store: Store) -> None:
-    """A query without an answer, with none but NaN, and without its label is complained about."""
+    """The check finds a query without a result, with only NaN, with only zeros, and without its label."""
     wait(lambda: complaint(store, "1 + sum by (job) (llmstream_active_streams)") is None)
     assert complaint(store, "sum(llmstream_no_such_metric)") == "no data"
     assert complaint(store, "vector(0) / vector(0)") == "not a number"
@@ -277,9 +277,9 @@ def the_check_itself_can_fail(store: Store) -> None:
 
 @pytest.mark.timeout(300)
 def test_the_dashboards_live(stores: dict[str, Store]) -> None:
-    """Every panel and variable has an answer of Prometheus and of VictoriaMetrics; choices, names and alerts are right.
+    """Every panel and variable has data in Prometheus and in VictoriaMetrics. Selections, names and alerts are right.
 
-    One test, because its servers and applications are dear to start, and workers would start them once each.
+    It is one test, because the servers and applications are slow to start, and each test worker would start its own.
     """
     the_check_itself_can_fail(stores["prometheus"])
     for store in stores.values():

@@ -1,4 +1,4 @@
-"""What the operating guide says is so: its numbers, commands, configurations, queries and links."""
+"""The statements of the operating guide are true: its numbers, commands, configurations, queries and links."""
 
 import http.server
 import json
@@ -35,7 +35,7 @@ from otel_llmstream.testing import ChaosServer
 FOLDER = GUIDE.parent
 TEXT = GUIDE.read_text(encoding="utf-8")
 PATIENCE = 45
-"""Seconds for a program; a healthy one takes two."""
+"""Seconds to wait for a program. Usually it takes two."""
 
 
 def blocks(language: str) -> list[str]:
@@ -44,7 +44,7 @@ def blocks(language: str) -> list[str]:
 
 
 def rows(heading: str) -> list[list[str]]:
-    """The table whose first heading is this one."""
+    """The rows of the table with this first column heading."""
     (body,) = re.findall(rf"^\| {re.escape(heading)} \|.*\n\|[-| ]+\n((?:\|.*\n)+)", TEXT, re.MULTILINE)
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in body.splitlines()]
 
@@ -57,7 +57,7 @@ def section(title: str) -> str:
 
 
 def test_links_lead_somewhere():
-    """What the guide links to is there, and every folder beside it is told of."""
+    """Each link of the guide has a target, and the guide mentions each folder beside it."""
     targets = {it for it in re.findall(r"\]\(([^)\s]+)\)", TEXT) if "://" not in it}
     folders = {path.name for path in FOLDER.iterdir() if path.is_dir()}
 
@@ -66,7 +66,7 @@ def test_links_lead_somewhere():
 
 
 def test_every_dashboard_has_its_row():
-    """Each dashboard is told of by its name and uid, each of its variables by its label."""
+    """The guide has each dashboard with its title and uid, and each variable with its label."""
     boards = [json.loads(text) for text in dashboard_files().values()]
     names = {f"*{board['title'].rpartition('/ ')[2].rstrip()}* (`{board['uid']}`)" for board in boards}
     told = " ".join(row[0] for row in rows("variable")).replace("Prometheus, Tempo, Loki data source", "")
@@ -85,7 +85,7 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("command", commands())
 def test_commands_work(command, tmp_path, monkeypatch):
-    """Each command of the guide that is ours does its work."""
+    """Each `otel-llmstream` command of the guide succeeds."""
     monkeypatch.chdir(tmp_path)
 
     assert main(shlex.split(command)[1:]) == 0
@@ -93,7 +93,7 @@ def test_commands_work(command, tmp_path, monkeypatch):
 
 
 def test_options_are_those_of_the_command():
-    """An option in the text is one of ours, or named beside the program that has it."""
+    """Each option in the text is one of `otel-llmstream`, or a listed one of another program."""
     ours = {spec.option for spec in THRESHOLD_SPECS} | {
         "--runbooks", "--flavour", "--job", "--datasource-uid", "--format", "--output",
     }  # fmt: skip
@@ -111,7 +111,7 @@ KINDS = {
 
 
 def test_configurations_are_yaml_of_their_kind():
-    """Each piece of YAML loads; resources have the version and the fields that their operators know."""
+    """Each YAML block loads, and resources have the API version and the fields that their operators know."""
     loaded = [yaml.safe_load(block) for block in blocks("yaml")]
     resources = {it["kind"]: it for it in loaded if "kind" in it}
 
@@ -126,7 +126,7 @@ def test_configurations_are_yaml_of_their_kind():
 
 
 def test_labels_are_made_where_the_store_makes_none():
-    """VictoriaMetrics' relabelling gives the two labels that everything goes by, and leaves scraped series alone."""
+    """VictoriaMetrics' relabelling sets `job` and `instance`, and does not change scraped series."""
     (rules,) = (it for it in map(yaml.safe_load, blocks("yaml")) if isinstance(it, list))
 
     assert {rule["target_label"] for rule in rules} == {"job", "instance"}
@@ -134,7 +134,7 @@ def test_labels_are_made_where_the_store_makes_none():
 
 
 def test_the_dashboards_fit_into_one_config_map():
-    """Kubernetes takes a ConfigMap up to 1 MiB, and annotations up to 256 KiB: hence `create` and not `apply`."""
+    """Kubernetes allows 1 MiB for a ConfigMap and 256 KiB for annotations, so the guide uses `create`, not `apply`."""
     size = sum(len(text.encode()) for text in dashboard_files().values())
 
     assert 262_144 < size < 1_000_000
@@ -145,17 +145,17 @@ def test_the_dashboards_fit_into_one_config_map():
 
 
 def test_every_flavour_has_its_store():
-    """Each way says which flavour to write, and each flavour is of use to somebody."""
-    told = [re.findall(r"`(\w+)`", row[1]) for row in rows("the way of the metrics")]
+    """Each path of the metrics names one flavour, and each flavour is named."""
+    told = [re.findall(r"`(\w+)`", row[1]) for row in rows("path of the metrics")]
 
     assert all(len(names) == 1 for names in told)
     assert {name for names in told for name in names} == set(FLAVOURS)
 
 
 def test_which_names():
-    """What the query shows is what the flavour makes of a counter; the query finds it."""
+    """The table shows the name of a counter in each flavour, and the guide's query finds all names."""
     (pattern,) = re.findall(r'__name__=~"(llmstream\[.*?)"', TEXT)
-    shown = {row[0].strip("`"): row[1] for row in rows("it shows")}
+    shown = {row[0].strip("`"): row[1] for row in rows("result")}
     for name, flavour in FLAVOURS.items():
         metric = flavour.metric(semconv.STREAMS)
         assert f"--flavour {name}" in shown[metric]
@@ -171,17 +171,19 @@ def test_queries_parse(query):
 
 
 def test_what_is_said_of_the_slo():
-    """Budgets, windows, defaults and the range are those of the alerts."""
+    """Budgets, windows, defaults and the allowed range are those of the alerts."""
     text = " ".join(section("Alerts").split())
     fast, slower, *slow = BURN_RATES
-    critical = f"fire when {fast.spent} % of 30 days' budget goes in an hour, or {slower.spent} % in six"
+    critical = (
+        f"fire when {fast.budget_spent} % of 30 days' budget is used in one hour, or {slower.budget_spent} % in six"
+    )
 
     assert critical in text
-    assert {(it.spent, it.long // 86_400) for it in slow} == {(10, 1), (10, 3)}
+    assert {(it.budget_spent, it.long // 86_400) for it in slow} == {(10, 1), (10, 3)}
     assert f"`--min-traffic`, {Thresholds().min_traffic} in the window" in text
     assert f"the default, {Thresholds().slo:g}," in text
     (low,) = (spec.low for spec in THRESHOLD_SPECS if spec.name == "slo")
-    assert f"Below {low:g} the fastest burn" in text
+    assert f"Below {low:g} the fastest burn rate" in text
     assert fast.factor * error_budget(Thresholds(slo=low)) < 1 < fast.factor * (1 - (low - 1.5) / 100)
     for bound in re.findall(r"\d+\.\d+", re.search(r"bound of the histogram \((.*?)\)", text)[1]):
         assert float(bound) in semconv.TTFC.bounds
@@ -212,7 +214,7 @@ print(json.dumps([re.match(r"\\w+", line)[0] for line in lines]))
 
 
 def counted(server: ChaosServer, *models: str) -> int:
-    """The series that the real exporter serves after calls of these models."""
+    """The number of series that the real exporter serves after one call of each of these models."""
     done = subprocess.run(
         [sys.executable, "-c", COUNT, server.openai_url, *models], capture_output=True, text=True, timeout=PATIENCE,
         check=True,
@@ -221,32 +223,32 @@ def counted(server: ChaosServer, *models: str) -> int:
 
 
 def test_the_table_of_series_is_true(chaos_server):
-    """A healthy call makes as many series as the table says, by the real exporter; two models make twice as many."""
+    """With the real exporter, a healthy call makes as many series as the table says. Two models make twice as many."""
     assert counted(chaos_server, "ok") == series()
     assert counted(chaos_server, "ok", "ok?chunks=5") == 2 * series()
 
 
 def test_what_comes_before_output_and_with_an_error(chaos_server):
-    """The numbers in the text: of a set without output, and of each further error type."""
+    """The numbers of the text: series of a set without output, and of each further error type."""
     silent = counted(chaos_server, "500")
     text = " ".join(section("How many series?").split())
 
     assert silent == series("counter", "gauge") + series_each(semconv.DURATION)
-    assert f"Before its first chunk of output a set has {silent}:" in text
+    assert f"Before its first chunk of output a set has {silent} series:" in text
     assert f"it fails with adds {series_each(semconv.DURATION)}," in text
 
 
 def test_the_other_numbers_of_sizing():
-    """The example's product, the caps, and what a view saves."""
+    """The product of the example, the caps, and the number of series that a view saves."""
     text = " ".join(section("How many series?").split())
 
     assert f"({series()} for each model" in README.read_text(encoding="utf-8")
     assert f"20 * 4 * 3 * {series()} = {20 * 4 * 3 * series():,} series" in text
     assert (
-        f"at most {metrics.MAX_BASES:,} sets apart, and bears the series of the first {metrics.MAX_PREINITIALIZED} at 0"
+        f"at most {metrics.MAX_BASES:,} sets, and initialises the series of the first {metrics.MAX_PREINITIALIZED} to 0"
         in text
     )
-    assert f"at most {len(semconv.USAGE_COUNTERS)} counters more" in text
+    assert f"up to {len(semconv.USAGE_COUNTERS)} more counters" in text
     assert f"# {series_of(semconv.HOLD_TIME) + series_of(semconv.MAX_GAP)} series of a set" in text
     assert sum(series_each(it) for it in (semconv.OPERATION_INPUT, semconv.OPERATION_OUTPUT)) == series_of(
         semconv.TOKEN_USAGE
@@ -254,7 +256,7 @@ def test_the_other_numbers_of_sizing():
 
 
 def test_metrics_that_are_left_out(chaos_server, tmp_path):
-    """The example's metrics are not sent, and all others are."""
+    """The metrics that the example drops are not sent, and all others are."""
     (source,) = (block for block in blocks("python") if "DropAggregation" in block)
     (tmp_path / "app.py").write_text(source + (
         "import openai, sys\n"
@@ -268,7 +270,7 @@ def test_metrics_that_are_left_out(chaos_server, tmp_path):
     sent = set(re.findall(r'"name": "((?:llmstream|gen_ai)\.[\w.]+)"', done.stdout))
 
     left_out = set(re.findall(r'"(llmstream\.\w+)"', source))
-    unused = {semconv.TOKEN_USAGE.name}  # this call's provider says nothing of tokens
+    unused = {semconv.TOKEN_USAGE.name}  # The provider of this call reports no tokens.
     assert len(left_out) == 2
     assert sent == {it.name for it in semconv.METRICS} - left_out - unused
 
@@ -292,7 +294,7 @@ def application(environ, start_response):
 
 
 class Receiver(http.server.ThreadingHTTPServer):
-    """Takes metrics by OTLP, and keeps how many streams each instance has told of."""
+    """Receives metrics by OTLP, and keeps the number of streams that each instance reported."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -329,7 +331,7 @@ def receiver() -> Iterator[Receiver]:
 
 @contextmanager
 def gunicorn(folder: Path, server: ChaosServer, receiver: Receiver, **more: str) -> Iterator[int]:
-    """Two workers behind a preloading master; the port."""
+    """Run two workers with a preloading master. Gives the port."""
     (folder / "app.py").write_text(APPLICATION)
     port = free_port()
     environment = {
@@ -352,13 +354,13 @@ def gunicorn(folder: Path, server: ChaosServer, receiver: Receiver, **more: str)
 
 
 def calls_of_both(port: int) -> int:
-    """Call until both workers have had a call; how many calls there were."""
+    """Call until both workers have had a call. Returns the number of calls."""
     workers: list[int] = []
 
     def called() -> bool:
         try:
             workers.append(int(httpx2.get(f"http://127.0.0.1:{port}/", timeout=PATIENCE).text))
-        except httpx2.ConnectError:  # it is not up yet
+        except httpx2.ConnectError:  # It is not ready yet.
             return False
         return len(set(workers)) == 2
 
@@ -385,7 +387,7 @@ WORKERS = {
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("case", WORKERS)
 def test_who_tells_of_the_workers(case, tmp_path, chaos_server, receiver):
-    """Each worker has an instance of its own, of the SDK's or of the guide's making; one that is given is for all."""
+    """Each worker has its own instance id, from the SDK or from the guide's hook. Workers share a fixed id."""
     config, more, instances = WORKERS[case]
     (tmp_path / "gunicorn.conf.py").write_text(config)
 
