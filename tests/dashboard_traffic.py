@@ -68,12 +68,12 @@ class Application:
         self.stopping = threading.Event()
         self.openai = openai.OpenAI(base_url=server.openai_url, api_key="x", timeout=2.0, max_retries=1)
         self.anthropic = anthropic.Anthropic(base_url=server.anthropic_url, api_key="x", timeout=2.0, max_retries=1)
-        self.nobody = openai.OpenAI(base_url="http://127.0.0.1:1/v1", api_key="x", timeout=2.0, max_retries=0)
+        self.unreachable = openai.OpenAI(base_url="http://127.0.0.1:1/v1", api_key="x", timeout=2.0, max_retries=0)
         self.cached = httpx2.Client(transport=httpx2.MockTransport(caching))
 
     def calls(self):
         yield from (lambda model=model: self.read(self.openai, model) for model in MODELS)
-        yield lambda: self.read(self.nobody, "ok")
+        yield lambda: self.read(self.unreachable, "ok")
         yield lambda: self.answer("ok?chunks=6")
         yield lambda: self.cancel("ok?chunks=50&delay=0.02")
         yield lambda: self.abandon("ok?chunks=50&delay=0.02")
@@ -128,7 +128,7 @@ class Application:
 
     def close(self) -> None:
         self.stopping.set()
-        for client in (self.openai, self.anthropic, self.nobody, self.cached):
+        for client in (self.openai, self.anthropic, self.unreachable, self.cached):
             client.close()
 
 

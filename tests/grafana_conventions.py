@@ -156,9 +156,9 @@ def descriptions(dashboard: Json) -> Complaints:
         expressions = [it["expr"] for it in panel.get("targets", ()) if it["datasource"]["type"] == "prometheus"]
         names = {metric_name(selector) for it in expressions for selector, _ in selectors(parse(it))}
         read = {series[name][0].name for name in names if name in series}
-        told = set(re.findall(r"`([\w.]+)`", panel["description"].partition("Reads ")[2]))
-        if read != told:
-            yield f"{panel['title']}: {read ^ told}"
+        listed = set(re.findall(r"`([\w.]+)`", panel["description"].partition("Reads ")[2]))
+        if read != listed:
+            yield f"{panel['title']}: {read ^ listed}"
 
 
 def defaults(dashboard: Json) -> Complaints:

@@ -268,7 +268,7 @@ def test_provider_and_model_are_named():
         assert "model" in text
 
 
-def test_provider_errors_are_nobody_elses():
+def test_provider_errors_exclude_other_failures():
     """The alert on provider errors leaves out only `error.type` values of ours, 4xx statuses and rate limits."""
     expr = rules_of(JOBS)["LLMStreamProviderErrors"]["expr"]
     (pattern,) = set(re.findall(r'error_type!~"([^"]*)"', expr))

@@ -255,7 +255,7 @@ BROKEN = {
         lambda it: it["panels"][2].update(gridPos=it["panels"][1]["gridPos"]),
         lambda it: it["panels"][1]["gridPos"].update(w=25),
     ],
-    "variables": [ask("sum(up{job=~'$jobs'})"), lambda it: first(it, "stat").update(description="of ${nobody}")],
+    "variables": [ask("sum(up{job=~'$jobs'})"), lambda it: first(it, "stat").update(description="of ${missing}")],
     "links to boards": [
         relink("/d/otel-llmstream-failures?var-model=x"),
         relink("/d/other?${__url_time_range}"),

@@ -127,7 +127,7 @@ def ask(url: str, model: str) -> Captured:
     return captured
 
 
-def told(captured: Captured) -> tuple[str, str | None, bool]:
+def verdict(captured: Captured) -> tuple[str, str | None, bool]:
     """Outcome, error type, and whether the delivery was buffered."""
     found = dict(captured.span.attributes or {})
     return found["llmstream.outcome"], found.get("error.type"), found["llmstream.buffered"]
@@ -153,12 +153,12 @@ def test_nginx_collects(model, more, outcome, tmp_path, chaos_server):
     """Nginx holds back compressed bodies and bodies without length and chunks. The runbook's configuration fixes it."""
     with nginx(tmp_path, f"location / {{ proxy_pass {chaos_server.base_url}; }}", more) as url:
         found = ask(url, model)
-    assert told(found) == (*outcome, True)
+    assert verdict(found) == (*outcome, True)
     assert first(found) > 1.0
 
     with nginx(tmp_path, pointed(remedy(BUFFERING, "nginx"), chaos_server), more) as url:
         found = ask(url, model)
-    assert told(found) == (*outcome, False)
+    assert verdict(found) == (*outcome, False)
     assert first(found) < SOON
 
 
@@ -166,7 +166,7 @@ def test_nginx_passes_chunks_on(tmp_path, chaos_server):
     """With its defaults, nginx passes on a chunked body at once if it does not compress it."""
     with nginx(tmp_path, f"location / {{ proxy_pass {chaos_server.base_url}; }}") as url:
         found = ask(url, SLOW)
-    assert told(found) == ("completed", None, False)
+    assert verdict(found) == ("completed", None, False)
     assert first(found) < SOON
 
 
@@ -189,22 +189,22 @@ def test_nginx_gives_up(tmp_path, chaos_server):
     impatient = lines.replace(f"proxy_read_timeout {asked};", "proxy_read_timeout 1s;")
     with nginx(tmp_path, impatient) as url:
         found = ask(url, PAUSING)
-    assert told(found) == ("failed", "incomplete_body", False)
+    assert verdict(found) == ("failed", "incomplete_body", False)
     (said,) = re.findall(r"`(upstream timed out[^`]+)`", next(it.text for it in TIMEOUTS if it.proxy == "nginx"))
     assert said in (tmp_path / "error.log").read_text()
 
     with nginx(tmp_path, lines) as url:
         found = ask(url, PAUSING)
-    assert told(found) == ("completed", None, False)
+    assert verdict(found) == ("completed", None, False)
 
 
 def test_haproxy_gives_up(tmp_path, chaos_server):
     """HAProxy ends a silent stream and logs the state of the runbook. The runbook's configuration fixes it."""
     with haproxy(tmp_path, chaos_server) as url:
         found = ask(url, PAUSING)
-    assert told(found) == ("failed", "incomplete_body", False)
+    assert verdict(found) == ("failed", "incomplete_body", False)
     assert re.search(r" sD.. .*/v1/chat/completions", (tmp_path / "haproxy.log").read_text())
 
     with haproxy(tmp_path, chaos_server, remedy(TIMEOUTS, "HAProxy")) as url:
         found = ask(url, PAUSING)
-    assert told(found) == ("completed", None, False)
+    assert verdict(found) == ("completed", None, False)

@@ -99,7 +99,7 @@ def tls_front(context: ssl.SSLContext, port: int, goodbye: Goodbye) -> Iterator[
             except ConnectionResetError:  # Send an RST to the client too.
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             else:
-                take_leave(client, goodbye)
+                close_tls(client, goodbye)
 
     with listening(serve) as own:
         yield own
@@ -123,7 +123,7 @@ def relay(client: ssl.SSLSocket, back: socket.socket) -> None:
                     back.shutdown(socket.SHUT_WR)
 
 
-def take_leave(client: ssl.SSLSocket, goodbye: Goodbye) -> None:
+def close_tls(client: ssl.SSLSocket, goodbye: Goodbye) -> None:
     if goodbye is Goodbye.SAID:
         client.setblocking(False)  # Do not wait for the client's `close_notify`.
         with contextlib.suppress(ssl.SSLError):
@@ -199,8 +199,10 @@ class H2Connection:
         with contextlib.closing(behind):
             behind.request(headers[":method"], headers[":path"], bytes(body), kept)
             response = behind.getresponse()
-            told = [(name.lower(), value) for name, value in response.getheaders() if name.lower() not in HOP_BY_HOP]
-            self.state.send_headers(stream, [(":status", str(response.status)), *told])
+            passed_on = [
+                (name.lower(), value) for name, value in response.getheaders() if name.lower() not in HOP_BY_HOP
+            ]
+            self.state.send_headers(stream, [(":status", str(response.status)), *passed_on])
             self.flush()
             try:
                 while data := response.read1(SIZE):

@@ -265,8 +265,8 @@ def _by_subject(promql: PromQL) -> Iterator[SizedPanel]:
         legend = f"{{{{{flavour.label_name(attribute)}}}}}"
         yield graph(
             f"Failure rate by {title}",
-            "The share of streams that failed. If one line rises alone, the problem is on that side. If all lines rise "
-            "together, the problem is on your side: network, proxy or client.",
+            f"The share of streams that failed, by {title}. If one line rises alone, the problem is this {title}. If "
+            "all lines rise together, the problem is on your side: network, proxy or client.",
             [Query(promql.failure_rate(attribute), legend)],
             "percentunit",
             width=8,

@@ -155,7 +155,8 @@ def _stages(promql: PromQL) -> Iterator[SizedPanel]:
         promql,
         semconv.HEADERS_TIME,
         "Time to the headers",
-        "From the start of the last attempt to its response headers: connecting, sending, and the provider's queue.",
+        "From the start of the attempt that decided the outcome to its response headers: connecting, sending, and the "
+        "provider's queue.",
     )
     yield _quantiles(
         promql,
@@ -172,7 +173,7 @@ def _stages(promql: PromQL) -> Iterator[SizedPanel]:
 
 
 def _clamped(difference: str) -> str:
-    """Replace negative values by 0. Over a short range the two means come from different calls, so one can occur."""
+    """Replace negative values by 0. Over a short range the means come from different calls, so they can occur."""
     return f"clamp_min({difference}, 0)"
 
 

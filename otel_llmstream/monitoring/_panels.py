@@ -13,7 +13,7 @@ from typing import Any, Final
 Json = dict[str, Any]
 
 GRAFANA: Final = "10.4.0"
-"""The Grafana version of these options. Without it Grafana treats a panel as one of its oldest version."""
+"""The Grafana version of these options. Without it Grafana treats a panel as one of its oldest format."""
 
 PROMETHEUS_SOURCE: Final = {"type": "prometheus", "uid": "${prometheus_datasource}"}
 TEMPO_SOURCE: Final = {"type": "tempo", "uid": "${tempo_datasource}"}
