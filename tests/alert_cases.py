@@ -1,7 +1,8 @@
-"""When every alert fires and what it says then, by hand: what `test_alerts_promtool.py` puts before promtool.
+"""Expected minute, labels and texts of every alert. `test_alerts_promtool.py` checks them with promtool.
 
-The load of an alert is 30 streams a minute from the first minute on, of which some are what the alert is about. So a
-window holds its 20 streams after one minute, and an alert fires when its `for` has passed since then.
+The load of each alert is 30 streams per minute from the first minute on. Some of them are bad in the way that the alert
+detects. So a window contains the minimum of 20 streams after one minute. An alert fires when its `for` has passed since
+then.
 """
 
 from dataclasses import dataclass, field
@@ -26,16 +27,16 @@ def failed(error_type: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Grows:
-    """A counter, or a part of a histogram, that grows by as much each minute; a gauge that stays at it.
+    """A counter or a part of a histogram that grows at a constant rate, or a gauge with a constant value.
 
     Attributes:
-        metric: of the catalogue.
-        by: how much.
-        labels: beside the base ones.
-        part: of a histogram.
-        few: by how much it grew in all where there were two streams, one of which was bad.
-        newest: under its newest name.
-        values: written out, in promtool's notation.
+        metric: a metric of the catalogue.
+        by: the increase per minute, or the value of a gauge.
+        labels: labels in addition to the base ones.
+        part: the series of a histogram.
+        few: the total increase if there are two streams and one of them is bad.
+        newest: whether to use the name of the newest conventions.
+        values: explicit values in promtool's notation. They replace `by`.
     """
 
     metric: Metric
@@ -60,12 +61,12 @@ class Grows:
 
 
 def streams(ok: int, bad: int, *kinds: dict[str, str]) -> tuple[Grows, ...]:
-    """Streams that end well, and as many of each bad kind."""
+    """Streams per minute: `ok` that end well, and `bad` of each kind."""
     return Grows(semconv.STREAMS, ok, COMPLETED), *(Grows(semconv.STREAMS, bad, kind) for kind in kinds)
 
 
 def slow(*, newest: bool = False) -> tuple[Grows, ...]:
-    """27 of 30 first tokens within 2.56 s, three between 5.12 and 10.24 s: there the percentile is interpolated."""
+    """27 of 30 first tokens within 2.56 s, and three between 5.12 and 10.24 s. The percentile is interpolated there."""
     counts = {"2.56": (27, 1), "5.12": (27, 1), "10.24": (30, 2), "+Inf": (30, 2)}
     buckets = (Grows(semconv.TTFC, by, {"le": bound}, "bucket", few, newest) for bound, (by, few) in counts.items())
     return *buckets, Grows(semconv.TTFC, 30, {}, "count", 2, newest)
@@ -73,13 +74,13 @@ def slow(*, newest: bool = False) -> tuple[Grows, ...]:
 
 @dataclass(frozen=True)
 class Case:
-    """One alert, by name (and long window).
+    """The expectation for one alert of a name.
 
     Attributes:
-        fires: minute at which it fires.
-        labels: what it has beside its name.
-        summary: word for word.
-        description: word for word.
+        fires: the minute at which it fires.
+        labels: its labels, without `alertname`.
+        summary: the exact text.
+        description: the exact text.
     """
 
     fires: int
@@ -90,13 +91,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Load:
-    """What makes the alerts of one name fire.
+    """The series that make the alerts of one name fire.
 
     Attributes:
-        bad: what happens.
-        cases: the alerts of that name by their long window.
-        few_is_fine: whether one bad stream of two is to leave it silent.
-        idle: what there is without traffic, where it is not `bad` standing still.
+        bad: the series.
+        cases: the expected alerts of that name, by their long window.
+        few_is_fine: whether the alert must not fire for one bad stream of two.
+        idle: the series without traffic. If empty, they are those of `bad` with constant values.
     """
 
     bad: tuple[Grows, ...]
@@ -116,9 +117,9 @@ def burn(fires: int, severity: str, factor: str, long: str, short: str, limit: s
     return Case(
         fires,
         labels(severity, long=long, short=short),
-        f"openai gpt-5: failing streams use the error budget at {factor} times its pace",
-        f"20% of the streams of model gpt-5 at openai (job shop) were cut or failed within {long}, and it has not "
-        f"stopped. More than {limit} uses {spent} % of 30 days' error budget in that time.",
+        f"openai gpt-5: streams fail at {factor} times the rate of the error budget",
+        f"20% of the streams of model gpt-5 at openai (job shop) were truncated or failed within {long}, and streams "
+        f"still fail. A rate above {limit} uses {spent} % of 30 days' error budget in that time.",
     )
 
 
@@ -142,7 +143,7 @@ CASES: dict[str, Load] = {
             11,
             "warning",
             "openai gpt-5: many streams fail",
-            "20% of the streams of model gpt-5 at openai (job shop) are cut or fail; the threshold is 5%.",
+            "20% of the streams of model gpt-5 at openai (job shop) are truncated or fail. The threshold is 5%.",
         ),
     ),
     "LLMStreamTruncated": Load(
@@ -150,9 +151,9 @@ CASES: dict[str, Load] = {
         case(
             6,
             "warning",
-            "openai gpt-5: answers are cut off and nobody is told",
-            "10% of the streams of model gpt-5 at openai (job shop) end early and cleanly; the threshold is 1%. SDKs "
-            "raise nothing then: the application takes half an answer for a whole one.",
+            "openai gpt-5: answers are truncated without an error",
+            "10% of the streams of model gpt-5 at openai (job shop) end early and cleanly. The threshold is 1%. The "
+            "SDK raises no error, so the application takes half an answer for a whole one.",
         ),
     ),
     "LLMStreamFirstTokenSlow": Load(
@@ -161,7 +162,7 @@ CASES: dict[str, Load] = {
             11,
             "warning",
             "openai gpt-5: the first token is slow",
-            "One stream in twenty of model gpt-5 at openai (job shop) waits longer than 7.68s for its first token; the "
+            "One stream in twenty of model gpt-5 at openai (job shop) waits longer than 7.68s for its first token. The "
             "threshold is 5.12s.",
         ),
     ),
@@ -171,18 +172,18 @@ CASES: dict[str, Load] = {
             11,
             "warning",
             "openai gpt-5: streams pause in the middle",
-            "Streams of model gpt-5 at openai (job shop) stall 0.20 times each, on average; the threshold is 0.1. The "
-            "network is silent then, not the application slow.",
+            "Streams of model gpt-5 at openai (job shop) stall 0.20 times each, on average. The threshold is 0.1. A "
+            "stall is silence of the network. It is not a slow application.",
         ),
     ),
     "LLMStreamsHanging": Load(
         (Grows(semconv.ACTIVE, 3, few=2), Grows(semconv.STALLED, 2)),
         case(
-            10,  # a gauge needs no second sample
+            10,  # A gauge needs no second sample.
             "critical",
             "openai gpt-5: streams hang",
-            "66.67% of the open streams of model gpt-5 at openai (job shop) get nothing from the network; the "
-            "threshold is 50%. They have not ended, so no rate of failures shows them.",
+            "66.67% of the open streams of model gpt-5 at openai (job shop) receive nothing from the network. "
+            "The threshold is 50%. They have not ended, so no failure rate shows them.",
         ),
     ),
     "LLMStreamRetryStorm": Load(
@@ -191,8 +192,8 @@ CASES: dict[str, Load] = {
             6,
             "warning",
             "openai gpt-5: calls are retried again and again",
-            "Calls of model gpt-5 at openai (job shop) are tried again 0.80 times each, on average; the threshold is "
-            "0.5. Retries hide a failure, cost time, and load what is overloaded.",
+            "Calls of model gpt-5 at openai (job shop) are retried 0.80 times each, on average. The threshold is "
+            "0.5. Retries hide failures, cost time, and put more load on an overloaded server.",
         ),
     ),
     "LLMStreamRateLimited": Load(
@@ -204,8 +205,8 @@ CASES: dict[str, Load] = {
             6,
             "warning",
             "openai gpt-5: too many requests for the quota",
-            "30% of the attempts of model gpt-5 at openai (job shop) are refused as too many; the threshold is 5%. "
-            "Attempts that were tried again count too.",
+            "30% of the attempts of model gpt-5 at openai (job shop) are rate-limited. The threshold is 5%. "
+            "Attempts that were retried count too.",
         ),
     ),
     "LLMStreamBufferedDelivery": Load(
@@ -213,9 +214,9 @@ CASES: dict[str, Load] = {
         case(
             16,
             "warning",
-            "openai gpt-5: streams arrive in one piece",
-            "50% of the streams of model gpt-5 at openai (job shop) come in one burst after a long wait; the threshold "
-            "is 20%. Something on the way collects the answer before it passes it on.",
+            "openai gpt-5: streams arrive in one burst",
+            "50% of the streams of model gpt-5 at openai (job shop) arrive in one burst after a long wait. The "
+            "threshold is 20%. A proxy or gateway on the way buffers the answer.",
         ),
     ),
     "LLMStreamProviderErrors": Load(
@@ -224,8 +225,8 @@ CASES: dict[str, Load] = {
             6,
             "warning",
             "openai gpt-5: the provider reports errors",
-            "20% of the streams of model gpt-5 at openai (job shop) end with an error of the provider's own (a status "
-            "from 500, or a code inside the stream); the threshold is 5%.",
+            "20% of the streams of model gpt-5 at openai (job shop) end with an error that the provider reports (a "
+            "status of 500 or above, or a code inside the stream). The threshold is 5%.",
         ),
     ),
     "LLMStreamAbandoned": Load(
@@ -234,20 +235,20 @@ CASES: dict[str, Load] = {
             16,
             "warning",
             "shop: streams of openai gpt-5 are dropped without being closed",
-            "10% of the streams of model gpt-5 at openai are left to the garbage collector by job shop; the threshold "
-            "is 1%. Each keeps a connection of the pool until then.",
+            "10% of the streams of model gpt-5 at openai are dropped by job shop and ended by the garbage collector. "
+            "The threshold is 1%. Each one keeps a connection of the pool until then.",
         ),
     ),
     "LLMStreamTelemetryAbsent": Load(
-        # The last sample is at half past the tenth minute, so an hour without any is complete at minute 71.
+        # The last sample is at minute 10.5. So one hour without samples is complete at minute 71.
         (Grows(semconv.STREAMS, 30, COMPLETED, values="0+15x21 _x200"),),
         {
             "": Case(
                 76,
                 {"job": JOB, "severity": "warning"},
                 "shop: no stream telemetry",
-                "Nothing has been heard of the streams of job shop, of any provider or model, for 1h. All other alerts "
-                "are blind for it.",
+                "Job shop has sent no stream telemetry, of any provider or model, for 1h. No other alert can fire for "
+                "this job.",
             )
         },
         few_is_fine=False,
@@ -260,11 +261,11 @@ CASES: dict[str, Load] = {
                 3,
                 {"job": JOB, "severity": "info"},
                 "shop: errors inside otel-llmstream",
-                "otel-llmstream met 2 errors of its own in job shop. The streams went on, unobserved, so numbers for "
-                "its providers and models are too low.",
+                "otel-llmstream had 2 internal errors in job shop. The streams continued without being observed, so "
+                "the numbers for this job's providers and models are too low.",
             )
         },
-        few_is_fine=False,  # one is one too many
+        few_is_fine=False,  # Each internal error counts.
         idle=(Grows(semconv.INTERNAL_ERRORS, 0),),
     ),
 }

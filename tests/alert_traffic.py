@@ -1,6 +1,6 @@
-"""An application for `test_alerts_live.py`: one model for each trouble, called again and again until it is stopped.
+"""An application for `test_alerts_live.py`: it calls one model for each problem again and again until it is stopped.
 
-Run as `python alert_traffic.py CHAOS_URL PORT`; it serves its metrics on PORT.
+Run it as `python alert_traffic.py CHAOS_URL PORT`. It serves its metrics on PORT.
 """
 
 import gc
@@ -42,7 +42,7 @@ def drop(client: openai.OpenAI, model: str) -> None:
 
 def again_and_again(call: Callable[[], None]) -> None:
     while not _over.wait(PAUSE):
-        with suppress(openai.OpenAIError, httpx2.HTTPError):  # what the application is told is another matter
+        with suppress(openai.OpenAIError, httpx2.HTTPError):  # The errors of the calls are expected.
             call()
 
 

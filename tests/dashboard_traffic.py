@@ -1,6 +1,6 @@
-"""An application with every kind of trouble, for the live test of the dashboards: one process, one `/metrics`.
+"""An application with every kind of problem, for the live test of the dashboards: one process with one `/metrics`.
 
-Prints the address of its `/metrics`, makes calls to a chaos server of its own until its standard input is closed.
+It prints the address of its `/metrics`. It calls its own chaos server until its standard input is closed.
 """
 
 import gc
@@ -40,7 +40,7 @@ MODELS = (
 
 
 def caching(request: httpx2.Request) -> httpx2.Response:
-    """An answer whose provider tells of its cache and of reasoning, which the chaos server's does not."""
+    """A response with cached and reasoning tokens, which the chaos server does not report."""
     usage = {"prompt_tokens": 50, "completion_tokens": 9}
     usage["prompt_tokens_details"] = {"cached_tokens": 30}
     usage["completion_tokens_details"] = {"reasoning_tokens": 7}
@@ -62,18 +62,18 @@ def caching(request: httpx2.Request) -> httpx2.Response:
 
 
 class Application:
-    """Calls of one kind each; what they raise is what they are for."""
+    """Repeated calls, one function for each kind. Their exceptions are expected."""
 
     def __init__(self, server: ChaosServer) -> None:
         self.stopping = threading.Event()
         self.openai = openai.OpenAI(base_url=server.openai_url, api_key="x", timeout=2.0, max_retries=1)
         self.anthropic = anthropic.Anthropic(base_url=server.anthropic_url, api_key="x", timeout=2.0, max_retries=1)
-        self.nobody = openai.OpenAI(base_url="http://127.0.0.1:1/v1", api_key="x", timeout=2.0, max_retries=0)
+        self.unreachable = openai.OpenAI(base_url="http://127.0.0.1:1/v1", api_key="x", timeout=2.0, max_retries=0)
         self.cached = httpx2.Client(transport=httpx2.MockTransport(caching))
 
     def calls(self):
         yield from (lambda model=model: self.read(self.openai, model) for model in MODELS)
-        yield lambda: self.read(self.nobody, "ok")
+        yield lambda: self.read(self.unreachable, "ok")
         yield lambda: self.answer("ok?chunks=6")
         yield lambda: self.cancel("ok?chunks=50&delay=0.02")
         yield lambda: self.abandon("ok?chunks=50&delay=0.02")
@@ -128,7 +128,7 @@ class Application:
 
     def close(self) -> None:
         self.stopping.set()
-        for client in (self.openai, self.anthropic, self.nobody, self.cached):
+        for client in (self.openai, self.anthropic, self.unreachable, self.cached):
             client.close()
 
 

@@ -1,4 +1,4 @@
-"""Dashboards as the tests read them: their panels, queries and variables, and what Grafana makes of its macros."""
+"""Access to dashboards for tests: their panels, queries and variables, and the values of Grafana's macros."""
 
 import json
 import re
@@ -17,13 +17,13 @@ Json = dict[str, Any]
 EVERY_METRIC = (*semconv.METRICS, *semconv.NEWEST_METRICS)
 
 OWN_LABELS = {"job", "instance"}
-"""What Prometheus puts on every series of a target."""
+"""Labels that Prometheus adds to every series of a target."""
 
 FOREIGN = {
     "up": OWN_LABELS,
     "ALERTS": {*OWN_LABELS, "alertname", "alertstate", "severity"},
 }
-"""Series of Prometheus's own that the dashboards read."""
+"""Series of Prometheus itself that the dashboards read."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def load(flavour: Flavour) -> dict[str, Json]:
 
 
 def panels(dashboard: Json) -> Iterator[Json]:
-    """All panels that show something, those in closed rows too."""
+    """All panels except row headings, including those in collapsed rows."""
     for panel in dashboard["panels"]:
         if panel["type"] == "row":
             yield from panel["panels"]
@@ -66,7 +66,7 @@ def variables(dashboard: Json, kind: str = "query") -> Iterator[Json]:
 
 
 def substitute(text: str, **values: str) -> str:
-    """Text with Grafana's variables filled in. An unknown one is an error."""
+    """The text with the values of Grafana's variables. An unknown variable raises a KeyError."""
     return re.sub(
         r"\$\{(\w+)(?::\w+)?\}|\$(\w+)", lambda found: values[found[1] or found[2]].replace("\\", r"\\"), text
     )
@@ -84,27 +84,27 @@ SAMPLE = {
     "before": "1d",
     "ttfc": "2.56",
 }
-"""Values as Grafana would fill them in where nothing is chosen."""
+"""Values that Grafana uses if nothing is selected."""
 
 
 @cache
 def parse(text: str) -> Any:
-    """The tree of a query, its variables filled in."""
+    """The syntax tree of a query, with values for its variables."""
     return promql_parser.parse(substitute(text, **SAMPLE))
 
 
 def label_values(query: str) -> tuple[str, str]:
-    """The selector and the label of a `label_values(...)`, parted as Grafana parts them: at the last comma."""
+    """The selector and the label of a `label_values(...)`. Like Grafana, it splits at the last comma."""
     found = re.fullmatch(r"label_values\((?:(.+),\s*)?(.+)\)\s*", query)
     assert found, query
     return found[1], found[2]
 
 
-# --- the tree of a query ----------------------------------------------------------------------------------------
+# --- the syntax tree of a query ---------------------------------------------------------------------------------
 
 
 def walk(node: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    """All nodes, each with those that it is in, the nearest first."""
+    """All nodes, each with its ancestors. The parent is the first of them."""
     yield node, above
     for child in children(node):
         yield from walk(child, (node, *above))
@@ -134,19 +134,19 @@ def is_a(node: Any, *names: str) -> bool:
 
 
 def metric_name(selector: Any) -> str:
-    """A selector's metric, wherever its name stands."""
+    """A selector's metric name, which is before the braces or inside them."""
     return selector.name or next(it.value for it in selector.matchers.matchers if it.name == "__name__")
 
 
 def matchers(selector: Any) -> dict[str, tuple[str, str]]:
-    """A selector's conditions by label, without the metric's name."""
+    """A selector's matchers by label, without that of the metric name."""
     ops = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
     return {it.name: (ops[str(it.op)], it.value) for it in selector.matchers.matchers if it.name != "__name__"}
 
 
 @cache
 def known(flavour: Flavour) -> dict[str, tuple[semconv.Metric, set[str]]]:
-    """Every series that there can be, with its metric and its labels."""
+    """Every possible series of the catalogue, with its metric and its labels."""
     found = {}
     for metric in EVERY_METRIC:
         base = semconv.BASE_ATTRIBUTES if metric.base else ()
@@ -159,7 +159,7 @@ def known(flavour: Flavour) -> dict[str, tuple[semconv.Metric, set[str]]]:
 
 
 def flavour_of(dashboard: Json) -> Flavour:
-    """The flavour that a dashboard is written in, by how its variables spell a name."""
+    """The flavour of a dashboard, derived from the names in its variables."""
     (query,) = (it["query"] for it in variables(dashboard) if it["name"] == "provider")
     selector, label = label_values(query)
     name = metric_name(parse(selector))

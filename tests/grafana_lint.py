@@ -1,7 +1,7 @@
-"""The rules that dashboards are held to: the 17 of Grafana's dashboard-linter, and those of pint that need no server.
+"""Lint rules for dashboards: the 17 of Grafana's dashboard-linter, and those of pint that need no server.
 
-Each rule takes a dashboard and gives complaints. They are stricter than the originals in one thing: they look at every
-type of panel, not only at those that the linter knows.
+Each rule takes a dashboard and yields complaints. The rules are stricter than the originals: they check every type of
+panel, not only the types that the linter knows.
 """
 
 import re
@@ -33,7 +33,7 @@ from otel_llmstream.monitoring import Flavour
 Complaints = Iterator[str]
 
 UNITS = {"none", "short", "locale", "percentunit", "s", "reqps", "cps", "Bps"}
-"""Of Grafana's own ids of units, those that are used here; a word that is none of them would be printed as it is."""
+"""Grafana's ids of the units that are used here. Grafana would print an unknown id as text."""
 
 QUIET = {"text", "row"}
 """Panels without queries."""
@@ -42,7 +42,7 @@ QUIET = {"text", "row"}
 
 
 def template_datasource(dashboard: Json) -> Complaints:
-    """Data sources are variables, by the names and labels that the linter wants where there are several."""
+    """Data sources are variables, with the names and labels that the linter requires if there are several."""
     found = list(variables(dashboard, "datasource"))
     if not found:
         yield "no variable for a data source"
@@ -54,12 +54,12 @@ def template_datasource(dashboard: Json) -> Complaints:
 
 
 def template_job(dashboard: Json) -> Complaints:
-    """A variable for the job: of Prometheus, several values, `.+` for all."""
+    """There is a variable for the job, from Prometheus, with several values and `.+` for all."""
     yield from _template(dashboard, "job")
 
 
 def template_instance(dashboard: Json) -> Complaints:
-    """The same for the instance."""
+    """There is a variable for the instance, with the same properties."""
     yield from _template(dashboard, "instance")
 
 
@@ -71,11 +71,11 @@ def _template(dashboard: Json, name: str) -> Complaints:
         wanted = {"type": "query", "label": name.title(), "multi": True, "allValue": ".+"}
         yield from (f"{name}: {key} is {it.get(key)!r}" for key, value in wanted.items() if it.get(key) != value)
         if it.get("datasource", {}).get("uid") != "${prometheus_datasource}":
-            yield f"{name}: not of the data source that is chosen"
+            yield f"{name}: does not use the selected data source"
 
 
 def template_label_promql(dashboard: Json) -> Complaints:
-    """The selector in a variable's query can be read."""
+    """The selector in a variable's query can be parsed."""
     for it in variables(dashboard):
         try:
             parse(label_values(it["query"])[0])
@@ -84,7 +84,7 @@ def template_label_promql(dashboard: Json) -> Complaints:
 
 
 def template_on_time_change_reload(dashboard: Json) -> Complaints:
-    """Variables with a query are read anew when the time range changes."""
+    """Query variables are refreshed when the time range changes."""
     yield from (it["name"] for it in variables(dashboard) if it["refresh"] != 2)
 
 
@@ -92,7 +92,7 @@ def template_on_time_change_reload(dashboard: Json) -> Complaints:
 
 
 def panel_datasource(dashboard: Json) -> Complaints:
-    """Panels and queries use a data source that a variable names."""
+    """Panels and queries use a data source variable."""
     allowed = {f"${{{it['name']}}}" for it in variables(dashboard, "datasource")}
     for panel in _speaking(dashboard):
         for owner in (panel, *panel.get("targets", ())):
@@ -108,7 +108,7 @@ def panel_title_description(dashboard: Json) -> Complaints:
 
 
 def panel_units(dashboard: Json) -> Complaints:
-    """Numbers have a unit that Grafana knows."""
+    """Panels have a unit that Grafana knows."""
     for panel in _speaking(dashboard):
         if panel["type"] == "logs":
             continue
@@ -146,7 +146,7 @@ _STAGE = re.compile(r'\s*(?:(?:\|=|!=|\|~|!~)\s*("(?:[^"\\]|\\.)*")|\|\s*[a-z_]+
 
 
 def target_logql(dashboard: Json) -> Complaints:
-    """Log queries are a selector and filters behind it, as far as a regular expression can tell."""
+    """Log queries consist of a selector and filters. A regular expression checks this."""
     for target in targets(dashboard, "loki"):
         query = substitute(target.expr, logs='{service_name=~".+"}', trace="abc")
         found = re.match(r'\{[a-z_]+(?:=~|!~|!=|=)"[^"]*"\}', query)
@@ -154,17 +154,17 @@ def target_logql(dashboard: Json) -> Complaints:
         while rest and (stage := _STAGE.match(rest)):
             rest = rest[stage.end() :]
         if rest:
-            yield f"{target}: cannot read {rest}"
+            yield f"{target}: cannot parse {rest}"
 
 
 def target_logql_auto(dashboard: Json) -> Complaints:
-    """Ranges in log queries are Grafana's."""
+    """Ranges in log queries are `$__auto`."""
     for target in targets(dashboard, "loki"):
         yield from (f"{target}: {it}" for it in re.findall(r"\[(?!\$__auto\])[^\]\"]*\w\]\s*\)", target.expr))
 
 
 def target_rate_interval(dashboard: Json) -> Complaints:
-    """A rate is one over `$__rate_interval`; only other functions may have another range."""
+    """The range of a rate is `$__rate_interval`. Only other functions may have another range."""
     for target, tree in _trees(dashboard):
         for node, above in walk(tree):
             if not is_a(node, "MatrixSelector"):
@@ -175,7 +175,7 @@ def target_rate_interval(dashboard: Json) -> Complaints:
 
 
 def target_counter_agg(dashboard: Json) -> Complaints:
-    """Counters are read through rate, irate or increase."""
+    """Counters are read with rate, irate or increase."""
     for target, tree in _trees(dashboard):
         for selector, above in selectors(tree):
             if metric_name(selector).endswith("_total") and not _is_grown(above):
@@ -192,12 +192,12 @@ def _is_grown(above: tuple[Any, ...]) -> bool:
 
 
 def target_job(dashboard: Json) -> Complaints:
-    """Every selector asks for the job that is chosen."""
+    """Every selector has a matcher for the selected job."""
     yield from _chosen(dashboard, "job")
 
 
 def target_instance(dashboard: Json) -> Complaints:
-    """Every selector asks for the instance that is chosen."""
+    """Every selector has a matcher for the selected instance."""
     yield from _chosen(dashboard, "instance")
 
 
@@ -210,7 +210,7 @@ def _chosen(dashboard: Json, label: str) -> Complaints:
 
 
 def uneditable_dashboard(dashboard: Json) -> Complaints:
-    """What is generated is not edited by hand."""
+    """The dashboard is not editable, because it is generated."""
     if dashboard.get("editable") is not False:
         yield "editable"
 
@@ -219,7 +219,7 @@ def uneditable_dashboard(dashboard: Json) -> Complaints:
 
 
 def promql_regexp(dashboard: Json) -> Complaints:
-    """Regular expressions have no anchors of their own (PromQL has them), and are needed."""
+    """Regular expressions have no anchors (PromQL adds them), and are used only if needed."""
     for target, tree in _trees(dashboard):
         for selector, _ in selectors(tree):
             for label, (op, value) in matchers(selector).items():
@@ -228,13 +228,13 @@ def promql_regexp(dashboard: Json) -> Complaints:
 
 
 def promql_vector_matching(dashboard: Json) -> Complaints:
-    """The two sides of an operation have the labels by which they are matched, and labels asked for are there."""
+    """Both operands of an operation have the labels by which they are matched, and all used labels exist."""
     for target, tree in _trees(dashboard):
         yield from (f"{target}: {it}" for it in _Labels(flavour_of(dashboard)).complaints(tree))
 
 
 class _Labels:
-    """Works out which labels a query's answer can have."""
+    """Computes the labels that a query's result can have."""
 
     def __init__(self, flavour: Flavour) -> None:
         self._series = {name: labels for name, (_, labels) in known(flavour).items()} | FOREIGN
@@ -245,7 +245,7 @@ class _Labels:
         return self._wrong
 
     def of(self, node: Any) -> set[str] | None:
-        """The labels; None for a number, which has none and goes with everything."""
+        """The labels. None for a number, which has no labels and can be combined with anything."""
         match type(node).__name__:
             case "VectorSelector":
                 return self._of_selector(node)
@@ -298,7 +298,7 @@ class _Labels:
 
 
 def promql_counter(dashboard: Json) -> Complaints:
-    """What grows is asked by how much, and a gauge is not."""
+    """Counters and histograms are read with rate, irate or increase, and gauges are not."""
     series = known(flavour_of(dashboard))
     for target, tree in _trees(dashboard):
         for selector, above in selectors(tree):
@@ -308,7 +308,7 @@ def promql_counter(dashboard: Json) -> Complaints:
 
 
 def promql_nan(dashboard: Json) -> Complaints:
-    """No 0 / 0 inside a sum: one idle model would make the whole sum "not a number"."""
+    """No division inside an aggregation: 0 / 0 of one idle model would make the whole sum NaN."""
     for target, tree in _trees(dashboard):
         for node, above in walk(tree):
             inside = any(is_a(it, "AggregateExpr") for it in above)
@@ -317,7 +317,7 @@ def promql_nan(dashboard: Json) -> Complaints:
 
 
 def promql_fragile(dashboard: Json) -> Complaints:
-    """No topk over time: other series would come and go at each step."""
+    """No topk in range queries: at each step it could select other series."""
     for target, tree in _trees(dashboard):
         for node, _ in walk(tree):
             if is_a(node, "AggregateExpr") and str(node.op) in ("topk", "bottomk") and target.query["range"]:
@@ -329,7 +329,7 @@ def _trees(dashboard: Json) -> Iterator[tuple[Any, Any]]:
         try:
             yield target, parse(target.expr)
         except (ValueError, KeyError):
-            continue  # target_promql says so
+            continue  # `target_promql` reports it.
 
 
 def _parsed(text: str) -> Any:
@@ -368,10 +368,10 @@ PINT: dict[str, Callable[[Json], Complaints]] = {
     "promql/nan": promql_nan,
     "promql/fragile": promql_fragile,
 }
-"""Also `promql/syntax`, which is target-promql-rule, and `promql/series`, for which the catalogue stands."""
+"""`promql/syntax` is the same as target-promql-rule. `promql/series` is replaced by the check against the catalogue."""
 
 EXCLUDED = {
-    "template-instance-rule": "dashboards are about providers and models; which process made a call says nothing of "
-    "them, and a service of many processes would have a variable of many values",
-    "target-instance-rule": "as template-instance-rule: all instances of a job are summed",
+    "template-instance-rule": "dashboards are about providers and models, not about processes; for a service with many "
+    "processes the variable would have many values",
+    "target-instance-rule": "as for template-instance-rule: all instances of a job are summed",
 }

@@ -1,7 +1,7 @@
-"""What a rule must be like: the offline checks of pint (cloudflare/pint), on the tree that PromQL is parsed into.
+"""Checks of alert rules: the offline checks of pint (cloudflare/pint), on the parsed PromQL.
 
-Each check takes one rule as it stands in a rule file and yields what is wrong with it. `tests/test_alerts_lint.py`
-shows for each that it can fail.
+Each check takes one rule of a rule file and yields its problems. `tests/test_alerts_lint.py` shows that each check can
+fail.
 """
 
 import re
@@ -38,7 +38,7 @@ def children(node: Any) -> list[Any]:
 
 
 def walk(node: Any, *above: Any) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    """Every node with those above it, the nearest last."""
+    """Every node with its ancestors. The parent is the last of them."""
     yield node, above
     for child in children(node):
         yield from walk(child, *above, node)
@@ -68,7 +68,7 @@ def is_number(node: Any) -> bool:
 
 
 def labels(node: Any) -> set[str] | None:
-    """The labels of a result; None where it has those of its series, whatever they are."""
+    """The labels of a result. None if it has all labels of its series."""
     node = bare(node)
     match node:
         case promql.AggregateExpr():
@@ -93,11 +93,11 @@ def syntax(rule: Rule) -> Iterator[str]:
     try:
         promql.parse(rule["expr"])
     except ValueError as error:
-        yield f"is no PromQL: {error}"
+        yield f"is not valid PromQL: {error}"
 
 
 def comparison(rule: Rule) -> Iterator[str]:
-    """An alert without a comparison fires as long as there is data."""
+    """An alert needs a comparison. Without one it fires as long as there is data."""
     if "alert" not in rule:
         return
     top = bare(promql.parse(rule["expr"]))
@@ -105,11 +105,11 @@ def comparison(rule: Rule) -> Iterator[str]:
         top = bare(top.lhs)
     compares = isinstance(top, promql.BinaryExpr) and op(top) in COMPARISONS
     if not compares or (top.modifier and top.modifier.return_bool):
-        yield "compares with nothing"
+        yield "has no comparison"
 
 
 def template(rule: Rule) -> Iterator[str]:
-    """A text that names a label which the query drops says nothing at its place."""
+    """Texts may use only labels that the query keeps. Other labels are empty in the text."""
     has = labels(promql.parse(rule["expr"]))
     for name, text in rule.get("annotations", {}).items():
         for label in re.findall(r"\$labels\.(\w+)", text) + re.findall(r'index \$labels "([^"]+)"', text):
@@ -135,19 +135,19 @@ def link(rule: Rule) -> Iterator[str]:
 
 def name(rule: Rule) -> Iterator[str]:
     if not re.fullmatch(r"LLMStream([A-Z][a-z]+)+|LLMStreams([A-Z][a-z]+)+", rule.get("alert", "LLMStreamIs")):
-        yield "is not named as alerts are"
+        yield "has no valid alert name"
     if not RECORDED.fullmatch(rule.get("record", "llmstream:is:so")):
-        yield "is not named as recorded queries are"
+        yield "has no valid name of a recording rule"
 
 
 def waits(rule: Rule) -> Iterator[str]:
     seconds = duration(rule.get("for", "1m"))
     if not 60 <= seconds <= 4 * 3600:
-        yield f"waits for {rule['for']}"
+        yield f"has an unusual `for`: {rule['for']}"
 
 
 def aggregate(rule: Rule) -> Iterator[str]:
-    """Without the job nobody knows whose alert it is, and two services are mixed into one."""
+    """Aggregations keep the label `job`. Without it, an alert would mix two services."""
     for node in nodes(rule, promql.AggregateExpr):
         if "job" not in (labels(node) or set()):
             yield f"drops the label job: {node.op}"
@@ -158,65 +158,65 @@ def regexp(rule: Rule) -> Iterator[str]:
         for matcher in selector.matchers.matchers:
             if "Re" in str(matcher.op) or "~" in str(matcher.op):
                 if not re.search(r"[.|*+?\[(\\]", matcher.value):
-                    yield f"a regular expression that is none: {matcher.value}"
+                    yield f"needs no regular expression: {matcher.value}"
                 if matcher.value.startswith("^") or matcher.value.endswith("$"):
-                    yield f"anchored by itself: {matcher.value}"
+                    yield f"has a redundant anchor: {matcher.value}"
                 if re.fullmatch(r"\.[*+]", matcher.value):
                     yield f"matches anything: {matcher.value}"
 
 
 def fragile(rule: Rule) -> Iterator[str]:
-    """What is in the first ten changes all the time, and the alert with it."""
+    """No topk or limitk. Their selection changes all the time, and so would the alert."""
     for node in nodes(rule, promql.AggregateExpr):
         if re.match(r"topk|bottomk|limitk|limit_ratio", str(node.op)):
-            yield f"takes some of many: {node.op}"
+            yield f"selects a changing subset: {node.op}"
 
 
 def nan(rule: Rule) -> Iterator[str]:
-    """0 / 0 is not a number, which every comparison swallows; recorded, it is a hole in a graph."""
+    """A divisor must not be 0. Comparisons drop NaN, and a recording rule with NaN leaves a gap in graphs."""
     for node in nodes(rule, promql.BinaryExpr):
         divisor = bare(node.rhs)
         guarded = isinstance(divisor, promql.BinaryExpr) and op(divisor) == ">" and is_number(divisor.rhs)
         if op(node) == "/" and not is_number(divisor) and not guarded:
-            yield "divides by what may be 0"
+            yield "divides by a value that may be 0"
 
 
 def impossible(rule: Rule) -> Iterator[str]:
-    """Conditions that contradict each other, and labels that are gone where they are asked for."""
+    """Matchers must not contradict each other, and an aggregation may use only labels that still exist."""
     for selector in nodes(rule, promql.VectorSelector):
         equal = [(it.name, it.value) for it in selector.matchers.matchers if str(it.op) == "MatchOp.Equal"]
         if len({first for first, _ in set(equal)}) < len(set(equal)):
-            yield f"asks for two values of one label: {metric(selector)}"
+            yield f"requires two values of one label: {metric(selector)}"
     for node in nodes(rule, promql.AggregateExpr):
         within = labels(node.expr)
         if within is not None and not (labels(node) or set()) <= within:
-            yield f"asks for labels that are gone: {sorted((labels(node) or set()) - within)}"
+            yield f"uses labels that do not exist: {sorted((labels(node) or set()) - within)}"
 
 
 def vector_matching(rule: Rule) -> Iterator[str]:
-    """Two sides with different labels never meet."""
+    """Both operands need the same labels. Otherwise they never match."""
     for node in nodes(rule, promql.BinaryExpr):
         left, right = labels(node.lhs), labels(node.rhs)
         matched = node.modifier and node.modifier.matching
         if is_number(node.lhs) or is_number(node.rhs) or left is None or right is None or matched:
             continue
         if left != right:
-            yield f"two sides that never match: {sorted(left)} {op(node)} {sorted(right)}"
+            yield f"operands never match: {sorted(left)} {op(node)} {sorted(right)}"
 
 
 def counter(rule: Rule) -> Iterator[str]:
-    """A counter is asked how it grew, and nothing else is; over two scrapes at least."""
+    """Counters are read with rate or increase, other metrics are not. The range holds at least two scrapes."""
     for node, above in walk(promql.parse(rule["expr"])):
         if isinstance(node, promql.Call) and node.func.name in OF_COUNTERS:
             (matrix,) = node.args
             if not re.search(r"_(total|bucket|count|sum)$", metric(matrix.vector_selector)):
-                yield f"{node.func.name} of what is no counter: {metric(matrix.vector_selector)}"
+                yield f"{node.func.name} of a metric that is no counter: {metric(matrix.vector_selector)}"
             if matrix.range.total_seconds() < 120:
-                yield f"a range of two scrapes at most: {matrix.range}"
+                yield f"the range is too short: {matrix.range}"
         if isinstance(node, promql.VectorSelector) and re.search(r"_(total|bucket|count|sum)$", metric(node)):
             around = {it.func.name for it in above if isinstance(it, promql.Call)}
             if not around & (OF_COUNTERS | {"absent_over_time"}):
-                yield f"a counter by itself: {metric(node)}"
+                yield f"reads a counter without rate or increase: {metric(node)}"
 
 
 CHECKS: dict[str, Check] = {
@@ -245,21 +245,21 @@ def duplicates(groups: list[dict[str, Any]]) -> Iterator[str]:
     for rule in (rule for group in groups for rule in group["rules"]):
         key = rule.get("alert"), rule.get("record"), rule["expr"], tuple(sorted(rule.get("labels", {}).items()))
         if key in seen:
-            yield f"twice: {rule.get('alert') or rule.get('record')}"
+            yield f"duplicate rule: {rule.get('alert') or rule.get('record')}"
         seen.add(key)
 
 
 def dependencies(groups: list[dict[str, Any]]) -> Iterator[str]:
-    """A recorded query that is asked for is recorded, and one that is recorded is asked for."""
+    """Each recording rule that is used exists, and each existing one is used."""
     rules = [rule for group in groups for rule in group["rules"]]
     made = {rule["record"] for rule in rules if "record" in rule}
     asked = {found for rule in rules for found in RECORDED.findall(rule["expr"])}
-    yield from (f"asked for and not recorded: {it}" for it in sorted(asked - made))
-    yield from (f"recorded and not asked for: {it}" for it in sorted(made - asked))
+    yield from (f"recording rule is used but missing: {it}" for it in sorted(asked - made))
+    yield from (f"recording rule is never used: {it}" for it in sorted(made - asked))
 
 
 def intervals(groups: list[dict[str, Any]]) -> Iterator[str]:
-    """Past five minutes Prometheus forgets the last value before the next one comes."""
+    """Groups are evaluated at least every five minutes. Prometheus drops older values."""
     for group in groups:
         if not 0 < duration(group.get("interval", "1m")) <= 300:
             yield f"is evaluated every {group['interval']}: {group['name']}"

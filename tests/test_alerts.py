@@ -1,4 +1,4 @@
-"""Alert rules as files: what the generator writes, in both formats, and the command that writes it."""
+"""The files of alert rules: their content in each format, and the command that writes them."""
 
 import json
 import math
@@ -16,11 +16,17 @@ from rule_checks import RECORDED, bare, duration, op
 from otel_llmstream import semconv
 from otel_llmstream.cli import main
 from otel_llmstream.monitoring import FLAVOURS, PROMETHEUS, UTF8
-from otel_llmstream.monitoring._alerts import ALERTS, BURNS, Options
+from otel_llmstream.monitoring._alerts import ALERTS, BURN_RATES, Options
 from otel_llmstream.monitoring._files import FORMATS, alert_files, command
 from otel_llmstream.monitoring._grafana_rules import PANELS, alerting_file
 from otel_llmstream.monitoring._rules import rule_groups
-from otel_llmstream.monitoring._thresholds import KNOBS, Thresholds, bounds_around, in_words, span
+from otel_llmstream.monitoring._thresholds import (
+    THRESHOLD_SPECS,
+    Thresholds,
+    bounds_around,
+    format_duration,
+    format_seconds,
+)
 
 ROOT = Path(__file__).parent.parent
 COMMITTED = ROOT / "dashboards"
@@ -44,14 +50,14 @@ def records_of(options: Options) -> dict[str, str]:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_committed_files_are_what_the_generator_writes(form):
-    """`dashboards/` holds what `otel-llmstream alerts --output dashboards` writes, byte for byte."""
+    """`dashboards/` contains exactly the bytes that `otel-llmstream alerts --output dashboards` writes."""
     written = {name: (COMMITTED / name).read_text(encoding="utf-8") for name in alert_files(Options(), form)}
 
     assert written == alert_files(Options(), form)
 
 
 def test_nothing_else_is_committed():
-    """No page or rule file of an alert that is gone stays behind."""
+    """No page or rule file of a removed alert is left over."""
     made = {name for form in FORMATS for name in alert_files(Options(), form)}
     folders = ("prometheus", "grafana-alerting", "kubernetes", "runbooks")
 
@@ -60,7 +66,7 @@ def test_nothing_else_is_committed():
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_check_notices_drift(form, tmp_path, capsys):
-    """`--check` is content with what was just written, and names each file that is changed, missing or unreadable."""
+    """`--check` accepts files that were just written, and names each changed, missing or unreadable file."""
     arguments = ["alerts", "--format", form, "--output", str(tmp_path)]
     assert main(arguments) == 0
     assert main([*arguments, "--check"]) == 0
@@ -82,25 +88,25 @@ def test_check_notices_drift(form, tmp_path, capsys):
 # --- thresholds ---
 
 
-@pytest.mark.parametrize("knob", KNOBS, ids=lambda knob: knob.name)
-def test_thresholds_have_a_range(knob):
-    """A threshold out of its range, or no number, is a ValueError that names it, its range and the value."""
-    bad = [knob.low - max(1.0, knob.low), knob.high * 2, math.nan, math.inf, -math.inf, True, "1", None]
+@pytest.mark.parametrize("spec", THRESHOLD_SPECS, ids=lambda spec: spec.name)
+def test_thresholds_have_a_range(spec):
+    """A threshold that is out of range or no number raises a ValueError with its name, its range and the value."""
+    bad = [spec.low - max(1.0, spec.low), spec.high * 2, math.nan, math.inf, -math.inf, True, "1", None]
     for value in bad:
-        with pytest.raises(ValueError, match=rf"^{knob.name} must be .*from .* to .*got "):
-            Thresholds(**{knob.name: value})
-    for value in (knob.low, knob.default, knob.high):
-        assert getattr(Thresholds(**{knob.name: value}), knob.name) == value
+        with pytest.raises(ValueError, match=rf"^{spec.name} must be .*from .* to .*got "):
+            Thresholds(**{spec.name: value})
+    for value in (spec.low, spec.default, spec.high):
+        assert getattr(Thresholds(**{spec.name: value}), spec.name) == value
 
 
 def test_a_count_is_whole():
-    """Half a stream is no traffic."""
+    """The minimum of traffic must be a whole number."""
     with pytest.raises(ValueError, match="min_traffic must be a whole number"):
         Thresholds(min_traffic=2.5)
 
 
 def test_an_unknown_alert_cannot_be_left_out():
-    """A misspelt name is an error, not an alert that stays."""
+    """A misspelt name raises an error. Otherwise the alert would stay without notice."""
     with pytest.raises(ValueError, match=r"no alert is called LLMStreamStall$"):
         Options(without=frozenset({"LLMStreamStall"}))
 
@@ -119,15 +125,15 @@ def test_an_unknown_alert_cannot_be_left_out():
     ],
 )
 def test_durations_as_prometheus_writes_them(seconds, written):
-    """The largest unit that leaves a whole number."""
-    assert span(seconds) == written
+    """A duration has the largest unit that gives a whole number."""
+    assert format_duration(seconds) == written
 
 
 @pytest.mark.parametrize(
     ("seconds", "around"), [(2.56, None), (2.0, (1.28, 2.56)), (0.015, (0.01, 0.02)), (81.0, (40.96, 81.92))]
 )
 def test_where_the_percentile_is_interpolated(seconds, around):
-    """A bound of the histogram is exact; any other time lies between two of them."""
+    """A bound of the histogram is exact. Any other time is between two bounds."""
     assert bounds_around(seconds) == around
 
 
@@ -135,12 +141,12 @@ def test_where_the_percentile_is_interpolated(seconds, around):
     ("seconds", "words"), [(0.25, "250ms"), (2, "2s"), (5.12, "5.12s"), (81.9, "81.9s"), (90, "90s")]
 )
 def test_durations_as_people_write_them(seconds, words):
-    """A threshold with a fraction is no thousands of milliseconds."""
-    assert in_words(seconds) == words
+    """A threshold with a fraction is written in seconds, not in milliseconds."""
+    assert format_seconds(seconds) == words
 
 
 def test_the_default_is_exact(capsys):
-    """Who gives no threshold is not warned of one: the default of the time to the first token is a bucket's bound."""
+    """The default thresholds cause no warning: that of the time to the first token is a bucket's bound."""
     assert bounds_around(Thresholds().ttft_p95) is None
     assert main(["alerts", "--job", "a"]) == 0
     assert capsys.readouterr().err == ""
@@ -148,7 +154,7 @@ def test_the_default_is_exact(capsys):
 
 @pytest.mark.parametrize("slo", [94, 99, 99.5, 99.999])
 def test_every_burn_rate_can_be_reached(slo):
-    """Under any SLO that is accepted no alert asks for more failures than there are streams."""
+    """With any allowed SLO, the limit of each burn-rate alert is below 100 % of streams."""
     alerts = [alert for alert in ALERTS if alert.long]
 
     assert all(0 < alert.limit(Thresholds(slo=slo)) < 1 for alert in alerts)
@@ -156,11 +162,13 @@ def test_every_burn_rate_can_be_reached(slo):
 
 
 def test_what_a_burn_rate_spends():
-    """The share of 30 days' budget that a text speaks of is what the factor uses up in the long window."""
-    assert [burn.spent for burn in BURNS] == [round(burn.factor * burn.long / (30 * 86_400) * 100) for burn in BURNS]
+    """The share of 30 days' budget in the texts is what the burn rate uses up during the long window."""
+    assert [burn.budget_spent for burn in BURN_RATES] == [
+        round(burn.factor * burn.long / (30 * 86_400) * 100) for burn in BURN_RATES
+    ]
 
 
-# What a threshold changes: an alert, and how it then reads.
+# By threshold: a value, the alert that it changes, and a part of the resulting expression.
 CHANGES = {
     "slo": (99.5, "LLMStreamErrorBudgetBurn 1h", "llmstream:failures:ratio_rate1h > 0.072"),
     "failure_rate": (7.0, "LLMStreamFailureRate", "llmstream:failures:ratio_rate5m > 0.07"),
@@ -180,7 +188,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_threshold_is_where_it_belongs(name):
-    """Each threshold changes the rules that speak of it, and no other rule."""
+    """Each threshold changes the rules that contain it, and no other rule."""
     value, alert, part = CHANGES[name]
     before, after = rules_of(JOBS), rules_of(replace(JOBS, thresholds=Thresholds(**{name: value})))
 
@@ -193,12 +201,12 @@ def test_a_threshold_is_where_it_belongs(name):
 
 
 def test_every_threshold_is_tried():
-    """None is only believed to work."""
-    assert set(CHANGES) == {knob.name for knob in KNOBS}
+    """Each threshold has an entry in `CHANGES`."""
+    assert set(CHANGES) == {spec.name for spec in THRESHOLD_SPECS}
 
 
 def test_what_has_no_minimum_of_traffic():
-    """All alerts but those that are no matter of numbers ask for a minimum of streams."""
+    """All alerts require a minimum of streams, except three whose value does not depend on traffic."""
     without = {key for key, rule in rules_of(JOBS).items() if ">= 20" not in rule["expr"]}
 
     assert without == {"LLMStreamsHanging", "LLMStreamTelemetryAbsent", "LLMStreamInternalErrors"}
@@ -208,7 +216,7 @@ def test_what_has_no_minimum_of_traffic():
 
 
 def test_absence_needs_to_know_whose():
-    """Without a job there is no alert for a job that is missed; with jobs there is one that names each."""
+    """Without `jobs` there is no alert for absent telemetry. With `jobs` its expression names each of them."""
     assert "LLMStreamTelemetryAbsent" not in rules_of(Options())
     expr = rules_of(Options(jobs=("a", 'b"c')))["LLMStreamTelemetryAbsent"]["expr"]
     assert [it.args[0].vector_selector.matchers.matchers[0].value for it in calls(promql.parse(expr))] == ["a", 'b"c']
@@ -223,7 +231,7 @@ def calls(node):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_any_alert_can_be_left_out(name):
-    """What is left out is in neither format, and everything else stays."""
+    """An alert that is left out is in neither format, and all other alerts stay."""
     options = replace(JOBS, without=frozenset({name}))
     names = {key.partition(" ")[0] for key in rules_of(options)}
 
@@ -233,7 +241,7 @@ def test_any_alert_can_be_left_out(name):
 
 @pytest.mark.parametrize("flavour", FLAVOURS.values(), ids=lambda flavour: flavour.name)
 def test_every_flavour_is_promql(flavour):
-    """Rules in any spelling parse, and speak that spelling only."""
+    """Rules parse in every flavour, and each file contains only names of its flavour."""
     for rule in rules_of(replace(JOBS, flavour=flavour)).values():
         promql.parse(rule["expr"])
     text = str(rule_groups(replace(JOBS, flavour=flavour))) + str(alerting_file(replace(JOBS, flavour=flavour)))
@@ -243,14 +251,14 @@ def test_every_flavour_is_promql(flavour):
 
 
 def test_dots_in_templates():
-    """A label with dots is looked up by name, as a template cannot write it otherwise."""
+    """A template reads a label with dots by `index`, because `$labels.a.b` is not possible."""
     text = rules_of(replace(JOBS, flavour=UTF8))["LLMStreamTruncated"]["annotations"]["description"]
 
     assert '{{ or (index $labels "gen_ai.request.model") "(no model)" }}' in text
 
 
 def test_provider_and_model_are_named():
-    """Each description names provider and model; that of a whole job says that it is about all of them."""
+    """Each description contains provider and model. If an alert is about a whole job, the text says so."""
     for key, rule in rules_of(JOBS).items():
         text = rule["annotations"]["description"]
         whole = key in ("LLMStreamTelemetryAbsent", "LLMStreamInternalErrors")
@@ -260,8 +268,8 @@ def test_provider_and_model_are_named():
         assert "model" in text
 
 
-def test_provider_errors_are_nobody_elses():
-    """The alert on the provider's errors leaves out `error.type` values of ours, refusals and the quota, no other."""
+def test_provider_errors_exclude_other_failures():
+    """The alert on provider errors leaves out only `error.type` values of ours, 4xx statuses and rate limits."""
     expr = rules_of(JOBS)["LLMStreamProviderErrors"]["expr"]
     (pattern,) = set(re.findall(r'error_type!~"([^"]*)"', expr))
     others = {error.name for error in semconv.ERROR_TYPES} | {"400", "404", "429", "rate_limit_exceeded", "_OTHER"}
@@ -275,7 +283,7 @@ def test_provider_errors_are_nobody_elses():
 
 
 def test_a_prometheus_rule_holds_the_same_groups():
-    """What the Prometheus operator takes is the rule file, in the resource's frame."""
+    """The PrometheusRule has the same groups as the rule file."""
     (path, text), *_ = alert_files(JOBS, "kubernetes").items()
 
     assert path == "kubernetes/otel-llmstream.yaml"
@@ -293,7 +301,7 @@ GRAFANA = alerting_file(JOBS)["groups"][0]
 
 
 def test_the_structure_of_grafanas_file():
-    """Every field that Grafana's provisioning knows of a rule is there, in its type, and loads back from YAML."""
+    """Each rule has every field of Grafana's provisioning with the right type. The YAML loads to the same document."""
     (path, *_), (text, *_) = zip(*alert_files(JOBS, "grafana").items(), strict=True)
     loaded = yaml.safe_load(text)
 
@@ -333,7 +341,7 @@ def _check_steps(query, threshold):
 
 
 def test_titles_and_uids_are_unique():
-    """Within a folder Grafana takes each title once, and within an organisation each uid."""
+    """Titles and uids are unique. Grafana requires unique titles per folder and unique uids per organisation."""
     rules = GRAFANA["rules"]
 
     assert len({rule["title"] for rule in rules}) == len({rule["uid"] for rule in rules}) == len(ALERTS)
@@ -344,7 +352,7 @@ def test_alerts_link_to_panels_about_the_same():
     """The panel that an alert links to is on its dashboard, and reads a metric that the alert reads."""
     boards = [json.loads(path.read_text(encoding="utf-8")) for path in (COMMITTED / "grafana").glob("*.json")]
     if not boards:
-        pytest.skip("there are no dashboards in this tree")
+        pytest.skip("this checkout has no dashboards")
     shown = {(board["uid"], it["id"]): read(" ".join(target.get("expr", "") for target in it.get("targets", ())))
              for board in boards for row in board["panels"] for it in (row, *row.get("panels", []))}  # fmt: skip
 
@@ -355,13 +363,13 @@ def test_alerts_link_to_panels_about_the_same():
 
 
 def read(expression: str) -> set[str]:
-    """The metrics that a query reads, whatever part of a histogram."""
+    """The metrics that a query reads, without the suffixes of histograms."""
     found = re.findall(r"\b((?:llmstream|gen_ai_client)_\w+?)(?:_bucket|_sum|_count)?(?=[{\[])", expression)
     return set(found)
 
 
 def grafanas_meaning(rule: dict) -> str:
-    """One PromQL expression for a Grafana rule: its value against the threshold, where its conditions hold."""
+    """One PromQL expression for a Grafana rule: the comparison of its value with the threshold, and its conditions."""
     query, threshold = (step["model"] for step in rule["data"])
     (limit,) = threshold["conditions"][0]["evaluator"]["params"]
     value, conditions = parted(promql.parse(query["expr"]))
@@ -369,14 +377,14 @@ def grafanas_meaning(rule: dict) -> str:
 
 
 def prometheus_meaning(rule: dict, records: dict[str, str]) -> str:
-    """The same for a Prometheus rule, with recorded queries written out."""
+    """The same for a Prometheus rule, with the expressions of recording rules inlined."""
     expr = RECORDED.sub(lambda found: f"({records[found[0]]})", rule["expr"])
     value, conditions = parted(promql.parse(expr))
     return normal(" and ".join([value, *conditions]))
 
 
 def parted(node) -> tuple[str, list[str]]:
-    """An expression's first part, and what must hold beside it."""
+    """The first operand of an `and` expression, and its further conditions."""
     conditions = []
     while isinstance(bare(node), promql.BinaryExpr) and op(bare(node)) == "and":
         conditions.insert(0, bare(node).rhs.prettify())
@@ -385,7 +393,7 @@ def parted(node) -> tuple[str, list[str]]:
 
 
 def normal(expr: str) -> str:
-    """An expression without the parentheses that mean nothing."""
+    """An expression without redundant parentheses."""
     return written(promql.parse(expr))
 
 
@@ -406,9 +414,9 @@ def written(node) -> str:
 @pytest.mark.parametrize("flavour", FLAVOURS.values(), ids=lambda flavour: flavour.name)
 @pytest.mark.parametrize("title", [rule["title"] for rule in GRAFANA["rules"]])
 def test_both_formats_mean_the_same(title, flavour):
-    """Query and threshold of a Grafana rule, put together, are the Prometheus rule with its recordings written out.
+    """Query and threshold of a Grafana rule together equal the Prometheus rule with its recording rules inlined.
 
-    `for`, labels and texts are the same too, but for what each calls the measured value.
+    `for`, labels and texts are the same too, except for the template name of the measured value.
     """
     options = replace(JOBS, flavour=flavour, thresholds=Thresholds(slo=99.7, ttft_p95=2.0))
     ours, records = rules_of(options)[title], records_of(options)
@@ -422,7 +430,7 @@ def test_both_formats_mean_the_same(title, flavour):
 
 
 def test_a_different_meaning_is_noticed():
-    """The comparison sees another threshold, another window, and a condition that is missing."""
+    """The comparison finds a different threshold, a different window, and a missing condition."""
     records = records_of(JOBS)
     ours = rules_of(JOBS)["LLMStreamTruncated"]
     theirs = next(rule for rule in GRAFANA["rules"] if rule["title"] == "LLMStreamTruncated")
@@ -438,7 +446,7 @@ def test_a_different_meaning_is_noticed():
 
 
 def test_the_data_source_is_the_users():
-    """Grafana takes the uid literally, so it can be said."""
+    """The uid of the data source can be set, because Grafana uses it literally."""
     rules = alerting_file(replace(JOBS, datasource="grafanacloud-prom"))["groups"][0]["rules"]
 
     assert {rule["data"][0]["datasourceUid"] for rule in rules} == {"grafanacloud-prom"}
@@ -449,7 +457,7 @@ def test_the_data_source_is_the_users():
 
 
 def test_the_command_writes_what_it_says(tmp_path, capsys):
-    """The example of the documentation: thresholds, format and folder; the file says which command wrote it."""
+    """The command of the documentation writes the file, and the file contains the command that wrote it."""
     status = main(
         ["alerts", "--slo", "99.5", "--ttft-p95", "2s", "--min-traffic", "50", "--format", "prometheus",
          "--output", str(tmp_path / "new" / "folder"), "--job", "shop", "--without", "LLMStreamFailureRate",
@@ -477,7 +485,7 @@ def test_the_command_writes_what_it_says(tmp_path, capsys):
 
 
 def test_the_written_command_writes_the_same(tmp_path, capsys):
-    """What a file says of the command that wrote it is true."""
+    """The command that is written in a file writes the same file again."""
     options = Options(
         Thresholds(slo=99.95, ttft_p95=0.5, stalls=0.25, absent_after=7200.0, min_traffic=5),
         UTF8, ("a b", "c"), frozenset({"LLMStreamStalls"}), "https://x.example", "mimir-1",
@@ -491,7 +499,7 @@ def test_the_written_command_writes_the_same(tmp_path, capsys):
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_without_a_folder_the_rules_are_printed(form, capsys):
-    """The rules go to standard output, and what is said about them does not."""
+    """The rules go to standard output, and messages do not."""
     assert main(["alerts", "--format", form, "--ttft-p95", "2.56s", "--job", "a", "--flavour", "mimir"]) == 0
 
     printed = capsys.readouterr()
@@ -508,9 +516,9 @@ def test_the_command_in_plain_words(capsys):
 
     text = " ".join(capsys.readouterr().out.split())
     assert ended.value.code == 0
-    for knob in KNOBS:
-        assert f"{knob.option} " in text
-        assert f"({knob.written(knob.default)})" in text
+    for spec in THRESHOLD_SPECS:
+        assert f"{spec.option} " in text
+        assert f"({spec.format_value(spec.default)})" in text
 
 
 @pytest.mark.parametrize(
@@ -526,7 +534,7 @@ def test_the_command_in_plain_words(capsys):
     ],
 )  # fmt: skip
 def test_nonsense_is_refused(arguments, capsys):
-    """Nonsense is one line that names the option and says why, and status 2; nothing is written."""
+    """An invalid argument gives one line with the option and the reason, and status 2. Nothing is written."""
     with pytest.raises(SystemExit) as ended:
         main(["alerts", *arguments.split(" ")])
 
@@ -537,7 +545,7 @@ def test_nonsense_is_refused(arguments, capsys):
 
 
 def test_an_output_that_is_a_file(tmp_path, capsys):
-    """A file in the place of the folder is said to be one, and stays as it is."""
+    """If the output folder is a file, the command says so and does not change the file."""
     path = tmp_path / "file"
     path.write_text("mine")
     with pytest.raises(SystemExit) as ended:
@@ -549,7 +557,7 @@ def test_an_output_that_is_a_file(tmp_path, capsys):
 
 
 def test_an_output_that_cannot_be_written(tmp_path, capsys):
-    """Where a file is in the way below the folder, the command says which, with status 2."""
+    """If a subfolder of the output is a file, the command names it and exits with status 2."""
     (tmp_path / "prometheus").write_text("mine")
 
     assert main(["alerts", "--output", str(tmp_path)]) == 2
@@ -558,7 +566,7 @@ def test_an_output_that_cannot_be_written(tmp_path, capsys):
 
 
 def test_a_missing_package_is_named(monkeypatch, capsys):
-    """Without PyYAML the command says what to install, with status 2."""
+    """Without PyYAML the command says what to install and exits with status 2."""
     for name in [name for name in sys.modules if name.startswith("otel_llmstream.monitoring._")]:
         if name.endswith(("._yaml", "._files")):
             monkeypatch.delitem(sys.modules, name)

@@ -1,4 +1,4 @@
-"""The house checks on every rule, and that each of them can fail."""
+"""The lint checks on every rule, and a proof that each check can fail."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,12 +21,12 @@ def called(rule: Rule) -> str:
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_rules_pass(check):
-    """No rule is what pint would complain about; there are no exclusions."""
+    """No rule has a problem that pint would report. There are no exclusions."""
     assert {called(rule): found for rule in RULES if (found := list(CHECKS[check](rule)))} == {}
 
 
 def test_groups_pass():
-    """No rule is there twice, what is recorded is used and the other way round, and groups are evaluated in time."""
+    """No rule is duplicated, recording rules exist and are used, and groups are evaluated often enough."""
     assert [*duplicates(GROUPS), *dependencies(GROUPS), *intervals(GROUPS)] == []
 
 
@@ -94,13 +94,13 @@ BAD: list[tuple[str, Rule]] = [
 
 @pytest.mark.parametrize(("check", "rule"), BAD, ids=[f"{check} {number}" for number, (check, _) in enumerate(BAD)])
 def test_each_check_can_fail(check, rule):
-    """The check finds what it is there to find, and nothing in a rule that is well."""
+    """Each check finds its problem, and finds nothing in a correct rule."""
     assert list(CHECKS[check](rule))
     assert not list(CHECKS[check](alert(GOOD)))
 
 
 def test_every_check_has_an_example():
-    """No check is only believed to work."""
+    """Each check has an example that fails."""
     assert {check for check, _ in BAD} == set(CHECKS)
 
 
@@ -114,7 +114,7 @@ def test_every_check_has_an_example():
     ],
 )
 def test_each_check_of_groups_can_fail(check, groups):
-    """Duplicates, missing and idle recordings, and slow groups are found."""
+    """Duplicates, missing and unused recording rules, and slow groups are found."""
     assert list(check(groups))
 
 
@@ -122,7 +122,7 @@ def test_each_check_of_groups_can_fail(check, groups):
 
 
 def unknown_names(groups: list[dict[str, Any]], flavour: Any) -> Iterator[str]:
-    """Series and labels in the rules that are not in the catalogue, nor recorded, nor Prometheus's own."""
+    """Series and labels in the rules that are neither in the catalogue, nor recorded, nor Prometheus's own."""
     from rule_checks import RECORDED, metric, nodes, promql
 
     series = set()
@@ -142,12 +142,12 @@ def unknown_names(groups: list[dict[str, Any]], flavour: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("flavour", [PROMETHEUS, MIMIR], ids=lambda flavour: flavour.name)
 def test_names_are_the_catalogues(flavour):
-    """Every series and every label of the rules is one that the library has."""
+    """Every series and every label of the rules is in the catalogue."""
     assert set(unknown_names(rule_groups(Options(flavour=flavour, jobs=("a", "b"))), flavour)) == set()
 
 
 def test_an_unknown_name_is_noticed():
-    """A metric, a condition and a label that were renamed are found."""
+    """The check finds an unknown metric, an unknown label in a matcher, and one in `by`."""
     wrong = alert('sum by (job, model) (rate(llmstream_calls_total{outcome="failed"}[5m])) > 1')
 
     assert set(unknown_names([{"rules": [wrong]}], PROMETHEUS)) == {"llmstream_calls_total", "outcome", "model"}

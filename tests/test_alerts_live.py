@@ -20,7 +20,7 @@ from conditions import PATIENCE, TimeUpError, until
 from programs import binary, free_port, running, unmeasured
 
 from otel_llmstream.monitoring._alerts import ALERTS, Options
-from otel_llmstream.monitoring._grafana_rules import measured
+from otel_llmstream.monitoring._grafana_rules import value_query
 from otel_llmstream.monitoring._rules import rule_groups
 from otel_llmstream.monitoring._runbooks import PAGES
 from otel_llmstream.monitoring._thresholds import Thresholds
@@ -234,7 +234,7 @@ def check_same_answers(prometheus_url: str, victoria_url: str, given: Options) -
     for alert in ALERTS:
         if alert.name == "LLMStreamInternalErrors":
             continue
-        query = f"({measured(alert, given)}) > {alert.limit(given.thresholds)}"
+        query = f"({value_query(alert, given)}) > {alert.limit(given.thresholds)}"
         ours = {subject for name, subject in EXPECTED if name == alert.name}
 
         def subjects(url: str, query: str = query) -> set[str]:

@@ -1,4 +1,4 @@
-"""Every alert before promtool: silent one minute before, firing at the minute, silent where there is nothing to say."""
+"""Every alert in promtool: it fires at the expected minute, not one minute earlier, and not without a reason."""
 
 import re
 import subprocess
@@ -15,13 +15,13 @@ from otel_llmstream import semconv
 from otel_llmstream.monitoring import MIMIR, PROMETHEUS, Flavour
 from otel_llmstream.monitoring._alerts import ALERTS, Alert, Options
 from otel_llmstream.monitoring._rules import rule_groups
-from otel_llmstream.monitoring._thresholds import Thresholds, span
+from otel_llmstream.monitoring._thresholds import Thresholds, format_duration
 
 pytestmark = pytest.mark.external
 
 MINUTES = 400
 FLAVOURS = (PROMETHEUS, MIMIR)
-"""Those that Prometheus 2 can read: dots in names came with 3."""
+"""The flavours that Prometheus 2 can read. Dots in names need Prometheus 3."""
 
 ALL = Options(jobs=("shop",), runbooks=RUNBOOKS)
 
@@ -35,12 +35,12 @@ def inputs(load: Iterable[Grows], flavour: Flavour) -> list[dict[str, str]]:
 
 
 def standing_still(load: Load) -> tuple[Grows, ...]:
-    """Series that were born at 0, and nothing has happened since."""
+    """Series that start at 0 and do not change."""
     return load.idle or tuple(replace(it, by=0) for it in load.bad)
 
 
 def few(load: Load) -> tuple[Grows, ...]:
-    """Two streams in the second minute, one of them bad; of gauges, one of two."""
+    """Two streams in the second minute, one of them bad. For gauges: one of two open streams is bad."""
     return tuple(
         replace(it, values=f"{it.few}x{2 * MINUTES}" if it.metric.kind == "gauge" else f"0x3 {it.few}x{2 * MINUTES}")
         for it in load.bad
@@ -92,11 +92,11 @@ def promises(name: str, load: Load, flavour: Flavour) -> list[dict[str, object]]
 
 
 def verdict(tmp_path, options: Options, tests: list[dict[str, object]]) -> str:
-    """What promtool complains about; empty where all is as expected."""
+    """The complaints of promtool. Empty if all is as expected."""
     document = {
         "rule_files": ["rules.yaml"],
         "evaluation_interval": "1m",
-        "group_eval_order": ["otel-llmstream-slo", "otel-llmstream"],  # recorded first, then used
+        "group_eval_order": ["otel-llmstream-slo", "otel-llmstream"],  # recording rules first
         "tests": tests,
     }
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": rule_groups(options)}))
@@ -105,35 +105,35 @@ def verdict(tmp_path, options: Options, tests: list[dict[str, object]]) -> str:
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
-# --- the promises ---
+# --- the tests ---
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS, ids=lambda flavour: flavour.name)
 @pytest.mark.parametrize("name", CASES)
 def test_it_fires_at_the_minute_and_says_this(name, flavour, tmp_path):
-    """An alert is silent a minute before, and fires at the minute with exactly these labels and texts.
+    """An alert fires at the expected minute with exactly these labels and texts, and not one minute earlier.
 
-    It is silent without traffic and, where that makes sense, with one bad stream of two.
+    It does not fire without traffic. Unless the case says otherwise, it does not fire for one bad stream of two.
     """
     assert verdict(tmp_path, replace(ALL, flavour=flavour), promises(name, CASES[name], flavour)) == ""
 
 
 def uncovered(alerts: Iterable[Alert], cases: dict[str, Load]) -> set[str]:
-    """Alerts of the table that have no case."""
-    keys = {(alert.name, span(alert.long) if alert.long else "") for alert in alerts}
+    """Alerts of the table without a case, and cases without an alert."""
+    keys = {(alert.name, format_duration(alert.long) if alert.long else "") for alert in alerts}
     return {
         " ".join(key).strip() for key in keys ^ {(name, long) for name, load in cases.items() for long in load.cases}
     }
 
 
 def test_every_alert_has_its_case():
-    """No alert is in the table without a case, nor a case without its alert."""
+    """Each alert of the table has a case, and each case has an alert."""
     assert uncovered(ALERTS, CASES) == set()
     assert len(ALERTS) == 16
 
 
 def test_an_alert_without_a_case_is_noticed():
-    """The check finds an alert that is new, and one of several windows."""
+    """The check finds an alert without a case, and a missing window of an alert with several windows."""
     without = {name: load for name, load in CASES.items() if name != "LLMStreamStalls"}
     burn = CASES["LLMStreamErrorBudgetBurn"]
     part = CASES | {"LLMStreamErrorBudgetBurn": replace(burn, cases={k: v for k, v in burn.cases.items() if k != "6h"})}
@@ -143,7 +143,7 @@ def test_an_alert_without_a_case_is_noticed():
 
 
 def test_most_alerts_are_tried_with_few_streams():
-    """Only what is no matter of numbers may fire for one of two."""
+    """Only two alerts, which do not depend on the amount of traffic, may fire for one bad stream of two."""
     assert {name for name, load in CASES.items() if not load.few_is_fine} == {
         "LLMStreamTelemetryAbsent",
         "LLMStreamInternalErrors",
@@ -161,7 +161,7 @@ def test_most_alerts_are_tried_with_few_streams():
     ids=["earlier", "later", "label", "text"],
 )
 def test_promtool_notices_what_is_wrong(wrong, tmp_path):
-    """A case that is wrong by a minute, a label or a figure fails."""
+    """A case with a wrong minute, label or figure fails."""
     load = CASES["LLMStreamTruncated"]
     broken = replace(load, cases={"": wrong(load.cases[""])})
 
@@ -169,7 +169,7 @@ def test_promtool_notices_what_is_wrong(wrong, tmp_path):
 
 
 def test_promtool_notices_a_missing_guard(tmp_path):
-    """Without the guard one bad stream of two fires: the case with few streams is what holds it."""
+    """Without the guard, the alert fires for one bad stream of two. So the case with few streams tests the guard."""
     load = CASES["LLMStreamTruncated"]
     given = [silent("one of two", "LLMStreamTruncated", load, few(load), PROMETHEUS)]
 
@@ -177,12 +177,12 @@ def test_promtool_notices_a_missing_guard(tmp_path):
     assert "FAILED" in verdict(tmp_path, replace(ALL, thresholds=Thresholds(min_traffic=1)), given)
 
 
-# --- what a fleet looks like ---
+# --- several processes, models and jobs ---
 
 
 @pytest.mark.parametrize("halves", [(False, True), (True, True), (True,)], ids=["both", "newest twice", "newest"])
 def test_the_first_token_is_read_under_both_names(halves, tmp_path):
-    """Processes under the released conventions, the newest ones, or some of each: one percentile over all of them."""
+    """The percentile covers all processes, with the released conventions, the newest ones, or a mix of both."""
     load = CASES["LLMStreamFirstTokenSlow"]
     given = [
         replace(it, labels={**it.labels, "otel_scope_version": str(number)})
@@ -196,7 +196,7 @@ def test_the_first_token_is_read_under_both_names(halves, tmp_path):
 
 
 def test_a_model_that_never_failed_has_a_ratio_of_0(tmp_path):
-    """The recorded ratio is 0, not absent, where there is no series of failures at all; and absent without traffic."""
+    """The recorded ratio is 0 if there is no series of failures. It is absent if there is no traffic."""
     healthy = Grows(semconv.STREAMS, 30, {semconv.OUTCOME: "completed"})
     given = {
         "interval": "30s",
@@ -225,7 +225,7 @@ def test_a_model_that_never_failed_has_a_ratio_of_0(tmp_path):
 
 
 def test_models_are_judged_by_themselves(tmp_path):
-    """A model that fails fires for itself, beside one that is well; each pair of provider and model is an alert."""
+    """Each pair of provider and model has its own alert, so a failing model fires beside a healthy one."""
     load = CASES["LLMStreamTruncated"]
     well = Grows(semconv.STREAMS, 3000, {semconv.OUTCOME: "completed", semconv.REQUEST_MODEL: "gpt-5-mini"})
     other = tuple(replace(it, labels={**it.labels, semconv.PROVIDER: "azure"}) for it in load.bad)
@@ -240,7 +240,7 @@ def test_models_are_judged_by_themselves(tmp_path):
 
 
 def test_a_stream_without_a_model_is_named_so(tmp_path):
-    """Where a series has no model (none was asked for, or there were too many) the text says so."""
+    """If a series has no model (the request named none, or there were too many), the text says so."""
     load = CASES["LLMStreamTruncated"]
     case = load.cases[""]
     unnamed = Case(
@@ -256,7 +256,7 @@ def test_a_stream_without_a_model_is_named_so(tmp_path):
 
 
 def test_other_jobs_are_left_alone(tmp_path):
-    """With `--job` the rules see that job only, and with several each of them."""
+    """With `--job` the rules read only this job, and with several options all of these jobs."""
     load = CASES["LLMStreamTruncated"]
     given = [silent("other job", "LLMStreamTruncated", load, load.bad, PROMETHEUS)]
 
@@ -269,7 +269,7 @@ def test_other_jobs_are_left_alone(tmp_path):
 
 
 def test_each_expected_job_is_missed_by_itself(tmp_path):
-    """Of two jobs, the one that is silent is named."""
+    """If one of two jobs sends no telemetry, the alert names this job."""
     load = CASES["LLMStreamTelemetryAbsent"]
     kiosk = Grows(semconv.STREAMS, 30, {"job": "kiosk", semconv.OUTCOME: "completed"})
     given = replace(load, bad=(*load.bad, kiosk))
@@ -282,7 +282,7 @@ def test_each_expected_job_is_missed_by_itself(tmp_path):
 
 @pytest.mark.parametrize("options", [Options(), ALL, replace(ALL, jobs=("a", "b")), Options(flavour=MIMIR)])
 def test_promtool_accepts_the_rules(options, tmp_path):
-    """`promtool check rules`, with all of its lint, has nothing to say; and no group is too large for Mimir."""
+    """`promtool check rules` with all lint rules has no complaint, and no group is too large for Mimir."""
     groups = rule_groups(options)
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}))
 
@@ -295,7 +295,7 @@ def test_promtool_accepts_the_rules(options, tmp_path):
 
 @pytest.mark.parametrize(("damage", "status"), [("", 0), ("x", 255)], ids=["as it is", "with a template that breaks"])
 def test_vmalert_accepts_the_rules(damage, status, tmp_path):
-    """VictoriaMetrics's alerting reads the same file, its queries and its templates; it would say if it could not."""
+    """VictoriaMetrics's vmalert accepts the same file, and it rejects a file with a broken template."""
     text = yaml.safe_dump({"groups": rule_groups(ALL)}).replace("$labels.job", f"$labels{damage}.job")
     (tmp_path / "rules.yaml").write_text(text)
 

@@ -1,6 +1,6 @@
-"""The Collector's configurations, as far as they can be checked without one: structure, names, and where they lead.
+"""The Collector's configurations: structure, names and addresses. The tests need no Collector.
 
-What the settings are called is taken from the sources of version 0.159.0 (README and config.go of each component).
+The names of the settings come from the sources of version 0.159.0 (README and config.go of each component).
 """
 
 import re
@@ -28,10 +28,10 @@ SETTINGS = {
     "batch": {"send_batch_size", "send_batch_max_size", "timeout"},
     "otlp_http": CLIENT,
     "otlp_grpc": CLIENT,
-    # It has a queue of its own, and no sending_queue.
+    # It has its own queue instead of `sending_queue`.
     "prometheus_remote_write": CLIENT - {"sending_queue"} | {"add_metric_suffixes", "target_info"},
 }
-"""Components under their newest names, and those of their settings that we use or might."""
+"""Components under their newest names, and the settings of each that the files may use."""
 
 each = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 
@@ -41,7 +41,7 @@ def kind(component: str) -> str:
 
 
 def address(text: str) -> str:
-    """An endpoint with the defaults of the environment filled in."""
+    """An endpoint with the defaults of its environment variables."""
     return re.sub(r"\$\{env:[A-Z_]+:-(.*?)\}", r"\1", text)
 
 
@@ -50,20 +50,20 @@ def endpoints(config: Any) -> dict[str, str]:
 
 
 def test_both_are_there():
-    """One for the fleet, one for each machine."""
+    """There is one file for the gateway and one for the agent."""
     assert set(CONFIGS) == {"otelcol.yaml", "agent.yaml"}
 
 
 @each
 def test_only_sections_that_the_collector_knows(config):
-    """Any other key at the top, or of the service, is a Collector that does not start."""
+    """The file has only known keys at the top level and in `service`. A Collector does not start with others."""
     assert set(config) == {*KINDS, "extensions", "service"}
     assert set(config["service"]) == {"extensions", "pipelines"}
 
 
 @each
 def test_only_components_and_settings_that_are_known(config):
-    """Names and settings are those of the sources: a misspelt one is a Collector that does not start."""
+    """Components and settings have names from the sources. A Collector does not start with an unknown name."""
     for section in (*KINDS, "extensions"):
         for name, settings in config[section].items():
             assert set(settings) <= SETTINGS[kind(name)], name
@@ -71,7 +71,7 @@ def test_only_components_and_settings_that_are_known(config):
 
 @each
 def test_pipelines_are_made_of_what_is_defined(config):
-    """Each signal has a pipeline, of components that there are; nothing is defined in vain, but the other exporter."""
+    """Each signal has a pipeline of defined components. Only the alternative exporter is defined but not used."""
     pipelines = config["service"]["pipelines"]
     used = {kind: {name for it in pipelines.values() for name in it[kind]} for kind in KINDS}
     unused = {kind: set(config[kind]) - used[kind] for kind in KINDS}
@@ -86,7 +86,7 @@ def test_pipelines_are_made_of_what_is_defined(config):
 
 @each
 def test_memory_first_and_batches_last(config):
-    """What refuses comes before all that could fill up, and what collects comes after all that changes."""
+    """The memory limiter is the first processor of each pipeline, and the batch processor is the last."""
     for pipeline in config["service"]["pipelines"].values():
         assert (pipeline["processors"][0], pipeline["processors"][-1]) == ("memory_limiter", "batch")
     batch, limiter = config["processors"]["batch"], config["processors"]["memory_limiter"]
@@ -96,7 +96,7 @@ def test_memory_first_and_batches_last(config):
 
 
 def test_where_the_gateway_sends():
-    """Each store at its own path or port; what comes from the environment has a default that is an address."""
+    """Each store has its own path or port, and each environment variable has an address as default."""
     assert endpoints(GATEWAY) == {
         "prometheus_remote_write": "http://prometheus:9090/api/v1/write",
         "otlp_http/metrics": "http://mimir:8080/otlp",
@@ -108,7 +108,7 @@ def test_where_the_gateway_sends():
 
 
 def test_the_agent_sends_to_the_gateway():
-    """By OTLP, to a port on which the gateway listens; the agent itself listens on its own machine only."""
+    """The agent sends by OTLP to a port of the gateway. The agent itself listens only on 127.0.0.1."""
     (endpoint,) = endpoints(AGENT).values()
     ports = {it["endpoint"].rpartition(":")[2] for it in GATEWAY["receivers"]["otlp"]["protocols"].values()}
 
@@ -118,7 +118,7 @@ def test_the_agent_sends_to_the_gateway():
 
 
 def test_names_come_out_as_dashboards_ask_for_them():
-    """Remote write gives names their unit and suffix; nothing is put before them."""
+    """Remote write appends unit and suffix to names, and adds no prefix."""
     exporter = GATEWAY["exporters"]["prometheus_remote_write"]
 
     assert exporter["add_metric_suffixes"] is True
@@ -127,7 +127,7 @@ def test_names_come_out_as_dashboards_ask_for_them():
 
 @each
 def test_what_services_say_of_themselves_stays(config):
-    """A Collector adds what is missing of a resource: another service.name or instance would be another job."""
+    """A Collector adds only missing resource attributes. A changed service.name or instance id would change the job."""
     processors = config["processors"]
     assert all(it["action"] == "insert" for it in processors.get("resource", {"attributes": ()})["attributes"])
     assert processors.get("resource_detection", {"override": False})["override"] is False

@@ -1,4 +1,4 @@
-"""The Grafana dashboards: what is committed is what is generated, and nothing in them is misspelt or made up."""
+"""The Grafana dashboards: the committed files are the generated ones, and all names in them exist."""
 
 import copy
 import json
@@ -14,16 +14,16 @@ from grafana import (
     panels,
     targets,
 )
+from grafana_conventions import CONVENTIONS, asked, links
 from grafana_foundation_sdk.cog import plugins
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from grafana_house import HOUSE, asked, links
 from grafana_lint import EXCLUDED, LINTER, PINT
 
 import otel_llmstream
 from otel_llmstream import Outcome, semconv
 from otel_llmstream.cli import main
 from otel_llmstream.monitoring import FLAVOURS, PROMETHEUS, dashboard_files
-from otel_llmstream.monitoring._drilldown import PLACES
+from otel_llmstream.monitoring._drilldown import STAGES
 from otel_llmstream.monitoring._layout import TTFC_BOUNDS
 from otel_llmstream.monitoring._palette import FINISH_REASONS, OUTCOMES
 
@@ -31,19 +31,19 @@ ROOT = Path(otel_llmstream.__file__).parent.parent
 COMMITTED = ROOT / "dashboards" / "grafana"
 
 ALL = {flavour.name: load(flavour) for flavour in FLAVOURS.values()}
-RULES = {**LINTER, **PINT, **HOUSE}
+RULES = {**LINTER, **PINT, **CONVENTIONS}
 EACH = [pytest.param(name, title, id=f"{name}-{title}") for name, boards in ALL.items() for title in boards]
 BOARDS = ALL[PROMETHEUS.name]
 
 
 def test_committed_is_what_is_generated():
-    """No file was edited by hand, none is missing, and none is left over."""
+    """The committed files are exactly the generated ones."""
     committed = {path.name: path.read_text(encoding="utf-8") for path in COMMITTED.iterdir()}
     assert committed == dashboard_files(PROMETHEUS)
 
 
 def test_generating_twice_gives_the_same():
-    """A file changes only when the generator or the catalogue does."""
+    """Generating twice gives the same files."""
     assert dashboard_files(PROMETHEUS) == dashboard_files(PROMETHEUS)
 
 
@@ -51,7 +51,7 @@ def test_generating_twice_gives_the_same():
 
 
 def lost(ours: Any, theirs: Any, path: str = "") -> list[str]:
-    """What of ours is not in theirs, or is something else there. What they add are defaults."""
+    """Paths of our fields that are missing or different in theirs. Additional fields of theirs are defaults."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         missing = [f"{path}/{key}" for key in ours.keys() - theirs.keys()]
         return missing + [
@@ -67,9 +67,9 @@ def lost(ours: Any, theirs: Any, path: str = "") -> list[str]:
 
 
 def round_trip(dashboard: Any) -> Any:
-    """A dashboard read and written by Grafana's own SDK, whose types are made of Grafana's schema."""
+    """A dashboard, read and written by Grafana's SDK. Its types are generated from Grafana's schema."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # "prefer dashboardv2", which no Grafana before 13 reads
+        warnings.simplefilter("ignore", DeprecationWarning)  # "prefer dashboardv2", but only Grafana 13 reads it
         from grafana_foundation_sdk.models.dashboard import Dashboard
     plugins.register_default_plugins()
     return json.loads(JSONEncoder(sort_keys=True).encode(Dashboard.from_json(copy.deepcopy(dashboard))))
@@ -77,7 +77,7 @@ def round_trip(dashboard: Any) -> Any:
 
 @pytest.mark.parametrize(("flavour", "title"), EACH)
 def test_grafanas_own_types_know_every_field(flavour, title):
-    """Nothing is lost or changed on the way through Grafana's SDK: no field is misspelt or out of place."""
+    """Grafana's SDK reads and writes each dashboard without loss or change, so no field is misspelt or misplaced."""
     assert lost(ALL[flavour][title], round_trip(ALL[flavour][title])) == []
 
 
@@ -92,7 +92,7 @@ def test_grafanas_own_types_know_every_field(flavour, title):
     ],
 )
 def test_a_misspelt_field_is_found(path, wrong):
-    """Of a dashboard, a panel's field, its options, its query, a variable."""
+    """The comparison finds a misspelt field of a dashboard, a panel's field config, options or query, or a variable."""
     broken = copy.deepcopy(BOARDS["overview"])
     where = broken
     for step in path[:-1]:
@@ -107,13 +107,13 @@ def test_a_misspelt_field_is_found(path, wrong):
 @pytest.mark.parametrize(("flavour", "title"), EACH)
 @pytest.mark.parametrize("rule", [it for it in RULES if it not in EXCLUDED])
 def test_rules(rule, flavour, title):
-    """Grafana's linter, those checks of pint that need no server, and the house have nothing to say."""
+    """No dashboard violates a rule of Grafana's linter, an offline check of pint, or a convention of this project."""
     assert list(RULES[rule](ALL[flavour][title])) == []
 
 
 @pytest.mark.parametrize("rule", EXCLUDED)
 def test_exclusions_are_needed(rule):
-    """What is excluded, with its reason, would else complain."""
+    """Each excluded rule would complain about a dashboard, so the exclusion is needed."""
     assert any(list(LINTER[rule](dashboard)) for dashboard in BOARDS.values())
 
 
@@ -126,7 +126,7 @@ def first(dashboard, kind):
 
 
 def ask(expr):
-    """Breaks a dashboard: its first graph asks something else."""
+    """Break a dashboard: replace the query of its first graph."""
 
     def breaks(dashboard):
         first(dashboard, "timeseries")["targets"][0]["expr"] = expr
@@ -142,7 +142,7 @@ def logql(expr):
 
 
 def traces(query):
-    """Breaks a dashboard: its search for traces."""
+    """Break a dashboard: replace its search for traces."""
 
     def breaks(dashboard):
         next(targets(dashboard, "tempo")).query["query"] = query
@@ -151,7 +151,7 @@ def traces(query):
 
 
 def restyle(name):
-    """Breaks a dashboard: a colour for a series of another name."""
+    """Break a dashboard: set a colour for a series that does not exist."""
 
     def breaks(dashboard):
         panel = next(it for it in panels(dashboard) if it["title"] == "Streams that did not fail")
@@ -161,7 +161,7 @@ def restyle(name):
 
 
 def relink(url, *, further=False):
-    """Breaks a dashboard: its first link to another one leads elsewhere, or sets something more."""
+    """Break a dashboard: change the target of its first link to a dashboard, or append to it."""
 
     def breaks(dashboard):
         link = next(it for it in links(dashboard) if it["url"].startswith("/d/"))
@@ -255,7 +255,7 @@ BROKEN = {
         lambda it: it["panels"][2].update(gridPos=it["panels"][1]["gridPos"]),
         lambda it: it["panels"][1]["gridPos"].update(w=25),
     ],
-    "variables": [ask("sum(up{job=~'$jobs'})"), lambda it: first(it, "stat").update(description="of ${nobody}")],
+    "variables": [ask("sum(up{job=~'$jobs'})"), lambda it: first(it, "stat").update(description="of ${missing}")],
     "links to boards": [
         relink("/d/otel-llmstream-failures?var-model=x"),
         relink("/d/other?${__url_time_range}"),
@@ -273,7 +273,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_can_fail(rule):
-    """Each rule complains about each dashboard that is broken in its way."""
+    """Each rule finds each dashboard that is broken for it."""
     for breaks in BROKEN[rule]:
         dashboard = copy.deepcopy(BOARDS["failures"])
         breaks(dashboard)
@@ -281,7 +281,7 @@ def test_every_rule_can_fail(rule):
 
 
 def test_there_are_seventeen_rules():
-    """As many as Grafana's linter has."""
+    """Grafana's linter has 17 rules, and all of them are here."""
     assert len(LINTER) == 17
 
 
@@ -289,7 +289,7 @@ def test_there_are_seventeen_rules():
 
 
 def not_shown(flavour, boards):
-    """Names of the catalogue that no query asks for."""
+    """Names of the catalogue that no query reads."""
     shown = {name for board in boards for name in asked(board)}
     for metric in EVERY_METRIC:
         for newest in {False, metric.newest is not None}:
@@ -300,12 +300,12 @@ def not_shown(flavour, boards):
 
 @pytest.mark.parametrize("flavour", FLAVOURS.values(), ids=lambda it: it.name)
 def test_what_is_in_the_catalogue_is_on_a_panel(flavour):
-    """Every metric is shown somewhere, under both of its names where it has two."""
+    """Every metric is on a panel. If it has two names, both are read."""
     assert list(not_shown(flavour, ALL[flavour.name].values())) == []
 
 
 def test_a_metric_that_is_not_shown_is_found():
-    """One that only the latency's dashboard has."""
+    """The check finds the metrics that only the latency dashboard shows."""
     assert list(not_shown(PROMETHEUS, [BOARDS["overview"], BOARDS["failures"]])) == [
         "llmstream.time_to_headers",
         "llmstream.max_gap",
@@ -314,28 +314,28 @@ def test_a_metric_that_is_not_shown_is_found():
 
 
 def test_every_error_type_has_one_place():
-    """Where a stream broke is told for each error type, once."""
-    placed = [name for _, types in PLACES for name in types]
+    """Each error type belongs to exactly one stage."""
+    placed = [name for _, types in STAGES for name in types]
     ours = [error.name for error in semconv.ERROR_TYPES]
     assert sorted(name for name in placed if "[" not in name) == sorted(ours)
     assert all(re.fullmatch("|".join(placed), status) for status in semconv.PREINITIALIZED_STATUSES)
 
 
 def test_every_outcome_and_finish_reason_has_its_colour():
-    """Fixed: red is a failure on every dashboard."""
+    """Each outcome and each finish reason has a fixed colour."""
     assert set(OUTCOMES) == {outcome.value for outcome in Outcome}
     assert set(FINISH_REASONS) == set(semconv.FINISH_REASONS)
 
 
 def test_the_times_to_choose_are_bounds():
-    """A share of calls within a time is exact only at a bucket's bound, and its label is the float's text."""
+    """The times to select are bucket bounds, so the share is exact. Their text is that of the label `le`."""
     assert {float(it) for it in TTFC_BOUNDS} <= set(semconv.TTFC.bounds)
     assert all(str(float(it)) == it for it in TTFC_BOUNDS)
 
 
 @pytest.mark.parametrize("name", [it for it in FLAVOURS if it != PROMETHEUS.name])
 def test_flavours_differ_in_names_only(name):
-    """The same panels, with the same titles, ids and places."""
+    """In all flavours the panels have the same titles, ids and grid positions."""
     for title, dashboard in ALL[name].items():
         ours = [(it["id"], it["title"], it["gridPos"]) for it in panels(dashboard)]
         assert ours == [(it["id"], it["title"], it["gridPos"]) for it in panels(BOARDS[title])]
@@ -343,7 +343,7 @@ def test_flavours_differ_in_names_only(name):
 
 
 def test_from_a_bar_to_traces_and_runbook():
-    """What fails leads to its traces, and the runbook is one click away."""
+    """A bar of an error type links to its traces and to the runbook."""
     bar = first(BOARDS["failures"], "bargauge")
     titles = [link["title"] for link in bar["fieldConfig"]["defaults"]["links"]]
     assert "Traces of this error type" in titles
@@ -354,10 +354,10 @@ def test_from_a_bar_to_traces_and_runbook():
 
 
 def test_links_to_runbooks_lead_to_pages():
-    """Every runbook that a dashboard names is one of the pages in the folder."""
+    """Every runbook that a dashboard links to exists."""
     folder = ROOT / "dashboards" / "runbooks"
     if not folder.is_dir():
-        pytest.skip("there are no runbooks beside the dashboards")
+        pytest.skip("this checkout has no runbooks")
     named = {it for board in BOARDS.values() for link in links(board) for it in re.findall(r"LLM\w+\.md", link["url"])}
     assert named
     assert named <= {path.name for path in folder.iterdir()}
@@ -368,7 +368,7 @@ def test_links_to_runbooks_lead_to_pages():
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
 def test_the_command_writes_them(flavour, tmp_path, capsys):
-    """Into a folder that it makes, in the flavour that is asked for, and says which."""
+    """The command creates the folder, writes the files in the requested flavour, and prints their names."""
     folder = tmp_path / "new" / "folder"
     assert main(["dashboards", "--output", str(folder), "--flavour", flavour]) == 0
     written = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
@@ -378,7 +378,7 @@ def test_the_command_writes_them(flavour, tmp_path, capsys):
 
 
 def test_the_command_sets_the_runbooks(tmp_path):
-    """Links to the runbooks lead to where they are."""
+    """`--runbooks` sets the URL of the links to runbooks."""
     assert main(["dashboards", "--output", str(tmp_path), "--runbooks", "https://wiki.example/llm/"]) == 0
     dashboard = json.loads((tmp_path / "overview.json").read_text())
     assert variable(dashboard, "runbooks")["current"]["value"] == "https://wiki.example/llm"
@@ -386,7 +386,7 @@ def test_the_command_sets_the_runbooks(tmp_path):
 
 @pytest.mark.parametrize("change", ["edited", "missing", "no folder"])
 def test_the_check_finds_drift(change, tmp_path, capsys):
-    """A file that was edited or is missing is named, status 1, and nothing is written."""
+    """`--check` names an edited or missing file, exits with status 1, and writes nothing."""
     folder = tmp_path / "out"
     if change != "no folder":
         main(["dashboards", "--output", str(folder)])
@@ -403,7 +403,7 @@ def test_the_check_finds_drift(change, tmp_path, capsys):
 
 @pytest.mark.parametrize("more", [[], ["--check"]])
 def test_the_command_refuses_a_file_for_a_folder(more, tmp_path, capsys):
-    """A folder that cannot be one is one line that names it, and status 2."""
+    """If the output folder is a file, the command prints one line with its name and exits with status 2."""
     (tmp_path / "file").write_text("")
     assert main(["dashboards", "--output", str(tmp_path / "file"), *more]) == 2
     printed = capsys.readouterr().err
@@ -412,7 +412,7 @@ def test_the_command_refuses_a_file_for_a_folder(more, tmp_path, capsys):
 
 
 def test_the_command_refuses_a_folder_that_cannot_be_written(tmp_path, capsys):
-    """The same."""
+    """If a file cannot be written, the command names it and exits with status 2."""
     (tmp_path / "overview.json").mkdir()
     assert main(["dashboards", "--output", str(tmp_path)]) == 2
     assert "overview.json" in capsys.readouterr().err
@@ -423,7 +423,7 @@ def test_the_command_refuses_a_folder_that_cannot_be_written(tmp_path, capsys):
     [[], ["--output", " "], ["--output", "x", "--flavour", "vanilla"], ["--output", "x", "--runbooks", "wiki"]],
 )
 def test_the_command_refuses_nonsense(arguments, capsys):
-    """No folder, no flavour, no URL: an error message and status 2."""
+    """A missing folder, an unknown flavour and an invalid URL give an error message and status 2."""
     with pytest.raises(SystemExit) as ended:
         main(["dashboards", *arguments])
     assert ended.value.code == 2

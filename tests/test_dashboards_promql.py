@@ -1,4 +1,4 @@
-"""What the dashboards' queries answer, over series that are made up: by Prometheus's own engine, in promtool."""
+"""Results of the dashboards' queries over invented series, computed by promtool with Prometheus's own engine."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ from grafana import load, substitute, targets
 from programs import binary
 
 from otel_llmstream.monitoring import PROMETHEUS
-from otel_llmstream.monitoring._overview import BUSY, DOWN, IDLE, SILENT
+from otel_llmstream.monitoring._overview import DOWN, NO_DATA, NO_TRAFFIC, TRAFFIC
 
 pytestmark = pytest.mark.external
 
@@ -39,18 +39,18 @@ BY_MODEL = EXPRESSIONS["failures: Failure rate by model A"]
 
 @pytest.fixture(scope="module")
 def promtool() -> str:
-    """Prometheus's tool; without it the test is skipped, but not in CI."""
+    """The path of promtool. Without it the tests are skipped, but not in CI."""
     return binary("promtool")
 
 
 def complaints(promtool: str, folder: Path, series: dict[str, str], expected: dict[str, dict[str, float]]) -> str:
-    """What promtool says of expectations, after 20 minutes with a scrape every 30 seconds; nothing where all are met.
+    """The complaints of promtool about the results at minute 20, with a scrape every 30 seconds. Empty if all is right.
 
     Args:
-        promtool: the program.
-        folder: for its file.
-        series: values by series, as promtool writes them.
-        expected: by expression, the answer: a value for each set of labels.
+        promtool: path of the program.
+        folder: folder for its input file.
+        series: values by series, in promtool's notation.
+        expected: the expected result by expression: a value for each set of labels.
     """
     tests = [
         {
@@ -84,37 +84,37 @@ OTHER_DOWN = 'up{job="database", instance="db:1"}'
 @pytest.mark.parametrize(
     ("state", "series"),
     [
-        pytest.param(BUSY, {UP: "1x40", ACTIVE: "0x40", streams("completed"): "0+3x40"}, id="calls end"),
-        pytest.param(BUSY, {UP: "1x40", ACTIVE: "1x40", streams("completed"): "0x40"}, id="a call is open"),
-        pytest.param(BUSY, {ACTIVE: "0x40", streams("completed"): "0+3x40"}, id="by OTLP, without up"),
-        pytest.param(IDLE, {UP: "1x40", ACTIVE: "0x40", streams("completed"): "7x40"}, id="nothing happens"),
-        pytest.param(SILENT, {UP: "1x40"}, id="not instrumented"),
-        pytest.param(SILENT, {}, id="nothing at all"),
-        pytest.param(SILENT, {ACTIVE: "0x10 stale", streams("completed"): "0+1x10 stale"}, id="by OTLP, gone"),
+        pytest.param(TRAFFIC, {UP: "1x40", ACTIVE: "0x40", streams("completed"): "0+3x40"}, id="calls end"),
+        pytest.param(TRAFFIC, {UP: "1x40", ACTIVE: "1x40", streams("completed"): "0x40"}, id="a call is open"),
+        pytest.param(TRAFFIC, {ACTIVE: "0x40", streams("completed"): "0+3x40"}, id="by OTLP, without up"),
+        pytest.param(NO_TRAFFIC, {UP: "1x40", ACTIVE: "0x40", streams("completed"): "7x40"}, id="nothing happens"),
+        pytest.param(NO_DATA, {UP: "1x40"}, id="not instrumented"),
+        pytest.param(NO_DATA, {}, id="nothing at all"),
+        pytest.param(NO_DATA, {ACTIVE: "0x10 stale", streams("completed"): "0+1x10 stale"}, id="by OTLP, gone"),
         pytest.param(
             DOWN,
             {UP: "1x30 0x9", ACTIVE: "2x30 stale", streams("completed"): "0+3x30 stale"},
             id="the target is gone",
         ),
         pytest.param(
-            BUSY,
+            TRAFFIC,
             {UP: "1x40", OTHER_DOWN: "0x40", ACTIVE: "0x40", streams("completed"): "0+3x40"},
             id="another service is gone",
         ),
     ],
 )
 def test_telemetry_tells_four_states_apart(state, series, promtool, tmp_path):
-    """Traffic, no traffic, no data, scrape down: one value, and the right one."""
+    """The panel "Telemetry" shows the right one of its four states: traffic, no traffic, no data, scrape down."""
     assert complaints(promtool, tmp_path, series, {TELEMETRY: {"{}": state}}) == ""
 
 
 def not_a_number(expr: str) -> str:
-    """1 where the answer is NaN, which alone is not itself; nothing where there is no answer."""
+    """An expression that is 1 if the result is NaN, because NaN is not equal to itself. No result otherwise."""
     return f"count(({expr}) != ({expr}))"
 
 
 def test_failure_rate(promtool, tmp_path):
-    """Truncated and failed of those that completed or failed; cancelled and abandoned count for neither."""
+    """The failure rate is the share of truncated and failed streams. Cancelled and abandoned streams do not count."""
     series = {
         streams("completed"): "0+6x40",
         streams("truncated", error="stream_truncated"): "0+1x40",
@@ -127,21 +127,21 @@ def test_failure_rate(promtool, tmp_path):
 
 
 def test_what_never_failed_has_a_rate_of_0(promtool, tmp_path):
-    """A model without a series of failures is at 0, not absent: also beside one that fails."""
+    """A model without a series of failures has a rate of 0 instead of no rate, also if another model fails."""
     series = {streams("completed", "good"): "0+6x40", streams("failed", "bad", error="500"): "0+6x40"}
     expected = {'{gen_ai_request_model="good"}': 0, '{gen_ai_request_model="bad"}': 1}
     assert complaints(promtool, tmp_path, series, {BY_MODEL: expected, FAILURE_RATE: {"{}": 0.5}}) == ""
 
 
 def test_no_traffic_is_not_no_data(promtool, tmp_path):
-    """Without calls a tile is not a number ("No traffic") and a graph has a gap; without series both are empty."""
+    """Without calls a stat panel is NaN ("No traffic") and a graph has a gap. Without series both are empty."""
     idle = {streams("completed"): "7x40", streams("failed", error="500"): "2x40"}
     assert complaints(promtool, tmp_path, idle, {not_a_number(FAILURE_RATE): {"{}": 1}, BY_MODEL: {}}) == ""
     assert complaints(promtool, tmp_path, {}, {not_a_number(FAILURE_RATE): {}, FAILURE_RATE: {}, BY_MODEL: {}}) == ""
 
 
 def test_a_fleet_that_is_half_renamed_is_counted_whole(promtool, tmp_path):
-    """Processes of one job under the released names and under the newest are in one sum."""
+    """One sum contains processes with the released names and processes with the newest names."""
     first = "gen_ai_client_{}_time_to_first_chunk_seconds_count{{job='shop', instance='{}', gen_ai_request_model='m'}}"
     series = {first.format("operation", 1): "0+2x40", first.format("inference", 2): "0+3x40"}
     answer = {'{gen_ai_request_model="m"}': 100}
@@ -149,7 +149,7 @@ def test_a_fleet_that_is_half_renamed_is_counted_whole(promtool, tmp_path):
 
 
 def test_tokens_are_counted_under_both_conventions(promtool, tmp_path):
-    """The histogram by type of one process and the counter of another one are in one sum."""
+    """One sum contains the histogram of tokens of one process and the counter of another one."""
     series = {
         "gen_ai_client_token_usage_sum{job='shop', gen_ai_token_type='input'}": "0+60x40",
         "gen_ai_client_token_usage_sum{job='shop', gen_ai_token_type='output'}": "0+900x40",
@@ -159,12 +159,12 @@ def test_tokens_are_counted_under_both_conventions(promtool, tmp_path):
 
 
 def test_an_alarm_is_not_made_of_internal_errors_that_never_were(promtool, tmp_path):
-    """The counter has no series before the first error: the tile says 0, not "No data", while there is telemetry."""
+    """Before the first internal error the counter has no series. The panel then shows 0 if there is other telemetry."""
     tile = EXPRESSIONS["overview: Internal errors A"]
     assert complaints(promtool, tmp_path, {ACTIVE: "0x40"}, {tile: {"{}": 0}}) == ""
     assert complaints(promtool, tmp_path, {}, {tile: {}}) == ""
 
 
 def test_the_check_itself(promtool, tmp_path):
-    """A wrong expectation is a complaint."""
-    assert "got" in complaints(promtool, tmp_path, {UP: "1x40"}, {TELEMETRY: {"{}": BUSY}})
+    """A wrong expectation gives a complaint."""
+    assert "got" in complaints(promtool, tmp_path, {UP: "1x40"}, {TELEMETRY: {"{}": TRAFFIC}})

@@ -27,8 +27,8 @@ from readme_tables import GUIDE, README, series, series_each, series_of
 from otel_llmstream import semconv
 from otel_llmstream.cli import main
 from otel_llmstream.monitoring import FLAVOURS, dashboard_files
-from otel_llmstream.monitoring._alerts import BURNS, budget
-from otel_llmstream.monitoring._thresholds import KNOBS, Thresholds
+from otel_llmstream.monitoring._alerts import BURN_RATES, error_budget
+from otel_llmstream.monitoring._thresholds import THRESHOLD_SPECS, Thresholds
 from otel_llmstream.telemetry import metrics
 from otel_llmstream.testing import ChaosServer
 
@@ -92,7 +92,7 @@ def test_commands_work(command, tmp_path, monkeypatch):
 
 def test_options_are_those_of_the_command():
     """An option in the text is one of ours, or named beside the program that has it."""
-    ours = {knob.option for knob in KNOBS} | {
+    ours = {spec.option for spec in THRESHOLD_SPECS} | {
         "--runbooks", "--flavour", "--job", "--datasource-uid", "--format", "--output",
     }  # fmt: skip
     others = {"--enable-feature", "--web.enable-otlp-receiver", "--config", "--build", "--from-file", "--preload"}
@@ -171,16 +171,16 @@ def test_queries_parse(query):
 def test_what_is_said_of_the_slo():
     """Budgets, windows, defaults and the range are those of the alerts."""
     text = " ".join(section("Alerts").split())
-    fast, slower, *slow = BURNS
+    fast, slower, *slow = BURN_RATES
     critical = f"fire when {fast.spent} % of 30 days' budget goes in an hour, or {slower.spent} % in six"
 
     assert critical in text
     assert {(it.spent, it.long // 86_400) for it in slow} == {(10, 1), (10, 3)}
     assert f"`--min-traffic`, {Thresholds().min_traffic} in the window" in text
     assert f"the default, {Thresholds().slo:g}," in text
-    (low,) = (knob.low for knob in KNOBS if knob.name == "slo")
+    (low,) = (spec.low for spec in THRESHOLD_SPECS if spec.name == "slo")
     assert f"Below {low:g} the fastest burn" in text
-    assert fast.factor * budget(Thresholds(slo=low)) < 1 < fast.factor * (1 - (low - 1.5) / 100)
+    assert fast.factor * error_budget(Thresholds(slo=low)) < 1 < fast.factor * (1 - (low - 1.5) / 100)
     for bound in re.findall(r"\d+\.\d+", re.search(r"bound of the histogram \((.*?)\)", text)[1]):
         assert float(bound) in semconv.TTFC.bounds
 

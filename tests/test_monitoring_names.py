@@ -1,4 +1,4 @@
-"""How the catalogue's names are spelt in a metrics store: what the real exporter does, and what PromQL can read."""
+"""Names of the catalogue in a metrics store: they are those of the real exporter, and PromQL can read them."""
 
 import re
 from typing import get_args
@@ -31,7 +31,7 @@ def attributes(metric):
 
 @pytest.fixture(scope="module")
 def scraped():
-    """What the exporter serves when every instrument of the catalogue has one value: names, and their labels."""
+    """The series of the exporter if every instrument of the catalogue has one value: names with their labels."""
     registry = CollectorRegistry()
     provider = MeterProvider([PrometheusMetricReader(registry=registry, scope_info_enabled=False)])
     meter = provider.get_meter("test")
@@ -56,14 +56,14 @@ def record(meter, metric, name):
 @pytest.mark.parametrize("newest", [False, True])
 @pytest.mark.parametrize("metric", EVERY, ids=lambda metric: metric.name)
 def test_names_are_those_of_the_real_exporter(metric, newest, scraped):
-    """Each series of each metric is there under the name and with the labels that a query would use."""
+    """Each series of each metric is exported with the name and the labels that a query would use."""
     for part in parts(metric):
         labels = scraped[PROMETHEUS.metric(metric, part, newest=newest)]
         assert labels - {"le"} == {PROMETHEUS.label_name(name) for name in attributes(metric)}
 
 
 def test_nothing_else_is_exported(scraped):
-    """The names are all there are: none of the exporter's output stays without one of ours."""
+    """The exporter has no other series than those that queries can use."""
     ours = {
         PROMETHEUS.metric(metric, part, newest=newest)
         for metric in EVERY
@@ -81,12 +81,12 @@ STRATEGIES = {
     MIMIR: "UnderscoreEscapingWithoutSuffixes",
     UTF8: "NoUTF8EscapingWithSuffixes",
 }
-"""The flavours as Prometheus calls them (`otlp.translation_strategy`)."""
+"""The flavours by their names in Prometheus (`otlp.translation_strategy`)."""
 
 
 @pytest.fixture(scope="module")
 def payload():
-    """The metrics of a request that an OTLP exporter would send, one value in each; by name."""
+    """The metrics of an OTLP export request by name, with one value each."""
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader])
     for metric in EVERY:
@@ -98,7 +98,7 @@ def payload():
 
 
 def received(metric, strategy):
-    """Names of the series that a store makes of a metric of a payload, by OpenTelemetry's compatibility page."""
+    """Names of the series that a store creates for a metric of a payload, by OpenTelemetry's compatibility page."""
     units = {"s": "seconds", "By": "bytes", "ms": "milliseconds", "1": "ratio", "%": "percent"}
     name = metric.name if strategy.startswith("NoUTF8") else re.sub(r"[^a-zA-Z0-9_:]", "_", metric.name)
     if strategy.endswith("WithSuffixes"):
@@ -111,7 +111,7 @@ def received(metric, strategy):
 @pytest.mark.parametrize("flavour", STRATEGIES, ids=lambda it: it.name)
 @pytest.mark.parametrize("metric", EVERY, ids=lambda it: it.name)
 def test_names_are_those_of_an_otlp_payload_as_received(metric, flavour, payload):
-    """What stands in the payload becomes, by each store's strategy, what a query asks for."""
+    """Each store's strategy turns the names of the payload into the names of the queries."""
     names = {flavour.metric(metric, part) for part in parts(metric)}
     assert names == received(payload[metric.name], STRATEGIES[flavour])
 
@@ -141,7 +141,7 @@ def test_names_are_those_of_an_otlp_payload_as_received(metric, flavour, payload
     ids=lambda it: getattr(it, "name", ""),
 )
 def test_spellings(flavour, counter, size, histogram, gauge):
-    """What each flavour makes of a counter, one with a unit, a histogram with a unit, and a gauge."""
+    """The names of a counter, a counter with a unit, a histogram with a unit, and a gauge in each flavour."""
     assert flavour.metric(semconv.RETRIES) == counter
     assert flavour.metric(semconv.RECEIVED) == size
     assert flavour.metric(semconv.MAX_GAP, "bucket") == histogram
@@ -149,7 +149,7 @@ def test_spellings(flavour, counter, size, histogram, gauge):
 
 
 def test_selectors():
-    """Conditions are joined, values escaped, and dotted names quoted inside the braces."""
+    """Matchers are joined, values are escaped, and dotted names are quoted inside the braces."""
     failed = Matcher(semconv.OUTCOME, "=~", "truncated|failed")
     job = Matcher("job", "=", 'a"b\\c')
     assert PROMETHEUS.selector(semconv.ACTIVE) == "llmstream_active_streams"
@@ -167,7 +167,7 @@ def test_selectors():
 
 
 def test_the_newest_name():
-    """A metric that the newest conventions renamed has both names, all others one."""
+    """A metric that the newest conventions renamed has two names. All others have one."""
     assert (
         PROMETHEUS.metric(semconv.TTFC, "sum", newest=True) == "gen_ai_client_inference_time_to_first_chunk_seconds_sum"
     )
@@ -177,7 +177,7 @@ def test_the_newest_name():
 @pytest.mark.parametrize("flavour", FLAVOURS.values(), ids=lambda it: it.name)
 @pytest.mark.parametrize("metric", EVERY, ids=lambda it: it.name)
 def test_promql_can_read_it(metric, flavour):
-    """A parser finds the name and the conditions that went in."""
+    """A PromQL parser finds the same name and the same matchers."""
     for part in parts(metric):
         matcher = Matcher(semconv.REQUEST_MODEL, "=~", 'x"y\\.z\n')
         text = f"sum by ({flavour.label(semconv.REQUEST_MODEL)}) ({flavour.selector(metric, part, matcher)})"
@@ -191,11 +191,11 @@ def test_promql_can_read_it(metric, flavour):
 
 @pytest.mark.parametrize(("metric", "part"), [(semconv.TTFC, ""), (semconv.RETRIES, "bucket"), (semconv.ACTIVE, "sum")])
 def test_series_that_are_not_there(metric, part):
-    """A histogram's series has a part, and nothing else has one: a wrong one would be a query without an answer."""
+    """A histogram needs a part, and other metrics must have none. A wrong part raises a ValueError."""
     with pytest.raises(ValueError, match=re.escape(metric.name)):
         PROMETHEUS.metric(metric, part)
 
 
 def test_every_unit_of_the_catalogue_is_known():
-    """A new unit would otherwise be left out of the names without a word."""
+    """All units of the catalogue are known. The names would silently omit a new one."""
     assert {metric.unit for metric in EVERY if not metric.unit.startswith("{")} == {"s", "By"}

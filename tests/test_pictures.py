@@ -1,4 +1,4 @@
-"""The pictures of the dashboards: README shows what is there, and the page that draws them knows what it is given."""
+"""The pictures of the dashboards: README shows existing files, and the page draws each panel type that is used."""
 
 import json
 import re
@@ -34,7 +34,7 @@ def every_panel():
 
 
 def words(source, name):
-    """The keys of a literal in a script of the page."""
+    """The keys of an object literal in a script of the page."""
     found = re.search(rf"^(?:export )?const {name} = \{{(.*?)\}};?$", source, re.MULTILINE | re.DOTALL)
     assert found, f"no {name}"
     return set(re.findall(r"(?:^ {2}|\{ |, |^ )(\w+): ", found[1], re.MULTILINE))
@@ -48,7 +48,7 @@ def test_the_pages_show_pictures():
 
 @pytest.mark.parametrize("path", [path for _, path in SHOWN], ids=lambda it: it.name)
 def test_a_picture_that_is_shown_is_there(path):
-    """Each picture is a committed file of its kind, and small."""
+    """Each picture is a committed file with the right format, and it is small."""
     content = path.read_bytes()
     assert content.startswith(b"\x89PNG" if path.suffix == ".png" else b"<svg")
     assert len(content) <= MOST_BYTES
@@ -56,24 +56,24 @@ def test_a_picture_that_is_shown_is_there(path):
 
 @pytest.mark.parametrize("path", sorted(PICTURES.glob("*.svg")), ids=lambda it: it.name)
 def test_terminal_pictures_load_nothing(path):
-    """A picture of a terminal takes no font and nothing else out of the net."""
+    """A terminal picture loads no font and nothing else from the network."""
     assert not re.findall(r"url\((?!#)|href|@import", path.read_text())
 
 
 def test_every_type_of_panel_is_drawn_or_told():
-    """A panel is drawn, or a placeholder says that it is not; and nothing is named that no dashboard has."""
+    """`panels.json` lists each panel type that a dashboard uses, as drawn or as a placeholder, and no other type."""
     used = {panel["type"] for panel in every_panel()}
     assert not KINDS["drawn"].keys() & KINDS["placeholders"].keys()
     assert used == KINDS["drawn"].keys() | KINDS["placeholders"].keys()
 
 
 def test_the_page_has_what_it_says_that_it_draws():
-    """Each type that is said to be drawn has its component; rows are the grid's own."""
+    """Each type that is listed as drawn has a component. The grid itself draws rows."""
     assert words((PICTURES / "src" / "panels.jsx").read_text(), "DRAWN") == KINDS["drawn"].keys() - {"row"}
 
 
 def test_every_other_data_source_is_told():
-    """A panel that asks no Prometheus has a placeholder that says so."""
+    """Each data source other than Prometheus is listed as absent, so its panels become placeholders."""
     sources = {panel["datasource"]["type"] for panel in every_panel() if "datasource" in panel}
     assert sources - {"prometheus"} == KINDS["absent"].keys()
 
@@ -82,7 +82,7 @@ def test_every_other_data_source_is_told():
     ("kind", "table"), [("timeseries", "GRAPH"), ("table", "TABLE"), ("stat", ""), ("bargauge", "")]
 )
 def test_every_option_of_a_field_is_known(kind, table):
-    """Grafana drops what its field configuration does not know, without a word, and a picture would not be true."""
+    """The page registers each field option that is used. Grafana silently drops unknown options."""
     source = (PICTURES / "src" / "fields.js").read_text()
     known = words(source, "STANDARD") | ({f"custom.{name}" for name in words(source, table)} if table else set())
     used = set()
@@ -97,7 +97,7 @@ def test_every_option_of_a_field_is_known(kind, table):
 
 @pytest.mark.parametrize("picture", MADE, ids=lambda it: it["file"])
 def test_a_picture_is_of_rows_that_there_are(picture):
-    """Each picture begins and ends at rows of its dashboard, in this order, and has been made."""
+    """Each picture exists. It begins and ends at rows of its dashboard, in this order."""
     rows = [panel["title"] for panel in BOARDS[picture["board"]]["panels"] if panel["type"] == "row"]
     begin, end = (
         rows.index(picture[key]) if key in picture else other for key, other in (("from", -1), ("to", len(rows)))
@@ -107,7 +107,7 @@ def test_a_picture_is_of_rows_that_there_are(picture):
 
 
 def test_the_page_s_packages_are_pinned():
-    """Its packages have exact versions, the lock file agrees, and names no address of a registry."""
+    """The page's packages have exact versions. The lock file agrees, and it contains no registry address."""
     wanted = json.loads((PICTURES / "package.json").read_text())["dependencies"]
     locked = json.loads((PICTURES / "package-lock.json").read_text())["packages"]
     assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in wanted.values())

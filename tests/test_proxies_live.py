@@ -1,4 +1,4 @@
-"""A provider behind nginx and HAProxy: what a runbook tells of is seen, and what it says against it helps."""
+"""A provider behind nginx and HAProxy: the problems of the runbooks occur, and their configuration fixes them."""
 
 import os
 import re
@@ -11,7 +11,7 @@ import pytest
 from programs import free_port, running
 
 from otel_llmstream import Settings
-from otel_llmstream.monitoring._proxy_fixes import BUFFERING, TIMEOUTS, Remedy
+from otel_llmstream.monitoring._proxy_fixes import BUFFERING, TIMEOUTS, ProxyFix
 from otel_llmstream.testing import Captured, capture
 from otel_llmstream.testing.chaos import ChaosServer
 
@@ -59,40 +59,40 @@ backend llm
 """
 
 SLOW = "ok?chunks=14&delay=0.1"
-"""An event every tenth of a second, in a chunked body."""
+"""One event every 0.1 s, in a chunked body."""
 
 SLOW_UNTIL_CLOSED = "cut-close?chunks=16&at=14&delay=0.1"
-"""The same in a body that the connection's end delimits, as HTTP/1.0 servers write them."""
+"""The same in a body that ends with the connection, as HTTP/1.0 servers send it."""
 
 PAUSING = "pause?hold=2"
-"""Two seconds of silence in the middle, with a proxy's patience of one."""
+"""Two seconds of silence in the middle. The proxies' time-out is one second."""
 
 SOON = 0.6
-"""Seconds that a first event takes at most where it is passed on at once, on a busy machine; the last one takes 1.4."""
+"""Most seconds to the first event if the proxy passes it on at once, on a busy machine. The last event takes 1.4 s."""
 
 CORKED = 0.15
-"""Seconds, a little less than Linux holds a packet that is to be filled: 200 ms (`TCP_CORK` in tcp(7))."""
+"""Seconds: a little less than the 200 ms for which Linux holds a partial packet (`TCP_CORK` in tcp(7))."""
 
 TRIES = 3
 
 
-def remedy(table: tuple[Remedy, ...], where: str) -> str:
-    """The lines of the runbook."""
-    (found,) = (it.lines for it in table if it.where == where)
+def remedy(table: tuple[ProxyFix, ...], where: str) -> str:
+    """The configuration in the runbook."""
+    (found,) = (it.snippet for it in table if it.proxy == where)
     return found
 
 
 def pointed(lines: str, server: ChaosServer) -> str:
-    """The runbook's lines, with this test's provider for the one that they name."""
+    """The runbook's configuration, with the address of this test's provider."""
     assert "https://llm" in lines
     return lines.replace("https://llm", server.base_url)
 
 
 @contextmanager
 def nginx(folder: Path, location: str, more: str = "") -> Iterator[str]:
-    """Where nginx listens, its location and what else is to be said of HTTP being given."""
+    """Run nginx with this location and more lines for its section `http`. Gives its URL."""
     port = free_port()
-    user = "user root;" if os.geteuid() == 0 else ""  # its workers must get at the folder
+    user = "user root;" if os.geteuid() == 0 else ""  # Its workers need access to the folder.
     config = folder / "nginx.conf"
     config.write_text(NGINX.format(folder=folder, user=user, port=port, location=location, more=more))
     url = f"http://127.0.0.1:{port}"
@@ -102,7 +102,7 @@ def nginx(folder: Path, location: str, more: str = "") -> Iterator[str]:
 
 @contextmanager
 def haproxy(folder: Path, server: ChaosServer, lines: str = "") -> Iterator[str]:
-    """Where HAProxy listens, with more lines for its two sections."""
+    """Run HAProxy with more lines in its section `defaults`. Gives its URL."""
     port = free_port()
     config = folder / "haproxy.cfg"
     config.write_text(HAPROXY.format(port=port, upstream=server.port, remedy=_as_defaults(lines)))
@@ -112,12 +112,12 @@ def haproxy(folder: Path, server: ChaosServer, lines: str = "") -> Iterator[str]
 
 
 def _as_defaults(lines: str) -> str:
-    """The options of the runbook's sections, whatever section they are in."""
+    """The options of all sections of the runbook's configuration."""
     return "\n".join(line for line in lines.splitlines() if line.startswith(" "))
 
 
 def ask(url: str, model: str) -> Captured:
-    """One stream; what was told of it."""
+    """Read one stream. Returns what was captured."""
     body = {"model": model, "stream": True, "messages": []}
     with (
         capture(settings=Settings(buffered_after=0.5)) as captured,
@@ -129,7 +129,7 @@ def ask(url: str, model: str) -> Captured:
     return captured
 
 
-def told(captured: Captured) -> tuple[str, str | None, bool]:
+def verdict(captured: Captured) -> tuple[str, str | None, bool]:
     """Outcome, error type, and whether the delivery was buffered."""
     found = dict(captured.span.attributes or {})
     return found["llmstream.outcome"], found.get("error.type"), found["llmstream.buffered"]
@@ -152,28 +152,28 @@ def first(captured: Captured) -> float:
     ids=["gzip", "until closed"],
 )
 def test_nginx_collects(model, more, outcome, tmp_path, chaos_server):
-    """What it compresses, and what has neither length nor chunks, it holds back to the end; the runbook helps."""
+    """Nginx holds back compressed bodies and bodies without length and chunks. The runbook's configuration fixes it."""
     with nginx(tmp_path, f"location / {{ proxy_pass {chaos_server.base_url}; }}", more) as url:
         found = ask(url, model)
-    assert told(found) == (*outcome, True)
+    assert verdict(found) == (*outcome, True)
     assert first(found) > 1.0
 
     with nginx(tmp_path, pointed(remedy(BUFFERING, "nginx"), chaos_server), more) as url:
         found = ask(url, model)
-    assert told(found) == (*outcome, False)
+    assert verdict(found) == (*outcome, False)
     assert first(found) < SOON
 
 
 def test_nginx_passes_chunks_on(tmp_path, chaos_server):
-    """A chunked body that nginx does not compress comes as it is written, also with its defaults."""
+    """With its defaults, nginx passes on a chunked body at once if it does not compress it."""
     with nginx(tmp_path, f"location / {{ proxy_pass {chaos_server.base_url}; }}") as url:
         found = ask(url, SLOW)
-    assert told(found) == ("completed", None, False)
+    assert verdict(found) == ("completed", None, False)
     assert first(found) < SOON
 
 
 def test_haproxy_waits_to_fill_packets(tmp_path, chaos_server):
-    """It holds the headers and the first chunks for some 200 ms; the runbook's line forbids it."""
+    """HAProxy holds the headers and the first chunks for about 200 ms. The runbook's option prevents it."""
     with haproxy(tmp_path, chaos_server) as url:
         assert min(first(ask(url, SLOW)) for _ in range(TRIES)) > CORKED
 
@@ -185,28 +185,28 @@ def test_haproxy_waits_to_fill_packets(tmp_path, chaos_server):
 
 
 def test_nginx_gives_up(tmp_path, chaos_server):
-    """It ends a stream that is silent for too long; its log says what the runbook says; the runbook's lines help."""
+    """Nginx ends a silent stream and logs the message of the runbook. The runbook's configuration fixes it."""
     lines = pointed(remedy(TIMEOUTS, "nginx"), chaos_server)
     (asked,) = re.findall(r"proxy_read_timeout (\w+);", lines)
     impatient = lines.replace(f"proxy_read_timeout {asked};", "proxy_read_timeout 1s;")
     with nginx(tmp_path, impatient) as url:
         found = ask(url, PAUSING)
-    assert told(found) == ("failed", "incomplete_body", False)
-    (said,) = re.findall(r"`(upstream timed out[^`]+)`", next(it.text for it in TIMEOUTS if it.where == "nginx"))
+    assert verdict(found) == ("failed", "incomplete_body", False)
+    (said,) = re.findall(r"`(upstream timed out[^`]+)`", next(it.text for it in TIMEOUTS if it.proxy == "nginx"))
     assert said in (tmp_path / "error.log").read_text()
 
     with nginx(tmp_path, lines) as url:
         found = ask(url, PAUSING)
-    assert told(found) == ("completed", None, False)
+    assert verdict(found) == ("completed", None, False)
 
 
 def test_haproxy_gives_up(tmp_path, chaos_server):
-    """HAProxy ends it too, and its log has the state that the runbook names; the runbook's lines help."""
+    """HAProxy ends a silent stream and logs the state of the runbook. The runbook's configuration fixes it."""
     with haproxy(tmp_path, chaos_server) as url:
         found = ask(url, PAUSING)
-    assert told(found) == ("failed", "incomplete_body", False)
+    assert verdict(found) == ("failed", "incomplete_body", False)
     assert re.search(r" sD.. .*/v1/chat/completions", (tmp_path / "haproxy.log").read_text())
 
     with haproxy(tmp_path, chaos_server, remedy(TIMEOUTS, "HAProxy")) as url:
         found = ask(url, PAUSING)
-    assert told(found) == ("completed", None, False)
+    assert verdict(found) == ("completed", None, False)

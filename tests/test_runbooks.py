@@ -1,4 +1,4 @@
-"""The runbooks: one page for each alert, whole, with queries that can be asked and links that lead there."""
+"""The runbooks: one complete page for each alert, with valid queries and links."""
 
 import re
 import subprocess
@@ -12,10 +12,10 @@ from rule_checks import metric, walk
 from otel_llmstream import semconv
 from otel_llmstream.monitoring import FLAVOURS
 from otel_llmstream.monitoring._alerts import ALERTS, Options
-from otel_llmstream.monitoring._annotations import limit_in_words
+from otel_llmstream.monitoring._annotations import format_limit
 from otel_llmstream.monitoring._proxy_fixes import BUFFERING, STATUSES, TIMEOUTS
 from otel_llmstream.monitoring._runbooks import PAGES, SECTIONS, pages
-from otel_llmstream.monitoring._thresholds import KNOBS, Thresholds
+from otel_llmstream.monitoring._thresholds import THRESHOLD_SPECS, Thresholds
 
 COMMITTED = Path(__file__).parent.parent / "dashboards" / "runbooks"
 NAMES = list(dict.fromkeys(alert.name for alert in ALERTS))
@@ -34,7 +34,7 @@ def page(name: str) -> str:
 
 
 def sections(text: str) -> dict[str, str]:
-    """A page's parts by their heading."""
+    """The sections of a page by their heading."""
     found = re.findall(r"^## ([^\n]+)\n\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     return dict(found)
 
@@ -44,21 +44,21 @@ def queries(text: str) -> list[str]:
 
 
 def test_every_alert_has_its_page():
-    """No alert is without a page, and no page without an alert."""
+    """Each alert has a page, and each page has an alert."""
     assert sorted(path.stem for path in COMMITTED.glob("*")) == sorted(NAMES) == sorted(PAGES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_is_whole(name):
-    """A page has its name, when it fires, and every section with something in it."""
+    """A page has the alert's name, its conditions, and all sections. No section is empty."""
     text = page(name)
     parts = sections(text)
 
     assert text.startswith(f"# {name}\n\n- `")
-    fires = re.findall(r"^- `(critical|warning|info)`: (?:above|nothing heard for) \d", text, re.MULTILINE)
+    fires = re.findall(r"^- `(critical|warning|info)`: (?:above|no telemetry for) \d", text, re.MULTILINE)
     assert fires == [alert.severity for alert in ALERTS if alert.name == name]
     assert tuple(parts)[:4] == SECTIONS
-    assert set(parts) <= {*SECTIONS, "Configuration on the way"}
+    assert set(parts) <= {*SECTIONS, "Proxy configuration"}
     assert all(len(part) > 40 for part in parts.values())
     assert text.endswith("\n")
     assert "\n\n\n" not in text
@@ -66,19 +66,19 @@ def test_a_page_is_whole(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_first_three_checks(name):
-    """There are three, each a question, how to read the answer, and a query."""
+    """There are three checks. Each has a question, an explanation of the answer, and a query."""
     checks = sections(page(name))["First three checks"]
 
     assert re.findall(r"^(\d)\. \*\*[A-Z][^*]+\?\*\* .{20,}\n\n   ```promql\n", checks, re.MULTILINE) == ["1", "2", "3"]
     assert len(queries(checks)) == len(set(queries(checks))) == 3
 
 
-# Series that are not ours: what Prometheus says of its targets.
+# Series that Prometheus writes for its targets.
 FOREIGN = {"up"}
 
 
 def unknown(query: str, flavour) -> set[str]:
-    """Series and labels of a query that the catalogue does not know."""
+    """Series and labels of a query that are not in the catalogue."""
     tree = promql.parse(query)
     series = {
         flavour.metric(it, part, newest=newest)
@@ -102,7 +102,7 @@ def unknown(query: str, flavour) -> set[str]:
 @pytest.mark.parametrize("flavour", FLAVOURS.values(), ids=lambda flavour: flavour.name)
 @pytest.mark.parametrize("name", NAMES)
 def test_queries_can_be_asked(name, flavour):
-    """Every query parses, in every spelling, and asks only for what the catalogue has."""
+    """Every query parses in every flavour, and reads only series and labels of the catalogue."""
     text = pages(Options(flavour=flavour, jobs=("shop",)))[f"{name}.md"]
     found = queries(text)
 
@@ -111,7 +111,7 @@ def test_queries_can_be_asked(name, flavour):
 
 
 def test_an_unknown_name_is_noticed():
-    """A query with a metric or a label that is not there is found."""
+    """The check finds a query with a metric or a label that does not exist."""
     flavour = FLAVOURS["prometheus"]
 
     assert unknown('sum by (model) (rate(llmstream_calls_total{outcome="x"}[5m]))', flavour) == {
@@ -120,7 +120,7 @@ def test_an_unknown_name_is_noticed():
 
 
 def test_failures_are_explained_wholly():
-    """The pages on failures have a row for every `error.type` of ours and every usual status: cause, and remedy."""
+    """The pages about failures have a row with cause and remedy for each `error.type` of ours and each usual status."""
     for name in ("LLMStreamErrorBudgetBurn", "LLMStreamFailureRate"):
         rows = re.findall(r"^\| `([^`]+)` \| ([^|]{20,}) \| ([^|]{10,}) \|$", page(name), re.MULTILINE)
         assert {row[0] for row in rows} == {it.name for it in semconv.ERROR_TYPES} | set(
@@ -133,13 +133,13 @@ def test_failures_are_explained_wholly():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_page_has_causes_with_remedies(name):
-    """A cause never stands without what helps."""
+    """Each cause has a remedy."""
     part = sections(page(name))["Causes and remedies"]
     rows = re.findall(r"^\| `[^`]+` \|", part, re.MULTILINE)
     other = re.findall(r"^- .+$", part, re.MULTILINE)
 
     assert len(rows) + len(other) >= 2
-    assert all(re.search(r".{10,} \*\*Remedy:\*\* .{10,}", line) for line in other)
+    assert all(re.search(r".{10,} \*\*ProxyFix:\*\* .{10,}", line) for line in other)
 
 
 @pytest.mark.parametrize(
@@ -152,30 +152,30 @@ def test_every_page_has_causes_with_remedies(name):
     ],
 )  # fmt: skip
 def test_the_configuration_that_helps(name, must):
-    """Where a proxy is the usual cause, the lines for each of them are on the page."""
-    part = sections(page(name))["Configuration on the way"]
+    """If proxies are the usual cause, the page has the configuration of each of them."""
+    part = sections(page(name))["Proxy configuration"]
 
     assert [it for it in must if it not in part] == []
     assert re.findall(r"^### (.+)$", part, re.MULTILINE) == [*PROXIES, "A gateway of your own"]
 
 
-@pytest.mark.parametrize("remedy", [*TIMEOUTS, *BUFFERING], ids=lambda remedy: remedy.where)
-def test_configuration_is_well_formed(remedy):
-    """YAML loads, shell parses, and nginx's braces and semicolons are in their places."""
-    if remedy.language == "yaml":
-        assert yaml.safe_load(remedy.lines)
-    elif remedy.language == "bash":
-        assert subprocess.run(["bash", "-n", "-c", remedy.lines], capture_output=True, check=True).stderr == b""
-    elif remedy.language == "nginx":
-        assert remedy.lines.count("{") == remedy.lines.count("}") == 1
-        inside = remedy.lines.splitlines()[1:-1]
+@pytest.mark.parametrize("fix", [*TIMEOUTS, *BUFFERING], ids=lambda fix: fix.proxy)
+def test_configuration_is_well_formed(fix):
+    """YAML loads, shell commands parse, and nginx's braces and semicolons are correct."""
+    if fix.language == "yaml":
+        assert yaml.safe_load(fix.snippet)
+    elif fix.language == "bash":
+        assert subprocess.run(["bash", "-n", "-c", fix.snippet], capture_output=True, check=True).stderr == b""
+    elif fix.language == "nginx":
+        assert fix.snippet.count("{") == fix.snippet.count("}") == 1
+        inside = fix.snippet.splitlines()[1:-1]
         assert all(re.fullmatch(r"    [a-z_]+ .+;( +#.*)?", line) for line in inside)
     else:
-        assert remedy.language in ("haproxy", "text", "http")
+        assert fix.language in ("haproxy", "text", "http")
 
 
 def test_pages_speak_of_the_users_thresholds():
-    """A page that is written with other thresholds says those."""
+    """A page that is written with other thresholds shows these thresholds."""
     text = pages(Options(Thresholds(slo=99.5, truncation_rate=3.0), jobs=("shop",)))
 
     assert "- `critical`: above 7.2% over 1h and over 5m for 2m" in text["LLMStreamErrorBudgetBurn.md"]
@@ -184,15 +184,15 @@ def test_pages_speak_of_the_users_thresholds():
 
 
 def test_pages_that_are_spoken_of_exist():
-    """A page or option that a page names is there."""
-    options = {knob.option for knob in KNOBS} | {"--job", "--flavour"}
+    """Each page and each option that a page names exists."""
+    options = {spec.option for spec in THRESHOLD_SPECS} | {"--job", "--flavour"}
     for name in NAMES:
         assert set(re.findall(r"\bLLMStream\w+", page(name))) <= set(NAMES)
         assert set(re.findall(r"`(--[\w-]+)`", page(name))) <= options
 
 
 def test_readme_names_every_alert():
-    """README has a row for each alert, with a link to its page and the threshold that it has unless told otherwise."""
+    """README has a row for each alert, with a link to its page and its default threshold."""
     readme = (COMMITTED.parent.parent / "README.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| \[`(\w+)`\]\(dashboards/runbooks/\1\.md\) \| (.+) \|$", readme, re.MULTILINE))
 
@@ -200,5 +200,5 @@ def test_readme_names_every_alert():
     assert "(99 %)" in rows["LLMStreamErrorBudgetBurn"]
     default = Options()
     for alert in ALERTS:
-        limit = limit_in_words(alert, default).replace("%", " %").replace("5.12s", "5.12 s").replace("50 %", "half")
+        limit = format_limit(alert, default).replace("%", " %").replace("5.12s", "5.12 s").replace("50 %", "half")
         assert alert.long or limit == "0" or limit in rows[alert.name]

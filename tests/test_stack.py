@@ -1,4 +1,4 @@
-"""The stack to view it all, as far as it can be checked without docker: what it mounts, builds, runs and points at."""
+"""The docker compose stack, checked without docker: its mounts, its image, its commands and its addresses."""
 
 import argparse
 import json
@@ -33,7 +33,7 @@ def sources() -> dict[str, dict[str, Any]]:
 
 
 def values(document: Any, key: str) -> list[Any]:
-    """All values of a key, however deep."""
+    """All values of a key, at any depth."""
     if isinstance(document, dict):
         return [found for name, it in document.items() for found in ([it] if name == key else values(it, key))]
     return [found for it in document for found in values(it, key)] if isinstance(document, list) else []
@@ -43,27 +43,27 @@ def values(document: Any, key: str) -> list[Any]:
 
 
 def test_the_image_is_pinned():
-    """An exact version: what was true of its paths yesterday is true tomorrow."""
+    """The image has an exact version, so its paths do not change."""
     assert re.fullmatch(r"docker\.io/grafana/otel-lgtm:\d+\.\d+\.\d+", LGTM["image"])
     assert LGTM["image"].rpartition(":")[2] in (STACK / "compose.yaml").read_text().partition("name:")[0]
 
 
 def test_it_listens_on_this_machine_only():
-    """Everybody is an administrator there, so nobody from outside may come in."""
+    """All ports are on 127.0.0.1, because every visitor is an administrator."""
     assert LGTM["ports"]
     assert all(re.fullmatch(r"127\.0\.0\.1:(\d+):\1", port) for port in LGTM["ports"])
     assert "ports" not in DEMO
 
 
 def test_what_is_mounted_exists():
-    """Docker makes an empty folder of a path that is missing, and nothing says so."""
+    """Each mounted path exists. Docker silently creates an empty folder for a missing path."""
     assert {path.name for path in MOUNTS.values() if not path.exists()} == set()
     assert all(it.endswith(":ro") for it in LGTM["volumes"])
     assert {path.name for path in STACK.glob("*.yaml")} - {path.name for path in MOUNTS.values()} == {"compose.yaml"}
 
 
 def test_the_demo_is_built_of_what_is_here():
-    """The image's recipe copies files that exist, all that the package is built of, and an extra that exists."""
+    """The Dockerfile copies existing files, copies everything that the build needs, and installs an existing extra."""
     context = (STACK / DEMO["build"]["context"]).resolve()
     recipe = (context / DEMO["build"]["dockerfile"]).read_text(encoding="utf-8")
     copied = {name for line in re.findall(r"^COPY (.+) \S+$", recipe, re.MULTILINE) for name in line.split()}
@@ -80,7 +80,7 @@ def test_the_demo_is_built_of_what_is_here():
 
 
 def test_the_demo_is_asked_for_what_it_can():
-    """Its options are those of the command, and it sends to the stack's own receiver."""
+    """The demo's options are those of the command, and it sends to the stack's OTLP receiver."""
     (entry,) = re.findall(r"^ENTRYPOINT (.+)$", (STACK / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
     parser = argparse.ArgumentParser()
     _demo.add_parser(parser.add_subparsers())
@@ -97,7 +97,7 @@ def test_the_demo_is_asked_for_what_it_can():
 
 
 def test_dashboards_are_found():
-    """The provider looks where the dashboards are mounted, and the first page is one of them."""
+    """The dashboard provider reads the folder where the dashboards are mounted, and the home page is one of them."""
     (provider,) = loaded("dashboards.yaml")["providers"]
     folder = provider["options"]["path"]
     home = LGTM["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
@@ -110,13 +110,13 @@ def test_dashboards_are_found():
 
 @pytest.mark.parametrize("kind", ["datasources", "dashboards", "alerting"])
 def test_provisioning_is_where_grafana_looks(kind):
-    """Each kind has its file in Grafana's folder of that name."""
+    """Each kind of provisioning has one file in Grafana's folder for it."""
     (path,) = (path for inside, path in MOUNTS.items() if inside.startswith(f"{PROVISIONING}/{kind}/"))
     assert yaml.safe_load(path.read_text(encoding="utf-8"))["apiVersion"] == 1
 
 
 def test_data_sources_lead_to_each_other():
-    """Every uid that a data source or an alert points at is one of the data sources, one of each kind that we need."""
+    """Each uid in a data source or an alert is that of a data source, and each type that dashboards need exists."""
     found = sources()
     named = set(values(list(found.values()), "datasourceUid"))
     rules = yaml.safe_load((ROOT / "dashboards/grafana-alerting/otel-llmstream.yaml").read_text(encoding="utf-8"))
@@ -131,7 +131,7 @@ def test_data_sources_lead_to_each_other():
 
 
 def test_from_a_dot_to_the_trace_to_its_lines_and_back():
-    """Exemplars lead to Tempo by their trace id, spans to Loki, lines to Tempo; dollars are not Grafana's to expand."""
+    """Exemplars link to Tempo by their trace id, spans to Loki, and log lines to Tempo. Dollar signs are escaped."""
     found = {uid: source["jsonData"] for uid, source in sources().items()}
 
     (exemplar,) = found["prometheus"]["exemplarTraceIdDestinations"]
@@ -143,7 +143,7 @@ def test_from_a_dot_to_the_trace_to_its_lines_and_back():
 
 
 def test_metrics_of_a_span_ask_for_what_there_is():
-    """The query of a span's model has names and labels of the catalogue, in the store's spelling."""
+    """The metrics query of a span uses names and labels of the catalogue, in the store's flavour."""
     metrics = sources()["tempo"]["jsonData"]["tracesToMetrics"]
     (query,) = (it["query"] for it in metrics["queries"])
 
@@ -159,7 +159,7 @@ CONFIG = loaded("prometheus.yaml")
 
 @pytest.mark.external
 def test_prometheus_takes_the_configuration(tmp_path):
-    """Promtool accepts it with our rules; Debian's is older than the section about OTLP, which is looked at below."""
+    """Promtool accepts the file with our rules. The section `otlp` is left out: Debian's promtool is too old for it."""
     known = {name: part for name, part in CONFIG.items() if name != "otlp"}
     (pattern,) = known["rule_files"]
     rules = MOUNTS[str(Path(pattern).parent)] / Path(pattern).name
@@ -173,11 +173,11 @@ def test_prometheus_takes_the_configuration(tmp_path):
 
 
 def test_names_are_those_that_dashboards_ask_for():
-    """The store spells names as the committed dashboards and rules do."""
+    """The store uses the same flavour of names as the committed dashboards and rules."""
     assert set(CONFIG["otlp"]) == {"translation_strategy", "promote_resource_attributes"}
     assert CONFIG["otlp"]["translation_strategy"] == "UnderscoreEscapingWithSuffixes"
 
 
 def test_prometheus_options_can_be_read():
-    """What the image splits at blanks are options."""
+    """Each word of PROMETHEUS_EXTRA_ARGS is an option, because the image splits it at spaces."""
     assert all(it.startswith("--") for it in shlex.split(LGTM["environment"]["PROMETHEUS_EXTRA_ARGS"]))

@@ -1,6 +1,6 @@
-"""What stands before an LLM's server in real life: something that ends TLS, and something that speaks HTTP/2.
+"""Test proxies in front of a chaos server: one terminates TLS, and one speaks HTTP/2 over TLS.
 
-Both pass a chaos server's streams on, in threads of their own, and break as such programs do.
+Both run in threads. They pass streams on, and they break connections in the same ways as real proxies.
 """
 
 import contextlib
@@ -26,30 +26,30 @@ HOP_BY_HOP = ("connection", "transfer-encoding", "keep-alive", "content-length")
 
 
 class Goodbye(Enum):
-    """How a front that ends TLS ends a connection that ended behind it."""
+    """How a TLS proxy closes the client's connection after the server's connection ended."""
 
     SAID = auto()
-    """With `close_notify`, as RFC 8446 (6.1) asks."""
+    """With `close_notify`, as RFC 8446 (6.1) requires."""
     NONE = auto()
-    """Without it, as many do."""
+    """Without `close_notify`, as many servers do."""
     GARBLED = auto()
     """With a record that cannot be decrypted."""
 
 
 class Break(Enum):
-    """What an HTTP/2 server does where the stream behind it breaks."""
+    """How an HTTP/2 proxy reacts if the stream behind it breaks."""
 
     RESET = auto()
-    """RST_STREAM with INTERNAL_ERROR: nginx and Envoy."""
+    """RST_STREAM with INTERNAL_ERROR, as nginx and Envoy do."""
     GOAWAY = auto()
-    """The whole connection is told to end, with an error."""
+    """GOAWAY with an error, for the whole connection."""
     DROP = auto()
-    """The connection goes, without a word."""
+    """The connection is closed without a frame."""
 
 
 @contextmanager
 def listening(serve) -> Iterator[int]:
-    """A port, each of whose connections is given to `serve` in a thread of its own."""
+    """Listen on a port. `serve` handles each connection in its own thread. Gives the port."""
     listener = socket.create_server(("127.0.0.1", 0))
     threads: list[threading.Thread] = []
 
@@ -73,7 +73,7 @@ def listening(serve) -> Iterator[int]:
 
 
 def quietly(serve, connection: socket.socket) -> None:
-    """A client that goes is nothing to tell of."""
+    """Serve a connection. Errors of a client that disconnects are ignored."""
     with connection, contextlib.suppress(OSError, ProtocolError):
         serve(connection)
 
@@ -83,12 +83,12 @@ def quietly(serve, connection: socket.socket) -> None:
 
 @contextmanager
 def tls_front(context: ssl.SSLContext, port: int, goodbye: Goodbye) -> Iterator[int]:
-    """Ends TLS for the server behind `port`, byte for byte.
+    """Terminate TLS for the server at `port`. The bytes are not changed. Gives the proxy's port.
 
     Args:
-        context: with a certificate.
-        port: whose streams are passed on.
-        goodbye: how a connection ends.
+        context: a TLS context with a certificate.
+        port: the port of the server.
+        goodbye: how connections are closed.
     """
 
     def serve(raw: socket.socket) -> None:
@@ -96,17 +96,17 @@ def tls_front(context: ssl.SSLContext, port: int, goodbye: Goodbye) -> Iterator[
         with back, context.wrap_socket(raw, server_side=True) as client:
             try:
                 relay(client, back)
-            except ConnectionResetError:  # the same for the client: RST
+            except ConnectionResetError:  # Send an RST to the client too.
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             else:
-                take_leave(client, goodbye)
+                close_tls(client, goodbye)
 
     with listening(serve) as own:
         yield own
 
 
 def relay(client: ssl.SSLSocket, back: socket.socket) -> None:
-    """Pass bytes on in both directions until the server's side ends; nothing more is asked once the client has gone."""
+    """Pass bytes on in both directions until the server closes. If the client closes, only stop reading from it."""
     with selectors.DefaultSelector() as selector:
         selector.register(client, selectors.EVENT_READ, back)
         selector.register(back, selectors.EVENT_READ, client)
@@ -123,14 +123,14 @@ def relay(client: ssl.SSLSocket, back: socket.socket) -> None:
                     back.shutdown(socket.SHUT_WR)
 
 
-def take_leave(client: ssl.SSLSocket, goodbye: Goodbye) -> None:
+def close_tls(client: ssl.SSLSocket, goodbye: Goodbye) -> None:
     if goodbye is Goodbye.SAID:
-        client.setblocking(False)  # the client's own good-bye is not waited for
+        client.setblocking(False)  # Do not wait for the client's `close_notify`.
         with contextlib.suppress(ssl.SSLError):
             client.unwrap()
     elif goodbye is Goodbye.GARBLED:
         with socket.socket(fileno=os.dup(client.fileno())) as below:
-            below.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))  # application data, says the header
+            below.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))  # The record header says: application data.
 
 
 # --- HTTP/2 -------------------------------------------------------------------------------------------------------
@@ -138,12 +138,12 @@ def take_leave(client: ssl.SSLSocket, goodbye: Goodbye) -> None:
 
 @contextmanager
 def h2_front(context: ssl.SSLContext, port: int, how: Break) -> Iterator[int]:
-    """Speaks HTTP/2 over TLS for the HTTP/1.1 server behind `port`, one stream at a time.
+    """Speak HTTP/2 over TLS for the HTTP/1.1 server at `port`, one stream at a time. Gives the proxy's port.
 
     Args:
-        context: with a certificate; offers `h2`.
-        port: whose streams are passed on.
-        how: what becomes of a stream that breaks behind it.
+        context: a TLS context with a certificate that offers `h2`.
+        port: the port of the server.
+        how: how the proxy reacts if a stream behind it breaks.
     """
 
     def serve(raw: socket.socket) -> None:
@@ -155,7 +155,7 @@ def h2_front(context: ssl.SSLContext, port: int, how: Break) -> Iterator[int]:
 
 
 class H2Connection:
-    """One client's connection."""
+    """The connection of one client."""
 
     def __init__(self, client: ssl.SSLSocket, port: int, how: Break) -> None:
         self.client = client
@@ -176,7 +176,7 @@ class H2Connection:
         self.client.sendall(self.state.data_to_send())
 
     def receive(self) -> bool:
-        """Take what the client sends; answer a request that is complete."""
+        """Read what the client sends, and answer each complete request."""
         data = self.client.recv(SIZE)
         for event in self.state.receive_data(data) if data else ():
             if self.broken:
@@ -199,8 +199,10 @@ class H2Connection:
         with contextlib.closing(behind):
             behind.request(headers[":method"], headers[":path"], bytes(body), kept)
             response = behind.getresponse()
-            told = [(name.lower(), value) for name, value in response.getheaders() if name.lower() not in HOP_BY_HOP]
-            self.state.send_headers(stream, [(":status", str(response.status)), *told])
+            passed_on = [
+                (name.lower(), value) for name, value in response.getheaders() if name.lower() not in HOP_BY_HOP
+            ]
+            self.state.send_headers(stream, [(":status", str(response.status)), *passed_on])
             self.flush()
             try:
                 while data := response.read1(SIZE):

@@ -1,4 +1,4 @@
-"""The pictures of README, anew: traffic, Prometheus, the page of Grafana's components, Chromium; and the demo's.
+"""Generate the pictures of README: traffic, Prometheus, a page of Grafana's components, Chromium, and the demo.
 
     python dashboards/pictures/make.py [--seconds 720] [--output dashboards/pictures]
 
@@ -27,21 +27,26 @@ HERE: Final = Path(__file__).resolve().parent
 PROGRAMS: Final = ("prometheus", "chromium", "npm", "node")
 
 SCRAPE: Final = 5
-SETTLE: Final = 3 * SCRAPE
-"""Seconds after the last call until it has been scraped, more than once."""
+SCRAPE_WAIT: Final = 3 * SCRAPE
+"""Seconds after the last call until it has been scraped several times."""
 
 WIDTH: Final = 1_600
-PATIENCE: Final = 60.0
+WAIT_SECONDS: Final = 60.0
 
 PICTURES: Final = (
     {"board": "overview", "file": "overview.png", "to": "Latency"},
     {"board": "overview", "file": "overview-below.png", "from": "Latency", "to": "Tokens and volume"},
-    {"board": "failures", "file": "failures.png", "to": "For whom"},
-    {"board": "failures", "file": "failures-below.png", "from": "For whom", "to": "One by one: traces and log lines"},
+    {"board": "failures", "file": "failures.png", "to": "By provider, model and server"},
+    {
+        "board": "failures",
+        "file": "failures-below.png",
+        "from": "By provider, model and server",
+        "to": "Single calls: traces and log lines",
+    },
     {"board": "latency", "file": "latency.png", "to": "First chunk, last chunk"},
-    {"board": "latency", "file": "latency-below.png", "from": "First chunk, last chunk", "to": "One by one"},
+    {"board": "latency", "file": "latency-below.png", "from": "First chunk, last chunk", "to": "Single calls"},
 )
-"""From which row to which, of which dashboard, goes into which file."""
+"""The pictures: the dashboard, the file, and the rows at which the picture begins and ends."""
 
 CONFIG: Final = """
 global:
@@ -54,17 +59,24 @@ scrape_configs:
 
 
 def main() -> None:
-    """Make them all."""
-    parser = argparse.ArgumentParser(description="Make the pictures of README anew.")
-    parser.add_argument("--seconds", type=int, default=720, help="of traffic; half of it calm (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=HERE, help="the folder (default: beside this file)")
+    """Generate all pictures."""
+    parser = argparse.ArgumentParser(description="Generate the pictures of README.")
+    parser.add_argument(
+        "--seconds",
+        type=int,
+        default=720,
+        help="seconds of traffic; the first half has no problems (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--output", type=Path, default=HERE, help="the output folder (default: the folder of this file)"
+    )
     args = parser.parse_args()
     if missing := [name for name in PROGRAMS if shutil.which(name) is None]:
         sys.exit(f"make.py: not on the PATH: {', '.join(missing)}")
     args.output.mkdir(parents=True, exist_ok=True)
     build()
     with tempfile.TemporaryDirectory(prefix="pictures-") as folder, ExitStack() as stack:
-        store, ended = played(stack, Path(folder), args.seconds)
+        store, ended = run_traffic(stack, Path(folder), args.seconds)
         shoot(stack, store, ended - args.seconds // 2, ended, args.output)
     subprocess.run([sys.executable, HERE / "terminal.py", args.output], check=True)
     for path in sorted((*args.output.glob("*.png"), *args.output.glob("*.svg"))):
@@ -72,17 +84,18 @@ def main() -> None:
 
 
 def build() -> None:
-    """The page, with the packages that the lock file names."""
+    """Build the page with the packages of the lock file."""
     if not (HERE / "node_modules").exists():
-        # No package's scripts are run; Grafana's packages disagree on their peers' versions. Not `npm ci`: it refuses a
-        # lock file without the builds for other systems, which not every registry has.
+        # Install scripts are not run. `--legacy-peer-deps`: Grafana's packages disagree on the versions of their peers.
+        # `npm ci` is not used: it rejects a lock file without the builds for other systems, and some registries do not
+        # have these builds.
         install = ("npm", "install", "--no-save", "--ignore-scripts", "--legacy-peer-deps")
         subprocess.run(install, cwd=HERE, check=True)
     subprocess.run(["npm", "run", "--silent", "build", "--", "--logLevel", "warn"], cwd=HERE, check=True)
 
 
-def played(stack: ExitStack, folder: Path, seconds: int) -> tuple[str, float]:
-    """Let the traffic run to its end, watched by Prometheus; gives its address, and when the last call began."""
+def run_traffic(stack: ExitStack, folder: Path, seconds: int) -> tuple[str, float]:
+    """Run the traffic to its end while Prometheus scrapes it. Returns Prometheus's URL and the end of the traffic."""
     port = free_port()
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     traffic = stack.enter_context(running(sys.executable, HERE / "traffic.py", str(seconds), text=True, **pipes))
@@ -96,12 +109,12 @@ def played(stack: ExitStack, folder: Path, seconds: int) -> tuple[str, float]:
     stack.enter_context(running("prometheus", config, storage, listen, stdout=log, stderr=log))
     print(f"{seconds} s of traffic ...", flush=True)
     assert traffic.stdout.readline().strip() == "done", "the traffic ended too early"
-    time.sleep(SETTLE)
+    time.sleep(SCRAPE_WAIT)
     return f"http://127.0.0.1:{port}", ended
 
 
 def shoot(stack: ExitStack, store: str, begin: float, end: float, output: Path) -> None:
-    """Photograph the dashboards, from one time to another; the time before is what they compare with."""
+    """Take pictures of the dashboards for this time range. They compare it with the range of equal length before it."""
     port = free_port()
     preview = ("node", HERE / "node_modules/vite/bin/vite.js", "preview", "--port", str(port))
     environment = {**os.environ, "PROMETHEUS": store}
@@ -123,7 +136,7 @@ def shoot(stack: ExitStack, store: str, begin: float, end: float, output: Path) 
 
 @contextmanager
 def running(*command: Any, **more: Any) -> Iterator[subprocess.Popen[str]]:
-    """A process for as long as the block lasts."""
+    """Run a process until the block ends."""
     with subprocess.Popen(command, **more) as process:
         try:
             yield process
@@ -132,11 +145,11 @@ def running(*command: Any, **more: Any) -> Iterator[subprocess.Popen[str]]:
 
 
 def wait_for(url: str) -> None:
-    """Until somebody answers there."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait until the URL answers."""
+    deadline = time.monotonic() + WAIT_SECONDS
     while True:
         try:
-            urlopen(url, timeout=PATIENCE).close()  # noqa: S310 - a page of ours
+            urlopen(url, timeout=WAIT_SECONDS).close()  # noqa: S310 - a page of ours
         except (URLError, OSError):
             if time.monotonic() > deadline:
                 raise
@@ -146,17 +159,17 @@ def wait_for(url: str) -> None:
 
 
 def iso(seconds: float) -> str:
-    """A time as the page takes it."""
+    """A time in the format of the page's parameters."""
     return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def span(seconds: int) -> str:
-    """A duration, in minutes where they are whole."""
+    """A duration, in minutes if it is a whole number of them."""
     return f"{seconds}s" if seconds % 60 else f"{seconds // 60}m"
 
 
 def free_port() -> int:
-    """One that nobody listens at."""
+    """A free TCP port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
 

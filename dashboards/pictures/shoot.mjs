@@ -1,8 +1,8 @@
 /**
- * Photographs dashboards with headless Chromium.
+ * Takes pictures of dashboards with headless Chromium.
  *
- * In: `node shoot.mjs CHROMIUM JOBS`, JOBS as JSON: [{url, file, from, to, width}]; `from` and `to` are titles of rows:
- * the picture begins with the one and ends above the other. Out: PNG files; the errors of the page on standard error.
+ * In: `node shoot.mjs CHROMIUM JOBS`. JOBS is JSON: [{url, file, from, to, width}]. `from` and `to` are titles of rows:
+ * the picture begins with row `from` and ends above row `to`. Out: PNG files, and errors of the page on standard error.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -11,9 +11,9 @@ import { join } from 'node:path';
 
 import { chromium } from 'playwright-core';
 
-const PATIENCE = 60_000;
-const SETTLE = 1_500; // for what is drawn after the last answer
-/** Files and settings that only a Grafana server has: fonts, two icons, its own start-up data. */
+const TIMEOUT_MS = 60_000;
+const DRAWING_MS = 1_500; // for drawing after the last response
+/** Messages about files and settings that only a Grafana server has: fonts, two icons, its start-up data. */
 const HARMLESS = /\/public\/|Failed to load resource|grafanaBootData/;
 const [executablePath, jobs] = process.argv.slice(2);
 
@@ -46,11 +46,11 @@ async function shoot({ url, file, from, to, width }) {
   page.on('response', (answer) => answer.status() >= 400 && wrong(file, `${answer.status()} ${answer.url()}`));
   await page.setViewportSize({ width, height: 1_000 });
   await page.goto(url);
-  await page.waitForFunction(() => window.isDone?.(), null, { timeout: PATIENCE });
-  // As high as all of it, or what is below the window would not be drawn.
+  await page.waitForFunction(() => window.isDone?.(), null, { timeout: TIMEOUT_MS });
+  // The window must be as high as the page. Otherwise panels below the window are not drawn.
   const height = await page.evaluate(() => document.documentElement.scrollHeight);
   await page.setViewportSize({ width, height });
-  await page.waitForTimeout(SETTLE);
+  await page.waitForTimeout(DRAWING_MS);
   await page.waitForFunction(() => window.isDone());
   const top = from ? await above(page, from) : 0;
   const bottom = to ? await above(page, to) : height;
@@ -58,7 +58,7 @@ async function shoot({ url, file, from, to, width }) {
   await page.close();
 }
 
-/** A picture with an error in it is none. */
+/** Report an error of the page. The program then exits with status 1. */
 function wrong(file, what) {
   if (!HARMLESS.test(what)) {
     console.error(`${file}: ${what}`);

@@ -1,6 +1,6 @@
-"""Terminal pictures of a real `otel-llmstream demo`. In: a folder. Out: its report and its live table, as SVG.
+"""Terminal pictures of a real `otel-llmstream demo`. In: a folder. Out: the demo's report and its live table, as SVG.
 
-The demo runs on a pseudo-terminal, as it would before one's eyes; what it writes there is what rich makes the SVG of.
+The demo runs on a pseudo-terminal. Rich converts its output to SVG.
 """
 
 import os
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.text import Text
 
 WIDTH: Final = 140
-"""Columns from which each line of the report is one line."""
+"""Columns of the terminal: enough to show each line of the report without a line break."""
 
 HEIGHT: Final = 42
 PROGRAM: Final = Path(sys.executable).with_name("otel-llmstream")
@@ -33,11 +33,11 @@ _FONT: Final = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
 def take(folder: Path) -> None:
-    """Run the demo, and write both pictures."""
+    """Run the demo and write both pictures."""
     written = _run()
     live, _, report = written.partition(_ALTERNATE[0])[2].partition(_ALTERNATE[1])
     frames = [frame for frame in live.split(_FRAME) if frame.strip()]
-    # Not the last one: that shows how it ends.
+    # Not the last frame, because it shows the end of the demo.
     _write(folder / "demo-live.svg", frames[len(frames) * 9 // 10])
     _write(folder / "demo.svg", report)
 
@@ -49,7 +49,7 @@ def _run() -> str:
     with subprocess.Popen(COMMAND, stdin=theirs, stdout=theirs, stderr=theirs, env=environment):
         os.close(theirs)
         written = bytearray()
-        with suppress(OSError):  # how Linux says that the other side is closed
+        with suppress(OSError):  # Linux raises it if the other side is closed.
             while piece := os.read(ours, 65_536):
                 written += piece
     os.close(ours)
@@ -62,7 +62,7 @@ def _write(path: Path, ansi: str) -> None:
     console = Console(record=True, width=WIDTH, file=StringIO(), force_terminal=True, color_system="truecolor")
     console.print(text, soft_wrap=True)
     svg = console.export_svg(title="otel-llmstream demo", unique_id=path.stem)
-    # Without fonts out of the net: the viewer's own will do.
+    # Without fonts from the network. The viewer's fonts are good enough.
     path.write_text(_FONT.sub("", svg), encoding="utf-8")
 
 

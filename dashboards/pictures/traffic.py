@@ -1,8 +1,8 @@
-"""An application for the pictures: calm for the first half of its time, then one trouble after the other.
+"""An application for the pictures. In the first half of its time it has no problems, then one problem after the other.
 
 In: seconds to run. Out: the address of its `/metrics` on standard output, and calls of real SDKs to a chaos server.
-Below the instrumentation a transport gives each request the scenario that it is to meet, so that telemetry names the
-models which the application asked for, as it would in production.
+A transport below the instrumentation replaces the model of each request by a scenario. So telemetry has the models that
+the application asked for, as in production.
 """
 
 import gc
@@ -26,7 +26,7 @@ from otel_llmstream.cli._telemetry import Telemetry
 from otel_llmstream.testing import ChaosServer
 
 SETTINGS: Final = Settings(stall_after=4.0, buffered_after=0.5)
-"""Sooner than the defaults: the streams of the pictures live for seconds, those of providers for minutes."""
+"""Shorter than the defaults: streams of the pictures take seconds, those of providers take minutes."""
 
 TIMEOUT: Final = 12.0
 SCENARIO: Final = "x-scenario"
@@ -35,14 +35,14 @@ QUESTION: Final = [{"role": "user", "content": "Why does water find its way?"}]
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What the application asks for, how often, and how a healthy answer goes.
+    """A model, the frequency of its calls, and the timing of its healthy answers.
 
     Attributes:
-        name: invented; no provider has it.
-        api: which of the SDKs' methods.
-        every: seconds from one call to the next, on the mean.
-        pace: the chaos server's parameters for a healthy answer; when its first chunk comes is drawn for each call.
-        first: seconds to the first chunk, on the mean.
+        name: an invented name. No provider has it.
+        api: the SDK method: `chat`, `responses` or `messages`.
+        every: mean seconds from one call to the next.
+        pace: the chaos server's parameters for a healthy answer, except the time of its first chunk.
+        first: typical seconds to the first chunk. The value of each call is random.
     """
 
     name: str
@@ -60,15 +60,15 @@ MODELS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """What goes wrong with a model for a while.
+class Problem:
+    """A problem of a model for some time.
 
     Attributes:
-        begins: when, as a share of the second half.
-        ends: likewise.
-        model: whose.
-        share: how many of its calls.
-        scenario: what they meet.
+        begins: its begin, as a share of the second half.
+        ends: its end, as a share of the second half.
+        model: the model.
+        share: the share of affected calls.
+        scenario: the chaos server's scenario for these calls.
     """
 
     begins: float
@@ -78,16 +78,16 @@ class Trouble:
     scenario: str
 
 
-TROUBLES: Final = (
-    Trouble(0.12, 0.30, "large-1", 0.30, "error?at=12"),
-    Trouble(0.18, 0.30, "large-1", 0.15, "reset?at=20"),
-    Trouble(0.38, 0.58, "small-1", 0.15, "no-finish?at=11"),
-    Trouble(0.38, 0.58, "small-1", 0.05, "html"),
-    Trouble(0.42, 0.62, "thinker-1", 0.45, "429-429-ok?attempts=2&retry_after=0.3"),
-    Trouble(0.46, 0.58, "thinker-1", 0.12, "500?status=429&retry_after=0.3"),
-    Trouble(0.66, 0.84, "large-1", 0.25, "pause?hold=6"),
-    Trouble(0.70, 0.86, "small-1", 0.35, "buffered-held?chunks=60&hold=2"),
-    Trouble(0.84, 0.97, "thinker-1", 0.30, "silence?at=9&hold=30"),
+PROBLEMS: Final = (
+    Problem(0.12, 0.30, "large-1", 0.30, "error?at=12"),
+    Problem(0.18, 0.30, "large-1", 0.15, "reset?at=20"),
+    Problem(0.38, 0.58, "small-1", 0.15, "no-finish?at=11"),
+    Problem(0.38, 0.58, "small-1", 0.05, "html"),
+    Problem(0.42, 0.62, "thinker-1", 0.45, "429-429-ok?attempts=2&retry_after=0.3"),
+    Problem(0.46, 0.58, "thinker-1", 0.12, "500?status=429&retry_after=0.3"),
+    Problem(0.66, 0.84, "large-1", 0.25, "pause?hold=6"),
+    Problem(0.70, 0.86, "small-1", 0.35, "buffered-held?chunks=60&hold=2"),
+    Problem(0.84, 0.97, "thinker-1", 0.30, "silence?at=9&hold=30"),
 )
 
 ALWAYS: Final = (
@@ -96,27 +96,27 @@ ALWAYS: Final = (
     (0.05, "tool-calls"),
     (0.02, "length"),
 )
-"""What happens on every day, with how often."""
+"""Problems that always occur: the share of calls, and the scenario."""
 
 CANCELLED: Final = 0.03
 ABANDONED: Final = 0.006
 
-SECOND_CHOICE: Final = {"large-1": "small-1"}
-"""Whom the application asks where a model fails, for as many of its calls as `PRECIOUS` says."""
+FALLBACKS: Final = {"large-1": "small-1"}
+"""Fallback models. A share of `FALLBACK_SHARE` of the calls uses them if the first model fails."""
 
-PRECIOUS: Final = 0.25
+FALLBACK_SHARE: Final = 0.25
 
 RAISED: Final = (openai.OpenAIError, anthropic.AnthropicError, httpx2.HTTPError)
 
 
-class Play(httpx2.BaseTransport):
-    """Puts the scenario into the body, where the chaos server looks for it. The layer above has seen the body then."""
+class ScenarioTransport(httpx2.BaseTransport):
+    """Replaces the model in the request's body by the scenario. The instrumentation above sees the original body."""
 
     def __init__(self) -> None:
         self._below = httpx2.HTTPTransport()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send it on, as a request for the scenario."""
+        """Send the request with the scenario as its model."""
         body = json.loads(request.content) | {"model": request.headers.pop(SCENARIO)}
         del request.headers["content-length"]
         again = httpx2.Request(
@@ -125,25 +125,27 @@ class Play(httpx2.BaseTransport):
         return self._below.handle_request(again)
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections."""
         self._below.close()
 
 
 class Application:
-    """Calls of real SDKs, each in a thread of its own."""
+    """Calls of real SDKs, each in its own thread."""
 
-    def __init__(self, server: ChaosServer, seconds: float, dice: random.Random) -> None:
+    def __init__(self, server: ChaosServer, seconds: float, generator: random.Random) -> None:
         self._seconds = seconds
-        self._dice = dice
+        self._random = generator
         self._began = time.monotonic()
-        self._clients = [httpx2.Client(transport=Play(), timeout=TIMEOUT, trust_env=False) for _ in range(2)]
+        self._clients = [
+            httpx2.Client(transport=ScenarioTransport(), timeout=TIMEOUT, trust_env=False) for _ in range(2)
+        ]
         self._openai = openai.OpenAI(base_url=server.openai_url, api_key="none", http_client=self._clients[0])
         self._anthropic = anthropic.Anthropic(
             base_url=server.anthropic_url, api_key="none", http_client=self._clients[1]
         )
 
     def run(self) -> None:
-        """Make calls until the time is up, and wait for those that are open."""
+        """Make calls until the time is over, then wait for the open ones."""
         askers = [threading.Thread(target=self._ask_often, args=(model,)) for model in MODELS]
         for thread in askers:
             thread.start()
@@ -164,24 +166,24 @@ class Application:
         while self._elapsed < self._seconds:
             calls.append(threading.Thread(target=self._ask, args=(model, self._scenario(model))))
             calls[-1].start()
-            time.sleep(self._dice.expovariate(1 / model.every))
+            time.sleep(self._random.expovariate(1 / model.every))
         for call in calls:
             call.join()
 
     def _scenario(self, model: Model) -> str:
-        """What the next call is to meet."""
-        choices = [(share, text) for share, text in (*self._trouble(model.name), *ALWAYS)]
+        """The scenario of the next call."""
+        choices = [(share, text) for share, text in (*self._problems(model.name), *ALWAYS)]
         name, _, more = self._drawn(choices).partition("?")
-        first = self._dice.lognormvariate(0, 0.45) * model.first
+        first = self._random.lognormvariate(0, 0.45) * model.first
         pace = "&".join(part for part in model.pace.split("&") if part.partition("=")[0] not in more)
         return f"{name}?{'&'.join(filter(None, (pace, more, f'ttft={first:.3f}')))}"
 
-    def _trouble(self, model: str) -> Iterator[tuple[float, str]]:
+    def _problems(self, model: str) -> Iterator[tuple[float, str]]:
         now = 2 * self._elapsed / self._seconds - 1
-        return ((it.share, it.scenario) for it in TROUBLES if it.model == model and it.begins <= now < it.ends)
+        return ((it.share, it.scenario) for it in PROBLEMS if it.model == model and it.begins <= now < it.ends)
 
     def _drawn(self, choices: list[tuple[float, str]]) -> str:
-        left = self._dice.random()
+        left = self._random.random()
         for share, text in choices:
             left -= share
             if left < 0:
@@ -189,9 +191,9 @@ class Application:
         return "ok"
 
     def _ask(self, model: Model, scenario: str) -> None:
-        # What the SDKs raise is what the pictures are of.
+        # The errors of the SDKs are expected.
         with suppress(*RAISED):
-            if model.name in SECOND_CHOICE and self._dice.random() < PRECIOUS:
+            if model.name in FALLBACKS and self._random.random() < FALLBACK_SHARE:
                 self._ask_again(model, scenario)
             else:
                 self._read(self._open(model, {SCENARIO: scenario}))
@@ -201,7 +203,7 @@ class Application:
             try:
                 self._read(self._open(model, {SCENARIO: scenario}))
             except RAISED:
-                other = next(it for it in MODELS if it.name == SECOND_CHOICE[model.name])
+                other = next(it for it in MODELS if it.name == FALLBACKS[model.name])
                 self._read(self._open(other, {SCENARIO: f"ok?{other.pace}"}))
 
     def _open(self, model: Model, headers: dict[str, str]) -> Any:
@@ -214,8 +216,8 @@ class Application:
         return self._anthropic.messages.create(messages=QUESTION, max_tokens=256, **more)
 
     def _read(self, stream: Any) -> None:
-        """As applications do: mostly to the end; some give up in good order, some just forget it."""
-        chance = self._dice.random()
+        """Read a stream: most to the end. Close some of them early, and drop some of them without closing."""
+        chance = self._random.random()
         for number, _ in enumerate(stream):
             if number == 8 and chance < CANCELLED + ABANDONED:  # noqa: PLR2004 - somewhere in the middle
                 break
@@ -227,7 +229,7 @@ class Application:
 
 
 def main() -> None:
-    """Run for as many seconds as the first argument says."""
+    """Run for the number of seconds in the first argument."""
     telemetry = Telemetry(0, None)
     with ChaosServer() as server:
         otel_llmstream.instrument(settings=SETTINGS, http_spans=False, **telemetry.providers())
@@ -237,7 +239,7 @@ def main() -> None:
         application.run()
         sys.stdout.write("done\n")
         sys.stdout.flush()
-        sys.stdin.read()  # what is scraped last is what it came to
+        sys.stdin.read()  # Wait for the last scrape.
         application.close()
         otel_llmstream.uninstrument()
         telemetry.close()

@@ -7,9 +7,9 @@ import { defineConfig } from 'vite';
 const here = import.meta.dirname;
 const boards = join(here, '..', 'grafana');
 
-/** Beside the page: the icons that @grafana/ui asks for by address, and the dashboards as they are committed. */
-const beside = {
-  name: 'beside',
+/** Copies the icons that @grafana/ui loads by URL, and the committed dashboards, to the build output. */
+const copyAssets = {
+  name: 'copy-assets',
   closeBundle() {
     cpSync(join(here, 'node_modules/@grafana/ui/dist/public'), join(here, 'dist/public/build'), { recursive: true });
     cpSync(boards, join(here, 'dist/boards'), { recursive: true });
@@ -18,14 +18,14 @@ const beside = {
 
 export default defineConfig({
   appType: 'mpa',
-  plugins: [react(), beside],
+  plugins: [react(), copyAssets],
   define: {
     'process.env': {},
     'process.platform': '"browser"',
   },
   build: {
     chunkSizeWarningLimit: 100_000,
-    // Grafana's packages name exports of each other that only a Grafana server's own build has.
+    // Grafana's packages import names from each other that exist only in the build of a Grafana server.
     rollupOptions: { shimMissingExports: true, onwarn() {} },
   },
   preview: {

@@ -12,7 +12,7 @@ from typing import Final
 
 from ..monitoring import FLAVOURS
 from ..monitoring._alerts import ALERTS, Options
-from ..monitoring._thresholds import KNOBS, Knob, Thresholds, bounds_around
+from ..monitoring._thresholds import THRESHOLD_SPECS, Thresholds, ThresholdSpec, bounds_around
 from ._urls import web_url
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -43,11 +43,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_thresholds(group: argparse._ArgumentGroup) -> None:
-    for knob in KNOBS:
-        default = knob.written(knob.default).replace("%", "%%")
+    for spec in THRESHOLD_SPECS:
+        default = spec.format_value(spec.default).replace("%", "%%")
         group.add_argument(
-            knob.option, type=_reader(knob), default=knob.default, metavar=_METAVARS[knob.kind],
-            help=f"{knob.what} ({default})",
+            spec.option, type=_reader(spec), default=spec.default, metavar=_METAVARS[spec.kind],
+            help=f"{spec.meaning} ({default})",
         )  # fmt: skip
 
 
@@ -105,10 +105,10 @@ _READERS: Final[Mapping[str, Callable[[str], float]]] = {
 _METAVARS: Final = {"percent": "PERCENT", "seconds": "DURATION", "times": "NUMBER", "count": "COUNT"}
 
 
-def _reader(knob: Knob) -> Callable[[str], float]:
+def _reader(spec: ThresholdSpec) -> Callable[[str], float]:
     def read(text: str) -> float:
-        value = _READERS[knob.kind](text)
-        problem = knob.problem(value) if math.isfinite(value) else f"must be finite, got {text}"
+        value = _READERS[spec.kind](text)
+        problem = spec.problem(value) if math.isfinite(value) else f"must be finite, got {text}"
         if problem:
             raise argparse.ArgumentTypeError(problem)
         return value
@@ -162,7 +162,7 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
 
 def _options(args: argparse.Namespace) -> Options:
     return Options(
-        Thresholds(**{knob.name: getattr(args, knob.name) for knob in KNOBS}),
+        Thresholds(**{spec.name: getattr(args, spec.name) for spec in THRESHOLD_SPECS}),
         FLAVOURS[args.flavour],
         tuple(dict.fromkeys(args.job)),
         frozenset(args.without),

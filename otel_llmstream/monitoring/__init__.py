@@ -1,7 +1,7 @@
-"""What watches the telemetry: dashboards and alert rules, written from the catalogue.
+"""Dashboards, alert rules and runbooks, generated from the catalogue of metrics.
 
-One way: `semconv` (metrics, attributes) and a `Flavour` (how a store spells them) go in, text files come out. Nothing
-here talks to anything, and nothing of the observing part knows of it.
+The input is `semconv` (metrics, attributes) and a `Flavour` (how a metrics store spells them). The output is text
+files. This package does no network access, and the packages that observe streams do not import it.
 """
 
 from ._dashboards import dashboard_files

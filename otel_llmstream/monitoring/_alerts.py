@@ -1,7 +1,7 @@
-"""The alerts, one literal table. `_rules` and `_grafana_rules` write it down, each in its own format.
+"""The table of all alerts. `_rules` and `_grafana_rules` write it, each in its own format.
 
-An alert is a value, compared with a threshold, and conditions that must hold beside: the two formats put these parts at
-different places, and from one table they cannot come to mean different things.
+An alert compares a value with a threshold, and it may have further conditions. Prometheus and Grafana put these parts
+in different places. Both formats are written from this one table, so they always mean the same.
 """
 
 from __future__ import annotations
@@ -11,7 +11,17 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from .. import semconv
-from ._expressions import DAY, HOUR, MINUTE, RATE_LIMITED, REPORTED, SUBJECT, USUAL, Expressions, share
+from ._expressions import (
+    ALERT_LABELS,
+    DAY,
+    DEFAULT_WINDOW,
+    HOUR,
+    MINUTE,
+    PROVIDER_ERRORS,
+    RATE_LIMITED,
+    Expressions,
+    share,
+)
 from ._names import PROMETHEUS, Flavour
 from ._selectors import ABANDONED, FAILED, JOB, JUDGED, TRUNCATED
 from ._thresholds import Thresholds
@@ -24,16 +34,17 @@ Unit = Literal["share", "seconds", "times", "count"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """All that decides what is written.
+    """Everything that decides what the rule files contain.
 
     Attributes:
-        thresholds: when the alerts fire.
-        flavour: how the store spells names.
-        jobs: values of the label `job` to look at, and to be missed when they are silent; all, and none, where empty.
+        thresholds: the values at which the alerts fire.
+        flavour: how the metrics store spells names.
+        jobs: values of the label `job`. The alerts read only these jobs, and one alert fires if a job sends no
+            telemetry. If empty, the alerts read all jobs, and that one alert is left out.
         without: names of alerts to leave out.
-        runbooks: where the runbooks are, a URL or a path without a slash at its end.
+        runbooks: URL or path of the folder with the runbooks, without a slash at its end.
         datasource: uid of Grafana's data source.
-        speed: by what windows and waits are divided; 1, but for a demonstration of a few seconds.
+        speed: divisor of all windows and pending periods. It is 1, except in a demonstration of a few seconds.
     """
 
     thresholds: Thresholds = field(default_factory=Thresholds)
@@ -51,30 +62,34 @@ class Options:
 
     @property
     def expressions(self) -> Expressions:
-        """What writes the queries."""
+        """The builder of the queries."""
         return Expressions(self.flavour, self.jobs, self.thresholds, self.speed)
 
 
-# --- recorded queries: what more than one rule asks for, and what a graph over days could not compute each time ---
+# --- recording rules: for queries that several rules need, and for queries that are too slow for a graph over days ---
 
-ENDED: Final = "llmstream:streams:increase15m"
-"""Streams that ended, however."""
-ENDED_WELL_OR_NOT: Final = "llmstream:streams_judged:increase15m"
-"""Streams of which can be said whether they ended well."""
+ENDED_STREAMS: Final = "llmstream:streams:increase15m"
+"""Streams that ended, with any outcome."""
+JUDGED_STREAMS: Final = "llmstream:streams_judged:increase15m"
+"""Streams that count in a failure rate: they were completed, truncated or failed."""
 
 
 def failure_ratio(expressions: Expressions, window: float) -> str:
-    """The recorded share of failing streams over a window."""
+    """The name of the recording rule for the share of failed streams over a window."""
     return f"llmstream:failures:ratio_rate{expressions.window(window)}"
 
 
 def recordings(expressions: Expressions) -> Mapping[str, str]:
-    """The recorded queries by name: level, metric, operation, the level being this library and the labels `SUBJECT`."""
+    """The recording rules: expression by name.
+
+    Names have Prometheus's form `level:metric:operations`. The level is `llmstream`: this library, with the labels of
+    `ALERT_LABELS`.
+    """
     traffic = {
-        ENDED: expressions.counted(semconv.STREAMS, window=USUAL),
-        ENDED_WELL_OR_NOT: expressions.counted(semconv.STREAMS, JUDGED, window=USUAL),
+        ENDED_STREAMS: expressions.increase(semconv.STREAMS, window=DEFAULT_WINDOW),
+        JUDGED_STREAMS: expressions.increase(semconv.STREAMS, JUDGED, window=DEFAULT_WINDOW),
     }
-    windows = sorted({window for burn in BURNS for window in (burn.short, burn.long)})
+    windows = sorted({window for burn in BURN_RATES for window in (burn.short, burn.long)})
     return traffic | {
         failure_ratio(expressions, window): share(
             expressions.rate(semconv.STREAMS, FAILED, window=window),
@@ -88,42 +103,42 @@ def recordings(expressions: Expressions) -> Mapping[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Burn:
-    """A pace at which the error budget is used up, and the windows that show it.
+class BurnRate:
+    """A burn rate of the error budget, and the two windows that detect it.
 
     Attributes:
-        factor: how many times faster than a budget that lasts 30 days.
-        long: seconds of the window that makes sure.
-        short: seconds of the window that lets the alert end soon after the trouble.
-        hold: seconds that it must last.
+        factor: the burn rate. At 1 the error budget lasts exactly 30 days.
+        long: seconds of the long window. It shows that enough of the budget is burnt.
+        short: seconds of the short window. It lets the alert resolve soon after the failures stop.
+        pending: seconds for which the condition must hold before the alert fires.
         severity: as for alerts.
-        spent: percent of the 30 days' budget that is gone when the long window is full.
+        budget_spent: percent of the 30 days' budget that is used up during one long window.
     """
 
     factor: float
     long: float
     short: float
-    hold: float
+    pending: float
     severity: Severity
-    spent: int
+    budget_spent: int
 
 
-# The windows of the Site Reliability Workbook (chapter "Alerting on SLOs", table 5-8), and a fourth, slow one.
-BURNS: Final = (
-    Burn(14.4, 1 * HOUR, 5 * MINUTE, 2 * MINUTE, "critical", 2),
-    Burn(6, 6 * HOUR, 30 * MINUTE, 15 * MINUTE, "critical", 5),
-    Burn(3, 1 * DAY, 2 * HOUR, 1 * HOUR, "warning", 10),
-    Burn(1, 3 * DAY, 6 * HOUR, 3 * HOUR, "warning", 10),
+# The first three are from the Site Reliability Workbook (chapter "Alerting on SLOs", table 5-8). The fourth is slower.
+BURN_RATES: Final = (
+    BurnRate(14.4, 1 * HOUR, 5 * MINUTE, 2 * MINUTE, "critical", 2),
+    BurnRate(6, 6 * HOUR, 30 * MINUTE, 15 * MINUTE, "critical", 5),
+    BurnRate(3, 1 * DAY, 2 * HOUR, 1 * HOUR, "warning", 10),
+    BurnRate(1, 3 * DAY, 6 * HOUR, 3 * HOUR, "warning", 10),
 )
 
 
-def number(value: float) -> str:
-    """A number as it stands in a query."""
+def format_number(value: float) -> str:
+    """A number as it is written in a query."""
     return f"{value:.9g}"
 
 
-def budget(thresholds: Thresholds) -> float:
-    """The part of streams that may fail. Rounded: the digits past these are those of binary fractions."""
+def error_budget(thresholds: Thresholds) -> float:
+    """The share of streams that may fail. It is rounded, because further digits are only floating-point error."""
     return round(1 - thresholds.slo / 100, 9)
 
 
@@ -135,20 +150,20 @@ class Alert:
     """One alert.
 
     Attributes:
-        name: its name, and that of its runbook.
-        severity: critical wakes somebody, warning is for the working day, info is to know.
-        value: what is measured.
-        limit: what it is compared with.
-        guard: what must hold beside, a comparison; None where nothing.
-        hold: seconds that it must last.
-        unit: what the value is, for texts.
-        summary: one line. `{provider}`, `{model}` and `{job}` stand for the labels.
-        description: what is so, with `{value}`, `{limit}`, and what follows from it.
-        short: seconds of the shorter of two windows, where it is one of several alerts of its name.
-        long: seconds of the longer one.
-        by: its labels.
-        op: how value and limit are compared.
-        needs_jobs: whether it can only be written for jobs that are named.
+        name: the alert's name, and the name of its runbook.
+        severity: `critical` wakes a person, `warning` can wait for the working day, `info` needs no action.
+        value: the query of the measured value.
+        limit: the threshold.
+        guard: the query of a further condition, a comparison. None if there is no further condition.
+        pending: seconds for which the condition must hold before the alert fires.
+        unit: the unit of the value in texts.
+        summary: one line. `{provider}`, `{model}` and `{job}` are replaced by templates for the labels.
+        description: what is wrong and what follows from it. `{value}` and `{limit}` are replaced too.
+        short: seconds of the shorter window, if the alert has two windows.
+        long: seconds of the longer window, if the alert has two windows.
+        by: the alert's labels.
+        op: the operator between value and limit.
+        needs_jobs: whether the alert is written only if jobs are named.
     """
 
     name: str
@@ -156,36 +171,36 @@ class Alert:
     value: Query
     limit: Limit
     guard: Query | None
-    hold: float
+    pending: float
     unit: Unit
     summary: str
     description: str
     short: float | None = None
     long: float | None = None
-    by: tuple[str, ...] = SUBJECT
+    by: tuple[str, ...] = ALERT_LABELS
     op: Literal[">"] = ">"
     needs_jobs: bool = False
 
 
-def _enough(query: str) -> Query:
+def _min_traffic(query: str) -> Query:
     return lambda q: f"{query} >= {q.thresholds.min_traffic}"
 
 
-_ENOUGH_ENDED: Final = _enough(ENDED)
-_ENOUGH_JUDGED: Final = _enough(ENDED_WELL_OR_NOT)
+_MIN_ENDED: Final = _min_traffic(ENDED_STREAMS)
+_MIN_JUDGED: Final = _min_traffic(JUDGED_STREAMS)
 
 
 def _percent(name: str) -> Limit:
     return lambda thresholds: round(getattr(thresholds, name) / 100, 9)
 
 
-def _burn(burn: Burn) -> Alert:
+def _burn(burn: BurnRate) -> Alert:
     def limit(thresholds: Thresholds) -> float:
-        return round(burn.factor * budget(thresholds), 9)
+        return round(burn.factor * error_budget(thresholds), 9)
 
     def guard(q: Expressions) -> str:
-        enough = _enough(q.counted(semconv.STREAMS, JUDGED, window=burn.long))(q)
-        return f"{failure_ratio(q, burn.short)} > {number(limit(q.thresholds))}\nand\n{enough}"
+        enough = _min_traffic(q.increase(semconv.STREAMS, JUDGED, window=burn.long))(q)
+        return f"{failure_ratio(q, burn.short)} > {format_number(limit(q.thresholds))}\nand\n{enough}"
 
     return Alert(
         "LLMStreamErrorBudgetBurn",
@@ -193,138 +208,140 @@ def _burn(burn: Burn) -> Alert:
         value=lambda q: failure_ratio(q, burn.long),
         limit=limit,
         guard=guard,
-        hold=burn.hold,
+        pending=burn.pending,
         unit="share",
-        summary=f"{{provider}} {{model}}: failing streams use the error budget at {burn.factor:g} times its pace",
-        description="{value} of the streams of model {model} at {provider} (job {job}) were cut or failed within "
-        "{long}, and it has not stopped. More than {limit} uses "
-        f"{burn.spent} % of 30 days' error budget in that time.",
+        summary=f"{{provider}} {{model}}: streams fail at {burn.factor:g} times the rate of the error budget",
+        description="{value} of the streams of model {model} at {provider} (job {job}) were truncated or failed within "
+        "{long}, and streams still fail. A rate above {limit} uses "
+        f"{burn.budget_spent} % of 30 days' error budget in that time.",
         short=burn.short,
         long=burn.long,
     )
 
 
 ALERTS: Final = (
-    *map(_burn, BURNS),
+    *map(_burn, BURN_RATES),
     Alert(
         "LLMStreamFailureRate",
         "warning",
         value=lambda q: failure_ratio(q, 5 * MINUTE),
         limit=_percent("failure_rate"),
-        guard=_ENOUGH_JUDGED,
-        hold=10 * MINUTE,
+        guard=_MIN_JUDGED,
+        pending=10 * MINUTE,
         unit="share",
         summary="{provider} {model}: many streams fail",
-        description="{value} of the streams of model {model} at {provider} (job {job}) are cut or fail; the threshold "
-        "is {limit}.",
+        description="{value} of the streams of model {model} at {provider} (job {job}) are truncated or fail. The "
+        "threshold is {limit}.",
     ),
     Alert(
         "LLMStreamTruncated",
         "warning",
-        value=lambda q: share(q.counted(semconv.STREAMS, TRUNCATED, window=USUAL), ENDED_WELL_OR_NOT),
+        value=lambda q: share(q.increase(semconv.STREAMS, TRUNCATED, window=DEFAULT_WINDOW), JUDGED_STREAMS),
         limit=_percent("truncation_rate"),
-        guard=_ENOUGH_JUDGED,
-        hold=5 * MINUTE,
+        guard=_MIN_JUDGED,
+        pending=5 * MINUTE,
         unit="share",
-        summary="{provider} {model}: answers are cut off and nobody is told",
-        description="{value} of the streams of model {model} at {provider} (job {job}) end early and cleanly; the "
-        "threshold is {limit}. SDKs raise nothing then: the application takes half an answer for a whole one.",
+        summary="{provider} {model}: answers are truncated without an error",
+        description="{value} of the streams of model {model} at {provider} (job {job}) end early and cleanly. The "
+        "threshold is {limit}. The SDK raises no error, so the application takes half an answer for a whole one.",
     ),
     Alert(
         "LLMStreamFirstTokenSlow",
         "warning",
-        value=lambda q: q.quantile(0.95, semconv.TTFC, USUAL),
+        value=lambda q: q.quantile(0.95, semconv.TTFC, DEFAULT_WINDOW),
         limit=lambda thresholds: thresholds.ttft_p95,
-        guard=lambda q: f"{q.histogram('increase', semconv.TTFC, 'count', USUAL)} >= {q.thresholds.min_traffic}",
-        hold=10 * MINUTE,
+        guard=lambda q: (
+            f"{q.histogram('increase', semconv.TTFC, 'count', DEFAULT_WINDOW)} >= {q.thresholds.min_traffic}"
+        ),
+        pending=10 * MINUTE,
         unit="seconds",
         summary="{provider} {model}: the first token is slow",
         description="One stream in twenty of model {model} at {provider} (job {job}) waits longer than {value} for "
-        "its first token; the threshold is {limit}.",
+        "its first token. The threshold is {limit}.",
     ),
     Alert(
         "LLMStreamStalls",
         "warning",
-        value=lambda q: share(q.counted(semconv.STALL_COUNT, window=USUAL), ENDED),
+        value=lambda q: share(q.increase(semconv.STALL_COUNT, window=DEFAULT_WINDOW), ENDED_STREAMS),
         limit=lambda thresholds: thresholds.stalls,
-        guard=_ENOUGH_ENDED,
-        hold=10 * MINUTE,
+        guard=_MIN_ENDED,
+        pending=10 * MINUTE,
         unit="times",
         summary="{provider} {model}: streams pause in the middle",
-        description="Streams of model {model} at {provider} (job {job}) stall {value} times each, on average; the "
-        "threshold is {limit}. The network is silent then, not the application slow.",
+        description="Streams of model {model} at {provider} (job {job}) stall {value} times each, on average. The "
+        "threshold is {limit}. A stall is silence of the network. It is not a slow application.",
     ),
     Alert(
         "LLMStreamsHanging",
         "critical",
-        value=lambda q: f"{q.now(semconv.STALLED)}\n/\n({q.now(semconv.ACTIVE)} > 0)",
+        value=lambda q: f"{q.gauge(semconv.STALLED)}\n/\n({q.gauge(semconv.ACTIVE)} > 0)",
         limit=_percent("hanging"),
-        guard=None,  # a gauge: what hangs is there now, and a service with one stream has one that hangs
-        hold=10 * MINUTE,
+        guard=None,  # The value is a gauge of this moment. One hanging stream counts, even if it is the only stream.
+        pending=10 * MINUTE,
         unit="share",
         summary="{provider} {model}: streams hang",
-        description="{value} of the open streams of model {model} at {provider} (job {job}) get nothing from the "
-        "network; the threshold is {limit}. They have not ended, so no rate of failures shows them.",
+        description="{value} of the open streams of model {model} at {provider} (job {job}) receive nothing "
+        "from the network. The threshold is {limit}. They have not ended, so no failure rate shows them.",
     ),
     Alert(
         "LLMStreamRetryStorm",
         "warning",
-        value=lambda q: share(q.counted(semconv.RETRIES, window=USUAL), ENDED),
+        value=lambda q: share(q.increase(semconv.RETRIES, window=DEFAULT_WINDOW), ENDED_STREAMS),
         limit=lambda thresholds: thresholds.retries,
-        guard=_ENOUGH_ENDED,
-        hold=5 * MINUTE,
+        guard=_MIN_ENDED,
+        pending=5 * MINUTE,
         unit="times",
         summary="{provider} {model}: calls are retried again and again",
-        description="Calls of model {model} at {provider} (job {job}) are tried again {value} times each, on average; "
-        "the threshold is {limit}. Retries hide a failure, cost time, and load what is overloaded.",
+        description="Calls of model {model} at {provider} (job {job}) are retried {value} times each, on average. The "
+        "threshold is {limit}. Retries hide failures, cost time, and put more load on an overloaded server.",
     ),
     Alert(
         "LLMStreamRateLimited",
         "warning",
-        value=lambda q: share(q.attempts(RATE_LIMITED, window=USUAL), q.attempts(window=USUAL)),
+        value=lambda q: share(q.attempts(RATE_LIMITED, window=DEFAULT_WINDOW), q.attempts(window=DEFAULT_WINDOW)),
         limit=_percent("rate_limited"),
-        guard=_ENOUGH_ENDED,
-        hold=5 * MINUTE,
+        guard=_MIN_ENDED,
+        pending=5 * MINUTE,
         unit="share",
         summary="{provider} {model}: too many requests for the quota",
-        description="{value} of the attempts of model {model} at {provider} (job {job}) are refused as too many; the "
-        "threshold is {limit}. Attempts that were tried again count too.",
+        description="{value} of the attempts of model {model} at {provider} (job {job}) are rate-limited. The "
+        "threshold is {limit}. Attempts that were retried count too.",
     ),
     Alert(
         "LLMStreamBufferedDelivery",
         "warning",
-        value=lambda q: share(q.counted(semconv.BUFFERED_STREAMS, window=USUAL), ENDED),
+        value=lambda q: share(q.increase(semconv.BUFFERED_STREAMS, window=DEFAULT_WINDOW), ENDED_STREAMS),
         limit=_percent("buffered"),
-        guard=_ENOUGH_ENDED,
-        hold=15 * MINUTE,
+        guard=_MIN_ENDED,
+        pending=15 * MINUTE,
         unit="share",
-        summary="{provider} {model}: streams arrive in one piece",
-        description="{value} of the streams of model {model} at {provider} (job {job}) come in one burst after a long "
-        "wait; the threshold is {limit}. Something on the way collects the answer before it passes it on.",
+        summary="{provider} {model}: streams arrive in one burst",
+        description="{value} of the streams of model {model} at {provider} (job {job}) arrive in one burst after a "
+        "long wait. The threshold is {limit}. A proxy or gateway on the way buffers the answer.",
     ),
     Alert(
         "LLMStreamProviderErrors",
         "warning",
-        value=lambda q: share(q.counted(semconv.STREAMS, *REPORTED, window=USUAL), ENDED_WELL_OR_NOT),
+        value=lambda q: share(q.increase(semconv.STREAMS, *PROVIDER_ERRORS, window=DEFAULT_WINDOW), JUDGED_STREAMS),
         limit=_percent("provider_errors"),
-        guard=_ENOUGH_JUDGED,
-        hold=5 * MINUTE,
+        guard=_MIN_JUDGED,
+        pending=5 * MINUTE,
         unit="share",
         summary="{provider} {model}: the provider reports errors",
-        description="{value} of the streams of model {model} at {provider} (job {job}) end with an error of the "
-        "provider's own (a status from 500, or a code inside the stream); the threshold is {limit}.",
+        description="{value} of the streams of model {model} at {provider} (job {job}) end with an error that "
+        "the provider reports (a status of 500 or above, or a code inside the stream). The threshold is {limit}.",
     ),
     Alert(
         "LLMStreamAbandoned",
         "warning",
-        value=lambda q: share(q.counted(semconv.STREAMS, ABANDONED, window=USUAL), ENDED),
+        value=lambda q: share(q.increase(semconv.STREAMS, ABANDONED, window=DEFAULT_WINDOW), ENDED_STREAMS),
         limit=_percent("abandoned"),
-        guard=_ENOUGH_ENDED,
-        hold=15 * MINUTE,
+        guard=_MIN_ENDED,
+        pending=15 * MINUTE,
         unit="share",
         summary="{job}: streams of {provider} {model} are dropped without being closed",
-        description="{value} of the streams of model {model} at {provider} are left to the garbage collector by job "
-        "{job}; the threshold is {limit}. Each keeps a connection of the pool until then.",
+        description="{value} of the streams of model {model} at {provider} are dropped by job {job} and ended by the "
+        "garbage collector. The threshold is {limit}. Each one keeps a connection of the pool until then.",
     ),
     Alert(
         "LLMStreamTelemetryAbsent",
@@ -332,25 +349,25 @@ ALERTS: Final = (
         value=lambda q: q.absent(semconv.STREAMS, q.thresholds.absent_after),
         limit=lambda _: 0,
         guard=None,
-        hold=5 * MINUTE,
+        pending=5 * MINUTE,
         unit="count",
         summary="{job}: no stream telemetry",
-        description="Nothing has been heard of the streams of job {job}, of any provider or model, for {absent_after}. "
-        "All other alerts are blind for it.",
+        description="Job {job} has sent no stream telemetry, of any provider or model, for {absent_after}. "
+        "No other alert can fire for this job.",
         by=(JOB,),
         needs_jobs=True,
     ),
     Alert(
         "LLMStreamInternalErrors",
         "info",
-        value=lambda q: q.counted(semconv.INTERNAL_ERRORS, window=USUAL, by=(JOB,)),
+        value=lambda q: q.increase(semconv.INTERNAL_ERRORS, window=DEFAULT_WINDOW, by=(JOB,)),
         limit=lambda _: 0,
-        guard=None,  # each one is a defect
-        hold=0,
+        guard=None,  # Each internal error is a defect.
+        pending=0,
         unit="count",
         summary="{job}: errors inside otel-llmstream",
-        description="otel-llmstream met {value} errors of its own in job {job}. The streams went on, unobserved, so "
-        "numbers for its providers and models are too low.",
+        description="otel-llmstream had {value} internal errors in job {job}. The streams continued without being "
+        "observed, so the numbers for this job's providers and models are too low.",
         by=(JOB,),
     ),
 )

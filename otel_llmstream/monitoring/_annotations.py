@@ -1,4 +1,4 @@
-"""What an alert says when it fires. In: an alert, the options, how a template calls the value. Out: its annotations."""
+"""Annotations and labels of an alert. In: an alert, the options, the template name of the value. Out: dicts of text."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ._alerts import Alert, Options, Unit
 from ._expressions import Expressions
 from ._names import Flavour
 from ._selectors import JOB
-from ._thresholds import in_words
+from ._thresholds import format_seconds
 
-_SUBJECTS: Final = {
+_PLACEHOLDERS: Final = {
     "provider": (semconv.PROVIDER, "(no provider)"),
     "model": (semconv.REQUEST_MODEL, "(no model)"),
     "job": (JOB, "(no job)"),
 }
-"""What a text may name, its label, and what is said where a series has no such label."""
+"""Placeholders of the texts. Each has its label, and a text for series without this label."""
 
-_VALUES: Final[Mapping[Unit, str]] = {
+_VALUE_FORMATS: Final[Mapping[Unit, str]] = {
     "share": "{{{{ {0} | humanizePercentage }}}}",
     "seconds": "{{{{ {0} | humanizeDuration }}}}",
     "times": '{{{{ printf "%.2f" {0} }}}}',
@@ -27,20 +27,24 @@ _VALUES: Final[Mapping[Unit, str]] = {
 }
 
 
-def notes(alert: Alert, options: Options, value: str) -> dict[str, str]:
-    """Summary, description and runbook.
+def alert_annotations(alert: Alert, options: Options, value: str) -> dict[str, str]:
+    """Summary, description and runbook URL.
 
     Args:
-        alert: of the table.
-        options: what is written.
-        value: what templates call the measured value: `$value`, or `$values.A.Value` in Grafana.
+        alert: an alert of the table.
+        options: the options of the rule file.
+        value: the name of the measured value in templates: `$value` in Prometheus, `$values.A.Value` in Grafana.
 
     Returns:
-        Templates as Prometheus and Grafana both read them.
+        Templates that Prometheus and Grafana both understand.
     """
     q = options.expressions
-    words = {name: _label(options.flavour, *subject) for name, subject in _SUBJECTS.items()}
-    words |= {"value": _VALUES[alert.unit].format(value), "limit": limit_in_words(alert, options), **_times(alert, q)}
+    words = {name: _label(options.flavour, *subject) for name, subject in _PLACEHOLDERS.items()}
+    words |= {
+        "value": _VALUE_FORMATS[alert.unit].format(value),
+        "limit": format_limit(alert, options),
+        **_durations(alert, q),
+    }
     return {
         "summary": alert.summary.format_map(words),
         "description": alert.description.format_map(words),
@@ -48,22 +52,22 @@ def notes(alert: Alert, options: Options, value: str) -> dict[str, str]:
     }
 
 
-def labels(alert: Alert, options: Options) -> dict[str, str]:
-    """The labels beside those of the query."""
+def alert_labels(alert: Alert, options: Options) -> dict[str, str]:
+    """The labels that the rule adds to those of the query."""
     q = options.expressions
     windows = {"long": alert.long, "short": alert.short}
     return {"severity": alert.severity, **{name: q.window(size) for name, size in windows.items() if size is not None}}
 
 
-def limit_in_words(alert: Alert, options: Options) -> str:
-    """The threshold as people read it."""
+def format_limit(alert: Alert, options: Options) -> str:
+    """The threshold with its unit, for texts."""
     limit = alert.limit(options.thresholds)
     if alert.unit == "share":
         return f"{limit * 100:g}%"
-    return in_words(limit) if alert.unit == "seconds" else f"{limit:g}"
+    return format_seconds(limit) if alert.unit == "seconds" else f"{limit:g}"
 
 
-def _times(alert: Alert, q: Expressions) -> dict[str, str]:
+def _durations(alert: Alert, q: Expressions) -> dict[str, str]:
     return {"absent_after": q.window(q.thresholds.absent_after), "long": q.window(alert.long or 0)}
 
 

@@ -1,4 +1,4 @@
-"""All dashboards, as files. In: a flavour. Out: names and texts."""
+"""All dashboards, as files. In: a flavour. Out: the text of each file by its name."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ DASHBOARDS: Final[dict[str, Callable[[Flavour], Json]]] = {
     "failures.json": failures,
     "latency.json": latency,
 }
-"""What makes each dashboard, by the name of its file."""
+"""The function that builds each dashboard, by file name."""
 
 
 def dashboard_files(flavour: Flavour = PROMETHEUS, runbooks: str | None = None) -> dict[str, str]:
-    """The dashboards as classic JSON, which Grafana 10.4 and newer take from a folder, a sidecar, or by hand.
+    """The dashboards as classic JSON. Grafana 10.4 and newer import it from a folder, from a sidecar, or by hand.
 
     Args:
-        flavour: how the store spells names.
-        runbooks: URL of the folder with the runbooks; the variable of that name holds it.
+        flavour: how the metrics store spells names.
+        runbooks: URL of the folder with the runbooks. It becomes the value of the variable `runbooks`.
 
     Returns:
         The text of each file by its name.
     """
     made = {name: make(flavour) for name, make in DASHBOARDS.items()}
-    return {name: _text(_at(dashboard, runbooks)) for name, dashboard in made.items()}
+    return {name: _to_json(_with_runbooks_url(dashboard, runbooks)) for name, dashboard in made.items()}
 
 
-def _at(dashboard: Json, runbooks: str | None) -> Json:
+def _with_runbooks_url(dashboard: Json, runbooks: str | None) -> Json:
     if runbooks is not None:
         (variable,) = (it for it in dashboard["templating"]["list"] if it["name"] == "runbooks")
         variable["query"] = runbooks
@@ -43,5 +43,5 @@ def _at(dashboard: Json, runbooks: str | None) -> Json:
     return dashboard
 
 
-def _text(dashboard: Json) -> str:
+def _to_json(dashboard: Json) -> str:
     return json.dumps(dashboard, indent=2, ensure_ascii=False) + "\n"

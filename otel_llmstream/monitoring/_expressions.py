@@ -1,4 +1,4 @@
-"""PromQL about streams, piece by piece. In: a flavour, the jobs to look at, thresholds, a pace. Out: text."""
+"""PromQL expressions of alerts and runbooks. In: a flavour, the jobs, the thresholds, a speed. Out: text."""
 
 from __future__ import annotations
 
@@ -11,39 +11,43 @@ from .. import semconv
 from ..semconv import Metric
 from ._names import PROMETHEUS, Flavour, Matcher, Part
 from ._selectors import JOB
-from ._thresholds import Thresholds, span
+from ._thresholds import Thresholds, format_duration
 
-SUBJECT: Final = (JOB, semconv.PROVIDER, semconv.REQUEST_MODEL)
-"""What an alert is about, and the labels it has: server and operation would only part the traffic further."""
+ALERT_LABELS: Final = (JOB, semconv.PROVIDER, semconv.REQUEST_MODEL)
+"""The labels of an alert. Server and operation are left out: each series would have too little traffic."""
 
 MINUTE: Final = 60.0
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 
-USUAL: Final = 15 * MINUTE
-"""The window of all that is no matter of the SLO: long enough for a service with little traffic."""
+DEFAULT_WINDOW: Final = 15 * MINUTE
+"""The window of all queries that have no SLO window. It is long enough for a service with little traffic."""
 
 # --- error types ---
 
-_TOO_MANY: Final = "429|rate_limit.*|resource_exhausted|throttling.*"
-"""HTTP's status, and what OpenAI, Anthropic, Google and AWS call it inside a stream."""
-RATE_LIMITED: Final = Matcher(semconv.ERROR_TYPE, "=~", _TOO_MANY)
-REPORTED: Final = (
+_RATE_LIMIT_CODES: Final = "429|rate_limit.*|resource_exhausted|throttling.*"
+"""The HTTP status, and the codes of OpenAI, Anthropic, Google and AWS inside a stream."""
+RATE_LIMITED: Final = Matcher(semconv.ERROR_TYPE, "=~", _RATE_LIMIT_CODES)
+PROVIDER_ERRORS: Final = (
     Matcher(semconv.OUTCOME, "=", "failed"),
-    Matcher(semconv.ERROR_TYPE, "!~", "|".join(["4..", _TOO_MANY, "_OTHER", *(it.name for it in semconv.ERROR_TYPES)])),
+    Matcher(
+        semconv.ERROR_TYPE,
+        "!~",
+        "|".join(["4..", _RATE_LIMIT_CODES, "_OTHER", *(it.name for it in semconv.ERROR_TYPES)]),
+    ),
 )
-"""Failures in the provider's own words: neither the transport's, nor the request's fault, nor the quota's."""
+"""Failures that the provider reports. Transport errors, 4xx statuses and rate limits are left out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expressions:
-    """Writes PromQL.
+    """Builds PromQL expressions.
 
     Attributes:
-        flavour: how the store spells names.
-        jobs: the jobs to look at; all of them where there is none.
-        thresholds: what queries compare with.
-        speed: by what all windows are divided: 1, but for a demonstration of a few seconds.
+        flavour: how the metrics store spells names.
+        jobs: the jobs to read. If empty, all jobs are read.
+        thresholds: the values that queries compare with.
+        speed: divisor of all windows. It is 1, except in a demonstration of a few seconds.
     """
 
     flavour: Flavour = PROMETHEUS
@@ -52,30 +56,33 @@ class Expressions:
     speed: float = 1.0
 
     def window(self, seconds: float) -> str:
-        """A duration at this pace, in whole seconds."""
-        return span(max(1, round(seconds / self.speed)))
+        """A duration divided by `speed`, in whole seconds."""
+        return format_duration(max(1, round(seconds / self.speed)))
 
     def select(self, metric: Metric, *matchers: Matcher, part: Part = "", newest: bool = False) -> str:
-        """A selector of a metric's series, of these jobs only."""
+        """A selector of a metric's series of these jobs."""
         return self.flavour.selector(metric, part, *self._jobs(), *matchers, newest=newest)
 
     def labels(self, *names: str) -> str:
-        """Labels as `by (...)` wants them."""
+        """Labels as they are written in `by (...)`."""
         return ", ".join(map(self.flavour.label, names))
 
     # --- sums over a window ---
 
-    def counted(self, metric: Metric, *matchers: Matcher, window: float, by: tuple[str, ...] = SUBJECT) -> str:
-        """By how much a counter grew."""
-        grown = f"increase({self.select(metric, *matchers)}[{self.window(window)}])"
-        return f"sum by ({self.labels(*by)}) ({grown})"
+    def increase(self, metric: Metric, *matchers: Matcher, window: float, by: tuple[str, ...] = ALERT_LABELS) -> str:
+        """The increase of a counter over a window."""
+        growth = f"increase({self.select(metric, *matchers)}[{self.window(window)}])"
+        return f"sum by ({self.labels(*by)}) ({growth})"
 
     def rate(self, metric: Metric, *matchers: Matcher, window: float) -> str:
-        """How fast a counter grew, per second."""
-        return f"sum by ({self.labels(*SUBJECT)}) (rate({self.select(metric, *matchers)}[{self.window(window)}]))"
+        """The rate of a counter, per second."""
+        return f"sum by ({self.labels(*ALERT_LABELS)}) (rate({self.select(metric, *matchers)}[{self.window(window)}]))"
 
-    def attempts(self, *matchers: Matcher, window: float, by: tuple[str, ...] = SUBJECT) -> str:
-        """Calls that ended, and the attempts before, which were tried again. Their labels differ, so `or` takes all."""
+    def attempts(self, *matchers: Matcher, window: float, by: tuple[str, ...] = ALERT_LABELS) -> str:
+        """All attempts: calls that ended, and earlier attempts that were retried.
+
+        The two counters have different labels, so `or` keeps the series of both.
+        """
         selectors = (self.select(metric, *matchers) for metric in (semconv.STREAMS, semconv.RETRIES))
         return self._sum_of_either("increase", selectors, window, by)
 
@@ -86,33 +93,33 @@ class Expressions:
         part: Part,
         window: float,
         *matchers: Matcher,
-        by: tuple[str, ...] = SUBJECT,
+        by: tuple[str, ...] = ALERT_LABELS,
     ) -> str:
-        """A part of a histogram, under both names where there are two: a fleet may have both."""
+        """A part of a histogram. If the metric has two names, both are read: services of one fleet may differ."""
         names = (False, True) if metric.newest else (False,)
         selectors = (self.select(metric, *matchers, part=part, newest=newest) for newest in names)
         return self._sum_of_either(function, selectors, window, by)
 
     def quantile(
-        self, quantile: float, metric: Metric, window: float, *matchers: Matcher, by: tuple[str, ...] = SUBJECT
+        self, quantile: float, metric: Metric, window: float, *matchers: Matcher, by: tuple[str, ...] = ALERT_LABELS
     ) -> str:
         """A quantile of a histogram."""
         buckets = self.histogram("rate", metric, "bucket", window, *matchers, by=("le", *by))
         return f"histogram_quantile(\n  {quantile:g},\n{indent(buckets)}\n)"
 
-    def now(self, metric: Metric) -> str:
-        """A gauge."""
-        return f"sum by ({self.labels(*SUBJECT)}) ({self.select(metric)})"
+    def gauge(self, metric: Metric) -> str:
+        """The current value of a gauge."""
+        return f"sum by ({self.labels(*ALERT_LABELS)}) ({self.select(metric)})"
 
     def absent(self, metric: Metric, window: float) -> str:
-        """1 for each of the jobs that has no such series."""
+        """1 for each of the jobs that has no series of this metric."""
         return "\nor\n".join(
             f"absent_over_time({self.flavour.selector(metric, '', Matcher(JOB, '=', job))}[{self.window(window)}])"
             for job in self.jobs
         )
 
     def up(self) -> str:
-        """Whether targets answer; a series of Prometheus's own."""
+        """Whether scrape targets answer. Prometheus itself writes the series `up`."""
         matchers = ", ".join(f'{it.label}{it.op}"{it.value}"' for it in self._jobs())
         return f"up{{{matchers}}}" if matchers else "up"
 
@@ -127,10 +134,13 @@ class Expressions:
 
 
 def share(part: str, whole: str) -> str:
-    """A part of a whole: 0 where there never was such a part, and nothing at all where there was no whole."""
+    """The share of a part in a whole.
+
+    The share is 0 if the part has no series. There is no result if the whole is 0 or has no series.
+    """
     return f"(\n{indent(part)}\n  or\n{indent('0 * ' + whole)}\n)\n/\n({whole} > 0)"
 
 
 def indent(text: str) -> str:
-    """One level deeper."""
+    """The text, indented by one level."""
     return "\n".join(f"  {line}" for line in text.splitlines())

@@ -1,4 +1,4 @@
-"""The files of alert rules and runbooks. In: options, a format. Out: texts by their path below a directory."""
+"""The files of alert rules and runbooks. In: options, a format. Out: texts by relative path."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rules(options: Options, form: str) -> tuple[str, str]:
     """The path and the text of a rule file.
 
     Args:
-        options: what is written.
+        options: the options of the rule file.
         form: one of `FORMATS`.
     """
     path, document = _FORMATS[form]
@@ -39,18 +39,18 @@ def rules(options: Options, form: str) -> tuple[str, str]:
 
 
 def alert_files(options: Options, form: str) -> dict[str, str]:
-    """The rule file and all runbooks, by path."""
+    """The rule file and all runbooks, by relative path."""
     return dict([rules(options, form)]) | {f"runbooks/{name}": text for name, text in pages(options).items()}
 
 
 def command(options: Options, form: str) -> str:
-    """The command that writes a rule file."""
-    return shlex.join(["otel-llmstream", "alerts", "--format", form, *_changed(options, form)])
+    """The command that writes this rule file."""
+    return shlex.join(["otel-llmstream", "alerts", "--format", form, *_changed_options(options, form)])
 
 
-def _changed(options: Options, form: str) -> Iterator[str]:
-    for knob, value in options.thresholds.changed():
-        yield from (knob.option, knob.written(value))
+def _changed_options(options: Options, form: str) -> Iterator[str]:
+    for spec, value in options.thresholds.changed():
+        yield from (spec.option, spec.format_value(value))
     for job in options.jobs:
         yield from ("--job", job)
     for name in sorted(options.without):

@@ -1,7 +1,7 @@
 """The alerts as Grafana-managed rules, in the format of Grafana's alerting provisioning.
 
-Grafana records nothing for itself, so recorded queries stand written out; it compares in a step of its own, so the
-query gives the value, cut down to where the other conditions hold.
+This file has no recording rules, so each query contains their expressions in full. Grafana compares with the threshold
+in a step of its own. So the query gives the value itself, for the series that meet the other conditions.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ._alerts import Alert, Options, recordings
-from ._annotations import labels, notes
+from ._annotations import alert_annotations, alert_labels
 from ._expressions import MINUTE, indent
-from ._rules import chosen
+from ._rules import enabled_alerts
 
 FOLDER: Final = "LLM streams"
 
 _LOOK_BACK: Final = 600
-"""Seconds that Grafana shows before an alert; the query looks back by itself."""
+"""Seconds of data that Grafana shows before an alert. The query has its own window."""
 
 _OVERVIEW: Final = "otel-llmstream-overview"
 _FAILURES: Final = "otel-llmstream-failures"
@@ -39,7 +39,7 @@ PANELS: Final[Mapping[str, tuple[str, int]]] = {
     "LLMStreamTelemetryAbsent": (_OVERVIEW, 101),
     "LLMStreamInternalErrors": (_OVERVIEW, 801),
 }
-"""Dashboard and panel that an alert links to."""
+"""The dashboard uid and the panel id that each alert links to."""
 
 _RECORDED: Final = re.compile(r"\bllmstream:\w+:\w+")
 _EVALUATORS: Final = {">": "gt"}
@@ -52,18 +52,18 @@ def alerting_file(options: Options) -> dict[str, Any]:
         "name": "otel-llmstream",
         "folder": FOLDER,
         "interval": options.expressions.window(MINUTE),
-        "rules": [_rule(alert, options) for alert in chosen(options)],
+        "rules": [_rule(alert, options) for alert in enabled_alerts(options)],
     }
     return {"apiVersion": 1, "groups": [group]}
 
 
 def title(alert: Alert, options: Options) -> str:
-    """A rule's title, which becomes its `alertname`. Within a folder Grafana wants each title once."""
+    """A rule's title, which becomes its `alertname`. Grafana requires that titles are unique within a folder."""
     return alert.name if alert.long is None else f"{alert.name} {options.expressions.window(alert.long)}"
 
 
 def uid(alert: Alert, options: Options) -> str:
-    """A rule's uid: at most 40 characters, the same at each writing."""
+    """A rule's uid: at most 40 characters. It does not change when the file is written again."""
     words = re.findall(r"LLM|[A-Z]?[a-z]+|\w+", title(alert, options))
     return "-".join(words).lower()
 
@@ -75,12 +75,12 @@ def _rule(alert: Alert, options: Options) -> dict[str, Any]:
         "title": title(alert, options),
         "condition": "B",
         "data": [_query(alert, options), _threshold(alert, options)],
-        # No data is what a query gives that is cut down to nothing: all is well, or there is too little traffic.
+        # The query gives no data if no series meets the conditions: all is well, or there is too little traffic.
         "noDataState": "OK",
         "execErrState": "Error",
-        "for": options.expressions.window(alert.hold) if alert.hold else "0s",
-        "annotations": notes(alert, options, "$values.A.Value"),
-        "labels": labels(alert, options),
+        "for": options.expressions.window(alert.pending) if alert.pending else "0s",
+        "annotations": alert_annotations(alert, options, "$values.A.Value"),
+        "labels": alert_labels(alert, options),
         "isPaused": False,
         "dashboardUid": dashboard,
         "panelId": panel,
@@ -96,7 +96,7 @@ def _query(alert: Alert, options: Options) -> dict[str, Any]:
             "refId": "A",
             "datasource": {"type": "prometheus", "uid": options.datasource},
             "editorMode": "code",
-            "expr": measured(alert, options),
+            "expr": value_query(alert, options),
             "instant": True,
             "range": False,
         },
@@ -118,13 +118,13 @@ def _threshold(alert: Alert, options: Options) -> dict[str, Any]:
     }
 
 
-def measured(alert: Alert, options: Options) -> str:
-    """The alert's value where its other conditions hold, without recorded queries."""
+def value_query(alert: Alert, options: Options) -> str:
+    """The query of the alert's value for series that meet the other conditions, without recording rules."""
     q = options.expressions
     recorded = recordings(q)
-    value = f"(\n{indent(_written_out(alert.value(q), recorded))}\n)"
-    return f"{value}\nand\n{_written_out(alert.guard(q), recorded)}" if alert.guard else value
+    value = f"(\n{indent(_inline_recordings(alert.value(q), recorded))}\n)"
+    return f"{value}\nand\n{_inline_recordings(alert.guard(q), recorded)}" if alert.guard else value
 
 
-def _written_out(expr: str, recorded: Mapping[str, str]) -> str:
+def _inline_recordings(expr: str, recorded: Mapping[str, str]) -> str:
     return _RECORDED.sub(lambda found: f"(\n{indent(recorded[found[0]])}\n)", expr)

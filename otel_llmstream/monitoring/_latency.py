@@ -1,4 +1,4 @@
-"""The dashboard "Latency anatomy": from the call's start to the last chunk, and who waits for whom."""
+"""The dashboard "Latency breakdown": the time from the call's start to the last chunk, stage by stage."""
 
 from __future__ import annotations
 
@@ -8,38 +8,53 @@ from typing import Final
 from .. import semconv
 from ..semconv import Metric
 from . import _palette as palette
-from ._layout import board, datasource, first_chunk_within
-from ._links import FAILURES, LATENCY, field_label, row_label, span, to_board, to_runbook, to_traces, traceql
+from ._layout import dashboard, datasource_variable, ttfc_variable
+from ._links import (
+    FAILURES,
+    LATENCY,
+    field_label,
+    link_to_dashboard,
+    link_to_runbook,
+    link_to_traces,
+    row_label,
+    span_attribute,
+    traceql,
+)
 from ._names import Flavour
-from ._panels import Column, Json, Placed, Query, Row, graph, heatmap, stat, table, traces
+from ._panels import Column, Json, Query, Row, SizedPanel, graph, heatmap, stat, table, traces
 from ._promql import PromQL
 
 _QUANTILES: Final = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
-_STAGES: Final = ("until the headers", "headers to first chunk", "network, chunk to chunk", "application's own hold")
+_STAGE_NAMES: Final = (
+    "until the headers",
+    "headers to first chunk",
+    "network, between chunks",
+    "application hold time",
+)
 
 
 def latency(flavour: Flavour) -> Json:
     """The dashboard."""
     promql = PromQL(flavour)
     rows = (
-        Row("In this window", tuple(_tiles(promql))),
-        Row("Where the time goes", tuple(_anatomy(promql))),
-        Row("First chunk, last chunk", tuple(_ends(promql))),
-        Row("Between the chunks", tuple(_between(promql))),
-        Row("Model by model", tuple(_models(promql))),
-        Row("One by one", (_slowest(),), collapsed=True),
+        Row("In this window", tuple(_stats(promql))),
+        Row("Where the time goes", tuple(_stages(promql))),
+        Row("First chunk, last chunk", tuple(_first_and_last_chunk(promql))),
+        Row("Between chunks", tuple(_gaps(promql))),
+        Row("By model", tuple(_models(promql))),
+        Row("Single calls", (_slowest(),), collapsed=True),
     )
     variables = (
-        first_chunk_within(),
-        datasource("tempo", "Tempo"),
+        ttfc_variable(),
+        datasource_variable("tempo", "Tempo"),
     )
-    return board(
+    return dashboard(
         flavour,
         LATENCY,
-        "LLM streams / Latency anatomy",
-        "Call start, headers, first chunk, last chunk; the network's waiting against the application's own hold; gaps "
-        "and stalls; models side by side; this window against an earlier one.",
+        "LLM streams / Latency breakdown",
+        "Times to the headers, the first chunk and the last chunk. Network time compared with the application's hold "
+        "time. Gaps and stalls. Models side by side. This window compared with an earlier one.",
         rows,
         variables,
     )
@@ -48,71 +63,74 @@ def latency(flavour: Flavour) -> Json:
 # --- rows -------------------------------------------------------------------------------------------------------
 
 
-def _tiles(promql: PromQL) -> Iterator[Placed]:
-    whole = promql.whole
+def _stats(promql: PromQL) -> Iterator[SizedPanel]:
+    window = promql.over_range
     for quantile, name in _QUANTILES:
         yield stat(
             f"First chunk, {name}",
-            f"{name[1:]} of 100 calls had their first chunk of output within this time.",
-            Query(whole.quantile(quantile, semconv.TTFC)),
+            f"{name[1:]} of 100 calls received their first chunk of output within this time.",
+            Query(window.quantile(quantile, semconv.TTFC)),
             "s",
-            steps=palette.WAITING,
-            links=[to_runbook("LLMStreamFirstTokenSlow")],
+            steps=palette.FIRST_CHUNK,
+            links=[link_to_runbook("LLMStreamFirstTokenSlow")],
         )
     yield stat(
         "Change of p95",
-        "This window's 95th percentile by that of the same window $before before, less one: 100 % is twice as long.",
-        Query(f"{whole.quantile(0.95, semconv.TTFC)} / {whole.before('$before').quantile(0.95, semconv.TTFC)} - 1"),
+        "Change of the 95th percentile of the time to the first chunk, compared with the same window $before earlier. "
+        "100 % means twice as long.",
+        Query(
+            f"{window.quantile(0.95, semconv.TTFC)} / {window.offset_by('$before').quantile(0.95, semconv.TTFC)} - 1"
+        ),
         "percentunit",
         steps=((None, "green"), (0.25, "yellow"), (1.0, "red")),
     )
     yield stat(
         "First chunk in time",
-        "The share of calls whose first chunk came within $ttfc s (chosen above).",
-        Query(whole.within(semconv.TTFC, "$ttfc")),
+        "The share of calls whose first chunk came within $ttfc s. The limit is selected above.",
+        Query(window.within(semconv.TTFC, "$ttfc")),
         "percentunit",
         steps=((None, "red"), (0.9, "yellow"), (0.95, "green")),
     )
     yield stat(
         "Last chunk, p95",
-        "95 of 100 calls had their last chunk of output within this time.",
-        Query(whole.quantile(0.95, semconv.TTLC)),
+        "95 of 100 calls received their last chunk of output within this time.",
+        Query(window.quantile(0.95, semconv.TTLC)),
         "s",
     )
     yield stat(
-        "Own hold",
-        "The share of the time up to the last chunk in which the application kept the stream and the network had "
-        "nothing to wait for: a slow reader, which is nobody's fault but its own.",
-        Query(f"{whole.total(semconv.HOLD_TIME, part='sum')} / {whole.total(semconv.TTLC, part='sum')}"),
+        "Hold time",
+        "The share of the time to the last chunk in which the application held the stream instead of reading it. A "
+        "with_height share means that the application reads slowly. The network and the provider do not cause it.",
+        Query(f"{window.total(semconv.HOLD_TIME, part='sum')} / {window.total(semconv.TTLC, part='sum')}"),
         "percentunit",
         steps=((None, "green"), (0.25, "yellow"), (0.5, "red")),
     )
     yield stat(
         "Stalls",
-        "Gaps whose wait on the network passed the stall threshold, in this window.",
-        Query(whole.total(semconv.STALL_COUNT)),
+        "Gaps in which the wait for the network exceeded the stall threshold, in this window.",
+        Query(window.total(semconv.STALL_COUNT)),
         "locale",
-        steps=palette.NONE,
+        steps=palette.NONE_EXPECTED,
         decimals=0,
-        links=[to_runbook("LLMStreamStalls")],
+        links=[link_to_runbook("LLMStreamStalls")],
     )
 
 
-def _anatomy(promql: PromQL) -> Iterator[Placed]:
+def _stages(promql: PromQL) -> Iterator[SizedPanel]:
     headers, first, last, hold = (
         promql.mean(metric) for metric in (semconv.HEADERS_TIME, semconv.TTFC, semconv.TTLC, semconv.HOLD_TIME)
     )
-    colours = dict(zip(_STAGES, ("blue", "purple", "green", "orange"), strict=True))
+    colours = dict(zip(_STAGE_NAMES, ("blue", "purple", "green", "orange"), strict=True))
     yield graph(
-        "A call stage by stage, mean",
-        "Of calls with output, from the bottom: until the headers of the answer; from there to the first chunk (with "
-        "what earlier tries took); between the chunks, the network; between the chunks, the application's own hold. "
-        "The top is the mean time to the last chunk.",
+        "Mean duration of each stage",
+        "For calls with output, from bottom to top: time to the response headers; from the headers to the first chunk "
+        "(earlier attempts included); waiting for the network between chunks; hold time of the application between "
+        "chunks. The sum is the mean time to the last chunk.",
         [
-            Query(headers, _STAGES[0]),
-            Query(_at_least_0(f"({first}) - ({headers})"), _STAGES[1]),
-            Query(_at_least_0(f"({last}) - ({first}) - ({hold})"), _STAGES[2]),
-            Query(hold, _STAGES[3]),
+            Query(headers, _STAGE_NAMES[0]),
+            Query(_clamped(f"({first}) - ({headers})"), _STAGE_NAMES[1]),
+            Query(_clamped(f"({last}) - ({first}) - ({hold})"), _STAGE_NAMES[2]),
+            Query(hold, _STAGE_NAMES[3]),
         ],
         "s",
         width=12,
@@ -120,24 +138,25 @@ def _anatomy(promql: PromQL) -> Iterator[Placed]:
         colours=colours,
     )
     yield graph(
-        "Network against own hold",
-        "The mean of a call: its whole time less the application's hold is what it waited for the network, its "
-        "earlier tries included. When only the hold rises, look at the application.",
+        "Network time and hold time",
+        "Means per call. Network time is the duration of the call minus the hold time of the application. It includes "
+        "earlier attempts. If only the hold time rises, look at the application.",
         [
-            Query(_at_least_0(f"({promql.mean(semconv.DURATION)}) - ({hold})"), "network and provider"),
-            Query(hold, "application's own hold"),
-            Query(promql.quantile(0.95, semconv.HOLD_TIME), "own hold, p95"),
+            Query(_clamped(f"({promql.mean(semconv.DURATION)}) - ({hold})"), "network and provider"),
+            Query(hold, _STAGE_NAMES[3]),
+            Query(promql.quantile(0.95, semconv.HOLD_TIME), "hold, p95"),
         ],
         "s",
         width=12,
-        colours={"network and provider": "green", "application's own hold": "orange", "own hold, p95": "dark-orange"},
-        dashed=("own hold, p95",),
+        colours={"network and provider": "green", _STAGE_NAMES[3]: "orange", "hold, p95": "dark-orange"},
+        dashed=("hold, p95",),
     )
     yield _quantiles(
         promql,
         semconv.HEADERS_TIME,
         "Time to the headers",
-        "From the deciding attempt's start to its response headers: connecting, sending, and the provider's queue.",
+        "From the start of the attempt that decided the outcome to its response headers: connecting, sending, and the "
+        "provider's queue.",
     )
     yield _quantiles(
         promql,
@@ -147,98 +166,104 @@ def _anatomy(promql: PromQL) -> Iterator[Placed]:
     )
     yield heatmap(
         "Time to the first chunk",
-        "Where calls lie, not only their quantiles: two bands are two kinds of calls.",
+        "The distribution of calls, not only their quantiles. Two bands mean two kinds of calls.",
         Query(promql.total(semconv.TTFC, part="bucket", by=("le",)), "{{le}}", exemplar=True),
         width=8,
     )
 
 
-def _at_least_0(difference: str) -> str:
-    """Means over a short range come from calls that are not quite the same ones; less than nothing is nothing."""
+def _clamped(difference: str) -> str:
+    """Replace negative values by 0. Over a short range the means come from different calls, so they can occur."""
     return f"clamp_min({difference}, 0)"
 
 
-def _ends(promql: PromQL) -> Iterator[Placed]:
-    yield _compared(promql, semconv.TTFC, "Time to the first chunk", "LLMStreamFirstTokenSlow")
-    yield _compared(promql, semconv.TTLC, "Time to the last chunk", "LLMStreamStalls")
+def _first_and_last_chunk(promql: PromQL) -> Iterator[SizedPanel]:
+    yield _quantiles_compared(promql, semconv.TTFC, "Time to the first chunk", "LLMStreamFirstTokenSlow")
+    yield _quantiles_compared(promql, semconv.TTLC, "Time to the last chunk", "LLMStreamStalls")
 
 
-def _compared(promql: PromQL, metric: Metric, title: str, runbook: str) -> Placed:
-    """Quantiles of now, and those of an earlier window as dashed lines."""
-    earlier = promql.before("$before")
+def _quantiles_compared(promql: PromQL, metric: Metric, title: str, runbook: str) -> SizedPanel:
+    """Current quantiles, and those of an earlier window as dashed lines."""
+    earlier = promql.offset_by("$before")
     now = [Query(promql.quantile(q, metric), name, exemplar=q == 0.95) for q, name in _QUANTILES]  # noqa: PLR2004
     then = [Query(earlier.quantile(q, metric), f"{name}, earlier") for q, name in _QUANTILES[:2]]
     dashed = [query.legend for query in then]
     colours = {**palette.QUANTILES, dashed[0]: "light-blue", dashed[1]: "blue"}
     return graph(
         title,
-        "From the call's start, retries included. Dashed: the same, $before before.",
+        "From the call's start, retries included. Dashed lines: the same, $before earlier.",
         [*now, *then],
         "s",
         width=12,
         colours=colours,
         dashed=dashed,
-        links=[to_runbook(runbook)],
+        links=[link_to_runbook(runbook)],
     )
 
 
-def _quantiles(promql: PromQL, metric: Metric, title: str, description: str) -> Placed:
+def _quantiles(promql: PromQL, metric: Metric, title: str, description: str) -> SizedPanel:
     queries = [Query(promql.quantile(q, metric), name, exemplar=q == 0.95) for q, name in _QUANTILES]  # noqa: PLR2004
     return graph(title, description, queries, "s", width=8, colours=palette.QUANTILES)
 
 
-def _between(promql: PromQL) -> Iterator[Placed]:
+def _gaps(promql: PromQL) -> Iterator[SizedPanel]:
     model = semconv.REQUEST_MODEL
     legend = f"{{{{{promql.flavour.label_name(model)}}}}}"
     yield heatmap(
         "Gaps between chunks",
-        "From one chunk to the next, every gap of every stream.",
+        "Time from one chunk to the next, for every gap of every stream.",
         Query(promql.total(semconv.TPOC, part="bucket", by=("le",)), "{{le}}", exemplar=True),
         width=8,
     )
     yield _quantiles(
-        promql, semconv.TPOC, "Gap, percentiles", "From one chunk to the next: what the reader feels as speed."
+        promql,
+        semconv.TPOC,
+        "Gap, percentiles",
+        "Time from one chunk to the next. A reader perceives it as the speed of the text.",
     )
     yield _quantiles(
         promql,
         semconv.MAX_GAP,
         "Longest gap of a stream",
-        "One value for each stream: what the reader feels as a hitch. Read time-outs must be longer than this.",
+        "One value per stream. A reader perceives it as a pause. Read time-outs must be longer than this.",
     )
     yield graph(
         "Stalls by model",
-        "Gaps whose wait on the network passed the stall threshold, each second. A slow reader makes none.",
+        "Gaps per second in which the wait for the network exceeded the stall threshold. A slow reader causes none.",
         [Query(promql.total(semconv.STALL_COUNT, by=(model,)), legend, exemplar=True)],
         "cps",
         width=8,
         bars=True,
         stacked=True,
-        links=[to_runbook("LLMStreamStalls")],
+        links=[link_to_runbook("LLMStreamStalls")],
     )
     yield graph(
         "Hanging streams by model",
-        "Open streams whose network is silent for longer than the stall threshold, while they hang.",
-        [Query(promql.sum(promql.now(semconv.STALLED), model), legend)],
+        "Open streams whose network has been silent for longer than the stall threshold, at each moment.",
+        [Query(promql.sum(promql.gauge(semconv.STALLED), model), legend)],
         "short",
         width=8,
         stacked=True,
-        links=[to_runbook("LLMStreamsHanging")],
+        links=[link_to_runbook("LLMStreamsHanging")],
     )
     per_call = f"{promql.total(semconv.CHUNK_COUNT, by=(model,))} / ({promql.total(semconv.STREAMS, by=(model,))} > 0)"
     yield graph(
         "Chunks per call",
-        "Chunks for each call. Few of them, and long gaps, may be a proxy that collects what the provider sends.",
+        "Chunks per call. Few chunks and long gaps can mean that a proxy buffers the response.",
         [Query(per_call, legend)],
         "short",
         width=8,
-        links=[to_runbook("LLMStreamBufferedDelivery")],
+        links=[link_to_runbook("LLMStreamBufferedDelivery")],
     )
 
 
-def _models(promql: PromQL) -> Iterator[Placed]:
+def _models(promql: PromQL) -> Iterator[SizedPanel]:
     model = semconv.REQUEST_MODEL
     name = promql.flavour.label_name(model)
-    slow = (f'{span(model)} = "{field_label(promql.flavour, model)}"', f"{span(semconv.RESPONSE_TTFC)} > ${{ttfc}}")
+    slow = (
+        f'{span_attribute(model)} = "{field_label(promql.flavour, model)}"',
+        f"{span_attribute(semconv.RESPONSE_TTFC)} > ${{ttfc}}",
+    )
     for metric, title in (
         (semconv.TTFC, "First chunk, p95, by model"),
         (semconv.TTLC, "Last chunk, p95, by model"),
@@ -246,30 +271,30 @@ def _models(promql: PromQL) -> Iterator[Placed]:
     ):
         yield graph(
             title,
-            "95 of 100 lie below the line of their model.",
+            "95 of 100 values are below the line of their model.",
             [Query(promql.quantile(0.95, metric, model), f"{{{{{name}}}}}", exemplar=True)],
             "s",
             width=8,
             links=[
-                to_board(LATENCY, "Only this model", model=field_label(promql.flavour, model)),
-                to_board(FAILURES, "Its failures", model=field_label(promql.flavour, model)),
-                to_traces("Traces with a late first chunk", traceql(*slow)),
+                link_to_dashboard(LATENCY, "Only this model", model=field_label(promql.flavour, model)),
+                link_to_dashboard(FAILURES, "Failures of this model", model=field_label(promql.flavour, model)),
+                link_to_traces("Traces with a late first chunk", traceql(*slow)),
             ],
         )
-    yield _percentiles(promql.whole, name)
+    yield _percentiles(promql.over_range, name)
 
 
-def _percentiles(whole: PromQL, name: str) -> Placed:
+def _percentiles(window: PromQL, name: str) -> SizedPanel:
     model = semconv.REQUEST_MODEL
     measured = ((semconv.TTFC, "First chunk"), (semconv.TTLC, "Last chunk"), (semconv.TPOC, "Gap"))
     cells = [(metric, q, f"{title} {p}") for metric, title in measured for q, p in _QUANTILES]
-    links = [to_board(LATENCY, "Only this model", model=row_label(whole.flavour, model))]
+    links = [link_to_dashboard(LATENCY, "Only this model", model=row_label(window.flavour, model))]
     return table(
         "Percentiles by model",
-        "Of all calls of this window.",
+        "Percentiles of all calls of this window.",
         [
-            Query(f"{whole.total(semconv.TTFC, by=(model,), part='count')} > 0"),
-            *(Query(whole.quantile(q, metric, model)) for metric, q, _ in cells),
+            Query(f"{window.total(semconv.TTFC, by=(model,), part='count')} > 0"),
+            *(Query(window.quantile(q, metric, model)) for metric, q, _ in cells),
         ],
         [
             Column(name, "Model", links=links),
@@ -280,7 +305,7 @@ def _percentiles(whole: PromQL, name: str) -> Placed:
     )
 
 
-_SHOWN: Final = (
+_TRACE_COLUMNS: Final = (
     semconv.REQUEST_MODEL,
     semconv.TIME_TO_HEADERS,
     semconv.RESPONSE_TTFC,
@@ -293,9 +318,9 @@ _SHOWN: Final = (
 )
 
 
-def _slowest() -> Placed:
+def _slowest() -> SizedPanel:
     return traces(
         "Calls with a late first chunk",
-        "Spans of calls whose first chunk took longer than $ttfc s, with their times in seconds. Needs Tempo.",
-        traceql(f"{span(semconv.RESPONSE_TTFC)} > $ttfc", columns=_SHOWN),
+        "Spans of calls whose first chunk came after more than $ttfc s. Times are in seconds. Needs Tempo.",
+        traceql(f"{span_attribute(semconv.RESPONSE_TTFC)} > $ttfc", columns=_TRACE_COLUMNS),
     )

@@ -1,4 +1,4 @@
-"""A dashboard as classic JSON: variables, links, and panels in their places. In: rows. Out: one dict."""
+"""A dashboard as classic JSON: variables, links, and panels with grid positions. In: rows. Out: one dict."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from .. import semconv
 from ..semconv import Metric
 from ._links import TAG
 from ._names import Flavour
-from ._panels import PROMETHEUS_SOURCE, Json, Placed, Row
-from ._promql import CHOSEN
+from ._panels import PROMETHEUS_SOURCE, Json, Row, SizedPanel
+from ._promql import VARIABLE_MATCHERS
 
 SCHEMA_VERSION: Final = 39
-"""Of Grafana 10.4. Every later one migrates from it; an older one would not know a newer version."""
+"""The schema version of Grafana 10.4. Later versions of Grafana migrate from it. Older ones reject a newer schema."""
 
 _COLUMNS: Final = 24
 
 EVERY_METRIC: Final = (*semconv.METRICS, *semconv.NEWEST_METRICS)
 
 SLOS: Final = ("90", "95", "99", "99.5", "99.9")
-"""Percent of streams that end well. 100 is no objective: nothing may fail, and every burn rate would be infinite."""
+"""SLOs to select: percent of streams that end well. 100 is not offered: every burn rate would be infinite."""
 
 TTFC_BOUNDS: Final = ("0.64", "1.28", "2.56", "5.12", "10.24", "20.48")
-"""Seconds to wait for the first chunk: bounds of the histogram's buckets, so that a share is exact."""
+"""Limits in seconds for the first chunk. They are bucket bounds of the histogram, so the share below is exact."""
 
 
-def board(
+def dashboard(
     flavour: Flavour, uid: str, title: str, description: str, rows: Sequence[Row], variables: Sequence[Json]
 ) -> Json:
-    """A whole dashboard.
+    """The JSON model of a dashboard.
 
     Args:
-        flavour: how the store spells names.
-        uid: stays the same for ever: links and bookmarks hold it.
-        title: its name.
-        description: what it is for.
-        rows: its panels.
-        variables: those beside the ones that all have.
+        flavour: how the metrics store spells names.
+        uid: the dashboard's uid. It never changes, because links and bookmarks contain it.
+        title: the dashboard's title.
+        description: the purpose of the dashboard.
+        rows: the rows with their panels.
+        variables: variables that only this dashboard has.
     """
     return {
         "uid": uid,
@@ -47,7 +47,7 @@ def board(
         "tags": [TAG, "llm"],
         "schemaVersion": SCHEMA_VERSION,
         "version": 1,
-        # It is generated: a change in the user interface would be lost with the next version. "Save as" still works.
+        # The file is generated, so the next version would overwrite a change in Grafana. "Save as" still works.
         "editable": False,
         "graphTooltip": 1,
         "time": {"from": "now-3h", "to": "now"},
@@ -57,23 +57,26 @@ def board(
         "liveNow": False,
         "weekStart": "",
         "timepicker": {},
-        "annotations": {"list": [_annotations(), _firing(flavour)]},
-        "links": [_to_the_others(), _to_the_runbooks()],
+        "annotations": {"list": [_user_annotations(), _alert_annotations(flavour)]},
+        "links": [_dashboards_link(), _runbooks_link()],
         "templating": {"list": [*_variables(flavour), *variables]},
-        "panels": list(_placed(flavour, rows)),
+        "panels": list(_arrange(flavour, rows)),
     }
 
 
-# --- places -----------------------------------------------------------------------------------------------------
+# --- ids and grid positions -------------------------------------------------------------------------------------
 
 
-def _placed(flavour: Flavour, rows: Iterable[Row]) -> Iterator[Json]:
-    """Panels with ids and places. A row's ids begin at a hundred of its own: a new panel moves few bookmarks."""
+def _arrange(flavour: Flavour, rows: Iterable[Row]) -> Iterator[Json]:
+    """All panels with ids and grid positions.
+
+    Row n has the ids from 100 * n on, so a new panel changes only ids of its own row. Links contain these ids.
+    """
     y = 0
     for number, row in enumerate(rows, 1):
         heading = {"type": "row", "title": row.title, "id": 100 * number, "collapsed": row.collapsed}
         panels, end = _flow(row.panels, 100 * number + 1, y + 1)
-        panels = [_told(flavour, panel) for panel in panels]
+        panels = [_with_metric_names(flavour, panel) for panel in panels]
         place = {"gridPos": {"x": 0, "y": y, "w": _COLUMNS, "h": 1}}
         yield heading | place | {"panels": panels if row.collapsed else []}
         if not row.collapsed:
@@ -81,11 +84,11 @@ def _placed(flavour: Flavour, rows: Iterable[Row]) -> Iterator[Json]:
         y = y + 1 if row.collapsed else end
 
 
-def _flow(placed: Sequence[Placed], first: int, y: int) -> tuple[list[Json], int]:
-    """Panels from left to right, in lines as high as their highest one."""
+def _flow(panels_of_row: Sequence[SizedPanel], first: int, y: int) -> tuple[list[Json], int]:
+    """Place panels from left to right. Each line is as high as its highest panel."""
     panels: list[Json] = []
     x = line = 0
-    for number, (panel, width, height) in enumerate((it.panel, it.width, it.height) for it in placed):
+    for number, (panel, width, height) in enumerate((it.panel, it.width, it.height) for it in panels_of_row):
         if x + width > _COLUMNS:
             x, y, line = 0, y + line, 0
         panels.append(panel | {"id": first + number, "gridPos": {"x": x, "y": y, "w": width, "h": height}})
@@ -93,11 +96,11 @@ def _flow(placed: Sequence[Placed], first: int, y: int) -> tuple[list[Json], int
     return panels, y + line
 
 
-# --- what a panel reads -----------------------------------------------------------------------------------------
+# --- metrics of a panel -----------------------------------------------------------------------------------------
 
 
-def _told(flavour: Flavour, panel: Json) -> Json:
-    """A panel whose description ends with the metrics that it reads, by the names that the documentation has."""
+def _with_metric_names(flavour: Flavour, panel: Json) -> Json:
+    """The panel, with the documented names of the metrics that it reads at the end of its description."""
     read = [metric for metric in EVERY_METRIC if any(_reads(flavour, metric, query) for query in _expressions(panel))]
     if not read:
         return panel
@@ -121,19 +124,19 @@ def _reads(flavour: Flavour, metric: Metric, expression: str) -> bool:
 
 
 def _variables(flavour: Flavour) -> Iterator[Json]:
-    yield datasource("prometheus", "Prometheus")
-    # The linter wants `.+` for the job: what has no job is no scrape and no service.
-    yield _labels(flavour, "job", "Job", 0, everything=".+")
-    yield _labels(flavour, "provider", "Provider", 1)
-    yield _labels(flavour, "model", "Model", 2)
-    yield _labels(flavour, "server", "Server", 3)
-    yield choice("slo", "SLO %", "Percent of streams that should end well.", SLOS, "99")
-    yield choice("before", "Compare with", "How far back the dashed lines are.", ("1h", "1d", "1w"), "1d")
-    yield entry("runbooks", "Runbooks", "URL of the folder with the runbooks.", "runbooks")
+    yield datasource_variable("prometheus", "Prometheus")
+    # Grafana's dashboard-linter requires `.+` for the job. Every scraped series has a job.
+    yield _label_variable(flavour, "job", "Job", 0, all_value=".+")
+    yield _label_variable(flavour, "provider", "Provider", 1)
+    yield _label_variable(flavour, "model", "Model", 2)
+    yield _label_variable(flavour, "server", "Server", 3)
+    yield custom_variable("slo", "SLO %", "Percent of streams that should end well.", SLOS, "99")
+    yield custom_variable("before", "Compare with", "How much earlier the dashed lines are.", ("1h", "1d", "1w"), "1d")
+    yield textbox_variable("runbooks", "Runbooks", "URL of the folder with the runbooks.", "runbooks")
 
 
-def datasource(kind: str, name: str) -> Json:
-    """A variable for a data source of one kind."""
+def datasource_variable(kind: str, name: str) -> Json:
+    """A variable for a data source of one type."""
     return {
         "type": "datasource",
         "name": f"{kind}_datasource",
@@ -150,21 +153,21 @@ def datasource(kind: str, name: str) -> Json:
     }
 
 
-def _labels(flavour: Flavour, name: str, label: str, depth: int, *, everything: str = ".*") -> Json:
-    """A variable with the values of a label, among what the variables before it have chosen.
+def _label_variable(flavour: Flavour, name: str, label: str, depth: int, *, all_value: str = ".*") -> Json:
+    """A variable with the values of a label, among the series that the earlier variables select.
 
-    Without a value for "all" Grafana would write every value into every query; `.*` also takes series that lack the
-    label: a request without a model is a request.
+    It has an explicit value for "All". Without one, Grafana would write every label value into every query. `.*` also
+    matches series without the label, such as those of a request without a model.
     """
-    matchers = CHOSEN[:depth]
+    matchers = VARIABLE_MATCHERS[:depth]
     selector = flavour.selector(semconv.STREAMS, "", *matchers)
-    return label_variable(
-        name, label, f"label_values({selector}, {flavour.label_name(CHOSEN[depth].label)})", everything
+    return query_variable(
+        name, label, f"label_values({selector}, {flavour.label_name(VARIABLE_MATCHERS[depth].label)})", all_value
     )
 
 
-def label_variable(name: str, label: str, query: str, everything: str = ".*") -> Json:
-    """A variable with what a query gives; several of its values can be chosen, or all."""
+def query_variable(name: str, label: str, query: str, all_value: str = ".*") -> Json:
+    """A variable with the results of a query. The user can select several values, or all."""
     return {
         "type": "query",
         "name": name,
@@ -175,7 +178,7 @@ def label_variable(name: str, label: str, query: str, everything: str = ".*") ->
         "current": {"text": ["All"], "value": ["$__all"]},
         "hide": 0,
         "includeAll": True,
-        "allValue": everything,
+        "allValue": all_value,
         "multi": True,
         "options": [],
         "refresh": 2,
@@ -185,8 +188,8 @@ def label_variable(name: str, label: str, query: str, everything: str = ".*") ->
     }
 
 
-def choice(name: str, label: str, description: str, values: Sequence[str], chosen: str) -> Json:
-    """A variable with one of some values."""
+def custom_variable(name: str, label: str, description: str, values: Sequence[str], chosen: str) -> Json:
+    """A variable with a fixed list of values. The user selects one."""
     return {
         "type": "custom",
         "name": name,
@@ -202,13 +205,19 @@ def choice(name: str, label: str, description: str, values: Sequence[str], chose
     }
 
 
-def first_chunk_within() -> Json:
-    """What "in time" means for the first chunk; the alert's default, so that both speak of the same."""
-    return choice("ttfc", "First chunk within, s", "Seconds to wait for the first chunk.", TTFC_BOUNDS, "5.12")
+def ttfc_variable() -> Json:
+    """The limit of "in time" for the first chunk. Its default is the default threshold of the alert."""
+    return custom_variable(
+        "ttfc",
+        "First chunk within, s",
+        "The first chunk is in time if it comes within this many seconds.",
+        TTFC_BOUNDS,
+        "5.12",
+    )
 
 
-def entry(name: str, label: str, description: str, value: str = "") -> Json:
-    """A variable to type into."""
+def textbox_variable(name: str, label: str, description: str, value: str = "") -> Json:
+    """A variable with a text box."""
     return {
         "type": "textbox",
         "name": name,
@@ -225,7 +234,7 @@ def entry(name: str, label: str, description: str, value: str = "") -> Json:
 # --- links and annotations --------------------------------------------------------------------------------------
 
 
-def _to_the_others() -> Json:
+def _dashboards_link() -> Json:
     return {
         "type": "dashboards",
         "title": "LLM streams",
@@ -240,8 +249,8 @@ def _to_the_others() -> Json:
     }
 
 
-def _to_the_runbooks() -> Json:
-    return _to_the_others() | {
+def _runbooks_link() -> Json:
+    return _dashboards_link() | {
         "type": "link",
         "title": "Runbooks",
         "tags": [],
@@ -254,8 +263,8 @@ def _to_the_runbooks() -> Json:
     }
 
 
-def _annotations() -> Json:
-    """Those that a user writes; Grafana adds them where they are missing."""
+def _user_annotations() -> Json:
+    """Annotations that users write. Grafana adds this entry if it is missing."""
     return {
         "builtIn": 1,
         "type": "dashboard",
@@ -267,8 +276,8 @@ def _annotations() -> Json:
     }
 
 
-def _firing(flavour: Flavour) -> Json:
-    """Alerts of ours that fire, if their rules run in the same Prometheus."""
+def _alert_annotations(flavour: Flavour) -> Json:
+    """Firing alerts of this library, if their rules run in the same Prometheus."""
     model = flavour.label_name(semconv.REQUEST_MODEL)
     return {
         "name": "Firing alerts",
@@ -276,7 +285,7 @@ def _firing(flavour: Flavour) -> Json:
         "enable": True,
         "hide": False,
         "iconColor": "red",
-        "expr": firing(),
+        "expr": firing_alerts(),
         "step": "60s",
         "titleFormat": "{{alertname}}",
         "textFormat": f"{{{{{model}}}}}",
@@ -285,6 +294,6 @@ def _firing(flavour: Flavour) -> Json:
     }
 
 
-def firing() -> str:
-    """Prometheus's own series of alerts, those of our rules."""
+def firing_alerts() -> str:
+    """The query of Prometheus's series `ALERTS` for the rules of this library."""
     return 'ALERTS{job=~"$job", alertname=~"LLMStream.*", alertstate="firing"}'

@@ -1,4 +1,4 @@
-"""Ways out of a dashboard: to another one, to the traces, to a runbook. Time and variables go along."""
+"""Links to another dashboard, to traces and to runbooks. They keep the time range and the variables."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from ._names import Flavour
 Json = dict[str, Any]
 
 TAG: Final = "otel-llmstream"
-"""On every dashboard of ours; the links among them go by it."""
+"""The tag of every dashboard of this library. The links between them select by this tag."""
 
 OVERVIEW: Final = "otel-llmstream-overview"
 FAILURES: Final = "otel-llmstream-failures"
 LATENCY: Final = "otel-llmstream-latency"
 
 _KEPT: Final = ("prometheus_datasource", "job", "provider", "model", "server", "slo", "before", "runbooks")
-"""Variables that every dashboard has. What a link sets itself must not be among what it keeps."""
+"""Variables of every dashboard, which links keep. If a link sets one of them itself, it does not also keep it."""
 
 
-def to_board(uid: str, title: str, **values: str) -> Json:
-    """A link to a dashboard of ours.
+def link_to_dashboard(uid: str, title: str, **values: str) -> Json:
+    """A link to a dashboard of this library.
 
     Args:
-        uid: the dashboard.
-        title: what the menu says.
-        values: variables to set there, by what Grafana makes of the point that was clicked (`field_label`).
+        uid: the dashboard's uid.
+        title: the text of the link.
+        values: variables to set there. A value may be a Grafana variable of the clicked point (`field_label`).
     """
     kept = [f"${{{name}:queryparam}}" for name in _KEPT if name not in values]
     given = [f"var-{name}={value}" for name, value in values.items()]
     return _link(title, f"/d/{uid}?" + "&".join(["${__url_time_range}", *kept, *given]))
 
 
-def to_traces(title: str, traceql: str) -> Json:
+def link_to_traces(title: str, traceql: str) -> Json:
     """A link to a search in Tempo, in Grafana's Explore.
 
     Args:
-        title: what the menu says.
-        traceql: the query; Grafana's variables in it are filled in.
+        title: the text of the link.
+        traceql: the query. Grafana replaces the variables in it.
     """
     source = {"type": "tempo", "uid": "${tempo_datasource}"}
     query = {"refId": "A", "datasource": source, "queryType": "traceql", "query": traceql, "limit": 50}
@@ -54,13 +54,13 @@ def to_traces(title: str, traceql: str) -> Json:
     return _link(title, f"/explore?schemaVersion=1&panes={_with_variables(encoded)}")
 
 
-def to_runbook(alert: str) -> Json:
+def link_to_runbook(alert: str) -> Json:
     """A link to the runbook of an alert."""
     return _link(f"Runbook: {alert}", f"${{runbooks}}/{alert}.md", new_tab=True)
 
 
 def field_label(flavour: Flavour, attribute: str) -> str:
-    """What stands in a link for a label of the series that was clicked."""
+    """The Grafana variable for a label of the clicked series, for links."""
     name = flavour.label_name(attribute)
     return (
         f'${{__field.labels["{name}"]:percentencode}}' if flavour.dots else f"${{__field.labels.{name}:percentencode}}"
@@ -68,32 +68,33 @@ def field_label(flavour: Flavour, attribute: str) -> str:
 
 
 def row_label(flavour: Flavour, attribute: str) -> str:
-    """The same for the line of a table that was clicked."""
+    """The Grafana variable for a field of the clicked table row, for links."""
     name = flavour.label_name(attribute)
     return f'${{__data.fields["{name}"]:percentencode}}' if flavour.dots else f"${{__data.fields.{name}:percentencode}}"
 
 
 def traceql(*conditions: str, columns: tuple[str, ...] = ()) -> str:
-    """A TraceQL query for spans of ours, of what the variables choose.
+    r"""A TraceQL query for spans of this library, of the provider, model and server that the variables select.
 
-    Values are joined with `|` as they are: escaped for a regular expression, as Grafana could do it too, a model's dot
-    would be a backslash in a string of TraceQL's, and in JSON where the query is part of a link, which both refuse.
+    The format `pipe` joins values with `|` and does not escape them. Grafana could also escape them for a regular
+    expression. But then the dot in a model's name would become `\.`. TraceQL's strings reject this backslash, and so
+    does the JSON of a link.
 
     Args:
-        conditions: further ones.
-        columns: attributes that the answer shall show.
+        conditions: further conditions.
+        columns: attributes to show as columns.
     """
     chosen = [
-        f'{span(semconv.PROVIDER)} =~ "${{provider:pipe}}"',
-        f'{span(semconv.REQUEST_MODEL)} =~ "${{model:pipe}}"',
-        f'{span(semconv.SERVER_ADDRESS)} =~ "${{server:pipe}}"',
+        f'{span_attribute(semconv.PROVIDER)} =~ "${{provider:pipe}}"',
+        f'{span_attribute(semconv.REQUEST_MODEL)} =~ "${{model:pipe}}"',
+        f'{span_attribute(semconv.SERVER_ADDRESS)} =~ "${{server:pipe}}"',
     ]
-    shown = f" | select({', '.join(map(span, columns))})" if columns else ""
+    shown = f" | select({', '.join(map(span_attribute, columns))})" if columns else ""
     return f"{{ {' && '.join([*chosen, *conditions])} }}{shown}"
 
 
-def span(attribute: str) -> str:
-    """A span's attribute in TraceQL."""
+def span_attribute(attribute: str) -> str:
+    """The name of a span's attribute in TraceQL."""
     return f"span.{attribute}"
 
 
@@ -101,12 +102,12 @@ _VARIABLE: Final = re.compile(r"%24%7B(.+?)%7D")
 
 
 def _with_variables(encoded: str) -> str:
-    """Variables as they were: Grafana looks for them in the URL as it stands."""
+    """Undo the URL encoding of variables, because Grafana searches for them in the encoded URL."""
     return _VARIABLE.sub(lambda found: "${" + found[1].replace("%3A", ":") + "}", encoded)
 
 
 def _link(title: str, url: str, *, new_tab: bool = False) -> Json:
-    # Of these, a data link needs the title, the URL and the tab. Grafana's schema has one type for all links.
+    # A data link needs only the title, the URL and the new-tab flag. Grafana's schema has one type for all links.
     return {
         "title": title,
         "type": "link",

@@ -1,9 +1,9 @@
-"""How a metrics store spells the catalogue's names. In: a metric or an attribute. Out: what PromQL calls it.
+"""How a metrics store spells the names of the catalogue. In: a metric or an attribute. Out: its name in PromQL.
 
 The rules are those of OpenTelemetry's page "Prometheus and OpenMetrics Compatibility"
 (https://opentelemetry.io/docs/specs/otel/compatibility/prometheus_and_openmetrics/), as far as the catalogue needs
-them: a character that Prometheus did not know becomes an underscore, the unit and a counter's `total` are appended.
-Which of the rules apply is the store's choice; a `Flavour` is one such choice.
+them. A character that Prometheus did not allow becomes an underscore. The unit is appended, and `total` for a counter.
+Each store applies some of these rules. A `Flavour` says which.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from typing import Final, Literal
 from ..semconv import Metric
 
 Part = Literal["", "bucket", "sum", "count"]
-"""One of the series that a histogram is made of; empty for counters and gauges, which are one."""
+"""The suffix of a histogram's series. It is empty for counters and gauges, which have one series."""
 
 _UNITS: Final = {"s": "seconds", "By": "bytes"}
-"""Units of the catalogue, spelt out (section "Metric Metadata" of the page above). An annotation such as `{stream}` is
-no unit and adds nothing."""
+"""Suffixes of units (section "Metric Metadata" of the page above). An annotation such as `{stream}` adds no suffix."""
 
 _LEGACY: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-"""What PromQL takes for a label's name without quotes."""
+"""Label names that need no quotes in PromQL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +29,9 @@ class Matcher:
     """A condition on a label.
 
     Attributes:
-        label: an attribute of the catalogue such as `error.type`, or a label of Prometheus's own (`job`, `le`).
+        label: an attribute of the catalogue such as `error.type`, or a label of Prometheus itself (`job`, `le`).
         op: `=`, `!=`, `=~` or `!~`.
-        value: what to compare with, as it is: escaping is done here. A dashboard's variable (`$model`) is a value too.
+        value: the value without escapes. It may be a variable of a dashboard (`$model`).
     """
 
     label: str
@@ -42,12 +41,12 @@ class Matcher:
 
 @dataclass(frozen=True, slots=True)
 class Flavour:
-    """One store's spelling.
+    """The spelling of names in one kind of store.
 
     Attributes:
-        name: what the command line calls it.
-        suffixes: whether unit and `total` are part of a metric's name.
-        dots: whether names keep their dots. PromQL wants such names in quotes, a metric's inside the braces.
+        name: the name for the command line.
+        suffixes: whether metric names end with the unit and `total`.
+        dots: whether names keep their dots. PromQL requires quotes around such names, and braces around a metric name.
     """
 
     name: str
@@ -58,21 +57,21 @@ class Flavour:
         """A metric's name, without quotes.
 
         Args:
-            metric: of the catalogue.
-            part: which series of a histogram.
-            newest: its name under the newest conventions, where it has another one there.
+            metric: a metric of the catalogue.
+            part: the series of a histogram.
+            newest: whether to use the name of the newest conventions, if it differs.
 
         Raises:
-            ValueError: a histogram without a part, or a part of what is no histogram.
+            ValueError: a histogram has no part, or another metric has one.
         """
         if (metric.kind == "histogram") != bool(part):
             raise ValueError(f"{metric.name} is a {metric.kind}: no series {part or 'of that name'!r}")
         name = (newest and metric.newest) or metric.name
-        # The parts of a histogram are its form, no suffix of the kind that a store may leave out.
+        # The part of a histogram is always written, also by stores that omit suffixes.
         return "_".join(filter(None, (self.label_name(name), *self._suffixes(metric), part)))
 
     def selector(self, metric: Metric, part: Part = "", *matchers: Matcher, newest: bool = False) -> str:
-        """The PromQL selector of a metric's series; `metric`, `part` and `newest` as for `metric`."""
+        """The PromQL selector of a metric's series. `metric`, `part` and `newest` are the arguments of `metric`."""
         name = self.metric(metric, part, newest=newest)
         conditions = [self._condition(matcher) for matcher in matchers]
         if self.dots:
@@ -80,12 +79,12 @@ class Flavour:
         return f"{name}{{{', '.join(conditions)}}}" if conditions else name
 
     def label(self, attribute: str) -> str:
-        """An attribute as PromQL wants it in `by (...)` or a selector: in quotes where it must be."""
+        """An attribute's label in `by (...)` or in a selector, with quotes if PromQL requires them."""
         name = self.label_name(attribute)
         return name if _LEGACY.fullmatch(name) else _quoted(name)
 
     def label_name(self, attribute: str) -> str:
-        """An attribute as a label's bare name, for legends and templates. Labels of Prometheus's own are themselves."""
+        """An attribute's label name without quotes, for legends and templates. Prometheus's labels stay as they are."""
         return attribute if self.dots else attribute.replace(".", "_")
 
     def _suffixes(self, metric: Metric) -> tuple[str, ...]:
@@ -104,14 +103,14 @@ def _quoted(text: str) -> str:
 
 
 PROMETHEUS: Final = Flavour("prometheus", suffixes=True, dots=False)
-"""What a scrape of the Prometheus exporter gives, and Prometheus 3 from OTLP unless told otherwise (its
-`otlp.translation_strategy` is `UnderscoreEscapingWithSuffixes`), and Grafana Cloud."""
+"""Names from a scrape of the Prometheus exporter, from OTLP into Prometheus 3 by default (its
+`otlp.translation_strategy` is `UnderscoreEscapingWithSuffixes`), and from Grafana Cloud."""
 
 MIMIR: Final = Flavour("mimir", suffixes=False, dots=False)
-"""What Mimir makes of OTLP unless told otherwise (`otel_metric_suffixes_enabled: false`), and Prometheus 3.6 and newer
-with `UnderscoreEscapingWithoutSuffixes`."""
+"""Names from OTLP into Mimir by default (`otel_metric_suffixes_enabled: false`), and into Prometheus 3.6 and newer with
+`UnderscoreEscapingWithoutSuffixes`."""
 
 UTF8: Final = Flavour("utf8", suffixes=True, dots=True)
-"""What Prometheus 3 makes of OTLP with `NoUTF8EscapingWithSuffixes`."""
+"""Names from OTLP into Prometheus 3 with `NoUTF8EscapingWithSuffixes`."""
 
 FLAVOURS: Final = {flavour.name: flavour for flavour in (PROMETHEUS, MIMIR, UTF8)}

@@ -1,4 +1,4 @@
-"""The dashboard "Overview": is there traffic, does it end well, how long does it take, what is open now."""
+"""The dashboard "Overview": traffic, outcomes, latency, and the streams that are open now."""
 
 from __future__ import annotations
 
@@ -7,160 +7,163 @@ from typing import Final
 
 from .. import semconv
 from . import _palette as palette
-from ._layout import board, first_chunk_within
-from ._links import FAILURES, LATENCY, OVERVIEW, field_label, row_label, to_board, to_runbook
+from ._layout import dashboard, ttfc_variable
+from ._links import FAILURES, LATENCY, OVERVIEW, field_label, link_to_dashboard, link_to_runbook, row_label
 from ._names import Flavour, Matcher
-from ._panels import Column, Json, Placed, Query, Row, graph, heatmap, high, stat, table
-from ._promql import ALLOWED, PromQL
+from ._panels import Column, Json, Query, Row, SizedPanel, graph, heatmap, stat, table, with_height
+from ._promql import ERROR_BUDGET, PromQL
 from ._selectors import FAILED, JOB
 
 _QUANTILES: Final = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
-DOWN, SILENT, IDLE, BUSY = range(4)
-"""What the tile "Telemetry" knows: from the worst to the best."""
+DOWN, NO_DATA, NO_TRAFFIC, TRAFFIC = range(4)
+"""The states of the panel "Telemetry", from the worst to the best."""
 
 
 def overview(flavour: Flavour) -> Json:
     """The dashboard."""
     promql = PromQL(flavour)
     rows = (
-        Row("Now, and in this window", tuple(_tiles(promql))),
+        Row("Now, and in this window", tuple(_stats(promql))),
         Row("Traffic and outcomes", tuple(_outcomes(promql))),
         Row("By provider and model", (_models(promql),)),
         Row("Latency", tuple(_latency(promql))),
-        Row("Streams that are open", tuple(_open(promql))),
+        Row("Open streams", tuple(_open_streams(promql))),
         Row("Retries and delivery", tuple(_delivery(promql))),
         Row("Tokens and volume", tuple(_tokens(promql))),
-        Row("The observer itself", tuple(_itself(promql)), collapsed=True),
+        Row("Health of otel-llmstream", tuple(_self_monitoring(promql)), collapsed=True),
     )
-    ttfc = first_chunk_within()
-    return board(
+    ttfc = ttfc_variable()
+    return dashboard(
         flavour,
         OVERVIEW,
         "LLM streams / Overview",
-        "Streaming LLM calls as otel-llmstream sees them at the response's bytes: traffic, failures against the SLO, "
-        "latency, and what is open now.",
+        "Streaming LLM calls, measured by otel-llmstream at the bytes of the response: traffic, failures compared with "
+        "the SLO, latency, and open streams.",
         rows,
         [ttfc],
     )
 
 
-# --- tiles ------------------------------------------------------------------------------------------------------
+# --- stat panels ------------------------------------------------------------------------------------------------
 
 
-def _tiles(promql: PromQL) -> Iterator[Placed]:
-    whole = promql.whole
-    to_failures, to_latency = to_board(FAILURES, "What fails"), to_board(LATENCY, "Where the time goes")
+def _stats(promql: PromQL) -> Iterator[SizedPanel]:
+    window = promql.over_range
+    to_failures, to_latency = (
+        link_to_dashboard(FAILURES, "What fails"),
+        link_to_dashboard(LATENCY, "Where the time goes"),
+    )
     yield _telemetry(promql)
     yield stat(
         "Calls",
-        "Calls that ended in this window, whatever the outcome.",
-        Query(whole.total(semconv.STREAMS)),
+        "Calls that ended in this window, with any outcome.",
+        Query(window.total(semconv.STREAMS)),
         "locale",
         decimals=0,
     )
     yield stat(
         "Failure rate",
         "Truncated and failed streams, as a share of those that completed, were truncated or failed. Cancelled and "
-        "abandoned streams count for neither: they are the application's own doing.",
-        Query(whole.failure_rate_now()),
+        "abandoned streams are left out, because the application ended them.",
+        Query(window.failure_rate_now()),
         "percentunit",
         steps=palette.FAILURES,
-        links=[to_failures, to_runbook("LLMStreamFailureRate")],
+        links=[to_failures, link_to_runbook("LLMStreamFailureRate")],
     )
     yield stat(
         "Error budget left",
-        "What is left of this window's error budget under the SLO chosen above: 100 % where nothing failed, below 0 "
-        "where more failed than may.",
-        Query(f"1 - ({whole.failure_rate_now()}) / {ALLOWED}"),
+        "The rest of this window's error budget, for the SLO that is selected above. It is 100 % if no stream failed, "
+        "and negative if more streams failed than the SLO allows.",
+        Query(f"1 - ({window.failure_rate_now()}) / {ERROR_BUDGET}"),
         "percentunit",
         steps=palette.BUDGET,
-        links=[to_failures, to_runbook("LLMStreamErrorBudgetBurn")],
+        links=[to_failures, link_to_runbook("LLMStreamErrorBudgetBurn")],
     )
     yield stat(
         "Burn rate now",
-        "How many times faster than the SLO allows streams fail right now: at 1 the budget just lasts, at 14.4 a "
-        "month's is gone in two days.",
-        Query(f"({promql.failure_rate_now()}) / {ALLOWED}"),
+        "The current failure rate, divided by the rate that the SLO allows. At 1 the budget lasts exactly as long as "
+        "planned. At 14.4 the budget of a month is used up in two days.",
+        Query(f"({promql.failure_rate_now()}) / {ERROR_BUDGET}"),
         "none",
         steps=palette.BURN,
         decimals=1,
-        links=[to_failures, to_runbook("LLMStreamErrorBudgetBurn")],
+        links=[to_failures, link_to_runbook("LLMStreamErrorBudgetBurn")],
     )
     yield stat(
         "First chunk, p95",
-        "95 of 100 calls had their first chunk of output within this time.",
-        Query(whole.quantile(0.95, semconv.TTFC)),
+        "95 of 100 calls received their first chunk of output within this time.",
+        Query(window.quantile(0.95, semconv.TTFC)),
         "s",
-        steps=palette.WAITING,
-        links=[to_latency, to_runbook("LLMStreamFirstTokenSlow")],
+        steps=palette.FIRST_CHUNK,
+        links=[to_latency, link_to_runbook("LLMStreamFirstTokenSlow")],
     )
     yield stat(
         "First chunk in time",
-        "The share of calls whose first chunk came within $ttfc s (chosen above). Exact, as a quantile out of buckets "
-        "is not.",
-        Query(whole.within(semconv.TTFC, "$ttfc")),
+        "The share of calls whose first chunk came within $ttfc s. The limit is selected above. The share is exact. A "
+        "quantile from buckets is an estimate.",
+        Query(window.within(semconv.TTFC, "$ttfc")),
         "percentunit",
         steps=((None, "red"), (0.9, "yellow"), (0.95, "green")),
         links=[to_latency],
     )
     yield stat(
         "Retries per call",
-        "Attempts that failed and were tried again, for each call that ended.",
-        Query(_retries_per_call(whole, everything=True)),
+        "Attempts that failed and were retried, per call that ended.",
+        Query(_retries_per_call(window, instant=True)),
         "none",
         steps=palette.RETRIES,
         decimals=2,
-        links=[to_failures, to_runbook("LLMStreamRetryStorm")],
+        links=[to_failures, link_to_runbook("LLMStreamRetryStorm")],
     )
 
 
-def _telemetry(promql: PromQL) -> Placed:
-    words = {DOWN: "Scrape down", SILENT: "No data", IDLE: "No traffic", BUSY: "Traffic"}
-    colours = {DOWN: "red", SILENT: "orange", IDLE: "blue", BUSY: "green"}
+def _telemetry(promql: PromQL) -> SizedPanel:
+    words = {DOWN: "Scrape down", NO_DATA: "No data", NO_TRAFFIC: "No traffic", TRAFFIC: "Traffic"}
+    colours = {DOWN: "red", NO_DATA: "orange", NO_TRAFFIC: "blue", TRAFFIC: "green"}
     options = {str(state): {"text": words[state], "color": colours[state], "index": state} for state in words}
     return stat(
         "Telemetry",
-        "Traffic: calls end or are open. No traffic: the series are there, and nothing happens. No data: no series of "
-        "this library for what is chosen above: not instrumented, not exported, or no call yet. Scrape down: a target "
-        "that had such series in this window cannot be scraped (where telemetry comes by OTLP there is no `up`, and a "
-        "service that is gone is No data).",
+        "Traffic: calls end or are open. No traffic: the series exist, but no call ends or is open. No data: this "
+        "library has no series for the selection above: not instrumented, not exported, or no call yet. Scrape down: a "
+        "target that had such series in this window cannot be scraped. With OTLP there is no series `up`, so a service "
+        "that is gone shows as No data.",
         Query(_state(promql)),
         "none",
         mappings=[{"type": "value", "options": options}],
         background=True,
-        links=[to_runbook("LLMStreamTelemetryAbsent")],
+        links=[link_to_runbook("LLMStreamTelemetryAbsent")],
     )
 
 
 def _state(promql: PromQL) -> str:
-    """The first of the four that holds; each side is one value or nothing at all."""
-    active = promql.sum(promql.now(semconv.ACTIVE))
+    """The first state whose condition holds. Each operand of `or` is one value, or has no result."""
+    active = promql.sum(promql.gauge(semconv.ACTIVE))
     ended = promql.total(semconv.STREAMS)
     return " or ".join(
         (
             f"0 * sum({_down(promql)}) + {DOWN}",
-            f"0 * ({active} + {ended} > 0) + {BUSY}",
-            f"0 * {active} + {IDLE}",
-            f"vector({SILENT})",
+            f"0 * ({active} + {ended} > 0) + {TRAFFIC}",
+            f"0 * {active} + {NO_TRAFFIC}",
+            f"vector({NO_DATA})",
         )
     )
 
 
 def _down(promql: PromQL) -> str:
-    """Targets that had series of ours in this window and cannot be scraped now."""
-    seen = f"max_over_time({promql.now(semconv.ACTIVE)}[$__range])"
+    """Targets that had series of this library in this window and cannot be scraped now."""
+    seen = f"max_over_time({promql.gauge(semconv.ACTIVE)}[$__range])"
     return f'(up{{job=~"$job"}} == 0 and on (job, instance) {seen})'
 
 
 # --- rows -------------------------------------------------------------------------------------------------------
 
 
-def _outcomes(promql: PromQL) -> Iterator[Placed]:
+def _outcomes(promql: PromQL) -> Iterator[SizedPanel]:
     label = promql.flavour.label_name
     yield graph(
         "Calls by outcome",
-        "Calls that ended, each second. Truncated streams ended early and cleanly: the SDK raised nothing.",
+        "Calls that ended, per second. Truncated streams ended early and cleanly, and the SDK raised no error.",
         [
             Query(
                 promql.total(semconv.STREAMS, by=(semconv.OUTCOME,)), f"{{{{{label(semconv.OUTCOME)}}}}}", exemplar=True
@@ -169,38 +172,39 @@ def _outcomes(promql: PromQL) -> Iterator[Placed]:
         "reqps",
         stacked=True,
         colours=palette.OUTCOMES,
-        links=[to_board(FAILURES, "What fails")],
+        links=[link_to_dashboard(FAILURES, "What fails")],
     )
     yield graph(
-        "Failure rate against the SLO",
-        "The share of streams that failed, and what the SLO allows. Dashed: the same, $before before.",
+        "Failure rate and SLO",
+        "The share of streams that failed, and the share that the SLO allows. Dashed lines: the failure rate $before "
+        "earlier, and the allowed share.",
         [
             Query(promql.failure_rate(), "failure rate"),
-            Query(promql.before("$before").failure_rate(), "earlier"),
-            Query(f"vector({ALLOWED})", "allowed by the SLO"),
+            Query(promql.offset_by("$before").failure_rate(), "earlier"),
+            Query(f"vector({ERROR_BUDGET})", "allowed by the SLO"),
         ],
         "percentunit",
         colours={"failure rate": "red", "allowed by the SLO": "orange", "earlier": "text"},
         dashed=("earlier", "allowed by the SLO"),
-        links=[to_board(FAILURES, "What fails"), to_runbook("LLMStreamFailureRate")],
+        links=[link_to_dashboard(FAILURES, "What fails"), link_to_runbook("LLMStreamFailureRate")],
     )
     error = semconv.ERROR_TYPE
     yield graph(
         "Failures by error.type",
-        "Streams that failed, each second, by why. HTTP errors are their status, errors inside a stream the "
-        "provider's own code; a click leads to what fails where, and to its traces.",
+        "Streams that failed, per second, by error type. An HTTP error is shown by its status, and an error inside a "
+        "stream by the provider's code. A click opens a link to the failures of this type in detail.",
         [Query(f"{promql.total(semconv.STREAMS, FAILED, by=(error,))} > 0", f"{{{{{label(error)}}}}}", exemplar=True)],
         "reqps",
         bars=True,
         stacked=True,
         colours=palette.ERRORS,
-        links=[to_board(FAILURES, "What fails so", error=field_label(promql.flavour, error))],
+        links=[link_to_dashboard(FAILURES, "Failures of this type", error=field_label(promql.flavour, error))],
     )
     reason = semconv.FINISH_REASON
     yield graph(
         "Finish reasons",
-        "Why the model stopped, normalised across providers; `none` where no reason came, which is what a stream "
-        "that breaks leaves.",
+        "Why the model stopped, normalised across providers. `none` means that no reason came, for example because the "
+        "stream broke.",
         [Query(promql.total(semconv.STREAMS, by=(reason,)), f"{{{{{label(reason)}}}}}")],
         "reqps",
         stacked=True,
@@ -208,19 +212,19 @@ def _outcomes(promql: PromQL) -> Iterator[Placed]:
     )
 
 
-def _latency(promql: PromQL) -> Iterator[Placed]:
+def _latency(promql: PromQL) -> Iterator[SizedPanel]:
     yield _quantiles(promql, semconv.TTFC, "Time to the first chunk", "From the call's start, retries included.", 8)
     yield _quantiles(promql, semconv.TTLC, "Time to the last chunk", "From the call's start, retries included.", 8)
     yield heatmap(
         "Gaps between chunks",
-        "How long it was from one chunk to the next. A healthy stream is a band near the bottom; a second band far "
-        "above it is a provider or a proxy that holds chunks back.",
+        "Time from one chunk to the next. Healthy streams form a band near the bottom. A second band far above it "
+        "means that a provider or a proxy holds chunks back.",
         Query(promql.total(semconv.TPOC, part="bucket", by=("le",)), "{{le}}"),
         width=8,
     )
 
 
-def _quantiles(promql: PromQL, metric: semconv.Metric, title: str, description: str, width: int) -> Placed:
+def _quantiles(promql: PromQL, metric: semconv.Metric, title: str, description: str, width: int) -> SizedPanel:
     return graph(
         title,
         description,
@@ -228,101 +232,105 @@ def _quantiles(promql: PromQL, metric: semconv.Metric, title: str, description: 
         "s",
         width=width,
         colours=palette.QUANTILES,
-        links=[to_board(LATENCY, "Where the time goes")],
+        links=[link_to_dashboard(LATENCY, "Where the time goes")],
     )
 
 
-def _open(promql: PromQL) -> Iterator[Placed]:
+def _open_streams(promql: PromQL) -> Iterator[SizedPanel]:
     model = semconv.REQUEST_MODEL
     legend = f"{{{{{promql.flavour.label_name(model)}}}}}"
     opened = stat(
         "Open now",
-        "Streams that are open at this moment.",
-        Query(promql.sum(promql.now(semconv.ACTIVE))),
+        "Streams that are open now.",
+        Query(promql.sum(promql.gauge(semconv.ACTIVE))),
         "short",
         width=4,
     )
     hanging = stat(
         "Hanging now",
-        "Open streams whose network has been silent for longer than the stall threshold, at this moment.",
-        Query(promql.sum(promql.now(semconv.STALLED))),
+        "Open streams whose network has been silent for longer than the stall threshold until now.",
+        Query(promql.sum(promql.gauge(semconv.STALLED))),
         "short",
-        steps=palette.NONE,
+        steps=palette.NONE_EXPECTED,
         width=4,
-        links=[to_runbook("LLMStreamsHanging"), to_board(LATENCY, "Gaps and stalls")],
+        links=[link_to_runbook("LLMStreamsHanging"), link_to_dashboard(LATENCY, "Gaps and stalls")],
     )
-    yield from (high(opened, 9), high(hanging, 9))
+    yield from (with_height(opened, 9), with_height(hanging, 9))
     yield graph(
         "Open streams by model",
-        "Read from the live streams at each scrape. A line that only rises is a leak: streams that nobody closes.",
-        [Query(promql.sum(promql.now(semconv.ACTIVE), model), legend)],
+        "Open streams, counted at each scrape. A line that only rises is a leak: streams are not closed.",
+        [Query(promql.sum(promql.gauge(semconv.ACTIVE), model), legend)],
         "short",
         width=8,
         stacked=True,
     )
     yield graph(
         "Hanging streams by model",
-        "Open streams whose network is silent, while they hang. A stall that ended is in Latency anatomy.",
-        [Query(promql.sum(promql.now(semconv.STALLED), model), legend)],
+        "Open streams whose network is silent, counted while they hang. Stalls that ended are on Latency breakdown.",
+        [Query(promql.sum(promql.gauge(semconv.STALLED), model), legend)],
         "short",
         width=8,
         stacked=True,
-        links=[to_runbook("LLMStreamsHanging")],
+        links=[link_to_runbook("LLMStreamsHanging")],
     )
 
 
-def _delivery(promql: PromQL) -> Iterator[Placed]:
+def _delivery(promql: PromQL) -> Iterator[SizedPanel]:
     error = semconv.ERROR_TYPE
     yield graph(
         "Retries by reason",
-        "Attempts that failed and were tried again, each second, by why. They are no failures as long as one of them "
-        "ends well, but they cost time and quota.",
+        "Attempts that failed and were retried, per second, by error type. If the last attempt succeeds, the call is "
+        "no failure, but retries cost time and quota.",
         [Query(f"{promql.total(semconv.RETRIES, by=(error,))} > 0", f"{{{{{promql.flavour.label_name(error)}}}}}")],
         "reqps",
         width=6,
         bars=True,
         stacked=True,
         colours=palette.ERRORS,
-        links=[to_runbook("LLMStreamRetryStorm"), to_runbook("LLMStreamRateLimited")],
+        links=[link_to_runbook("LLMStreamRetryStorm"), link_to_runbook("LLMStreamRateLimited")],
     )
     yield graph(
         "Retries per call",
-        "Attempts that were tried again, for each call that ended.",
+        "Attempts that were retried, per call that ended.",
         [Query(_retries_per_call(promql), "retries per call")],
         "none",
         width=6,
         colours={"retries per call": "orange"},
-        links=[to_runbook("LLMStreamRetryStorm")],
+        links=[link_to_runbook("LLMStreamRetryStorm")],
     )
-    whole = promql.total(semconv.STREAMS)
+    calls = promql.total(semconv.STREAMS)
     yield graph(
         "Buffered delivery",
-        "The share of streams that came in one burst after a long wait: a proxy or a gateway collected them, and the "
+        "The share of streams that arrived in one burst after a long wait. A proxy or a gateway buffered them, and the "
         "user saw nothing until the end.",
-        [Query(f"{promql.total(semconv.BUFFERED_STREAMS)} / ({whole} > 0)", "buffered")],
+        [Query(f"{promql.total(semconv.BUFFERED_STREAMS)} / ({calls} > 0)", "buffered")],
         "percentunit",
         width=6,
         colours={"buffered": "orange"},
-        links=[to_runbook("LLMStreamBufferedDelivery")],
+        links=[link_to_runbook("LLMStreamBufferedDelivery")],
     )
     kind = semconv.FALLBACK
     yield graph(
         "Fallbacks",
-        "Calls that another model, another server or an answer in one piece decided, each second: they ended, but not "
-        "as they were asked.",
+        "Calls per second that ended with a fallback: another model, another server, or an answer that was not "
+        "streamed.",
         [Query(promql.total(semconv.FALLBACK_COUNT, by=(kind,)), f"{{{{{promql.flavour.label_name(kind)}}}}}")],
         "reqps",
         width=6,
         bars=True,
         stacked=True,
-        links=[to_board(FAILURES, "What fails")],
+        links=[link_to_dashboard(FAILURES, "What fails")],
     )
 
 
-def _retries_per_call(promql: PromQL, *, everything: bool = False) -> str:
-    """Retries by calls: a number of its own (`everything`: not a number without calls) or a line with gaps."""
+def _retries_per_call(promql: PromQL, *, instant: bool = False) -> str:
+    """Retries divided by calls.
+
+    For one number of the whole range (`instant`), the result without calls is NaN, which is shown as "No traffic".
+    For a graph, the line has a gap there.
+    """
     calls = promql.total(semconv.STREAMS)
-    return f"{promql.total(semconv.RETRIES)} / {calls if everything else f'({calls} > 0)'}"
+    return f"{promql.total(semconv.RETRIES)} / {calls if instant else f'({calls} > 0)'}"
 
 
 INPUT: Final = Matcher(semconv.TOKEN_TYPE, "=", "input")
@@ -330,14 +338,14 @@ OUTPUT: Final = Matcher(semconv.TOKEN_TYPE, "=", "output")
 _USAGE: Final = {metric.name.rpartition(".usage.")[2]: metric for metric in semconv.USAGE_COUNTERS}
 
 
-def _tokens(promql: PromQL) -> Iterator[Placed]:
-    # One histogram with the type as a label under the released conventions, a counter for each type under the newest.
+def _tokens(promql: PromQL) -> Iterator[SizedPanel]:
+    # The released conventions have one histogram with a label for the type. The newest ones have a counter per type.
     sides = (("input", INPUT, _USAGE["input_tokens"]), ("output", OUTPUT, _USAGE["output_tokens"]))
     yield graph(
         "Tokens",
-        "Input and output tokens each second, where the provider says how many.",
+        "Input and output tokens per second, if the provider reports them.",
         [
-            Query(promql.sum(f"{promql.grown(semconv.TOKEN_USAGE, 'sum', side)} or {promql.grown(counter)}"), name)
+            Query(promql.sum(f"{promql.growth(semconv.TOKEN_USAGE, 'sum', side)} or {promql.growth(counter)}"), name)
             for name, side, counter in sides
         ],
         "cps",
@@ -347,7 +355,7 @@ def _tokens(promql: PromQL) -> Iterator[Placed]:
     sizes = (("input", INPUT, semconv.OPERATION_INPUT), ("output", OUTPUT, semconv.OPERATION_OUTPUT))
     yield graph(
         "Tokens of one call, p95",
-        "95 of 100 calls had at most so many.",
+        "95 of 100 calls had at most this many tokens.",
         [Query(_token_quantile(promql, side, newest), name) for name, side, newest in sizes],
         "short",
         width=6,
@@ -355,9 +363,9 @@ def _tokens(promql: PromQL) -> Iterator[Placed]:
     )
     yield graph(
         "Cached and reasoning tokens",
-        "Input tokens out of and into the provider's cache, and output tokens that were reasoning, each second. Only "
-        "under the newest conventions (OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental), and where the "
-        "provider says.",
+        "Input tokens that were read from and written to the provider's cache, and output tokens that were reasoning, "
+        "per second. Only with the newest conventions (OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental), and "
+        "only if the provider reports them.",
         [
             Query(promql.total(_USAGE[f"{key}.{side}_tokens"]), name)
             for key, side, name in (
@@ -371,7 +379,7 @@ def _tokens(promql: PromQL) -> Iterator[Placed]:
     )
     yield graph(
         "Chunks and bytes",
-        "Chunks each second, and bytes of bodies each second, retried attempts included.",
+        "Chunks per second, and bytes of response bodies per second, retried attempts included.",
         [Query(promql.total(semconv.CHUNK_COUNT), "chunks"), Query(promql.total(semconv.RECEIVED), "bytes")],
         "cps",
         width=6,
@@ -381,35 +389,36 @@ def _tokens(promql: PromQL) -> Iterator[Placed]:
 
 
 def _token_quantile(promql: PromQL, side: Matcher, newest: semconv.Metric) -> str:
-    buckets = f"{promql.grown(semconv.TOKEN_USAGE, 'bucket', side)} or {promql.grown(newest, 'bucket')}"
+    buckets = f"{promql.growth(semconv.TOKEN_USAGE, 'bucket', side)} or {promql.growth(newest, 'bucket')}"
     return f"histogram_quantile(0.95, {promql.sum(buckets, 'le')})"
 
 
-def _models(promql: PromQL) -> Placed:
+def _models(promql: PromQL) -> SizedPanel:
     by = (semconv.PROVIDER, semconv.REQUEST_MODEL)
-    whole = promql.whole
+    window = promql.over_range
     names = promql.flavour.label_name
     links = [
-        to_board(uid, title, model=row_label(promql.flavour, semconv.REQUEST_MODEL))
+        link_to_dashboard(uid, title, model=row_label(promql.flavour, semconv.REQUEST_MODEL))
         for uid, title in ((FAILURES, "What fails"), (LATENCY, "Where the time goes"))
     ]
     return table(
         "Models",
-        "What this window held, by provider and model. A click on a model leads to its failures and its latency.",
+        "All calls of this window, by provider and model. A click on a model opens links to its failures and its "
+        "latency.",
         [
-            Query(f"{whole.total(semconv.STREAMS, by=by)} > 0"),
-            Query(whole.failure_rate(*by)),
-            Query(whole.quantile(0.95, semconv.TTFC, *by)),
-            Query(whole.quantile(0.95, semconv.TTLC, *by)),
-            Query(whole.total(semconv.STALL_COUNT, by=by)),
-            Query(whole.total(semconv.RETRIES, by=by)),
+            Query(f"{window.total(semconv.STREAMS, by=by)} > 0"),
+            Query(window.failure_rate(*by)),
+            Query(window.quantile(0.95, semconv.TTFC, *by)),
+            Query(window.quantile(0.95, semconv.TTLC, *by)),
+            Query(window.total(semconv.STALL_COUNT, by=by)),
+            Query(window.total(semconv.RETRIES, by=by)),
         ],
         [
             Column(names(semconv.PROVIDER), "Provider"),
             Column(names(semconv.REQUEST_MODEL), "Model", links=links),
             Column("A", "Calls", "locale"),
             Column("B", "Failure rate", "percentunit", palette.FAILURES),
-            Column("C", "First chunk p95", "s", palette.WAITING),
+            Column("C", "First chunk p95", "s", palette.FIRST_CHUNK),
             Column("D", "Last chunk p95", "s"),
             Column("E", "Stalls", "locale"),
             Column("F", "Retries", "locale"),
@@ -418,22 +427,22 @@ def _models(promql: PromQL) -> Placed:
     )
 
 
-def _itself(promql: PromQL) -> Iterator[Placed]:
+def _self_monitoring(promql: PromQL) -> Iterator[SizedPanel]:
     errors = stat(
         "Internal errors",
-        "Errors of the library itself in this window; the stream concerned went on unobserved. The first of them is in "
-        "the log, with its stack. Please report it.",
-        # Without an error there is no series of them: what says 0 is that there is telemetry at all.
-        Query(f"{promql.whole.total(semconv.INTERNAL_ERRORS)} or 0 * {promql.sum(promql.now(semconv.ACTIVE))}"),
+        "Errors inside this library in this window. The affected streams continued without being observed. The first "
+        "error is in the log, with its stack. Please report it.",
+        # The counter has no series before the first error. So it counts as 0 if other telemetry of this library exists.
+        Query(f"{promql.over_range.total(semconv.INTERNAL_ERRORS)} or 0 * {promql.sum(promql.gauge(semconv.ACTIVE))}"),
         "short",
-        steps=palette.NONE,
+        steps=palette.NONE_EXPECTED,
         width=4,
-        links=[to_runbook("LLMStreamInternalErrors")],
+        links=[link_to_runbook("LLMStreamInternalErrors")],
     )
-    yield high(errors, 9)
-    reporting = f"count by ({JOB}) (count by ({JOB}, instance) ({promql.now(semconv.ACTIVE)}))"
+    yield with_height(errors, 9)
+    reporting = f"count by ({JOB}) (count by ({JOB}, instance) ({promql.gauge(semconv.ACTIVE)}))"
     yield graph(
-        "Instances that report",
+        "Instances with telemetry",
         "Processes with series of this library, by job.",
         [Query(reporting, "{{job}}")],
         "short",
@@ -441,8 +450,8 @@ def _itself(promql: PromQL) -> Iterator[Placed]:
     )
     yield graph(
         "Series by job",
-        "Series of the streams' counter: about 40 for each model and server that a process talks to.",
-        [Query(f"count by ({JOB}) ({promql.grown(semconv.STREAMS)})", "{{job}}")],
+        "Series of the counter of streams. A process has about 40 for each model and server that it calls.",
+        [Query(f"count by ({JOB}) ({promql.growth(semconv.STREAMS)})", "{{job}}")],
         "short",
         width=10,
     )

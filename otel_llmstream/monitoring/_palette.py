@@ -1,4 +1,4 @@
-"""Colours and thresholds that mean the same on every dashboard."""
+"""Colours and thresholds that have the same meaning on every dashboard."""
 
 from __future__ import annotations
 
@@ -27,43 +27,45 @@ FINISH_REASONS: Final[Mapping[str, str]] = {
     "none": "red",
 }
 
-PLACES: Final[Mapping[str, str]] = {
+STAGES: Final[Mapping[str, str]] = {
     "no connection": "purple",
     "request not sent": "dark-purple",
     "refused by HTTP status": "blue",
-    "ended early, quietly": "orange",
-    "broke on the way": "red",
-    "said by the provider": "yellow",
+    "ended early, no error": "orange",
+    "broke in the stream": "red",
+    "reported by the provider": "yellow",
 }
-"""Where in the stream it broke."""
+"""Stages of a stream at which a failure occurs."""
 
 _SHADES: Final = ("", "light-", "dark-", "super-light-", "semi-dark-")
 
 
 def _shades(place: str, *names: str) -> dict[str, str]:
-    return {name: shade + PLACES[place] for name, shade in zip(names, cycle(_SHADES), strict=False)}
+    return {name: shade + STAGES[place] for name, shade in zip(names, cycle(_SHADES), strict=False)}
 
 
 ERRORS: Final[Mapping[str, str]] = {
     **_shades("no connection", semconv.CONNECT_ERROR, semconv.CONNECT_TIMEOUT, semconv.DNS_ERROR, semconv.TLS_ERROR),
     **_shades("refused by HTTP status", "429", "500", "503", "529", "502"),
     **_shades(
-        "ended early, quietly",
+        "ended early, no error",
         semconv.STREAM_TRUNCATED,
         semconv.STREAM_INCOMPLETE_EVENT,
         semconv.STREAM_EMPTY,
         semconv.NOT_A_STREAM,
     ),
     **_shades(
-        "broke on the way",
+        "broke in the stream",
         semconv.CONNECTION_RESET,
         semconv.READ_TIMEOUT,
         semconv.INCOMPLETE_BODY,
         semconv.MALFORMED_EVENT,
     ),
-    **_shades("said by the provider", "overloaded_error", "server_error", "rate_limit_exceeded", "rate_limit_error"),
+    **_shades(
+        "reported by the provider", "overloaded_error", "server_error", "rate_limit_exceeded", "rate_limit_error"
+    ),
 }
-"""The usual error types, in the shades of their place: taken by turns, a colour would change from panel to panel."""
+"""Fixed colours of the usual error types: shades of their stage's colour. Without them, colours differ by panel."""
 
 QUANTILES: Final[Mapping[str, str]] = {"p50": "light-blue", "p95": "blue", "p99": "dark-purple"}
 
@@ -74,19 +76,19 @@ Steps = tuple[tuple[float | None, str], ...]
 PLAIN: Final[Steps] = ((None, "text"),)
 
 BURN: Final[Steps] = ((None, "green"), (1.0, "yellow"), (6.0, "orange"), (14.4, "red"))
-"""Multiples of the rate that just uses the error budget up: those of the multi-window alerts."""
+"""Burn rates of the error budget. They are those of the multi-window alerts."""
 
 BUDGET: Final[Steps] = ((None, "red"), (0.0, "orange"), (0.5, "green"))
-"""What is left of the error budget, as a share."""
+"""The rest of the error budget, as a share."""
 
 FAILURES: Final[Steps] = ((None, "green"), (0.01, "yellow"), (0.05, "red"))
-"""Shares of streams that failed. Burn rates are what goes by the SLO; these are for the eye."""
+"""Failure rates. They are independent of the SLO. Burn rates depend on it."""
 
-WAITING: Final[Steps] = ((None, "green"), (2.56, "yellow"), (5.12, "red"))
-"""Seconds until something is to be seen: bounds of the histogram's buckets; red is where the alert fires by default."""
+FIRST_CHUNK: Final[Steps] = ((None, "green"), (2.56, "yellow"), (5.12, "red"))
+"""Seconds to the first chunk: bounds of the histogram's buckets. Red is the default threshold of the alert."""
 
 RETRIES: Final[Steps] = ((None, "green"), (0.1, "yellow"), (0.5, "red"))
-"""Retries for each call."""
+"""Retries per call."""
 
-NONE: Final[Steps] = ((None, "green"), (1.0, "red"))
-"""What should be none at all."""
+NONE_EXPECTED: Final[Steps] = ((None, "green"), (1.0, "red"))
+"""Counts that should be 0."""

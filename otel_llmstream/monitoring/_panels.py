@@ -1,7 +1,7 @@
-"""Grafana's panels as classic JSON. In: titles, queries, units. Out: dicts without a place, which `_board` gives them.
+"""Grafana's panels as classic JSON. In: titles, queries, units. Out: panels with a size; `_layout` adds the position.
 
-The options are those of Grafana 10.4, which every later one migrates by itself. Grafana's own defaults for colour and
-stacking live in its panels' code, not in the JSON: what matters is always written out.
+The options are those of Grafana 10.4. Later versions migrate them. Grafana's defaults for colour and stacking are in
+the code of its panels, not in the JSON, so these options are always written out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 Json = dict[str, Any]
 
 GRAFANA: Final = "10.4.0"
-"""The version whose options these are. Without it Grafana takes a panel for one of its oldest and migrates it."""
+"""The Grafana version of these options. Without it Grafana treats a panel as one of its oldest format."""
 
 PROMETHEUS_SOURCE: Final = {"type": "prometheus", "uid": "${prometheus_datasource}"}
 TEMPO_SOURCE: Final = {"type": "tempo", "uid": "${tempo_datasource}"}
@@ -24,7 +24,7 @@ NO_TRAFFIC: Final = {
     "type": "special",
     "options": {"match": "nan", "result": {"text": "No traffic", "color": "text", "index": 0}},
 }
-"""0 divided by 0: there are series, and nothing happened. No series at all is `NO_DATA`, which is another matter."""
+"""Shown for NaN, which is 0 divided by 0: series exist, but nothing happened. `NO_DATA` means that no series exists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,8 @@ class Query:
 
     Attributes:
         expr: the query.
-        legend: the series' name, with `{{label}}` for its labels.
-        exemplar: whether Grafana asks for the exemplars too: single calls, with the way to their traces.
+        legend: the name of each series. `{{label}}` is replaced by the value of a label.
+        exemplar: whether Grafana also shows exemplars. Each one is a single call and links to its trace.
     """
 
     expr: str
@@ -43,7 +43,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class SizedPanel:
     """A panel and its size on Grafana's grid of 24 columns."""
 
     panel: Json
@@ -53,22 +53,22 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A heading with the panels below it.
+    """A row: a heading and the panels below it.
 
     Attributes:
-        title: what it says.
-        panels: in reading order.
-        collapsed: whether one must click to see them; their queries run only then.
+        title: the heading.
+        panels: the panels, in reading order.
+        collapsed: whether the row is closed at first. The queries of its panels run only after it is opened.
     """
 
     title: str
-    panels: tuple[Placed, ...]
+    panels: tuple[SizedPanel, ...]
     collapsed: bool = False
 
 
-def high(placed: Placed, height: int) -> Placed:
-    """The same panel at another height."""
-    return replace(placed, height=height)
+def with_height(panel: SizedPanel, height: int) -> SizedPanel:
+    """The same panel with another height."""
+    return replace(panel, height=height)
 
 
 # --- graphs -----------------------------------------------------------------------------------------------------
@@ -88,22 +88,22 @@ def graph(
     right: Mapping[str, str] | None = None,
     links: Sequence[Json] = (),
     most: float | None = None,
-) -> Placed:
-    """Lines, or stacked areas or bars, over time.
+) -> SizedPanel:
+    """A time series panel: lines, stacked areas or bars.
 
     Args:
         title: the heading.
-        description: what one sees, and what to do about it.
+        description: what the panel shows, and what to do about it.
         queries: one or more.
-        unit: Grafana's name of a unit.
-        width: in columns.
-        stacked: series on top of each other.
-        bars: bars instead of lines, for what is counted.
+        unit: Grafana's id of a unit.
+        width: in columns of the grid.
+        stacked: whether series are stacked.
+        bars: bars instead of lines, for counts.
         colours: fixed colours by series name.
-        dashed: names of series that are drawn for comparison only.
-        right: units by name of series that have an axis of their own, on the right.
+        dashed: names of series with dashed lines, for comparison.
+        right: units of the series that use the right axis, by series name.
         links: links of each point.
-        most: the axis' end, where there is one.
+        most: the maximum of the axis. None for Grafana's choice.
     """
     custom: Json = {
         "drawStyle": "bars" if bars else "line",
@@ -113,7 +113,7 @@ def graph(
         "gradientMode": "none",
         "showPoints": "auto",
         "pointSize": 4,
-        # A gap is a message: nothing happened then.
+        # A gap shows that nothing happened at that time.
         "spanNulls": False,
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
         "axisPlacement": "auto",
@@ -133,7 +133,7 @@ def graph(
         "legend": {
             "showLegend": True,
             "displayMode": "table",
-            # Below a narrow graph; beside a wide one, where it has room for more lines.
+            # Below a narrow graph. Beside a wide one, because there is room for more lines.
             "placement": "bottom" if width < _WIDE else "right",
             "calcs": ["lastNotNull", "max"],
             "sortBy": "Max",
@@ -141,11 +141,11 @@ def graph(
         },
         "tooltip": {"mode": "multi", "sort": "desc"},
     }
-    return Placed(_panel("timeseries", title, description, queries, defaults, options, overrides), width, 9)
+    return SizedPanel(_panel("timeseries", title, description, queries, defaults, options, overrides), width, 9)
 
 
-def heatmap(title: str, description: str, query: Query, *, width: int = 12) -> Placed:
-    """A histogram's buckets in seconds over time."""
+def heatmap(title: str, description: str, query: Query, *, width: int = 12) -> SizedPanel:
+    """A heatmap panel of a histogram in seconds."""
     custom = {
         "scaleDistribution": {"type": "linear"},
         "hideFrom": {"legend": False, "tooltip": False, "viz": False},
@@ -173,7 +173,7 @@ def heatmap(title: str, description: str, query: Query, *, width: int = 12) -> P
     }
     panel = _panel("heatmap", title, description, [query], defaults, options)
     panel["targets"][0]["format"] = "heatmap"
-    return Placed(panel, width, 9)
+    return SizedPanel(panel, width, 9)
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------
@@ -191,20 +191,20 @@ def stat(
     links: Sequence[Json] = (),
     decimals: int | None = None,
     background: bool = False,
-) -> Placed:
-    """One number of now, or of all the time that is shown.
+) -> SizedPanel:
+    """A stat panel: one number, of this moment or of the whole time range.
 
     Args:
         title: the heading.
-        description: what it says, and what to do about it.
-        query: gives one value.
-        unit: Grafana's name of a unit.
-        steps: colours by value; the first from minus infinity on (None).
-        mappings: words for values; "No traffic" for not-a-number is always there.
-        width: in columns.
-        links: where a click leads.
-        decimals: digits after the point, where Grafana's own choice is not good.
-        background: colour the whole tile.
+        description: what the number means, and what to do about it.
+        query: a query with one value.
+        unit: Grafana's id of a unit.
+        steps: thresholds with their colours. None in the first one is minus infinity.
+        mappings: value mappings. The mapping of NaN to "No traffic" is always added.
+        width: in columns of the grid.
+        links: links of the panel's value.
+        decimals: digits after the decimal point. None for Grafana's choice.
+        background: whether the whole panel is coloured.
     """
     defaults = _defaults(unit, "thresholds", links) | {
         "thresholds": thresholds(steps),
@@ -223,7 +223,7 @@ def stat(
         "textMode": "value",
         "wideLayout": True,
     }
-    return Placed(_instant(_panel("stat", title, description, [query], defaults, options)), width, 4)
+    return SizedPanel(_instant(_panel("stat", title, description, [query], defaults, options)), width, 4)
 
 
 def bars(
@@ -235,8 +235,8 @@ def bars(
     width: int = 12,
     colours: Mapping[str, str] | None = None,
     links: Sequence[Json] = (),
-) -> Placed:
-    """One bar for each series, of all the time that is shown; parameters as for `graph`."""
+) -> SizedPanel:
+    """A bar gauge panel: one bar for each series, of the whole time range. The parameters are those of `graph`."""
     defaults = _defaults(unit, "palette-classic", links) | {"min": 0, "thresholds": thresholds(((None, "text"),))}
     if unit == "locale":
         defaults["decimals"] = 0
@@ -254,7 +254,7 @@ def bars(
         "valueMode": "text",
     }
     overrides = [_override(name, _fixed(colour)) for name, colour in (colours or {}).items()]
-    return Placed(_instant(_panel("bargauge", title, description, [query], defaults, options, overrides)), width, 9)
+    return SizedPanel(_instant(_panel("bargauge", title, description, [query], defaults, options, overrides)), width, 9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,10 +264,10 @@ class Column:
     Attributes:
         field: a label's name, or the letter of a query (`A`).
         title: its heading.
-        unit: Grafana's name of a unit, for a query's column.
-        steps: colours of the cell by value.
-        links: where a click leads.
-        width: in pixels, where the share of a column is not enough for its words.
+        unit: Grafana's id of a unit, for a query's column.
+        steps: thresholds of the cell with their colours.
+        links: links of the cell.
+        width: in pixels. None for an equal share of the table.
     """
 
     field: str
@@ -286,15 +286,15 @@ def table(
     *,
     sort: str,
     width: int = 24,
-) -> Placed:
-    """One line for each set of labels, one column for each label and each query, of all the time that is shown.
+) -> SizedPanel:
+    """A table panel of the whole time range: a row for each set of labels, a column for each label and each query.
 
     Args:
         title: the heading.
-        description: what it says, and what to do about it.
-        queries: all with the same labels; the first is column `A`.
-        columns: in order; labels first.
-        sort: the title of the column to sort by, greatest first.
+        description: what the table shows, and what to do about it.
+        queries: queries with the same labels. The first one is column `A`.
+        columns: the columns in order, labels first.
+        sort: the title of the column to sort by, in descending order.
         width: in columns of the grid.
     """
     fields = [_source_field(column.field, len(queries)) for column in columns]
@@ -317,11 +317,11 @@ def table(
     panel["transformations"] = [{"id": "merge", "options": {}}, {"id": "organize", "options": organised}]
     for target in _instant(panel)["targets"]:
         target["format"] = "table"
-    return Placed(panel, width, 9)
+    return SizedPanel(panel, width, 9)
 
 
 def _source_field(field: str, queries: int) -> str:
-    """What Grafana calls a query's column: `Value` where there is one query, else with the query's letter."""
+    """Grafana's field name of a column. It is `Value` if there is one query, and `Value #A` if there are several."""
     if len(field) > 1:
         return field
     return "Value" if queries == 1 else f"Value #{field}"
@@ -332,7 +332,7 @@ def _column(column: Column) -> Json:
     if column.unit:
         properties.append({"id": "unit", "value": column.unit})
     if column.unit == "locale":
-        # What is counted: Prometheus extrapolates an increase, and 20.2 stalls are none.
+        # This is a count, but Prometheus extrapolates increases, so the value can be 20.2.
         properties.append({"id": "decimals", "value": 0})
     if column.width:
         properties.append({"id": "custom.width", "value": column.width})
@@ -346,11 +346,11 @@ def _column(column: Column) -> Json:
     return _override(column.title, *properties)
 
 
-# --- words, traces, logs ----------------------------------------------------------------------------------------
+# --- text, traces, logs -----------------------------------------------------------------------------------------
 
 
-def text(title: str, markdown: str, *, width: int = 24, height: int = 9) -> Placed:
-    """A text."""
+def text(title: str, markdown: str, *, width: int = 24, height: int = 9) -> SizedPanel:
+    """A text panel."""
     panel = {
         "type": "text",
         "title": title,
@@ -362,17 +362,17 @@ def text(title: str, markdown: str, *, width: int = 24, height: int = 9) -> Plac
             "code": {"language": "plaintext", "showLineNumbers": False, "showMiniMap": False},
         },
     }
-    return Placed(panel, width, height)
+    return SizedPanel(panel, width, height)
 
 
-def traces(title: str, description: str, traceql: str, linked: tuple[str, Sequence[Json]] | None = None) -> Placed:
-    """A search in Tempo: one line for each span that is found.
+def traces(title: str, description: str, traceql: str, linked: tuple[str, Sequence[Json]] | None = None) -> SizedPanel:
+    """A table panel of a search in Tempo: one row for each span.
 
     Args:
         title: the heading.
-        description: what is found.
+        description: what the search finds.
         traceql: the query.
-        linked: a column, and where a click on it leads.
+        linked: a column and its links.
     """
     target = {
         "refId": "A",
@@ -387,11 +387,11 @@ def traces(title: str, description: str, traceql: str, linked: tuple[str, Sequen
     options = {"cellHeight": "sm", "frameIndex": 0, "showHeader": True}
     overrides = [_override(linked[0], {"id": "links", "value": list(linked[1])})] if linked else []
     panel = _panel("table", title, description, [], defaults, options, overrides, TEMPO_SOURCE)
-    return Placed(panel | {"targets": [target]}, 24, 9)
+    return SizedPanel(panel | {"targets": [target]}, 24, 9)
 
 
-def logs(title: str, description: str, *logql: str) -> Placed:
-    """Lines out of Loki; what two of the queries find is shown once."""
+def logs(title: str, description: str, *logql: str) -> SizedPanel:
+    """A logs panel. Grafana removes duplicates, so a line that several queries find is shown once."""
     targets = [
         {"refId": letter, "datasource": LOKI_SOURCE, "expr": query, "queryType": "range", "maxLines": 200}
         for letter, query in zip(_LETTERS, logql, strict=False)
@@ -408,14 +408,14 @@ def logs(title: str, description: str, *logql: str) -> Placed:
         "wrapLogMessage": True,
     }
     panel = _panel("logs", title, description, [], {}, options, source=LOKI_SOURCE)
-    return Placed(panel | {"targets": targets}, 24, 9)
+    return SizedPanel(panel | {"targets": targets}, 24, 9)
 
 
 _WIDE: Final = 12
-"""Columns from which a graph has its legend at its side."""
+"""Width in columns from which a graph has its legend on the right."""
 
 _LEAST_AXIS: Final = {"percentunit": 0.05, "reqps": 0.01, "cps": 0.1, "short": 1, "none": 0.1}
-"""Where an axis ends at least, by unit. Without one Grafana draws zeros on an axis up to 100: 10,000 % of a share."""
+"""Smallest maximum of an axis, by unit. Without it Grafana draws a line of zeros on an axis up to 100 (10,000 %)."""
 
 # --- parts ------------------------------------------------------------------------------------------------------
 
@@ -471,7 +471,7 @@ def _defaults(unit: str, colour: str, links: Sequence[Json] = ()) -> Json:
 
 
 def thresholds(steps: Sequence[tuple[float | None, str]]) -> Json:
-    """Colours by value."""
+    """Thresholds with their colours."""
     return {"mode": "absolute", "steps": [{"value": value, "color": colour} for value, colour in steps]}
 
 

@@ -1,4 +1,4 @@
-"""The queries of dashboards, piece by piece. In: metrics of the catalogue. Out: PromQL with Grafana's variables."""
+"""PromQL queries of the dashboards. In: metrics of the catalogue. Out: PromQL with Grafana's variables."""
 
 from __future__ import annotations
 
@@ -10,74 +10,74 @@ from ..semconv import Metric
 from ._names import Flavour, Matcher, Part
 from ._selectors import FAILED, JOB, JUDGED
 
-CHOSEN: Final = (
+VARIABLE_MATCHERS: Final = (
     Matcher(JOB, "=~", "$job"),
     Matcher(semconv.PROVIDER, "=~", "$provider"),
     Matcher(semconv.REQUEST_MODEL, "=~", "$model"),
     Matcher(semconv.SERVER_ADDRESS, "=~", "$server"),
 )
-"""What the dashboard's variables choose. A metric without the base attributes has only the job."""
+"""Matchers of the dashboard's variables. A metric without the base attributes has only the label `job`."""
 
-ALLOWED: Final = "(1 - $slo / 100)"
-"""The part of all streams that may fail under the SLO."""
+ERROR_BUDGET: Final = "(1 - $slo / 100)"
+"""The error budget: the share of streams that may fail under the SLO."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromQL:
-    """Writes queries over one window.
+    """Builds queries over one window.
 
     Attributes:
-        flavour: how the store spells names.
-        function: what is asked of a counter: `rate` for a graph, `increase` for one number of the whole window.
-        window: the range of it. Grafana's `$__rate_interval` always holds enough scrapes for a rate.
-        shift: how far back, as an `offset`; empty for now.
+        flavour: how the metrics store spells names.
+        function: the function of counters: `rate` for a graph, `increase` for one number of the whole range.
+        window: the range of the function. Grafana's `$__rate_interval` always contains enough scrapes for a rate.
+        offset: an `offset` modifier, or empty.
     """
 
     flavour: Flavour
     function: str = "rate"
     window: str = "$__rate_interval"
-    shift: str = ""
+    offset: str = ""
 
     @property
-    def whole(self) -> PromQL:
-        """The same over all the time that the dashboard shows."""
+    def over_range(self) -> PromQL:
+        """The same queries over the whole time range of the dashboard."""
         return replace(self, function="increase", window="$__range")
 
-    def before(self, offset: str) -> PromQL:
-        """The same, an offset such as `1d` earlier."""
-        return replace(self, shift=f" offset {offset}")
+    def offset_by(self, duration: str) -> PromQL:
+        """The same queries, earlier by a duration such as `1d`."""
+        return replace(self, offset=f" offset {duration}")
 
     # --- series ---
 
-    def grown(self, metric: Metric, part: Part = "", *matchers: Matcher) -> str:
-        """How a counter, or a part of a histogram, grew: one series for each that there is.
+    def growth(self, metric: Metric, part: Part = "", *matchers: Matcher) -> str:
+        """The rate or increase of a counter or of a part of a histogram, one result per series.
 
-        A metric that the newest conventions renamed is read under both names. The `or` stands inside of any sum: its
-        sides are told apart by job and instance, and a fleet that is half renamed is counted whole.
+        A metric that the newest conventions renamed is read under both names. The `or` is inside of each sum. There its
+        operands still have the labels job and instance, so services with the old and the new name are all counted.
         """
         names = (False, True) if metric.newest else (False,)
         return " or ".join(
-            f"{self.function}({self._selector(metric, part, matchers, newest)}[{self.window}]{self.shift})"
+            f"{self.function}({self._selector(metric, part, matchers, newest)}[{self.window}]{self.offset})"
             for newest in names
         )
 
-    def now(self, metric: Metric, *matchers: Matcher) -> str:
+    def gauge(self, metric: Metric, *matchers: Matcher) -> str:
         """A gauge's series."""
-        return self._selector(metric, "", matchers, newest=False) + self.shift
+        return self._selector(metric, "", matchers, newest=False) + self.offset
 
     def _selector(self, metric: Metric, part: Part, matchers: tuple[Matcher, ...], newest: bool) -> str:  # noqa: FBT001
-        chosen = CHOSEN if metric.base else CHOSEN[:1]
+        chosen = VARIABLE_MATCHERS if metric.base else VARIABLE_MATCHERS[:1]
         return self.flavour.selector(metric, part, *chosen, *matchers, newest=newest)
 
     # --- sums ---
 
     def sum(self, series: str, *by: str) -> str:
-        """The sum of series, by labels."""
+        """The sum of series, grouped by labels."""
         return f"sum{self._by(by)}({series})"
 
     def total(self, metric: Metric, *matchers: Matcher, by: tuple[str, ...] = (), part: Part = "") -> str:
-        """How much a counter grew in sum."""
-        return self.sum(self.grown(metric, part, *matchers), *by)
+        """The sum of the rates or increases of a counter."""
+        return self.sum(self.growth(metric, part, *matchers), *by)
 
     def _by(self, labels: tuple[str, ...]) -> str:
         return f" by ({', '.join(map(self.flavour.label, labels))}) " if labels else ""
@@ -85,16 +85,16 @@ class PromQL:
     # --- shares, means, quantiles ---
 
     def share(self, metric: Metric, *matchers: Matcher, of: Matcher | None = None, by: tuple[str, ...] = ()) -> str:
-        """A part of a counter as a share of it, for a graph: nothing where nothing happened."""
+        """The share of some series of a counter in all of them, for a graph. There is a gap if nothing happened."""
         whole = self.total(metric, *([of] if of else []), by=by)
         return f"{zero_filled(self.total(metric, *matchers, by=by), whole)} / ({whole} > 0)"
 
     def failure_rate(self, *by: str) -> str:
-        """The share of streams that failed, of those that completed or failed."""
+        """The share of failed streams in those that were completed, truncated or failed."""
         return self.share(semconv.STREAMS, FAILED, of=JUDGED, by=by)
 
     def failure_rate_now(self) -> str:
-        """The same for one number: not a number (which Grafana can show as "No traffic") where nothing happened."""
+        """The same for a stat panel. If nothing happened it is NaN, which Grafana shows as "No traffic"."""
         whole = self.total(semconv.STREAMS, JUDGED)
         return f"{zero_filled(self.total(semconv.STREAMS, FAILED), whole)} / {whole}"
 
@@ -109,17 +109,17 @@ class PromQL:
             quantile: from 0 to 1.
             metric: a histogram.
             by: labels to keep.
-            others: further series of buckets that belong to it.
+            others: further bucket series of the same histogram.
         """
-        buckets = " or ".join((self.grown(metric, "bucket"), *others))
+        buckets = " or ".join((self.growth(metric, "bucket"), *others))
         return f"histogram_quantile({quantile:g}, {self.sum(buckets, 'le', *by)})"
 
     def within(self, metric: Metric, bound: str) -> str:
-        """The share of values up to a bucket's bound: exact, as no quantile is."""
+        """The share of values up to a bucket's bound. It is exact. A quantile from buckets is an estimate."""
         whole = self.total(metric, part="count")
         return f"{self.total(metric, Matcher('le', '=', bound), part='bucket')} / {whole}"
 
 
 def zero_filled(part: str, whole: str) -> str:
-    """A part that is 0, not absent, where there is a whole: a failure that never happened has no series."""
+    """A part that is 0 instead of absent if the whole exists. A failure that never happened has no series."""
     return f"({part} or 0 * {whole})"

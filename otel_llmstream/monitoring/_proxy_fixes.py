@@ -1,8 +1,8 @@
-"""What to change on the way between an application and a provider: configuration, proxy by proxy.
+"""Configuration of proxies between an application and a provider.
 
-Defaults are those of each product's own documentation: nginx ngx_http_proxy_module; Envoy's "How do I configure
+Default values come from each product's documentation: nginx ngx_http_proxy_module; Envoy's "How do I configure
 timeouts?"; HAProxy's configuration manual, section 4; AWS "Edit load balancer attributes"; Cloudflare "Connection
-limits" and "Error 524". What is said of nginx and HAProxy themselves is tried with both (`tests/test_proxies_live.py`).
+limits" and "Error 524". `tests/test_proxies_live.py` runs nginx and HAProxy and checks the statements about them.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
-class Remedy:
-    """One proxy's configuration.
+class ProxyFix:
+    """The configuration of one proxy.
 
     Attributes:
-        where: the proxy.
-        text: what it does unless told otherwise, and how to see that it was it.
-        language: of the lines.
-        lines: what to write.
+        proxy: the proxy's name.
+        text: its default behaviour, and how to see that this proxy is the cause.
+        language: the language of the snippet.
+        snippet: the configuration to write.
     """
 
-    where: str
+    proxy: str
     text: str
     language: str
-    lines: str
+    snippet: str
 
 
 TIMEOUTS: Final = (
-    Remedy(
+    ProxyFix(
         "nginx",
-        "It gives up after 60 s without a byte from upstream. Its error log then says `upstream timed out (110: "
-        "Connection timed out) while reading upstream`.",
+        "It closes the stream after 60 s without a byte from upstream. Its error log then says `upstream timed out "
+        "(110: Connection timed out) while reading upstream`.",
         "nginx",
         """\
 location /v1/ {
@@ -43,9 +43,9 @@ location /v1/ {
     send_timeout 600s;         # between two writes to the client; 60s unless set
 }""",
     ),
-    Remedy(
+    ProxyFix(
         "nginx as Kubernetes ingress",
-        "The same, as annotations of the Ingress (ingress-nginx).",
+        "The same settings, as annotations of the Ingress (ingress-nginx).",
         "yaml",
         """\
 metadata:
@@ -53,26 +53,26 @@ metadata:
     nginx.ingress.kubernetes.io/proxy-read-timeout: "600"
     nginx.ingress.kubernetes.io/proxy-send-timeout: "600\"""",
     ),
-    Remedy(
+    ProxyFix(
         "Envoy, Istio",
-        "A route's `timeout` is for the whole response, 15 s unless set: no stream may have one. Silence is "
-        "`idle_timeout`, or the connection manager's `stream_idle_timeout`, 5 minutes unless set. The access log's "
-        "`%RESPONSE_FLAGS%` says `UT` for the first and `SI` for the second. (Istio's VirtualService has no time-out "
-        "unless set.)",
+        "A route's `timeout` limits the whole response. Its default is 15 s. Disable it for streams. `idle_timeout` "
+        "limits silence; so does the connection manager's `stream_idle_timeout`, with a default of 5 minutes. The "
+        "access log's `%RESPONSE_FLAGS%` is `UT` for the first limit and `SI` for the second. (Istio's VirtualService "
+        "has no time-out by default.)",
         "yaml",
         """\
 routes:
 - match: {prefix: "/v1/"}
   route:
     cluster: llm
-    timeout: 0s          # of the whole response; 0s is none
-    idle_timeout: 600s   # of silence""",
+    timeout: 0s          # for the whole response; 0s disables it
+    idle_timeout: 600s   # for silence""",
     ),
-    Remedy(
+    ProxyFix(
         "HAProxy",
-        "`timeout server` is its patience with a silent provider, `timeout client` with a client that reads nothing. "
-        "`timeout tunnel` is for WebSockets and CONNECT only: an event stream is none. The log's termination state "
-        "begins with `sD` or `cD`.",
+        "`timeout server` limits the silence of the provider. `timeout client` limits the time in which the client "
+        "reads nothing. `timeout tunnel` is only for WebSockets and CONNECT, not for event streams. The log's "
+        "termination state begins with `sD` or `cD`.",
         "haproxy",
         """\
 backend llm
@@ -80,43 +80,44 @@ backend llm
 frontend api
     timeout client 600s""",
     ),
-    Remedy(
+    ProxyFix(
         "AWS Application Load Balancer",
-        "It closes a connection after 60 s without a byte (1 to 4,000 s can be set), in the middle of a response too. "
-        "The keep-alive of the targets must be longer than this.",
+        "It closes a connection after 60 s without a byte, even in the middle of a response. The limit can be set from "
+        "1 to 4,000 s. The keep-alive time-out of the targets must be longer.",
         "bash",
         """\
 aws elbv2 modify-load-balancer-attributes --load-balancer-arn "$ARN" \\
   --attributes Key=idle_timeout.timeout_seconds,Value=600""",
     ),
-    Remedy(
+    ProxyFix(
         "Cloudflare",
         "It waits 100 s (its page on error 524) or 120 s (its table of connection limits) between two reads from the "
-        "origin, and answers 524 where the response has not begun. Only Enterprise zones can change it, up to 6,000 "
-        "s. Everybody else sends something often enough, or leaves the proxy out for this host name (DNS only).",
+        "origin. If the response has not begun by then, it answers 524. Only Enterprise zones can change the limit, "
+        "up to 6,000 s. In other zones, send something more often than that, or turn the proxy off for this host name "
+        "(DNS only).",
         "bash",
         """\
 curl -X PATCH "https://api.cloudflare.com/client/v4/zones/$ZONE/settings/proxy_read_timeout" \\
   -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" --data '{"value": 600}'""",
     ),
-    Remedy(
+    ProxyFix(
         "A gateway of your own",
-        "Whatever idle time-outs are on the way, a comment in the event stream every 15 seconds resets them all. "
-        "Clients ignore it, by the rules of server-sent events.",
+        "A comment in the event stream every 15 seconds resets all idle time-outs on the way. Clients ignore comments, "
+        "as the specification of server-sent events requires.",
         "text",
         """\
 : ping
 """,
     ),
 )
-"""Against time-outs: streams that are cut, reset, or answered with 504 or 524."""
+"""Fixes for time-outs: streams that are truncated, reset, or answered with 504 or 524."""
 
 BUFFERING: Final = (
-    Remedy(
+    ProxyFix(
         "nginx",
-        "Unless told otherwise it holds back to the end what it compresses (leave `text/event-stream` out of "
-        "`gzip_types`) and a body that has neither a length nor chunks, as HTTP/1.0 servers write it. A chunked body "
-        "it passes on. The server behind it can ask for a stream by itself with the response header "
+        "By default it passes a chunked body on at once. It holds two kinds of bodies back until the end: a body that "
+        "it compresses (leave `text/event-stream` out of `gzip_types`), and a body with neither a length nor chunks, "
+        "as HTTP/1.0 servers send it. The server behind it can turn buffering off with the response header "
         "`X-Accel-Buffering: no`.",
         "nginx",
         """\
@@ -129,59 +130,60 @@ location /v1/ {
     gzip off;
 }""",
     ),
-    Remedy(
+    ProxyFix(
         "nginx as Kubernetes ingress",
-        "The same, as an annotation of the Ingress (ingress-nginx).",
+        "The same setting, as an annotation of the Ingress (ingress-nginx).",
         "yaml",
         """\
 metadata:
   annotations:
     nginx.ingress.kubernetes.io/proxy-buffering: "off\"""",
     ),
-    Remedy(
+    ProxyFix(
         "Envoy, Istio",
-        "The router passes data on as it comes. What collects is a filter: external processing in the mode `BUFFERED`, "
-        "a Lua or Wasm filter that waits for the whole body, the compressor. Switch it off for the route, or let it "
-        "stream.",
+        "The router passes data on as it comes. If data is held back, a filter does it: external processing in the "
+        "mode `BUFFERED`, a Lua or Wasm filter that waits for the whole body, or the compressor. Switch this filter "
+        "off for the route, or configure it to stream.",
         "yaml",
         """\
 - name: envoy.filters.http.ext_proc
   typed_config:
     "@type": type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor
-    processing_mode: {response_body_mode: STREAMED}   # or NONE; BUFFERED holds the answer back""",
+    processing_mode: {response_body_mode: STREAMED}   # or NONE; BUFFERED holds the response back""",
     ),
-    Remedy(
+    ProxyFix(
         "HAProxy",
-        "It passes data on, but may hold headers and the first events for 200 ms to fill packets; `option "
-        "http-no-delay` forbids that. Compression collects: leave `text/event-stream` out of `compression type`.",
+        "It passes data on, but it may hold headers and the first events for 200 ms to fill packets. `option "
+        "http-no-delay` prevents this. Compression holds data back: leave `text/event-stream` out of "
+        "`compression type`.",
         "haproxy",
         """\
 backend llm
     option http-no-delay
     compression type text/html text/plain application/json""",
     ),
-    Remedy(
+    ProxyFix(
         "AWS Application Load Balancer",
-        "It does not collect what instances and IP targets send. A Lambda target's answer is collected whole: give "
-        "such a service another front (a function URL with response streaming). This shows what the targets are:",
+        "It does not buffer responses of instances and IP targets. It buffers the whole response of a Lambda target: "
+        "use a function URL with response streaming instead. This command shows the types of the targets:",
         "bash",
         """\
 aws elbv2 describe-target-groups --load-balancer-arn "$ARN" \\
   --query 'TargetGroups[].[TargetGroupName,TargetType]'""",
     ),
-    Remedy(
+    ProxyFix(
         "Cloudflare",
-        "It streams unless the zone's response buffering is on (an Enterprise setting). `cloudflared` passes on at "
-        "once only what is declared as `text/event-stream`: let the origin say so.",
+        "It streams unless the zone's response buffering is on (an Enterprise setting). `cloudflared` streams only "
+        "responses with the content type `text/event-stream`, so the origin must set it.",
         "bash",
         """\
 curl -X PATCH "https://api.cloudflare.com/client/v4/zones/$ZONE/settings/response_buffering" \\
   -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" --data '{"value": "off"}'""",
     ),
-    Remedy(
+    ProxyFix(
         "A gateway of your own",
-        "Write each event by itself, flush it, and forbid transformation on the way. WSGI middleware that joins the "
-        "body, and gzip middleware, are the usual suspects.",
+        "Write each event separately, flush it, and send the headers below, which forbid changes on the way. Frequent "
+        "causes of buffering are WSGI middleware that joins the body, and gzip middleware.",
         "http",
         """\
 Content-Type: text/event-stream
@@ -189,23 +191,23 @@ Cache-Control: no-cache, no-transform
 X-Accel-Buffering: no""",
     ),
 )
-"""Against buffers: streams that arrive in one piece, and first tokens that come as late as the last."""
+"""Fixes for buffering: streams that arrive in one burst, and first tokens that come as late as the last ones."""
 
 STATUSES: Final = {
-    "400": ("The provider refuses the request: a parameter, a message, or its length.",
-            "Read the message in the log line; look at what was deployed last."),
+    "400": ("The provider rejects the request: a parameter, a message, or its length.",
+            "Read the message in the log line; look at the last deployment."),
     "401": ("The key is missing, wrong or revoked.", "Check the secret and its rotation."),
     "403": ("The key may not use this model, region or endpoint.", "Check the account's permissions and the region."),
-    "404": ("No such model, deployment or path.",
+    "404": ("The model, deployment or path does not exist.",
             "Check the model's name and the base URL; the model may have been retired."),
-    "408": ("The server waited too long for the request.", "Look at upload size and network; retry."),
-    "429": ("More requests or tokens than the quota has.",
-            "See the runbook LLMStreamRateLimited: slow down, spread, raise the quota."),
+    "408": ("The server waited too long for the request.", "Check the size of the request and the network; retry."),
+    "429": ("More requests or tokens than the quota allows.",
+            "See the runbook LLMStreamRateLimited: slow down, spread the load, or raise the quota."),
     "500": ("The provider failed.", "Compare with its status page; retry; fall back to another model."),
-    "502": ("A gateway got no proper answer from the server behind it.",
-            "Find out whose gateway it is, by server.address and the response's headers; look at its upstream."),
+    "502": ("A gateway received no valid response from the server behind it.",
+            "Find the gateway's owner by server.address and the response headers; check its upstream."),
     "503": ("The provider, or a gateway, has no capacity.",
-            "Wait as Retry-After says; fall back to another model or region."),
+            "Wait for the time in Retry-After; fall back to another model or region."),
     "504": ("A gateway waited too long for the server behind it.",
             "Raise that gateway's read time-out (below); a stream's first byte may take a minute."),
     "529": ("Anthropic is overloaded.", "Back off with jitter; fall back to another model."),

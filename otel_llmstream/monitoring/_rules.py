@@ -1,23 +1,23 @@
-"""The alerts as a rule file of Prometheus, which Mimir, Thanos and vmalert read too."""
+"""The alerts as a rule file of Prometheus. Mimir, Thanos and vmalert read this format too."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-from ._alerts import ALERTS, ENDED, ENDED_WELL_OR_NOT, Alert, Options, number, recordings
-from ._annotations import labels, notes
+from ._alerts import ALERTS, ENDED_STREAMS, JUDGED_STREAMS, Alert, Options, format_number, recordings
+from ._annotations import alert_annotations, alert_labels
 from ._expressions import MINUTE, indent
 
 Group = dict[str, Any]
 
 
 def rule_groups(options: Options) -> list[Group]:
-    """The groups of a rule file. Two, because Mimir takes no more than 20 rules in one unless told otherwise."""
+    """The groups of a rule file. There are two, because Mimir's default limit is 20 rules per group."""
     recorded = recordings(options.expressions)
-    traffic = {name: recorded[name] for name in (ENDED, ENDED_WELL_OR_NOT)}
+    traffic = {name: recorded[name] for name in (ENDED_STREAMS, JUDGED_STREAMS)}
     ratios = {name: expr for name, expr in recorded.items() if name not in traffic}
-    alerts = list(chosen(options))
+    alerts = list(enabled_alerts(options))
     return [
         _group("otel-llmstream-slo", options, ratios, [alert for alert in alerts if alert.long]),
         _group("otel-llmstream", options, traffic, [alert for alert in alerts if not alert.long]),
@@ -25,7 +25,7 @@ def rule_groups(options: Options) -> list[Group]:
 
 
 def prometheus_rule(options: Options) -> dict[str, Any]:
-    """The same groups as a resource of the Prometheus operator (https://prometheus-operator.dev)."""
+    """The same groups as a PrometheusRule of the Prometheus operator (https://prometheus-operator.dev)."""
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
@@ -34,8 +34,8 @@ def prometheus_rule(options: Options) -> dict[str, Any]:
     }
 
 
-def chosen(options: Options) -> Iterator[Alert]:
-    """The alerts that are to be written."""
+def enabled_alerts(options: Options) -> Iterator[Alert]:
+    """The alerts that the options select."""
     for alert in ALERTS:
         if alert.name not in options.without and (options.jobs or not alert.needs_jobs):
             yield alert
@@ -51,16 +51,16 @@ def _rule(alert: Alert, options: Options) -> dict[str, Any]:
     return {
         "alert": alert.name,
         "expr": condition(alert, options),
-        **({"for": options.expressions.window(alert.hold)} if alert.hold else {}),
-        "labels": labels(alert, options),
-        "annotations": notes(alert, options, "$value"),
+        **({"for": options.expressions.window(alert.pending)} if alert.pending else {}),
+        "labels": alert_labels(alert, options),
+        "annotations": alert_annotations(alert, options, "$value"),
     }
 
 
 def condition(alert: Alert, options: Options) -> str:
-    """The alert's query: it has a result where the alert is to fire."""
+    """The alert's expression. It has a result for each series for which the alert should fire."""
     q = options.expressions
     value = alert.value(q)
     held = f"(\n{indent(value)}\n)" if "\n" in value else value
-    compared = f"{held} {alert.op} {number(alert.limit(options.thresholds))}"
+    compared = f"{held} {alert.op} {format_number(alert.limit(options.thresholds))}"
     return f"{compared}\nand\n{alert.guard(q)}" if alert.guard else compared

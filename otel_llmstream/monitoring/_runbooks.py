@@ -1,6 +1,7 @@
 """The runbooks: one page for each alert, in Markdown.
 
-The texts stand here; queries, thresholds and the causes by `error.type` come from the catalogue and the alerts' table.
+This file has the texts. Queries, thresholds and the causes by `error.type` come from the catalogue and from the table
+of alerts.
 """
 
 from __future__ import annotations
@@ -12,26 +13,26 @@ from typing import Final
 from .. import semconv
 from ..semconv import Metric
 from ._alerts import ALERTS, Alert, Options, Query
-from ._annotations import limit_in_words
-from ._expressions import MINUTE, RATE_LIMITED, REPORTED, SUBJECT, USUAL, Expressions, share
+from ._annotations import format_limit
+from ._expressions import ALERT_LABELS, DEFAULT_WINDOW, MINUTE, PROVIDER_ERRORS, RATE_LIMITED, Expressions, share
 from ._names import Matcher
-from ._proxy_fixes import BUFFERING, STATUSES, TIMEOUTS, Remedy
+from ._proxy_fixes import BUFFERING, STATUSES, TIMEOUTS, ProxyFix
 from ._selectors import ABANDONED, FAILED, JOB, JUDGED, TRUNCATED
 
-SECTIONS: Final = ("What it means", "What users feel", "First three checks", "Causes and remedies")
-"""What every page has."""
+SECTIONS: Final = ("What it means", "What users notice", "First three checks", "Causes and remedies")
+"""The sections of every page."""
 
-_WHERE: Final = (*SUBJECT, semconv.SERVER_ADDRESS)
+_SERVER_LABELS: Final = (*ALERT_LABELS, semconv.SERVER_ADDRESS)
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing to look at.
+    """One check of a runbook.
 
     Attributes:
-        question: what it answers.
+        question: the question that the query answers.
         answer: how to read the result.
-        query: PromQL.
+        query: the PromQL query.
     """
 
     question: str
@@ -41,11 +42,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A cause that no `error.type` tells.
+    """A cause that no `error.type` identifies.
 
     Attributes:
-        cause: what has happened.
-        remedy: what helps.
+        cause: the cause.
+        remedy: what to do about it.
     """
 
     cause: str
@@ -57,77 +58,80 @@ class Page:
     """One runbook.
 
     Attributes:
-        means: what is so when the alert fires.
-        feels: what the application's users notice.
-        checks: the first three.
-        errors: values of `error.type` that play a part, or HTTP statuses.
-        causes: others.
-        remedies: configuration on the way.
+        meaning: what the alert means.
+        user_impact: what the application's users notice.
+        checks: the first three checks.
+        errors: relevant values of `error.type`, HTTP statuses included.
+        causes: other causes.
+        proxy_fixes: configuration of proxies between application and provider.
     """
 
-    means: str
-    feels: str
+    meaning: str
+    user_impact: str
     checks: tuple[Check, Check, Check]
     errors: tuple[str, ...] = ()
     causes: tuple[Cause, ...] = ()
-    remedies: tuple[Remedy, ...] = ()
+    proxy_fixes: tuple[ProxyFix, ...] = ()
 
 
-# --- queries that several pages ask ---
+# --- queries that several pages use ---
 
 
-def _ranked(metric: Metric, *matchers: Matcher, by: tuple[str, ...]) -> Query:
-    return lambda q: f"sort_desc(\n  {q.counted(metric, *matchers, window=USUAL, by=by)} > 0\n)"
+def _top(metric: Metric, *matchers: Matcher, by: tuple[str, ...]) -> Query:
+    return lambda q: f"sort_desc(\n  {q.increase(metric, *matchers, window=DEFAULT_WINDOW, by=by)} > 0\n)"
 
 
-def _share_of(*matchers: Matcher, of: tuple[Matcher, ...] = (), by: tuple[str, ...] = SUBJECT) -> Query:
+def _share_of(*matchers: Matcher, of: tuple[Matcher, ...] = (), by: tuple[str, ...] = ALERT_LABELS) -> Query:
     return lambda q: share(
-        q.counted(semconv.STREAMS, *matchers, window=USUAL, by=by), q.counted(semconv.STREAMS, *of, window=USUAL, by=by)
+        q.increase(semconv.STREAMS, *matchers, window=DEFAULT_WINDOW, by=by),
+        q.increase(semconv.STREAMS, *of, window=DEFAULT_WINDOW, by=by),
     )
 
 
 def _per_stream(metric: Metric, *by: str) -> Query:
-    return lambda q: share(q.counted(metric, window=USUAL, by=by), q.counted(semconv.STREAMS, window=USUAL, by=by))
+    return lambda q: share(
+        q.increase(metric, window=DEFAULT_WINDOW, by=by), q.increase(semconv.STREAMS, window=DEFAULT_WINDOW, by=by)
+    )
 
 
 def _quantile(quantile: float, metric: Metric, *by: str) -> Query:
-    return lambda q: q.quantile(quantile, metric, USUAL, by=by)
+    return lambda q: q.quantile(quantile, metric, DEFAULT_WINDOW, by=by)
 
 
 _WHAT_FAILS: Final = Check(
     "What fails?",
-    "The `error.type` at the top decides which row below is yours. Several at once, for one server: the server or the "
-    "way to it. One of them, for all servers: the application, or its configuration.",
-    _ranked(semconv.STREAMS, FAILED, by=(*SUBJECT, semconv.ERROR_TYPE)),
+    "Find the `error.type` of the first result in the table below. Several error types for one server: the server or "
+    "the network path to it. One error type for all servers: the application, or its configuration.",
+    _top(semconv.STREAMS, FAILED, by=(*ALERT_LABELS, semconv.ERROR_TYPE)),
 )
 _WHERE_IT_FAILS: Final = Check(
-    "Where?",
-    "One server of several: a region or a gateway. All of them: look at what they share.",
-    _share_of(FAILED, of=(JUDGED,), by=_WHERE),
+    "Where does it fail?",
+    "One server of several: a region or a gateway. All servers: look at what they share.",
+    _share_of(FAILED, of=(JUDGED,), by=_SERVER_LABELS),
 )
 _SINCE_WHEN: Final = Check(
     "Since when, and is it getting worse?",
-    "Draw it over the last day. A step has a deployment or an incident at its foot; a slope is load.",
+    "Draw a graph over the last day. A sudden step means a deployment or an incident. A slope means load.",
     lambda q: share(
         q.rate(semconv.STREAMS, FAILED, window=5 * MINUTE), q.rate(semconv.STREAMS, JUDGED, window=5 * MINUTE)
     ),
 )
 _ALL: Final = (*(error.name for error in semconv.ERROR_TYPES), *semconv.PREINITIALIZED_STATUSES)
 _FAILURE: Final = Page(
-    "Streams of this provider and model are cut or fail more often than you allow. A stream that was cut (outcome "
-    "`truncated`) raised nothing in the application; one that failed (`failed`) raised, or told of its error in an "
-    "event. Streams that the application itself cancelled or dropped are not counted.",
-    "Error messages in the place of answers; and, where streams are cut, half an answer that looks whole.",
+    "Streams of this provider and model are truncated or fail more often than your threshold allows. A truncated "
+    "stream (outcome `truncated`) raised no error in the application. A failed stream (`failed`) raised an error, or "
+    "reported it in an event. Streams that the application cancelled or dropped are not counted.",
+    "Error messages instead of answers. If streams are truncated: half an answer that looks complete.",
     (_WHAT_FAILS, _WHERE_IT_FAILS, _SINCE_WHEN),
     errors=_ALL,
     causes=(
         Cause(
-            "A code that is in no row: the provider's own, from inside the stream (`overloaded_error`).",
-            "See LLMStreamProviderErrors; the log line has the provider's message and `llmstream.request_id`.",
+            "A code that is not in the table comes from the provider, inside the stream (`overloaded_error`).",
+            "See LLMStreamProviderErrors. The log line has the provider's message and `llmstream.request_id`.",
         ),
-        Cause("A deployment just before the first failure.", "Roll it back first, and look afterwards."),
+        Cause("A deployment happened just before the first failure.", "Roll it back first. Investigate afterwards."),
     ),
-    remedies=TIMEOUTS,
+    proxy_fixes=TIMEOUTS,
 )
 
 # --- the pages ---
@@ -136,109 +140,115 @@ PAGES: Final[Mapping[str, Page]] = {
     "LLMStreamErrorBudgetBurn": _FAILURE,
     "LLMStreamFailureRate": _FAILURE,
     "LLMStreamTruncated": Page(
-        "Response bodies end cleanly, with status 200, and without the end of the answer: no finish reason and no "
-        "terminator came, or the last event is half an event, or there was no event at all. Nothing is raised: the "
-        "SDK's loop ends as after a success.",
-        "Answers that stop in the middle of a sentence, or are empty. Tool calls whose arguments are no JSON. Half an "
-        "answer may be stored or sent on as if it were whole.",
+        "Response bodies end cleanly, with status 200, but the answer is not complete: no finish reason and no "
+        "terminator came, or the last event is incomplete, or there was no event at all. No error is raised. The "
+        "SDK's loop ends in the same way as after a success.",
+        "Answers that stop in the middle of a sentence, or are empty. Tool calls whose arguments are not valid JSON. "
+        "Half an answer may be stored or sent on as if it were complete.",
         (
             Check(
-                "Which kind?",
-                "`stream_truncated` is a body that was closed between two events, most often by a gateway's time-out; "
-                "`stream_incomplete_event` one that was cut by size or a crash; `stream_empty` and `not_a_stream` are "
-                "answers of something that is not the provider.",
-                _ranked(semconv.STREAMS, TRUNCATED, by=(*_WHERE, semconv.ERROR_TYPE)),
+                "Which error type?",
+                "`stream_truncated`: the body was closed between two events, most often by a gateway's time-out. "
+                "`stream_incomplete_event`: the body was cut by a size limit or a crash. `stream_empty` and "
+                "`not_a_stream`: the response does not come from the provider.",
+                _top(semconv.STREAMS, TRUNCATED, by=(*_SERVER_LABELS, semconv.ERROR_TYPE)),
             ),
             Check(
-                "After which time?",
-                "A median close to a round number of seconds (15, 30, 60, 100, 300) is a time-out on the way: of a "
-                "gateway that ends the body in order all the same, or of a proxy below whose server writes neither a "
-                "length nor chunks. (nginx and HAProxy break off a chunked body: that is `incomplete_body`, or "
-                "`http2_error`, and not this alert.) The buckets are coarse: look for the bucket.",
+                "After how many seconds?",
+                "A median close to a round number (15, 30, 60, 100, 300) means a time-out on the way. Either a "
+                "gateway ends the body cleanly after its time-out, or one of the proxies below has a server that "
+                "sends neither a length nor chunks. (If the body is chunked, nginx and HAProxy close the connection "
+                "before its end. That is `incomplete_body` or `http2_error`, and not this alert.) The buckets are "
+                "coarse, so look for the bucket that contains the round number.",
                 lambda q: q.quantile(
-                    0.5, semconv.DURATION, USUAL, Matcher(semconv.ERROR_TYPE, "=~", "stream_.*"), by=SUBJECT
+                    0.5,
+                    semconv.DURATION,
+                    DEFAULT_WINDOW,
+                    Matcher(semconv.ERROR_TYPE, "=~", "stream_.*"),
+                    by=ALERT_LABELS,
                 ),
             ),
             Check(
-                "Was it silent before?",
-                "Long gaps in this model's streams mean that an idle time-out can strike. Short ones: look for a limit "
-                "on size or duration, or for servers that are restarted.",
-                _quantile(0.95, semconv.MAX_GAP, *SUBJECT),
+                "Were the streams silent before?",
+                "Long gaps in this model's streams mean that an idle time-out can end them. If gaps are short, look "
+                "for a limit on size or duration, or for servers that are restarted.",
+                _quantile(0.95, semconv.MAX_GAP, *ALERT_LABELS),
             ),
         ),
         errors=tuple(error.name for error in semconv.ERROR_TYPES if error.outcome == "truncated"),
         causes=(
             Cause(
                 "Servers behind a gateway are restarted or scaled down without draining.",
-                "Let them finish: a termination grace period longer than the longest stream, connection draining.",
+                "Let streams finish: set a termination grace period longer than the longest stream, and drain "
+                "connections.",
             ),
             Cause(
-                "The application cannot tell.",
-                "Ask for the finish reason in your own code too, and retry or mark the answer where it is missing.",
+                "The application does not check whether the answer is complete.",
+                "Check the finish reason in your own code too. If it is missing, retry or mark the answer.",
             ),
         ),
-        remedies=TIMEOUTS,
+        proxy_fixes=TIMEOUTS,
     ),
     "LLMStreamFirstTokenSlow": Page(
-        "One stream in twenty takes longer than the threshold from the call's start to the first chunk that carries "
-        "output. Attempts that failed before, and their back-off, are part of it: this is what a user waits.",
-        "Nothing happens after the question is sent. People ask again, which makes it worse.",
+        "One stream in twenty takes longer than the threshold from the call's start to the first chunk with output. "
+        "The time includes earlier failed attempts and their back-off, because the user waits for them too.",
+        "Nothing happens after the question is sent. Users ask again, which adds load.",
         (
             Check(
-                "Where?",
-                "One server of several: a region, or the way to it.",
-                _quantile(0.95, semconv.TTFC, *_WHERE),
+                "Which server?",
+                "One server of several: a region, or the network path to it.",
+                _quantile(0.95, semconv.TTFC, *_SERVER_LABELS),
             ),
             Check(
-                "Is it the attempts before?",
-                "From 0.1 retries per call on, the slow ones may be those that were retried: see LLMStreamRetryStorm.",
-                _per_stream(semconv.RETRIES, *SUBJECT),
+                "Do retries cause it?",
+                "From 0.1 retries per call on, the slow calls may be the retried ones: see LLMStreamRetryStorm.",
+                _per_stream(semconv.RETRIES, *ALERT_LABELS),
             ),
             Check(
-                "Is it a buffer?",
-                "Where a large share of the streams came in one burst, the first token was there in time, and "
-                "something on the way kept it: see LLMStreamBufferedDelivery.",
-                _per_stream(semconv.BUFFERED_STREAMS, *SUBJECT),
+                "Does a buffer cause it?",
+                "If a large share of the streams came in one burst, the first token was sent in time, but a proxy or "
+                "gateway on the way held it back: see LLMStreamBufferedDelivery.",
+                _per_stream(semconv.BUFFERED_STREAMS, *ALERT_LABELS),
             ),
         ),
         errors=("connect_timeout", "pool_timeout", "429", "503", "529"),
         causes=(
             Cause(
-                "The provider is slow: all jobs and servers at once, no retries, no buffer.",
+                "The provider is slow: all jobs and servers are affected, without retries and buffering.",
                 "Compare with its status page; fall back to a smaller model or another region; buy capacity.",
             ),
-            Cause("Prompts have grown.", "Look at the input tokens; use the provider's prompt cache."),
+            Cause("Prompts have grown.", "Check the input tokens; use the provider's prompt cache."),
             Cause(
                 "A reasoning model thinks before it writes.",
-                "Lower the effort, or set a threshold of its own for this job: `--job`, `--ttft-p95`.",
+                "Lower the reasoning effort, or write a separate rule for this job with `--job` and `--ttft-p95`.",
             ),
             Cause(
-                "The client's connection pool is full, so that calls wait for a connection.",
+                "The client's connection pool is full, so calls wait for a connection.",
                 "Close streams (see LLMStreamAbandoned); raise `max_connections`.",
             ),
         ),
-        remedies=BUFFERING,
+        proxy_fixes=BUFFERING,
     ),
     "LLMStreamStalls": Page(
-        "Streams that have begun stop for longer than `Settings.stall_after` (10 s unless set) and then go on. Only "
-        "silence of the network counts: time in which the application did not read is hold, not a stall.",
-        "The answer freezes in the middle of a word and goes on later. Some give up and ask again.",
+        "Streams pause for longer than `Settings.stall_after` (default 10 s) and then continue. Only silence of the "
+        "network counts. Time in which the application did not read is hold time, not a stall.",
+        "The answer freezes in the middle of a word and continues later. Some users give up and ask again.",
         (
             Check(
-                "Where?",
-                "One server of several: a region, or the way to it.",
-                _per_stream(semconv.STALL_COUNT, *_WHERE),
+                "Which server?",
+                "One server of several: a region, or the network path to it.",
+                _per_stream(semconv.STALL_COUNT, *_SERVER_LABELS),
             ),
             Check(
-                "For how long?",
-                "Close to a time-out on the way (60 s above all), the next step is that streams are cut.",
-                _quantile(0.95, semconv.MAX_GAP, *SUBJECT),
+                "How long are the pauses?",
+                "If they are close to a time-out on the way (most often 60 s), streams will soon be truncated.",
+                _quantile(0.95, semconv.MAX_GAP, *ALERT_LABELS),
             ),
             Check(
-                "Is it the application after all?",
-                "The time that the application kept streams waiting, in sum per "
-                "stream. Stalls are not made of it, but a user cannot tell the two apart.",
-                _quantile(0.95, semconv.HOLD_TIME, *SUBJECT),
+                "Is the application slow as well?",
+                "The total hold time of the application per stream. It is not part of stalls, but a user cannot see "
+                "the difference.",
+                _quantile(0.95, semconv.HOLD_TIME, *ALERT_LABELS),
             ),
         ),
         errors=("read_timeout", "stream_truncated", "incomplete_body"),
@@ -253,204 +263,217 @@ PAGES: Final[Mapping[str, Page]] = {
                 "Compare nodes by the label `instance`; look at TCP retransmissions there.",
             ),
         ),
-        remedies=TIMEOUTS,
+        proxy_fixes=TIMEOUTS,
     ),
     "LLMStreamsHanging": Page(
-        "Of the streams that are open at this moment, most have had nothing from the network for longer than "
-        "`Settings.stall_after`. They have not ended, so they are in no counter and no span yet.",
-        "Requests that never come back. Workers, threads and connections are used up until nothing works any more.",
+        "Most of the streams that are open now have received nothing from the network for longer than "
+        "`Settings.stall_after`. They have not ended, so no counter and no span contains them yet.",
+        "Requests that never return. Hanging streams use up workers, threads and connections until the service stops "
+        "working.",
         (
             Check(
                 "How many, and where?",
-                "A few streams of one server may be one lost connection; all of them are the "
-                "provider or the way to it.",
-                lambda q: f"sum by ({q.labels(*_WHERE)}) ({q.select(semconv.STALLED)}) > 0",
+                "A few streams of one server: perhaps one lost connection. All streams: the "
+                "provider or the network path to it.",
+                lambda q: f"sum by ({q.labels(*_SERVER_LABELS)}) ({q.select(semconv.STALLED)}) > 0",
             ),
             Check(
                 "Does anything arrive at all?",
-                "The share of this model's open streams that hear nothing. 1: nobody gets anything. (No counter tells: "
-                "chunks are counted when their stream ends.)",
-                lambda q: f"{q.now(semconv.STALLED)}\n/\n({q.now(semconv.ACTIVE)} > 0)",
+                "The share of this model's open streams that receive nothing. 1 means that no stream receives "
+                "anything. (Counters do not show it, because chunks are counted when their stream ends.)",
+                lambda q: f"{q.gauge(semconv.STALLED)}\n/\n({q.gauge(semconv.ACTIVE)} > 0)",
             ),
             Check(
-                "Does it pile up?",
-                "A line that only rises is streams that nothing ends: no read time-out is set.",
-                lambda q: q.now(semconv.ACTIVE),
+                "Does the number of open streams grow?",
+                "A line that only rises means that streams never end, because no read time-out is set.",
+                lambda q: q.gauge(semconv.ACTIVE),
             ),
         ),
         errors=("read_timeout", "connection_reset", "pool_timeout"),
         causes=(
             Cause(
                 "No read time-out, or a very long one (600 s is the default of the openai and anthropic SDKs).",
-                "Set the client's `timeout` to what a user will wait between two tokens: it is counted per read.",
+                "Set the client's `timeout` to the time that a user will wait between two tokens. It applies to each "
+                "read.",
             ),
             Cause(
-                "A firewall or NAT forgot the connection and drops its packets without a word.",
-                "TCP keep-alive on the client, or heartbeats in the stream, more often than its idle time-out (350 s "
-                "at an AWS NAT gateway or NLB).",
+                "A firewall or NAT has removed the connection from its table and drops its packets silently.",
+                "Send TCP keep-alives from the client, or heartbeats in the stream, more often than its idle time-out "
+                "(350 s at an AWS NAT gateway or NLB).",
             ),
-            Cause("The provider hangs.", "Compare with its status page; end the streams, fall back."),
+            Cause(
+                "The provider hangs.", "Compare with its status page; close the streams; fall back to another model."
+            ),
         ),
-        remedies=TIMEOUTS,
+        proxy_fixes=TIMEOUTS,
     ),
     "LLMStreamRetryStorm": Page(
-        "Calls need several attempts. The last one may succeed, so no failure need show; the SDKs retry by themselves, "
-        "silently, twice unless told otherwise.",
-        "Slow first tokens. And the retries are load that the provider, or the quota, does not need now.",
+        "Calls need several attempts. The last attempt may succeed, so failure rates may not show it. By default, SDKs "
+        "retry twice, without a message.",
+        "Slow first tokens. The retries also add load to the provider and use the quota.",
         (
             Check(
-                "Why are they retried?",
+                "Why are calls retried?",
                 "The `error.type` of the attempts that failed.",
-                _ranked(semconv.RETRIES, by=(*SUBJECT, semconv.ERROR_TYPE)),
+                _top(semconv.RETRIES, by=(*ALERT_LABELS, semconv.ERROR_TYPE)),
             ),
             Check(
-                "Do they help?",
-                "The share of calls that fail all the same. Near 0: they do, at the price of time.",
+                "Do retries help?",
+                "The share of calls that fail in spite of retries. If it is near 0, retries help, but they cost time.",
                 _share_of(FAILED, of=(JUDGED,)),
             ),
             Check(
-                "What do they cost?",
-                "Time to the first token, attempts and back-off included.",
-                _quantile(0.95, semconv.TTFC, *SUBJECT),
+                "How much time do retries cost?",
+                "Time to the first token, with earlier attempts and back-off included.",
+                _quantile(0.95, semconv.TTFC, *ALERT_LABELS),
             ),
         ),
         errors=semconv.PREINITIALIZED_RETRIES,
         causes=(
             Cause(
-                "Retries upon retries: the SDK's, a decorator's, a gateway's and a queue's multiply.",
-                "Leave one layer to retry, with back-off, jitter and a budget; `max_retries=0` for the SDK below it.",
+                "Several layers retry: the SDK, a decorator, a gateway and a queue. Their retries multiply.",
+                "Retry in one layer only, with back-off, jitter and a budget. Set `max_retries=0` in the SDK below it.",
             ),
         ),
     ),
     "LLMStreamRateLimited": Page(
-        "The provider, or a gateway before it, refuses attempts because there are too many: status 429, or its own "
-        "code inside the stream. Attempts that were retried count too, so it fires before users see errors.",
-        "First slow answers (retries with back-off), then errors.",
+        "The provider, or a gateway in front of it, rejects attempts because there are too many. It answers with "
+        "status 429, or with its own code inside the stream. Attempts that were retried count too, so the alert fires "
+        "before users see errors.",
+        "Slow answers at first (retries with back-off), and later errors.",
         (
             Check(
                 "Which model and server?",
-                "A quota is most often per model, account and region.",
-                lambda q: q.attempts(RATE_LIMITED, window=USUAL, by=_WHERE),
+                "Most quotas apply per model, account and region.",
+                lambda q: q.attempts(RATE_LIMITED, window=DEFAULT_WINDOW, by=_SERVER_LABELS),
             ),
             Check(
-                "Who uses it up?",
-                "Attempts by job: one of them may take it all.",
-                lambda q: q.attempts(window=USUAL, by=(JOB, semconv.REQUEST_MODEL)),
+                "Which job uses the quota?",
+                "Attempts by job. One job may use the whole quota.",
+                lambda q: q.attempts(window=DEFAULT_WINDOW, by=(JOB, semconv.REQUEST_MODEL)),
             ),
             Check(
-                "How many at once?", "Open streams. Some quotas are on concurrency.", lambda q: q.now(semconv.ACTIVE)
+                "How many streams are open at once?",
+                "Some quotas limit concurrency.",
+                lambda q: q.gauge(semconv.ACTIVE),
             ),
         ),
         errors=("429",),
         causes=(
             Cause(
-                "`rate_limit_exceeded`, `rate_limit_error`: the same inside the stream.",
-                "As for 429. The provider's headers (`retry-after`, `x-ratelimit-*`, `anthropic-ratelimit-*`) say "
-                "which of its limits it was.",
+                "`rate_limit_exceeded` and `rate_limit_error` are the same error inside the stream.",
+                "The same as for 429. The provider's headers (`retry-after`, `x-ratelimit-*`, "
+                "`anthropic-ratelimit-*`) show which limit was reached.",
             ),
-            Cause("A batch job shares the quota with people.", "A key, a project or a queue of its own for it."),
+            Cause("A batch job shares the quota with users.", "Give it a separate key, project or queue."),
             Cause(
-                "Retries without jitter come back all at once.",
-                "Back off exponentially with jitter; honour Retry-After.",
+                "Retries without jitter arrive all at the same time.",
+                "Back off exponentially with jitter; respect Retry-After.",
             ),
             Cause(
-                "Money: some providers answer 429 (`insufficient_quota`) when the balance is used up.",
-                "Look at billing before you look at traffic.",
+                "The account has no credit left: some providers then answer 429 (`insufficient_quota`).",
+                "Check billing before you check traffic.",
             ),
         ),
     ),
     "LLMStreamBufferedDelivery": Page(
-        "Many streams come as one burst after a long wait: their chunks follow each other faster than any model "
-        "writes. Something on the way collects the answer, or large parts of it.",
-        "No text for many seconds, then all of it. Streaming is paid for and not had.",
+        "Many streams arrive in one burst after a long wait: their chunks follow each other faster than any model "
+        "writes. A proxy or gateway on the way buffers the answer, or large parts of it.",
+        "No text for many seconds, and then all text at once. Users get no benefit from streaming.",
         (
             Check(
                 "Which server?",
-                "Only one: the proxy or gateway before it. The provider's own name: your own way out.",
-                _per_stream(semconv.BUFFERED_STREAMS, *_WHERE),
+                "Only one server: the proxy or gateway in front of it. If the server is the provider itself, look at "
+                "the network between your application and the internet.",
+                _per_stream(semconv.BUFFERED_STREAMS, *_SERVER_LABELS),
             ),
             Check(
                 "Which job?",
-                "Only one: the proxy, service mesh or scanner on its own way out.",
+                "Only one job: its own egress proxy, service mesh or scanner.",
                 _per_stream(semconv.BUFFERED_STREAMS, JOB),
             ),
             Check(
                 "How late is the first token?",
-                "Compare with `time_to_last_chunk`: close together, all was held.",
-                _quantile(0.5, semconv.TTFC, *SUBJECT),
+                "Compare with `time_to_last_chunk`. If the two are close together, the whole answer was held back.",
+                _quantile(0.5, semconv.TTFC, *ALERT_LABELS),
             ),
         ),
         causes=(
-            Cause("A proxy buffers responses (nginx does, unless told otherwise).", "The configuration below."),
+            Cause("A proxy buffers responses (nginx does by default).", "Use the configuration below."),
             Cause(
-                "Compression: a compressor writes when its window is full.",
-                "No compression of `text/event-stream`; send `Accept-Encoding: identity` to make sure.",
+                "A compressor writes only when its window is full.",
+                "Do not compress `text/event-stream`. Send `Accept-Encoding: identity` to be sure.",
             ),
             Cause(
                 "A content scanner, DLP or guardrail reads whole answers.",
-                "Its streaming mode, or an exception for the host.",
+                "Use its streaming mode, or add an exception for the host.",
             ),
             Cause(
-                "A function or API gateway that answers only when it is done (AWS Lambda without response streaming).",
-                "Response streaming there, or another front.",
+                "A function or API gateway sends its answer only when it is complete (AWS Lambda without response "
+                "streaming).",
+                "Turn on response streaming there, or use another gateway.",
             ),
             Cause("The provider writes in large pieces for this model.", "Raise `--buffered` for this job."),
         ),
-        remedies=BUFFERING,
+        proxy_fixes=BUFFERING,
     ),
     "LLMStreamProviderErrors": Page(
-        "Streams end with an error that the provider itself reports: a status from 500, or a code inside a stream that "
-        "had begun with status 200. Refusals of the request (4xx) and of the quota are not counted here, nor is "
-        "anything that the network did.",
-        "Error messages; half an answer, and then one.",
+        "Streams end with an error that the provider itself reports: a status of 500 or above, or a code inside a "
+        "stream that began with status 200. Rejected requests (4xx), rate limits and network errors are not counted "
+        "here.",
+        "Error messages, sometimes after half an answer.",
         (
             Check(
                 "Which codes?",
-                "Codes in words came inside the stream, numbers are HTTP statuses.",
-                _ranked(semconv.STREAMS, *REPORTED, by=(*SUBJECT, semconv.ERROR_TYPE)),
+                "Numbers are HTTP statuses. Words are codes that came inside the stream.",
+                _top(semconv.STREAMS, *PROVIDER_ERRORS, by=(*ALERT_LABELS, semconv.ERROR_TYPE)),
             ),
             Check(
                 "One model or all?",
-                "All models of a provider: an incident. One: its capacity, or this request.",
-                _share_of(*REPORTED, of=(JUDGED,), by=(semconv.PROVIDER, semconv.REQUEST_MODEL)),
+                "All models of a provider: an incident. One model: its capacity, or the kind of request.",
+                _share_of(*PROVIDER_ERRORS, of=(JUDGED,), by=(semconv.PROVIDER, semconv.REQUEST_MODEL)),
             ),
             Check(
                 "Do retries hide more?",
-                "Attempts that were tried again, by why.",
-                _ranked(semconv.RETRIES, by=(*SUBJECT, semconv.ERROR_TYPE)),
+                "Attempts that were retried, by error type.",
+                _top(semconv.RETRIES, by=(*ALERT_LABELS, semconv.ERROR_TYPE)),
             ),
         ),
         errors=("500", "502", "503", "504", "529"),
         causes=(
             Cause(
-                "`overloaded_error`, `server_error`, `api_error`: the provider's own words for 529 and 500.",
-                "Its status page; back off with jitter; fall back to another model: "
-                "`with otel_llmstream.call():` keeps both in one span.",
+                "`overloaded_error`, `server_error` and `api_error` are the provider's codes for 529 and 500.",
+                "Check its status page; back off with jitter; fall back to another model. "
+                "`with otel_llmstream.call():` records both attempts in one span.",
             ),
             Cause(
-                "Only requests of one kind: very long, or with a certain tool.",
-                "Try one by hand; report it with `llmstream.request_id` from the log line.",
+                "Only requests of one kind fail: very long ones, or those with a certain tool.",
+                "Send one by hand; report it with `llmstream.request_id` from the log line.",
             ),
         ),
-        remedies=TIMEOUTS[:1] + TIMEOUTS[2:6],
+        proxy_fixes=TIMEOUTS[:1] + TIMEOUTS[2:6],
     ),
     "LLMStreamAbandoned": Page(
-        "The application takes streams and drops them without reading to the end and without closing them. The "
-        "garbage collector ends them, at some time.",
-        "Nothing at first. Then calls wait for a free connection (`pool_timeout`), memory grows, and the provider "
-        "bills for tokens that nobody reads.",
+        "The application opens streams and drops them without reading them to the end and without closing them. The "
+        "garbage collector ends them at some later time.",
+        "Nothing at first. Later, calls wait for a free connection (`pool_timeout`), memory grows, and the provider "
+        "bills for tokens that are never read.",
         (
             Check(
                 "Which job?",
-                "The one that drops them, and for which operation.",
+                "The job that drops streams, and the operation.",
                 _share_of(ABANDONED, by=(JOB, semconv.OPERATION)),
             ),
-            Check("Do open streams pile up?", "A line that only rises.", lambda q: q.now(semconv.ACTIVE)),
             Check(
-                "Is the pool used up already?",
-                "Calls that got no connection.",
-                lambda q: q.counted(
-                    semconv.STREAMS, Matcher(semconv.ERROR_TYPE, "=", semconv.POOL_TIMEOUT), window=USUAL
+                "Does the number of open streams grow?",
+                "If they pile up, the line only rises.",
+                lambda q: q.gauge(semconv.ACTIVE),
+            ),
+            Check(
+                "Is the connection pool used up?",
+                "The number of calls that got no connection.",
+                lambda q: q.increase(
+                    semconv.STREAMS, Matcher(semconv.ERROR_TYPE, "=", semconv.POOL_TIMEOUT), window=DEFAULT_WINDOW
                 ),
             ),
         ),
@@ -458,38 +481,40 @@ PAGES: Final[Mapping[str, Page]] = {
         causes=(
             Cause(
                 "`break` or an exception inside the loop over a stream.",
-                "`with client.chat.completions.create(..., stream=True) as stream:` closes it however the block ends.",
+                "Use `with client.chat.completions.create(..., stream=True) as stream:`, which always closes the "
+                "stream.",
             ),
             Cause(
-                "A generator of your own that wraps a stream is not read to its end.",
-                "`contextlib.closing(...)`, or `aclosing(...)` for an async one.",
+                "A generator of the application wraps a stream and is not read to its end.",
+                "Use `contextlib.closing(...)`, or `aclosing(...)` for an async generator.",
             ),
             Cause(
-                "The web client went away, and the framework dropped the response's generator.",
-                "Close the stream in `finally`; the example `fastapi_gateway.py` shows it.",
+                "The web client disconnected, and the framework dropped the response's generator.",
+                "Close the stream in `finally`. The example `fastapi_gateway.py` shows it.",
             ),
         ),
     ),
     "LLMStreamTelemetryAbsent": Page(
-        "No series of streams has come from this job for as long as the alert waits. Either nothing is measured, or "
-        "nothing is collected, or the job made no call since it was started: series begin with the first one.",
-        "Nothing, or everything: nobody can tell.",
+        "The store has received no series of streams from this job for the time of the alert. Either streams are not "
+        "measured, or the metrics are not collected, or the job has made no call since its start. The series begin "
+        "with the first call.",
+        "Unknown. Users may notice nothing, or the service may be down: without telemetry you cannot see it.",
         (
             Check(
-                "Is it scraped?",
-                "1: yes. 0: the target is down. Nothing: Prometheus does not know of it (with OTLP "
-                "there is no `up`: look at the collector's own metrics).",
+                "Is the job scraped?",
+                "1: yes. 0: the target is down. No result: Prometheus does not know the target. (With OTLP "
+                "there is no series `up`. Look at the collector's own metrics.)",
                 Expressions.up,
             ),
             Check(
-                "Is anything of ours there, under another name?",
-                "A job that was renamed shows here. Nothing at all: "
-                "another flavour of names, or `instrument()` is not called.",
+                "Are there series with another job name?",
+                "If the job was renamed, the new name is in the result. No result: the metric names have another "
+                "flavour, or `instrument()` is not called.",
                 lambda q: f"count by ({q.labels(JOB)}) ({q.flavour.selector(semconv.STREAMS)})",
             ),
             Check(
-                "When was it last there?",
-                "The number of series a few hours ago, by job; draw it over a week.",
+                "When did the last series arrive?",
+                "The number of series in the last hours, by job. Draw a graph over a week.",
                 lambda q: (
                     f"count by ({q.labels(JOB)}) "
                     f"(last_over_time({q.flavour.selector(semconv.STREAMS)}[{q.window(6 * 60 * MINUTE)}]))"
@@ -497,52 +522,53 @@ PAGES: Final[Mapping[str, Page]] = {
             ),
         ),
         causes=(
-            Cause("The service is down, or scaled to 0.", "Its own alerts; or leave it out of `--job`."),
-            Cause("It makes calls so seldom that none came since its last restart.", "Raise `--absent-after`."),
+            Cause("The service is down, or scaled to 0.", "Look at its own alerts, or leave it out of `--job`."),
+            Cause("The service makes few calls, and none since its last restart.", "Raise `--absent-after`."),
             Cause(
-                "`instrument()` is not called any more, or after a fork in the wrong process.",
-                "`otel_llmstream.health().instrumented` in the process; the log lines of the logger `otel_llmstream`.",
+                "`instrument()` is no longer called, or it is called in the wrong process of a service that forks.",
+                "Check `otel_llmstream.health().instrumented` in the process, and the log lines of the logger "
+                "`otel_llmstream`.",
             ),
             Cause(
-                "The exporter cannot send: the endpoint, its certificate, `OTEL_SDK_DISABLED`.",
-                "The SDK logs failing exports; try `OTEL_METRICS_EXPORTER=console`.",
+                "The exporter cannot send: check the endpoint, its certificate, and `OTEL_SDK_DISABLED`.",
+                "The SDK logs failed exports. Try `OTEL_METRICS_EXPORTER=console`.",
             ),
             Cause(
-                "Names or labels were changed on the way (relabelling, a collector's processor, another flavour).",
-                "Compare `/metrics` with what the store has; write the rules again with `--flavour`.",
+                "Names or labels are changed on the way (relabelling, a collector's processor, another flavour).",
+                "Compare `/metrics` with the series in the store. Write the rules again with `--flavour`.",
             ),
         ),
     ),
     "LLMStreamInternalErrors": Page(
-        "otel-llmstream met an error of its own. It left the stream concerned alone, which went on as if it were not "
-        "observed; the application noticed nothing.",
-        "Nothing. But such streams are in no number, and the other alerts see less than there is.",
+        "An error occurred inside otel-llmstream. It stopped observing the affected stream, and the stream continued. "
+        "The application noticed nothing.",
+        "Nothing. But such streams are missing from all numbers, so the other alerts count too few streams.",
         (
             Check(
                 "Which processes?",
-                "All: a new version of something (an SDK, httpx, OpenTelemetry) came with a "
-                "deployment. One: something in its data or environment.",
-                lambda q: q.counted(semconv.INTERNAL_ERRORS, window=USUAL, by=(JOB, "instance")) + " > 0",
+                "All processes: a deployment brought a new version of a dependency (an SDK, httpx, OpenTelemetry). "
+                "One process: something in its data or environment.",
+                lambda q: q.increase(semconv.INTERNAL_ERRORS, window=DEFAULT_WINDOW, by=(JOB, "instance")) + " > 0",
             ),
             Check(
                 "Since when?",
-                "Draw it over a week, beside the deployments.",
+                "Draw a graph over a week, and compare it with the deployments.",
                 lambda q: f"sum by ({q.labels(JOB)}) ({q.select(semconv.INTERNAL_ERRORS)})",
             ),
             Check(
-                "What is still seen?",
-                "Streams that were observed to their end. A step down is what is missing.",
-                lambda q: q.counted(semconv.STREAMS, window=USUAL, by=(JOB,)),
+                "How many streams are still observed?",
+                "Streams that were observed to their end. A step down shows how many are missing.",
+                lambda q: q.increase(semconv.STREAMS, window=DEFAULT_WINDOW, by=(JOB,)),
             ),
         ),
         causes=(
             Cause(
-                "A version that this one was not tested with.",
-                'Compare with the table "Tested with" in README; pin, or upgrade otel-llmstream.',
+                "A dependency has a version that was not tested with this version of otel-llmstream.",
+                'Compare with the table "Tested with" in README. Pin the dependency, or upgrade otel-llmstream.',
             ),
             Cause(
-                "A stream unlike any that was seen before.",
-                "The first error of a process is logged with its stack by the logger `otel_llmstream`: report it.",
+                "A stream has contents that otel-llmstream does not expect.",
+                "The logger `otel_llmstream` logs the first error of a process with its stack. Please report it.",
             ),
         ),
     ),
@@ -553,41 +579,41 @@ PAGES: Final[Mapping[str, Page]] = {
 
 
 def pages(options: Options) -> dict[str, str]:
-    """All runbooks, by file name. One that is left out of the rules has its page all the same."""
+    """All runbooks, by file name. An alert that the options leave out still has its page."""
     return {f"{name}.md": "\n".join(_lines(name, page, options)) for name, page in PAGES.items()}
 
 
 def _lines(name: str, page: Page, options: Options) -> Iterator[str]:
-    means, feels, checks, causes = SECTIONS
+    meaning, impact, checks, causes = SECTIONS
     yield f"# {name}\n"
-    yield from _when(name, options)
-    yield f"\n## {means}\n\n{page.means}\n"
-    yield f"## {feels}\n\n{page.feels}\n"
+    yield from _conditions(name, options)
+    yield f"\n## {meaning}\n\n{page.meaning}\n"
+    yield f"## {impact}\n\n{page.user_impact}\n"
     yield f"## {checks}\n"
     yield from _checks(page, options.expressions)
     yield f"## {causes}\n"
     yield from _causes(page)
-    if page.remedies:
-        yield "\n## Configuration on the way\n"
-        yield "In time-outs, 600 s stands for the longest silence that you mean to allow.\n"
-        yield "\n\n".join(map(_remedy, page.remedies))
+    if page.proxy_fixes:
+        yield "\n## Proxy configuration\n"
+        yield "In these examples, 600 s is the longest silence to allow. Replace it with your own value.\n"
+        yield "\n\n".join(map(_proxy_fix, page.proxy_fixes))
     yield ""
 
 
-def _when(name: str, options: Options) -> Iterator[str]:
+def _conditions(name: str, options: Options) -> Iterator[str]:
     for alert in ALERTS:
         if alert.name == name:
-            yield f"- {_condition(alert, options)}"
+            yield f"- {_condition_line(alert, options)}"
 
 
-def _condition(alert: Alert, options: Options) -> str:
+def _condition_line(alert: Alert, options: Options) -> str:
     q = options.expressions
     windows = f" over {q.window(alert.long)} and over {q.window(alert.short)}" if alert.long and alert.short else ""
-    wait = f" for {q.window(alert.hold)}" if alert.hold else ", at once"
+    wait = f" for {q.window(alert.pending)}" if alert.pending else ", at once"
     if alert.needs_jobs:
         silence = q.window(q.thresholds.absent_after)
-        return f"`{alert.severity}`: nothing heard for {silence} and another {q.window(alert.hold)}"
-    return f"`{alert.severity}`: above {limit_in_words(alert, options)}{windows}{wait}"
+        return f"`{alert.severity}`: no telemetry for {silence} and another {q.window(alert.pending)}"
+    return f"`{alert.severity}`: above {format_limit(alert, options)}{windows}{wait}"
 
 
 def _checks(page: Page, q: Expressions) -> Iterator[str]:
@@ -605,8 +631,8 @@ def _causes(page: Page) -> Iterator[str]:
     yield from (f"- {it.cause} **Remedy:** {it.remedy}" for it in page.causes)
 
 
-def _remedy(remedy: Remedy) -> str:
-    return f"### {remedy.where}\n\n{remedy.text}\n\n```{remedy.language}\n{remedy.lines}\n```"
+def _proxy_fix(fix: ProxyFix) -> str:
+    return f"### {fix.proxy}\n\n{fix.text}\n\n```{fix.language}\n{fix.snippet}\n```"
 
 
 def _indented(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Which streams a query is about, for alerts and dashboards alike: one failure rate, not two that drift apart."""
+"""Matchers of streams. Alerts and dashboards share them, so both compute the same failure rate."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from .. import semconv
 from ._names import Matcher
 
 JOB: Final = "job"
-"""Prometheus's own label for a service."""
+"""Prometheus's label for a service."""
 
 JUDGED: Final = Matcher(semconv.OUTCOME, "=~", "completed|truncated|failed")
-"""What a failure rate is a part of: cancelled and abandoned streams are the application's own doing."""
+"""The streams that count in a failure rate. Cancelled and abandoned streams do not: the application ended them."""
 FAILED: Final = Matcher(semconv.OUTCOME, "=~", "truncated|failed")
 COMPLETED: Final = Matcher(semconv.OUTCOME, "=", "completed")
 TRUNCATED: Final = Matcher(semconv.OUTCOME, "=", "truncated")

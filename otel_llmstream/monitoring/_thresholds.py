@@ -1,4 +1,4 @@
-"""The thresholds of the alerts, which are the user's. One table: name, default, range, and what it means."""
+"""The thresholds of the alerts, which users can set. One table: name, default, range and meaning."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from ..semconv import TTFC
 
 Kind = Literal["percent", "seconds", "times", "count"]
 
-_SLO_RANGE: Final = "below, a fast burn would be more than all streams; at 100% nothing may ever fail"
-_TTFT_RANGE: Final = "the histogram's bounds: past the last one it cannot tell times apart"
+_SLO_RANGE: Final = "below 94%, the fastest burn rate would exceed 100% of streams; at 100%, no stream may ever fail"
+_TTFT_RANGE: Final = "the range of the histogram's buckets; it cannot distinguish longer times"
 
 DAY: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Knob:
-    """How one threshold may be set.
+class ThresholdSpec:
+    """The specification of one threshold.
 
     Attributes:
         name: its field of `Thresholds`.
         kind: percent, seconds, times (per stream or call), or count.
-        default: what it is unless set.
-        low: least value.
-        high: greatest value.
-        what: one phrase for the command's help.
-        why: the reason of the range, where it is not plain.
+        default: the default value.
+        low: the smallest allowed value.
+        high: the largest allowed value.
+        meaning: one phrase for the command's help.
+        range_reason: the reason for the range, if it is not obvious.
     """
 
     name: str
@@ -35,31 +35,33 @@ class Knob:
     default: float
     low: float
     high: float
-    what: str
-    why: str = ""
+    meaning: str
+    range_reason: str = ""
 
     @property
     def option(self) -> str:
-        """What the command line calls it."""
+        """The option of the command line."""
         return "--" + self.name.replace("_", "-")
 
-    def written(self, value: float) -> str:
-        """A value as the command line takes it."""
-        return {"percent": f"{value:.9g}%", "seconds": in_words(value)}.get(self.kind, f"{value:.9g}")
+    def format_value(self, value: float) -> str:
+        """A value in the form that the command line accepts."""
+        return {"percent": f"{value:.9g}%", "seconds": format_seconds(value)}.get(self.kind, f"{value:.9g}")
 
     def problem(self, value: Any) -> str:
-        """Why a value cannot be used; empty where it can."""
+        """The reason why a value is not allowed. Empty if it is allowed."""
         good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
         if good and self.low <= value <= self.high and (self.kind != "count" or value == int(value)):
             return ""
-        shown = self.written(value) if good else repr(value)
+        shown = self.format_value(value) if good else repr(value)
         whole = "a whole number " if self.kind == "count" else ""
-        reason = f" ({self.why})" if self.why else ""
-        return f"must be {whole}from {self.written(self.low)} to {self.written(self.high)}{reason}, got {shown}"
+        reason = f" ({self.range_reason})" if self.range_reason else ""
+        return (
+            f"must be {whole}from {self.format_value(self.low)} to {self.format_value(self.high)}{reason}, got {shown}"
+        )
 
 
-def span(seconds: float) -> str:
-    """Seconds as Prometheus and people write a duration: in the largest unit that leaves a whole number."""
+def format_duration(seconds: float) -> str:
+    """Seconds as a Prometheus duration, in the largest unit that gives a whole number."""
     for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)):
         number, rest = divmod(round(seconds * 1000), size)
         if number and not rest:
@@ -67,72 +69,88 @@ def span(seconds: float) -> str:
     return f"{round(seconds * 1000)}ms"
 
 
-def in_words(seconds: float) -> str:
-    """Seconds as people write a threshold: as `span`, but 5.12s and not 5120ms."""
-    return f"{seconds:g}s" if seconds > 1 and seconds % 1 else span(seconds)
+def format_seconds(seconds: float) -> str:
+    """Seconds as text for people: like `format_duration`, but 5.12s instead of 5120ms."""
+    return f"{seconds:g}s" if seconds > 1 and seconds % 1 else format_duration(seconds)
 
 
-def _knob(default: float, kind: Kind, low: float, high: float, what: str, why: str = "") -> Any:
-    about = {"default": default, "kind": kind, "low": low, "high": high, "what": what, "why": why}
+def _threshold(default: float, kind: Kind, low: float, high: float, meaning: str, range_reason: str = "") -> Any:
+    about = {
+        "default": default,
+        "kind": kind,
+        "low": low,
+        "high": high,
+        "meaning": meaning,
+        "range_reason": range_reason,
+    }
     return field(default=default, metadata=about)
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """When the alerts fire. A value out of its range raises `ValueError`; `KNOBS` has the ranges.
+    """The values at which the alerts fire. `THRESHOLD_SPECS` has the allowed ranges.
 
     Attributes:
-        slo: percent of streams that are to end well.
-        failure_rate: percent of streams that fail, for the plain alert beside the SLO's.
+        slo: percent of streams that should end well.
+        failure_rate: percent of streams that fail, for the alert that does not depend on the SLO.
         truncation_rate: percent of streams that end early and cleanly.
-        ttft_p95: seconds to the first token, 95th percentile; a bound of the histogram, such as 2.56, is exact.
+        ttft_p95: seconds to the first token, 95th percentile. The alert is exact at a bound of the histogram (2.56).
         stalls: stalls per stream.
-        hanging: percent of the open streams that are silent now.
+        hanging: percent of the open streams whose network is silent now.
         retries: retries per call.
-        rate_limited: percent of attempts that are answered with "too many requests".
-        buffered: percent of streams that come in one burst.
-        provider_errors: percent of streams that fail for an error that the provider reports.
+        rate_limited: percent of attempts that are rate-limited.
+        buffered: percent of streams that arrive in one burst.
+        provider_errors: percent of streams that fail with an error that the provider reports.
         abandoned: percent of streams that the application drops without closing.
-        min_traffic: streams in an alert's window below which it stays silent.
-        absent_after: seconds without any telemetry of a job that is expected.
+        min_traffic: streams in an alert's window below which the alert does not fire.
+        absent_after: seconds without telemetry after which a named job counts as absent.
+
+    Raises:
+        ValueError: a value is outside its range.
     """
 
-    slo: float = _knob(99.0, "percent", 94.0, 99.999, "streams that are to end well", _SLO_RANGE)
-    failure_rate: float = _knob(5.0, "percent", 0.01, 99.0, "failing streams, for the plain alert beside the SLO's")
-    truncation_rate: float = _knob(1.0, "percent", 0.01, 99.0, "streams that end early and cleanly")
-    ttft_p95: float = _knob(
+    slo: float = _threshold(99.0, "percent", 94.0, 99.999, "streams that should end well", _SLO_RANGE)
+    failure_rate: float = _threshold(
+        5.0, "percent", 0.01, 99.0, "failing streams, for the alert that does not depend on the SLO"
+    )
+    truncation_rate: float = _threshold(1.0, "percent", 0.01, 99.0, "streams that end early and cleanly")
+    ttft_p95: float = _threshold(
         5.12, "seconds", TTFC.bounds[0], TTFC.bounds[-1] - 0.01, "time to the first token, 95th percentile", _TTFT_RANGE
     )
-    stalls: float = _knob(0.1, "times", 0.001, 1000.0, "stalls per stream")
-    hanging: float = _knob(50.0, "percent", 0.0, 99.0, "open streams that are silent now")
-    retries: float = _knob(0.5, "times", 0.001, 1000.0, "retries per call")
-    rate_limited: float = _knob(5.0, "percent", 0.01, 99.0, "attempts answered with 'too many requests'")
-    buffered: float = _knob(20.0, "percent", 0.01, 99.0, "streams that come in one burst")
-    provider_errors: float = _knob(5.0, "percent", 0.01, 99.0, "streams that fail for an error the provider reports")
-    abandoned: float = _knob(1.0, "percent", 0.01, 99.0, "streams dropped without being closed")
-    min_traffic: int = _knob(20, "count", 1, 1_000_000, "streams in the window, below which alerts are silent")
-    absent_after: float = _knob(3600.0, "seconds", 60.0, 7 * DAY, "silence of a --job that is an alert")
+    stalls: float = _threshold(0.1, "times", 0.001, 1000.0, "stalls per stream")
+    hanging: float = _threshold(50.0, "percent", 0.0, 99.0, "open streams whose network is silent now")
+    retries: float = _threshold(0.5, "times", 0.001, 1000.0, "retries per call")
+    rate_limited: float = _threshold(5.0, "percent", 0.01, 99.0, "attempts that are rate-limited")
+    buffered: float = _threshold(20.0, "percent", 0.01, 99.0, "streams that arrive in one burst")
+    provider_errors: float = _threshold(
+        5.0, "percent", 0.01, 99.0, "streams that fail with an error that the provider reports"
+    )
+    abandoned: float = _threshold(1.0, "percent", 0.01, 99.0, "streams that are dropped without being closed")
+    min_traffic: int = _threshold(20, "count", 1, 1_000_000, "streams in the window below which alerts do not fire")
+    absent_after: float = _threshold(
+        3600.0, "seconds", 60.0, 7 * DAY, "time without telemetry of a --job before its alert"
+    )
 
     def __post_init__(self) -> None:
-        for knob in KNOBS:
-            problem = knob.problem(getattr(self, knob.name))
+        for spec in THRESHOLD_SPECS:
+            problem = spec.problem(getattr(self, spec.name))
             if problem:
-                raise ValueError(f"{knob.name} {problem}")
+                raise ValueError(f"{spec.name} {problem}")
 
-    def changed(self) -> tuple[tuple[Knob, float], ...]:
-        """Those that are not at their default."""
-        values = ((knob, getattr(self, knob.name)) for knob in KNOBS)
-        return tuple((knob, value) for knob, value in values if value != knob.default)
+    def changed(self) -> tuple[tuple[ThresholdSpec, float], ...]:
+        """The thresholds that differ from their default, with their values."""
+        values = ((spec, getattr(self, spec.name)) for spec in THRESHOLD_SPECS)
+        return tuple((spec, value) for spec, value in values if value != spec.default)
 
 
-KNOBS: Final = tuple(Knob(each.name, **each.metadata) for each in fields(Thresholds))
+THRESHOLD_SPECS: Final = tuple(ThresholdSpec(each.name, **each.metadata) for each in fields(Thresholds))
 
 
 def bounds_around(seconds: float) -> tuple[float, float] | None:
-    """The histogram's bounds between which a time to the first token is interpolated; None where it is a bound.
+    """The bounds of the histogram's bucket that contains a time to the first token. None if the time is a bound.
 
-    At a bound the alert counts exactly: the 95th percentile is above it when more than 5 % of the streams were slower.
-    Between two bounds PromQL's `histogram_quantile` takes the streams of the bucket as evenly spread.
+    At a bound the alert is exact: the 95th percentile exceeds it if more than 5 % of the streams were slower. Between
+    two bounds, PromQL's `histogram_quantile` assumes that the streams of the bucket are evenly distributed.
     """
     if seconds in TTFC.bounds:
         return None

@@ -1,4 +1,4 @@
-"""YAML as people like to read it: in order, queries over several lines as blocks."""
+"""YAML for people: keys in their original order, and queries of several lines as block text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ except ModuleNotFoundError as _error:
 
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the base class's signature
-        """Write everything out: a reader should not have to look things up."""
+        """Write repeated values in full, because aliases are hard to read."""
         return True
 
 
@@ -26,6 +26,6 @@ _Dumper.add_representer(str, _text)
 
 
 def dump(document: Any, *comment: str) -> str:
-    """A document as YAML, under lines of comment."""
+    """A document as YAML, below comment lines."""
     head = "".join(f"# {line}\n" for line in comment)
     return head + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=10_000, allow_unicode=True)

@@ -1,4 +1,4 @@
-/** The options of a field that the dashboards set, so that Grafana's field configuration knows how to apply them. */
+/** The field options that the dashboards set. Grafana's field configuration needs them to apply the options. */
 
 import {
   dataLinksOverrideProcessor,
@@ -26,7 +26,7 @@ const STANDARD = {
   thresholds: thresholdsOverrideProcessor,
 };
 
-/** What Grafana's graph panel takes where a dashboard says nothing; its panels' code is where that stands. */
+/** The defaults of Grafana's graph panel for options that a dashboard does not set. They come from the panel's code. */
 export const GRAPH = {
   drawStyle: 'line',
   lineInterpolation: 'linear',
@@ -62,7 +62,7 @@ export const TABLE = {
 
 const NO_EDITOR = () => null;
 
-/** Must run before a panel is made. */
+/** Must run before a panel is created. */
 export function registerFieldOptions() {
   standardEditorsRegistry.setInit(() => []);
   standardFieldConfigEditorRegistry.setInit(() =>
@@ -84,7 +84,7 @@ function option(id) {
   };
 }
 
-/** A panel's own options of a field, with what they are where nothing is said. */
+/** A panel's custom field options with their defaults. */
 export function customOptions(defaults) {
   return (builder) => {
     for (const [path, defaultValue] of Object.entries(defaults)) {

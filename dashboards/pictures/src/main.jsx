@@ -1,4 +1,4 @@
-/** One dashboard of this repository, drawn by Grafana's components. In: `?board=overview&from=…&to=…&var-slo=99.9`. */
+/** Draws one dashboard of this repository with Grafana's components. In: `?board=overview&from=…&to=…&var-slo=99.9`. */
 
 import { GlobalStyles, PortalContainer } from '@grafana/ui';
 import { createTheme, ThemeContext } from '@grafana/data';
@@ -20,7 +20,7 @@ async function start() {
   registerPanels();
   const board = await (await fetch(`/boards/${asked.get('board')}.json`)).json();
   const scene = sceneOf(board, asked);
-  // The photographer waits for this.
+  // shoot.mjs waits for this.
   window.isDone = () => isDone(scene);
   createRoot(document.getElementById('page')).render(<Page board={board} scene={scene} />);
 }

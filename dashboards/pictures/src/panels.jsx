@@ -1,4 +1,4 @@
-/** Panels by type: Grafana's published components where there are some, and what says so where there are none. */
+/** Panels by type: Grafana's published components, and placeholders for types that Grafana has not published. */
 
 import {
   cacheFieldDisplayNames,
@@ -18,7 +18,7 @@ import { customOptions, GRAPH, TABLE } from './fields.js';
 
 const DRAWN = { timeseries: [Graph, GRAPH], stat: [Stat], bargauge: [Bars], table: [Lines, TABLE], text: [Text] };
 
-/** Make every type of panels.json known. */
+/** Register every type of panels.json. */
 export function registerPanels() {
   for (const [pluginId, [component, custom = {}]] of Object.entries(DRAWN)) {
     const plugin = new PanelPlugin(component);
@@ -29,10 +29,10 @@ export function registerPanels() {
   sceneUtils.registerRuntimePanelPlugin({ pluginId: PLACEHOLDER, plugin: placeholder });
 }
 
-/** The panel for what cannot be drawn; its options are what would be there, and why it is not. */
+/** The panel for types that cannot be drawn. Its options are the type and the reason. */
 export const PLACEHOLDER = 'placeholder';
 
-/** Which panel draws one of a dashboard, with the options that it takes: `{ pluginId, options }`. */
+/** The plugin that draws a panel of a dashboard, and its options: `{ pluginId, options }`. */
 export function drawnBy({ type, options, datasource }) {
   const source = datasource?.type;
   if (type in KINDS.placeholders) {
@@ -41,7 +41,7 @@ export function drawnBy({ type, options, datasource }) {
   if (!(type in KINDS.drawn)) {
     throw new Error(`panels.json does not say what to do with a panel of type ${type}`);
   }
-  return source in KINDS.absent ? missing(`${type}, out of ${source}`, KINDS.absent[source]) : { pluginId: type, options };
+  return source in KINDS.absent ? missing(`${type}, from ${source}`, KINDS.absent[source]) : { pluginId: type, options };
 }
 
 function missing(what, why) {

@@ -1,10 +1,10 @@
-/** Prometheus as a data source, with the steps, intervals, names and tables that Grafana's own makes of its answers. */
+/** A Prometheus data source. Steps, intervals, names and tables are those of Grafana's own data source. */
 
 import { createDataFrame, FieldType, rangeUtil } from '@grafana/data';
 import { sceneGraph } from '@grafana/scenes';
 import { from } from 'rxjs';
 
-const MOST_POINTS = 11_000; // what Prometheus gives at most
+const MOST_POINTS = 11_000; // Prometheus's limit of points per series
 
 export class PrometheusSource {
   type = 'prometheus';
@@ -71,7 +71,7 @@ export class PrometheusSource {
     };
   }
 
-  /** A variable's `label_values(selector, label)`. */
+  /** Values of a variable with the query `label_values(selector, label)`. */
   async metricFindQuery(query, { range, scopedVars }) {
     const [, selector, label] = /^label_values\((.*),\s*([^,]+)\)$/s.exec(query);
     const [start, end] = [range.from.valueOf() / 1000, range.to.valueOf() / 1000];
@@ -89,7 +89,7 @@ async function ask(path, parameters) {
   return body.data;
 }
 
-/** With the variables' values as Grafana puts them into PromQL: several as an alternative, escaped for a regex. */
+/** Text with the variables' values in Grafana's format for PromQL: several values are a regex alternative, escaped. */
 function interpolated(text, scopedVars) {
   const scene = scopedVars.__sceneObject.value.valueOf();
   return sceneGraph.interpolate(scene, text, scopedVars, (value) =>
@@ -101,7 +101,7 @@ function escaped(value) {
   return String(value).replace(/[\\^$.*+?()[\]{}|]/g, '\\\\$&').replace(/"/g, '\\"');
 }
 
-/** One series as a frame. Its interval lets a graph leave a gap where a point is missing. */
+/** One series as a frame. Its interval makes a graph leave a gap if a point is missing. */
 function line({ labels, points }, target, step) {
   const name = legend(target.legendFormat, labels);
   return createDataFrame({
@@ -120,7 +120,7 @@ function line({ labels, points }, target, step) {
   });
 }
 
-/** All series of one query as the lines of one frame. */
+/** All series of one query as the rows of one frame. */
 function table(series, target, single) {
   const names = [...new Set(series.flatMap(({ labels }) => Object.keys(labels)))].sort();
   const column = (name, type, of) => ({ name, type, values: series.map(of), config: {} });

@@ -1,4 +1,4 @@
-/** A dashboard's JSON as a scene: its variables, its rows and panels in their places, its queries. */
+/** A dashboard's JSON as a scene: its variables, its rows and panels with positions, its queries. */
 
 import { LoadingState } from '@grafana/data';
 import {
@@ -25,7 +25,7 @@ import { drawnBy, PLACEHOLDER } from './panels.jsx';
 
 /**
  * @param {object} board the dashboard
- * @param {URLSearchParams} asked the address' parameters: `from`, `to` (ISO 8601, or such as `now-1h`), `var-NAME`
+ * @param {URLSearchParams} asked the URL's parameters: `from`, `to` (ISO 8601 or relative, such as `now-1h`), `var-NAME`
  */
 export function sceneOf(board, asked) {
   return new EmbeddedScene({
@@ -42,7 +42,7 @@ export function sceneOf(board, asked) {
   });
 }
 
-/** Whether every variable and every query has its answer; those of a collapsed row are not asked. */
+/** Whether every variable and every query has a result. Queries of collapsed rows are not run. */
 export function isDone(scene) {
   const runners = sceneGraph.findAllObjects(scene, (it) => it instanceof SceneQueryRunner && it.isActive);
   const states = runners.map(({ state }) => state.data?.state);
@@ -75,7 +75,7 @@ function variable({ type, name, label, query, current, includeAll, multi, allVal
 
 // --- panels -----------------------------------------------------------------------------------------------------
 
-/** Rows with the panels below them, as the grid wants it; in a dashboard's JSON they stand one after the other. */
+/** Rows that contain their panels, as the grid requires. In a dashboard's JSON, panels follow their row. */
 function children(panels) {
   const rows = [];
   for (const panel of panels) {

@@ -1,4 +1,4 @@
-/** What a Grafana server would give to its components: data sources, a way to run queries, events, translations. */
+/** Services that a Grafana server provides to its components: data sources, query execution, events, translations. */
 
 import { EventBusSrv, LoadingState, standardTransformers, standardTransformersRegistry } from '@grafana/data';
 import { initPluginTranslations } from '@grafana/i18n';
@@ -11,7 +11,7 @@ import { PrometheusSource } from './prometheus.js';
 /**
  * Must run before anything is drawn.
  *
- * @param {string} scrape the scrape interval, as a data source's settings would have it
+ * @param {string} scrape the scrape interval, as in the settings of a data source
  */
 export async function provideServices(scrape) {
   const source = new PrometheusSource(scrape);
@@ -23,7 +23,7 @@ export async function provideServices(scrape) {
     registerRuntimeDataSource: () => {},
   });
   setRunRequest(runRequest);
-  // All panels are registered with the scenes library itself.
+  // All panels are registered in the scenes library.
   setPluginImportUtils({
     getPanelPluginFromCache: () => undefined,
     importPanelPlugin: async (id) => Promise.reject(new Error(`no panel of type ${id}`)),
@@ -33,7 +33,7 @@ export async function provideServices(scrape) {
   await Promise.all(['grafana', 'grafana-scenes', '@grafana/ui'].map((id) => initPluginTranslations(id)));
 }
 
-/** A data source's answer, or its error, as what a panel takes. */
+/** A data source's response or error, in the format of panel data. */
 function runRequest(source, request) {
   const common = { timeRange: request.range, request };
   return source.query(request).pipe(

@@ -1,6 +1,6 @@
-"""The rules of the house for dashboards, beside those of `grafana_lint`: names, labels, links, places.
+"""This project's conventions for dashboards, in addition to `grafana_lint`: names, labels, links, positions.
 
-Each rule takes a dashboard and gives complaints.
+Each rule takes a dashboard and yields complaints.
 """
 
 import json
@@ -34,18 +34,18 @@ from otel_llmstream.monitoring import PROMETHEUS
 
 Complaints = Iterator[str]
 
-# --- what is asked ----------------------------------------------------------------------------------------------
+# --- queries ----------------------------------------------------------------------------------------------------
 
 
 def queries(dashboard: Json) -> Iterator[str]:
-    """Every PromQL query: of panels, variables, and annotations."""
+    """Every PromQL query of panels, variables and annotations."""
     yield from (target.expr for target in targets(dashboard))
     yield from (label_values(it["query"])[0] for it in variables(dashboard))
     yield from (it["expr"] for it in dashboard["annotations"]["list"] if "expr" in it)
 
 
 def asked(dashboard: Json) -> dict[str, set[str]]:
-    """Names of series that are queried, each with the labels that it is asked by."""
+    """Names of the queried series, each with the labels in its matchers."""
     found: dict[str, set[str]] = {}
     for query in queries(dashboard):
         for selector, _ in selectors(parse(query)):
@@ -54,7 +54,7 @@ def asked(dashboard: Json) -> dict[str, set[str]]:
 
 
 def catalogue(dashboard: Json) -> Complaints:
-    """Every series and every label that a query asks for is in the catalogue."""
+    """Every series and every label in a query is in the catalogue."""
     there = {name: labels for name, (_, labels) in known(flavour_of(dashboard)).items()} | FOREIGN
     for name, labels in asked(dashboard).items():
         if name not in there:
@@ -68,7 +68,7 @@ def catalogue(dashboard: Json) -> Complaints:
 
 
 def both_names(dashboard: Json) -> Complaints:
-    """A query that reads one name of a standard metric reads the other one too, as often."""
+    """A query that reads one of the two names of a standard metric also reads the other one, equally often."""
     series = known(flavour_of(dashboard))
     for target in targets(dashboard):
         names: dict[str, list[str]] = {}
@@ -82,29 +82,29 @@ def both_names(dashboard: Json) -> Complaints:
 
 
 def spans(text: str) -> set[str]:
-    """Attributes of spans that a query in TraceQL names."""
+    """Attributes of spans in a TraceQL query."""
     return set(re.findall(r"span\.([\w.]+)", text))
 
 
 def traceql(dashboard: Json) -> Complaints:
-    """Every attribute in a search for traces is one of the catalogue's."""
+    """Every attribute in a search for traces is in the catalogue."""
     attributes = {value for name, value in vars(semconv).items() if name.isupper() and isinstance(value, str)}
     texts = [target.query["query"] for target in targets(dashboard, "tempo")]
     texts += [link["url"] for link in links(dashboard)]
     yield from (spans(" ".join(texts)) - attributes)
 
 
-# --- what is shown ----------------------------------------------------------------------------------------------
+# --- display ----------------------------------------------------------------------------------------------------
 
 
 def kept(expr: str) -> set[str]:
-    """Labels that the sums of a query keep."""
+    """Labels that the aggregations of a query keep."""
     nodes = (node for node, _ in walk(parse(expr)) if is_a(node, "AggregateExpr") and node.modifier)
     return {label for node in nodes for label in node.modifier.labels}
 
 
 def legends(dashboard: Json) -> Complaints:
-    """A label in a legend or a link is one that the query keeps."""
+    """Each label in a legend or a link is one that the query keeps."""
     for target in targets(dashboard):
         named = set(re.findall(r"{{\s*([\w.]+)\s*}}", target.query["legendFormat"]))
         urls = " ".join(link["url"] for link in links(target.panel))
@@ -113,7 +113,7 @@ def legends(dashboard: Json) -> Complaints:
 
 
 def columns(dashboard: Json) -> Complaints:
-    """A table has a heading for each label and each query, and no heading without a column."""
+    """A table has a heading for each label and each query, and no other headings."""
     for panel in panels(dashboard):
         if panel["type"] != "table" or "transformations" not in panel:
             continue
@@ -129,7 +129,7 @@ def columns(dashboard: Json) -> Complaints:
 
 
 def styles(dashboard: Json) -> Complaints:
-    """A colour or a dash is for a series that there is; in a style's name no variable is filled in."""
+    """Each colour or dash is for an existing series. Its name has no variable, because Grafana ignores it there."""
     for panel in panels(dashboard):
         if panel["type"] == "timeseries":
             names = {it["legendFormat"] for it in panel["targets"]}
@@ -139,7 +139,7 @@ def styles(dashboard: Json) -> Complaints:
 
 
 def outcomes(dashboard: Json) -> Complaints:
-    """Each outcome has its own fixed colour wherever series go by it."""
+    """If series are grouped by outcome, each outcome has its own fixed colour."""
     legend = f"{{{{{flavour_of(dashboard).label_name(semconv.OUTCOME)}}}}}"
     for target in targets(dashboard):
         if target.query["legendFormat"] == legend:
@@ -150,19 +150,19 @@ def outcomes(dashboard: Json) -> Complaints:
 
 
 def descriptions(dashboard: Json) -> Complaints:
-    """Who reads a panel's description finds the metrics in the documentation."""
+    """A panel's description lists exactly the documented names of the metrics that it reads."""
     series = known(flavour_of(dashboard))
     for panel in panels(dashboard):
         expressions = [it["expr"] for it in panel.get("targets", ()) if it["datasource"]["type"] == "prometheus"]
         names = {metric_name(selector) for it in expressions for selector, _ in selectors(parse(it))}
         read = {series[name][0].name for name in names if name in series}
-        told = set(re.findall(r"`([\w.]+)`", panel["description"].partition("Reads ")[2]))
-        if read != told:
-            yield f"{panel['title']}: {read ^ told}"
+        listed = set(re.findall(r"`([\w.]+)`", panel["description"].partition("Reads ")[2]))
+        if read != listed:
+            yield f"{panel['title']}: {read ^ listed}"
 
 
 def defaults(dashboard: Json) -> Complaints:
-    """What Grafana's panels would fill in by themselves, and its absence would not show, is written out."""
+    """Options whose defaults are only in the code of Grafana's panels are written out."""
     for panel in panels(dashboard):
         if panel["type"] in ("text", "logs"):
             continue
@@ -176,11 +176,11 @@ def defaults(dashboard: Json) -> Complaints:
             yield panel["title"]
 
 
-# --- the frame --------------------------------------------------------------------------------------------------
+# --- the dashboard itself ---------------------------------------------------------------------------------------
 
 
 def frame(dashboard: Json) -> Complaints:
-    """What Grafana 10.4 to 13 takes from a folder: no inputs, no id, a schema version that all of them know."""
+    """Grafana 10.4 to 13 can provision the file: it has no inputs, no id, and a schema version that all support."""
     yield from {"__inputs", "__requires", "id"} & dashboard.keys()
     if not 39 <= dashboard["schemaVersion"] <= 41:
         yield f"schema version {dashboard['schemaVersion']}"
@@ -189,7 +189,7 @@ def frame(dashboard: Json) -> Complaints:
 
 
 def places(dashboard: Json) -> Complaints:
-    """Every panel has an id of its own, lies on no other one, and not beyond the edge."""
+    """Every panel has a unique id, overlaps no other panel, and lies within the 24 columns."""
     everything = [*dashboard["panels"], *(it for row in dashboard["panels"] for it in row.get("panels", ()))]
     ids = [it.get("id", 0) for it in everything]
     if 0 in ids or len(set(ids)) < len(ids):
@@ -204,11 +204,11 @@ def places(dashboard: Json) -> Complaints:
 
 
 GLOBAL = {"__url_time_range", "__from", "__to", "__field", "__data", "__rate_interval", "__range", "__all"}
-"""Variables of Grafana's own."""
+"""Built-in variables of Grafana."""
 
 
 def used_variables(dashboard: Json) -> Complaints:
-    """Every variable in a query, a text or a link is there."""
+    """Every variable in a query, a text or a link exists."""
     used = set(re.findall(r"\$\{?([A-Za-z_]\w*)", json.dumps(dashboard, ensure_ascii=False)))
     yield from used - GLOBAL - {it["name"] for it in dashboard["templating"]["list"]}
 
@@ -217,7 +217,7 @@ def used_variables(dashboard: Json) -> Complaints:
 
 
 def links(node: Any) -> Iterator[Json]:
-    """Every link, wherever it is."""
+    """Every link at any depth."""
     if isinstance(node, dict):
         if "url" in node and "title" in node:
             yield node
@@ -228,14 +228,14 @@ def links(node: Any) -> Iterator[Json]:
 
 
 VARIABLES = {it["uid"]: {one["name"] for one in it["templating"]["list"]} for it in load(PROMETHEUS).values()}
-"""What variables each dashboard has."""
+"""The variables of each dashboard."""
 
 ALWAYS = {"job", "provider", "model", "server", "prometheus_datasource"}
-"""Variables that every link takes along."""
+"""Variables that every link passes on."""
 
 
 def links_to_boards(dashboard: Json) -> Complaints:
-    """A link leads to a dashboard that there is, keeps the time, and sets variables that it has, each once."""
+    """A link leads to an existing dashboard, keeps the time range, and sets each of its variables at most once."""
     for link in links(dashboard):
         if not link["url"].startswith("/d/"):
             continue
@@ -248,14 +248,14 @@ def links_to_boards(dashboard: Json) -> Complaints:
 
 
 def links_among_boards(dashboard: Json) -> Complaints:
-    """The dashboards are linked among each other by their tag, with variables and time."""
+    """The dashboards link to each other by their tag, and keep variables and time range."""
     found = [it for it in dashboard["links"] if it["type"] == "dashboards"]
     if [(it["tags"], it["includeVars"], it["keepTime"]) for it in found] != [(["otel-llmstream"], True, True)]:
         yield str(found)
 
 
 def links_to_traces(dashboard: Json) -> Complaints:
-    """With the variables filled in, Grafana's Explore is given JSON, and in it the query that was meant."""
+    """With values for its variables, a link to Explore contains valid JSON with the intended query."""
     for link in links(dashboard):
         if not link["url"].startswith("/explore"):
             continue
@@ -273,7 +273,7 @@ def links_to_traces(dashboard: Json) -> Complaints:
             yield f"{link['title']}: {link['url']}"
 
 
-HOUSE: dict[str, Callable[[Json], Complaints]] = {
+CONVENTIONS: dict[str, Callable[[Json], Complaints]] = {
     "catalogue": catalogue,
     "both names": both_names,
     "traceql": traceql,
