@@ -302,7 +302,7 @@ def test_what_is_held_is_capped(monkeypatch):
     huge = aws.event("image", b"z" * 500_000)
     for at in range(0, len(huge) - 1, 700):
         framer.feed(huge[at : at + 700])
-        held = len(framer._kept) + (len(framer._huge.head) if framer._huge else 0)
+        held = len(framer._kept) + (len(framer._oversized.head) if framer._oversized else 0)
         assert held <= 2000
 
 
