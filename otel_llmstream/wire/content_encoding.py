@@ -78,7 +78,7 @@ def _decode_pieces(decoder: Decoder, pieces: Iterable[bytes]) -> Iterator[bytes]
 
 
 class _Zlib:
-    """Decodes gzip, or deflate with or without a zlib wrapper. As in httpx, bytes after the encoded body are ignored."""
+    """Decodes gzip, or deflate with or without a zlib wrapper. Like httpx, it ignores bytes after the encoded body."""
 
     def __init__(self, wbits: int) -> None:
         self._inflate = zlib.decompressobj(wbits)

@@ -17,7 +17,7 @@ from .frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, portions
 
 _SEPARATORS: Final = b" \t\r\n,[]"
 _MAX_NESTED: Final = 8
-"""Depth of nested objects that the fast path supports. Google's objects have six levels. Deeper ones are only slower."""
+"""Depth of nested objects that the fast path supports. Google's objects have six levels. Deeper ones are slower."""
 
 
 def _object(depth: int) -> bytes:
