@@ -1,4 +1,4 @@
-"""Programs of the distribution, Prometheus and its relatives above all: where they are, and how to run them."""
+"""Finds and runs programs of the operating system's distribution, mainly Prometheus and related programs."""
 
 import os
 import shutil
@@ -22,12 +22,12 @@ PACKAGES = {
     "vmalert": "victoria-metrics",
 }
 PATIENCE = 60
-"""Seconds for one run of promtool, or for a server to come up, on a busy machine."""
+"""Seconds to wait for one run of promtool, or for the start of a server. A busy machine needs some of them."""
 
 
 def binary(name: str) -> str:
-    """A program of the distribution; a test that needs it is skipped where there is none, but not in CI."""
-    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")  # where Debian has servers
+    """The path of a program. If it is not installed, the test is skipped, or fails in CI."""
+    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")  # Debian installs servers there
     if found is None:
         assert not os.environ.get("CI"), f"CI must have {name}: apt-get install {PACKAGES[name]}"
         pytest.skip(f"{name} is not installed (Debian: apt-get install {PACKAGES[name]})")
@@ -41,7 +41,7 @@ def promtool(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[s
 
 
 def unmeasured() -> dict[str, str]:
-    """The environment of a program that makes traffic: coverage does not follow it there, it would slow it much."""
+    """The environment for a program that makes traffic. It has no coverage measurement, which would slow it down."""
     return {name: value for name, value in os.environ.items() if not name.startswith("COV")}
 
 
@@ -52,9 +52,9 @@ def free_port() -> int:
 
 @contextmanager
 def running(*command: str | Path, log: Path, ready: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A server, from when it answers `ready` with 200 until it has ended; what it prints goes to a file.
+    """Run a server. The block starts after the URL `ready` answers with 200. The server's output goes to a file.
 
-    Until it has read its own storage, Prometheus refuses every question with 503.
+    Prometheus answers every request with 503 until it has read its storage.
     """
     with log.open("wb") as sink:
         process = subprocess.Popen([binary(str(command[0])), *command[1:]], stdout=sink, stderr=subprocess.STDOUT)
@@ -74,10 +74,10 @@ def _until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + PATIENCE
     while True:
-        assert process.poll() is None, f"it ended: {log.read_text()[-2000:]}"
+        assert process.poll() is None, f"the server ended: {log.read_text()[-2000:]}"
         try:
             with opener.open(url, timeout=PATIENCE):
                 return
-        except OSError:  # nobody listens yet, or it says itself that it is not ready
+        except OSError:  # the server does not listen yet, or it answers that it is not ready
             assert time.monotonic() < deadline, f"{url} is not ready: {log.read_text()[-2000:]}"
         time.sleep(0.1)

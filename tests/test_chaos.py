@@ -1,4 +1,4 @@
-"""The chaos server does on the wire what its table of scenarios says, and its log tells the truth."""
+"""The chaos server sends the bytes that its table of scenarios promises, and its log is correct."""
 
 import argparse
 import asyncio
@@ -36,19 +36,19 @@ from otel_llmstream.testing.chaos import SCENARIOS, ChaosServer, Endpoint, LogEn
 pytest_plugins = ["otel_llmstream.testing.pytest_plugin"]
 
 CHAT, COMPLETIONS, RESPONSES, MESSAGES = Endpoint.CHAT, Endpoint.COMPLETIONS, Endpoint.RESPONSES, Endpoint.MESSAGES
-EVERY = (CHAT, COMPLETIONS, RESPONSES, MESSAGES)  # the others have a file of their own, test_chaos_dialects.py
+EVERY = (CHAT, COMPLETIONS, RESPONSES, MESSAGES)  # test_chaos_dialects.py tests the others
 FAST = "chunks=6&delay=0&ttft=0&hold=0.02"
 PAIRS = [
     (name, endpoint) for name, scenario in SCENARIOS.items() for endpoint in scenario.endpoints if endpoint in EVERY
 ]
 
 
-# --- a client that hides nothing: raw bytes over a socket ---
+# --- a client that reads raw bytes from a socket ---
 
 
 @dataclass
 class Raw:
-    """What a raw client got: each read with its time, and whether a reset ended it."""
+    """What a raw client received: each read with its time, and whether a TCP reset ended it."""
 
     reads: list[tuple[float, bytes]]
     reset: bool
@@ -84,7 +84,7 @@ class Raw:
 
     @property
     def ended(self) -> bool:
-        """Whether the last HTTP chunk came."""
+        """Whether the last HTTP chunk arrived."""
         return http_chunks(self.framed)[1]
 
     @property
@@ -92,7 +92,7 @@ class Raw:
         return self.headers.get("x-request-id") or self.headers["request-id"]
 
     def read_at(self, needle: bytes) -> float:
-        """When the bytes had come, in seconds of the same clock as the log's."""
+        """When all these bytes had arrived, in seconds of the log's clock."""
         seen = b""
         for at, data in self.reads:
             seen += data
@@ -114,7 +114,7 @@ def http_chunks(framed: bytes) -> tuple[list[bytes], bool]:
 
 
 def between(earlier: float | None, later: float | None) -> float:
-    """Seconds between two times that must both have come."""
+    """Seconds between two times. Neither may be None."""
     assert earlier is not None
     assert later is not None
     return later - earlier
@@ -158,13 +158,13 @@ def read_until(sock: socket.socket, needle: bytes) -> bytes:
 
 
 def events(body: bytes) -> list[Any]:
-    """The JSON values of an event stream, [DONE] as a string."""
+    """The JSON values of an event stream; [DONE] is a string."""
     lines = [line.removeprefix(b"data: ") for line in body.split(b"\n") if line.startswith(b"data: ")]
     return ["[DONE]" if line == b"[DONE]" else json.loads(line) for line in lines]
 
 
 def has_output(event: Any) -> bool:
-    """An output chunk, found without the server's help."""
+    """Whether an event is an output chunk, by a rule that is independent of the server's code."""
     if event == "[DONE]":
         return False
     if event.get("type"):
@@ -183,7 +183,7 @@ def outputs(body: bytes) -> int:
 
 
 def finishes(event: Any) -> bool:
-    """A finish reason or a terminator."""
+    """Whether an event has a finish reason or is a terminator."""
     if event == "[DONE]" or event.get("type") in {"message_stop", "message_delta", "response.completed"}:
         return True
     return any(choice["finish_reason"] for choice in event.get("choices", ()))
@@ -215,7 +215,7 @@ ASK: list[Any] = [{"role": "user", "content": "Where does water go?"}]
 
 
 def opener(endpoint: Endpoint, openai_client: Any, anthropic_client: Any) -> Callable[..., Any]:
-    """The SDK's method for an endpoint, with the arguments it cannot do without."""
+    """The SDK's method for an endpoint, with its required arguments."""
 
     def call(model: str, **kwargs: Any) -> Any:
         match endpoint:
@@ -233,7 +233,7 @@ def opener(endpoint: Endpoint, openai_client: Any, anthropic_client: Any) -> Cal
 
 @pytest.fixture
 def collect(openai_client: openai.OpenAI, anthropic_client: anthropic.Anthropic) -> Call:
-    """Read a whole stream through an SDK."""
+    """Read a complete stream with an SDK."""
 
     def run(endpoint: Endpoint, model: str, client: openai.OpenAI | None = None, **kwargs: Any) -> list[Any]:
         with opener(endpoint, client or openai_client, anthropic_client)(model, stream=True, **kwargs) as stream:
@@ -244,7 +244,7 @@ def collect(openai_client: openai.OpenAI, anthropic_client: anthropic.Anthropic)
 
 @contextlib.asynccontextmanager
 async def async_collect(server: ChaosServer) -> AsyncIterator[Callable[[Endpoint, str], Awaitable[list[Any]]]]:
-    """Read whole streams through the async SDKs."""
+    """Read complete streams with the async SDKs."""
     async with (
         openai.AsyncOpenAI(base_url=server.openai_url, api_key="any", max_retries=0) as openai_client,
         anthropic.AsyncAnthropic(base_url=server.anthropic_url, api_key="any", max_retries=0) as anthropic_client,
@@ -276,7 +276,7 @@ NOTHING = {"429-429-ok", "500", "html", "empty", "comments", "json-error"}
 
 @pytest.mark.parametrize(("name", "endpoint"), PAIRS)
 def test_every_scenario_is_served_where_it_says(server: ChaosServer, name: str, endpoint: Endpoint) -> None:
-    """Each scenario answers at each endpoint that it declares, with the output chunks it promises, and is logged."""
+    """Each scenario works at each of its endpoints, sends the promised number of output chunks, and is logged."""
     raw = talk(server, endpoint, f"{name}?{FAST}", headers="x-stainless-retry-count: 0\r\n")
     entry = server.wait_ended(raw.request_id)
 
@@ -288,7 +288,7 @@ def test_every_scenario_is_served_where_it_says(server: ChaosServer, name: str, 
 
 @pytest.mark.parametrize(("name", "endpoint"), PAIRS)
 def test_every_scenario_answers_without_a_stream(server: ChaosServer, name: str, endpoint: Endpoint) -> None:
-    """Without "stream" each scenario gives one answer; only those that fail below the stream fail there as well."""
+    """Without "stream" each scenario gives one answer. It only fails if the scenario's fault is outside the stream."""
     raw = talk(server, endpoint, f"{name}?{FAST}", stream=False, headers="x-stainless-retry-count: 0\r\n")
     entry = server.log[-1]
 
@@ -310,7 +310,7 @@ def test_every_scenario_answers_without_a_stream(server: ChaosServer, name: str,
 
 
 def test_a_scenario_is_told_by_its_name_and_one_line() -> None:
-    """The table maps names to scenarios of that name, with a summary that fits on a line."""
+    """The table maps each name to the scenario of that name. Its summary fits on a line."""
     for name, scenario in SCENARIOS.items():
         assert scenario.name == name
         assert 0 < len(scenario.summary) < 80
@@ -337,13 +337,13 @@ SHAPED = [(name, endpoint) for name, endpoint in PAIRS if name in SHAPES]
 
 @pytest.mark.parametrize(("name", "endpoint"), SHAPED)
 def test_events_are_what_the_provider_documents(server: ChaosServer, name: str, endpoint: Endpoint) -> None:
-    """Every event passes strict validation by the SDK's own types (pings aside, which those leave out)."""
+    """Every event passes the strict validation of the SDK's types. The SDKs have no type for pings."""
     raw = talk(server, endpoint, f"{name}?{FAST}")
     sent = [event for event in events(raw.body) if event != "[DONE]" and event.get("type") != "ping"]
 
     assert raw.ended
     for event in sent:
-        # A legacy chunk has no finish reason yet, which the SDK's type of a whole completion does not foresee.
+        # A legacy chunk may have no finish reason. The SDK's type for a complete answer does not allow that.
         told = (
             json.dumps(event) if endpoint is not COMPLETIONS else json.dumps(event).replace('on": null', 'on": "stop"')
         )
@@ -352,14 +352,14 @@ def test_events_are_what_the_provider_documents(server: ChaosServer, name: str, 
 
 @pytest.mark.parametrize(("name", "endpoint"), SHAPED)
 def test_answers_are_what_the_provider_documents(server: ChaosServer, name: str, endpoint: Endpoint) -> None:
-    """The answer without a stream passes strict validation by the SDK's own type and carries usage."""
+    """The answer without a stream passes the strict validation of the SDK's type, and it has usage."""
     raw = talk(server, endpoint, f"{name}?{FAST}", stream=False)
 
     assert ANSWER_TYPES[endpoint].model_validate_json(raw.framed).usage is not None
 
 
 def test_chat_stream_in_order(server: ChaosServer) -> None:
-    """A chat stream is a role, text, a finish reason and [DONE]; usage only where it was asked for."""
+    """A chat stream is a role, text, a finish reason and [DONE]. It has usage only if the request asks for it."""
     plain = events(talk(server, CHAT, f"ok?{FAST}").body)
     asked = events(talk(server, CHAT, f"ok?{FAST}", stream_options={"include_usage": True}).body)
 
@@ -373,7 +373,7 @@ def test_chat_stream_in_order(server: ChaosServer) -> None:
 
 
 def test_legacy_usage_where_asked(server: ChaosServer) -> None:
-    """The legacy endpoint sends its usage chunk under the same condition."""
+    """The legacy completions endpoint also sends its usage chunk only if the request asks for it."""
     asked = events(talk(server, COMPLETIONS, f"ok?{FAST}", stream_options={"include_usage": True}).body)
 
     assert asked[-2]["choices"] == []
@@ -391,7 +391,7 @@ def test_a_stream_may_say_nothing(server: ChaosServer, name: str, endpoint: Endp
 
 
 def test_responses_stream_in_order(server: ChaosServer) -> None:
-    """A Responses stream is the full sequence of events, numbered without a gap, named alike in event and data."""
+    """A Responses stream has all events, numbered without a gap. `event:` and the data name the same type."""
     raw = talk(server, RESPONSES, f"ok?{FAST}&chunks=2")
     told = events(raw.body)
 
@@ -407,7 +407,7 @@ def test_responses_stream_in_order(server: ChaosServer) -> None:
 
 
 def test_messages_stream_in_order(server: ChaosServer) -> None:
-    """A Messages stream starts, has one ping and a block of text, and stops; `?beta=true` changes nothing."""
+    """A Messages stream has a start, one ping, a text block and a stop. `?beta=true` in the path changes nothing."""
     told = events(talk(server, "messages?beta=true", f"ok?{FAST}&chunks=2").body)
 
     assert [event["type"] for event in told] == [
@@ -427,7 +427,7 @@ def test_messages_stream_in_order(server: ChaosServer) -> None:
     ],
 )
 def test_finish_reasons(server: ChaosServer, name: str, reasons: tuple[str | None, ...]) -> None:
-    """The model stops for the scenario's reason, in each provider's own word."""
+    """The finish reason is the scenario's reason, as each provider spells it."""
     for endpoint, reason in zip(EVERY, reasons, strict=True):
         if reason is not None:
             assert _finish_reason(endpoint, events(talk(server, endpoint, f"{name}?{FAST}").body)) == reason
@@ -446,7 +446,7 @@ def _finish_reason(endpoint: Endpoint, told: list[Any]) -> Any:
 
 
 def test_tool_calls_add_up(server: ChaosServer, openai_client: Any, anthropic_client: Any) -> None:
-    """The fragments of a tool call add up to JSON arguments, as the SDKs' own accumulators read them."""
+    """The SDKs' accumulators join the fragments of a tool call to valid JSON arguments."""
     model = f"tool-calls?{FAST}"
     with openai_client.chat.completions.stream(model=model, messages=ASK) as chat:
         called = chat.get_final_completion().choices[0].message.tool_calls[0].function
@@ -462,7 +462,7 @@ def test_tool_calls_add_up(server: ChaosServer, openai_client: Any, anthropic_cl
 
 
 def test_headers_are_the_providers(server: ChaosServer) -> None:
-    """Streams carry the content type, the request id and the rate limits as the provider names them."""
+    """The headers for content type, request id and rate limits have the provider's names."""
     chat, message = talk(server, CHAT, f"ok?{FAST}").headers, talk(server, MESSAGES, f"ok?{FAST}").headers
 
     assert chat["content-type"] == message["content-type"] == "text/event-stream; charset=utf-8"
@@ -477,7 +477,7 @@ def test_headers_are_the_providers(server: ChaosServer) -> None:
 
 @pytest.mark.parametrize("endpoint", EVERY)
 def test_size_is_the_whole_frame(server: ChaosServer, endpoint: Endpoint) -> None:
-    """`size` is the exact number of bytes of each output chunk's frame."""
+    """`size` is the exact size of each output chunk's frame, in bytes."""
     raw = talk(server, endpoint, f"ok?{FAST}&size=400&chunks=12")
 
     frames = [chunk for chunk in raw.chunks if outputs(chunk)]
@@ -485,7 +485,7 @@ def test_size_is_the_whole_frame(server: ChaosServer, endpoint: Endpoint) -> Non
 
 
 def test_huge_is_five_thousand_chunks_of_300_bytes(server: ChaosServer) -> None:
-    """`huge` is what it says, each frame an HTTP chunk of its own."""
+    """`huge` sends 5,000 chunks of 300 bytes, and each frame is an HTTP chunk of its own."""
     raw = talk(server, CHAT, "huge")
     entry = server.wait_ended(raw.request_id)
 
@@ -494,7 +494,7 @@ def test_huge_is_five_thousand_chunks_of_300_bytes(server: ChaosServer) -> None:
 
 
 def test_coalesce_joins_frames(server: ChaosServer) -> None:
-    """`coalesce` joins so many output chunks in one HTTP chunk, and the log still counts each."""
+    """`coalesce` joins this number of output chunks in one HTTP chunk. The log still counts each output chunk."""
     raw = talk(server, CHAT, f"ok?{FAST}&chunks=10&coalesce=4")
 
     assert [outputs(chunk) for chunk in raw.chunks if outputs(chunk)] == [4, 4, 2]
@@ -502,7 +502,7 @@ def test_coalesce_joins_frames(server: ChaosServer) -> None:
 
 
 def test_times_are_kept(server: ChaosServer) -> None:
-    """`ttft` and `delay` are the pauses before the first output chunk and between two."""
+    """`ttft` is the pause before the first output chunk, and `delay` is the pause between two of them."""
     raw = talk(server, CHAT, "ok?chunks=5&ttft=0.08&delay=0.02")
     entry = server.wait_ended(raw.request_id)
 
@@ -512,7 +512,7 @@ def test_times_are_kept(server: ChaosServer) -> None:
 
 @pytest.mark.parametrize(("at", "expected"), [("0", 0), ("1", 1), ("6", 6)])
 def test_at_says_when_the_fault_strikes(server: ChaosServer, at: str, expected: int) -> None:
-    """`at` is the number of output chunks before the fault, from none to all."""
+    """`at` is the number of output chunks before the fault, from 0 to `chunks`."""
     raw = talk(server, RESPONSES, f"cut-chunked?{FAST}&at={at}")
 
     assert outputs(raw.body) == server.wait_ended(raw.request_id).chunks == expected
@@ -520,7 +520,7 @@ def test_at_says_when_the_fault_strikes(server: ChaosServer, at: str, expected: 
 
 @pytest.mark.parametrize("model", ["openai/ok", "chaos-ok", "azure/openai/chaos-ok", "ok?", f"x/ok?{FAST}"])
 def test_prefixes_are_ignored(server: ChaosServer, model: str) -> None:
-    """What stands before the scenario's name in a model name does not matter."""
+    """A prefix before the scenario's name in a model name is ignored."""
     raw = talk(server, CHAT, model)
 
     assert server.wait_ended(raw.request_id).scenario == "ok"
@@ -528,7 +528,7 @@ def test_prefixes_are_ignored(server: ChaosServer, model: str) -> None:
 
 @pytest.mark.parametrize("endpoint", EVERY)
 def test_an_unknown_scenario_is_404_and_names_the_known(server: ChaosServer, endpoint: Endpoint) -> None:
-    """A wrong name gets the provider's error envelope with all scenarios of this endpoint in it."""
+    """An unknown scenario gets the provider's error body. Its message lists all scenarios of this endpoint."""
     raw = talk(server, endpoint, "gpt-4o")
     envelope = json.loads(raw.framed)
 
@@ -546,7 +546,7 @@ def test_an_unknown_scenario_is_404_and_names_the_known(server: ChaosServer, end
     ],
 )
 def test_a_bad_parameter_is_400_and_is_named(server: ChaosServer, query: str) -> None:
-    """A parameter that is unknown or out of range is refused by its name."""
+    """A parameter that is unknown or out of range is rejected, and the message names it."""
     raw = talk(server, CHAT, f"ok?{query}")
 
     assert raw.status == 400
@@ -555,7 +555,7 @@ def test_a_bad_parameter_is_400_and_is_named(server: ChaosServer, query: str) ->
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"model": 5}'])
 def test_a_bad_body_is_400(server: ChaosServer, body: bytes) -> None:
-    """A body that is no JSON object with a model gets the provider's envelope, not a traceback."""
+    """A body that is not a JSON object with a model gets the provider's error body."""
     answer = httpx2.post(f"{server.base_url}/v1/messages", content=body)
 
     assert answer.status_code == 400
@@ -564,7 +564,7 @@ def test_a_bad_body_is_400(server: ChaosServer, body: bytes) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/v1/models"), ("POST", "/"), ("GET", "/v1/chat/completions")])
 def test_an_unknown_path_is_404(server: ChaosServer, method: str, path: str) -> None:
-    """What is not served says so in JSON."""
+    """An unknown path gets a JSON error that lists the known paths."""
     answer = httpx2.request(method, f"{server.base_url}{path}")
 
     assert answer.status_code == 404
@@ -573,7 +573,7 @@ def test_an_unknown_path_is_404(server: ChaosServer, method: str, path: str) -> 
 
 
 def test_a_body_too_large_is_413(server: ChaosServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the server holds of a request is bounded."""
+    """A request body that is too large is rejected."""
     monkeypatch.setattr("otel_llmstream.testing.chaos._request._MAX_BODY", 100)
     raw = talk(server, CHAT, "ok", padding="x" * 100)
 
@@ -581,7 +581,7 @@ def test_a_body_too_large_is_413(server: ChaosServer, monkeypatch: pytest.Monkey
 
 
 def test_what_is_not_http_is_400(server: ChaosServer) -> None:
-    """Garbage gets an answer too, and the end of the connection."""
+    """Bytes that are not HTTP get an answer with status 400, and then the connection is closed."""
     with connect(server) as sock:
         sock.sendall(b"\x16\x03\x01 hello\r\n\r\n")
         raw = read_all(sock)
@@ -593,7 +593,7 @@ def test_what_is_not_http_is_400(server: ChaosServer) -> None:
 
 
 def test_a_connection_is_kept_alive(server: ChaosServer) -> None:
-    """Streams, answers and errors follow one another on one connection, pipelined ones too."""
+    """One connection can carry streams, answers and errors one after another, also pipelined."""
     models = [f"ok?{FAST}", f"no-finish?{FAST}", "nonsense", f"500?{FAST}"]
     with connect(server) as sock:
         for model in models:
@@ -611,7 +611,7 @@ def test_a_connection_is_kept_alive(server: ChaosServer) -> None:
 
 
 def test_an_sdk_reuses_its_connection(server: ChaosServer) -> None:
-    """A client with a pool opens one connection for many requests."""
+    """A client with a connection pool opens one connection for several requests."""
     ports = set()
     with httpx2.Client() as client:
         for _ in range(3):
@@ -624,19 +624,19 @@ def test_an_sdk_reuses_its_connection(server: ChaosServer) -> None:
 
 
 def test_a_request_body_in_http_chunks_is_read(server: ChaosServer) -> None:
-    """A request may come in HTTP chunks."""
+    """A request body may be sent in HTTP chunks."""
     pieces = iter([b'{"model": "ok?delay=0', b'&ttft=0", "stream": true}'])
     answer = httpx2.post(f"{server.openai_url}/chat/completions", content=pieces)
 
     assert answer.text.endswith("data: [DONE]\n\n")
 
 
-# --- faults, byte by byte ---
+# --- the bytes of the faults ---
 
 
 @pytest.mark.parametrize("endpoint", EVERY)
 def test_no_done_lacks_only_the_terminator(server: ChaosServer, endpoint: Endpoint) -> None:
-    """`no-done` is `ok` without [DONE] or message_stop; a Responses stream has none to lack."""
+    """`no-done` is `ok` without [DONE] or message_stop. A Responses stream has no terminator, so it is complete."""
     ok = events(talk(server, endpoint, f"ok?{FAST}").body)
     told = events(talk(server, endpoint, f"no-done?{FAST}").body)
 
@@ -647,7 +647,7 @@ def test_no_done_lacks_only_the_terminator(server: ChaosServer, endpoint: Endpoi
 @pytest.mark.parametrize("endpoint", EVERY)
 @pytest.mark.parametrize("name", ["no-finish", "cut-event"])
 def test_early_ends_are_clean(server: ChaosServer, endpoint: Endpoint, name: str) -> None:
-    """An early end has its last HTTP chunk, but neither finish reason nor terminator."""
+    """An early end has the last HTTP chunk, but no finish reason and no terminator."""
     raw = talk(server, endpoint, f"{name}?{FAST}")
     whole = raw.body if name == "no-finish" else raw.body[: raw.body.rindex(b"\n\n") + 2]
 
@@ -658,7 +658,7 @@ def test_early_ends_are_clean(server: ChaosServer, endpoint: Endpoint, name: str
 
 @pytest.mark.parametrize("endpoint", EVERY)
 def test_reset_is_a_tcp_reset(server: ChaosServer, endpoint: Endpoint) -> None:
-    """`reset` ends in RST, after the bytes before it have come."""
+    """`reset` ends with RST. The bytes before it arrive."""
     raw = talk(server, endpoint, f"reset?{FAST}")
 
     assert raw.reset
@@ -667,7 +667,7 @@ def test_reset_is_a_tcp_reset(server: ChaosServer, endpoint: Endpoint) -> None:
 
 @pytest.mark.parametrize("endpoint", EVERY)
 def test_cut_chunked_is_a_fin(server: ChaosServer, endpoint: Endpoint) -> None:
-    """`cut-chunked` ends in FIN between two HTTP chunks."""
+    """`cut-chunked` ends with FIN between two HTTP chunks."""
     raw = talk(server, endpoint, f"cut-chunked?{FAST}")
 
     assert (raw.reset, raw.ended) == (False, False)
@@ -676,7 +676,7 @@ def test_cut_chunked_is_a_fin(server: ChaosServer, endpoint: Endpoint) -> None:
 
 @pytest.mark.parametrize("endpoint", EVERY)
 def test_cut_close_has_no_framing(server: ChaosServer, endpoint: Endpoint) -> None:
-    """`cut-close` is delimited by nothing but the end of the connection, and stops after a whole event."""
+    """`cut-close` has no framing except the end of the connection. It ends after a complete event."""
     raw = talk(server, endpoint, f"cut-close?{FAST}", headers="connection: keep-alive\r\n")
 
     assert raw.headers["connection"] == "close"
@@ -687,7 +687,7 @@ def test_cut_close_has_no_framing(server: ChaosServer, endpoint: Endpoint) -> No
 
 @pytest.mark.parametrize("endpoint", EVERY)
 def test_malformed_breaks_one_event(server: ChaosServer, endpoint: Endpoint) -> None:
-    """`malformed` has exactly one event that is no JSON, and ends as `ok` does."""
+    """`malformed` has exactly one event that is not JSON, and it ends like `ok`."""
     raw = talk(server, endpoint, f"malformed?{FAST}")
     data = [line[6:] for line in raw.body.split(b"\n") if line.startswith(b"data: ") and line != b"data: [DONE]"]
     broken = []
@@ -704,7 +704,7 @@ def test_malformed_breaks_one_event(server: ChaosServer, endpoint: Endpoint) -> 
 
 @pytest.mark.parametrize("endpoint", EVERY)
 def test_bad_chunk_size_is_no_number(server: ChaosServer, endpoint: Endpoint) -> None:
-    """`bad-chunk-size` breaks the framing between two whole HTTP chunks."""
+    """`bad-chunk-size` breaks the framing between two complete HTTP chunks."""
     good, bad, rest = talk(server, endpoint, f"bad-chunk-size?{FAST}").framed.partition(b"\r\nzz\r\n")
 
     assert outputs(http_chunks(good + b"\r\n")[0][-1]) == 1
@@ -713,7 +713,7 @@ def test_bad_chunk_size_is_no_number(server: ChaosServer, endpoint: Endpoint) ->
 
 
 def test_silence_holds_the_connection(server: ChaosServer) -> None:
-    """`silence` sends nothing for `hold`, then closes."""
+    """`silence` sends nothing for `hold` seconds, then closes the connection."""
     raw = talk(server, CHAT, f"silence?{FAST}&hold=0.2")
     entry = server.wait_ended(raw.request_id)
 
@@ -722,7 +722,7 @@ def test_silence_holds_the_connection(server: ChaosServer) -> None:
 
 
 def test_silence_ends_when_the_client_leaves(server: ChaosServer) -> None:
-    """A client that leaves is noticed at once, not after `hold`."""
+    """The server notices at once that a client leaves, not only after `hold` seconds."""
     with connect(server) as sock:
         sock.sendall(request_bytes(CHAT, f"silence?{FAST}&hold=30&at=1"))
         read_until(sock, b'"content":" Water"')
@@ -734,7 +734,7 @@ def test_silence_ends_when_the_client_leaves(server: ChaosServer) -> None:
 
 
 def test_pause_is_one_long_gap(server: ChaosServer) -> None:
-    """`pause` stops once for `hold`, then goes on to a healthy end."""
+    """`pause` waits once for `hold` seconds, then continues to a healthy end."""
     raw = talk(server, MESSAGES, f"pause?{FAST}&hold=0.3")
     gaps = [b - a for (a, _), (b, _) in itertools.pairwise(raw.reads)]
 
@@ -744,7 +744,7 @@ def test_pause_is_one_long_gap(server: ChaosServer) -> None:
 
 @pytest.mark.parametrize("endpoint", EVERY)
 def test_drip_is_seven_bytes_at_a_time(server: ChaosServer, endpoint: Endpoint) -> None:
-    """`drip` sends no more than 7 bytes at once, and all of a healthy stream."""
+    """`drip` sends at most 7 bytes at once. Together they are a complete healthy stream."""
     raw = talk(server, endpoint, "drip?chunks=2&delay=0.0001&ttft=0")
 
     assert max(map(len, raw.chunks)) == 7
@@ -763,7 +763,7 @@ ERRORS = {
 @pytest.mark.parametrize("endpoint", EVERY)
 @pytest.mark.parametrize("name", ["error", "error-flat", "error-then-done"])
 def test_in_band_errors(server: ChaosServer, endpoint: Endpoint, name: str) -> None:
-    """An in-band error has the endpoint's own form, then a clean end, and a terminator only if the scenario says so."""
+    """An in-band error has the endpoint's form. A terminator follows only in `error-then-done`. The end is clean."""
     raw = talk(server, endpoint, f"{name}?{FAST}")
     told = events(raw.body)
     error = told[-2] if name == "error-then-done" else told[-1]
@@ -780,7 +780,7 @@ def test_in_band_errors(server: ChaosServer, endpoint: Endpoint, name: str) -> N
 
 
 def test_pages_and_silences_with_status_200(server: ChaosServer) -> None:
-    """`html`, `empty`, `comments` and `json-error` are 200 with nothing in them that is an event."""
+    """`html`, `empty`, `comments` and `json-error` have status 200 and contain no event."""
     page, empty, comments, error = (
         talk(server, CHAT, f"{name}?{FAST}") for name in ("html", "empty", "comments", "json-error")
     )
@@ -795,7 +795,7 @@ def test_pages_and_silences_with_status_200(server: ChaosServer) -> None:
 
 
 def test_500_is_always_500(server: ChaosServer) -> None:
-    """`500` fails each time, with another status and a wish to retry if so told."""
+    """`500` fails each time. `status` and `retry_after` change its status and its `retry-after-ms` header."""
     for _ in range(3):
         assert talk(server, CHAT, "500").status == 500
     other = talk(server, MESSAGES, "500?status=529&retry_after=0.05")
@@ -806,7 +806,7 @@ def test_500_is_always_500(server: ChaosServer) -> None:
 
 
 def test_buffered_held_keeps_the_headers_too(server: ChaosServer) -> None:
-    """`buffered-held` sends no byte for `hold`, then all at once."""
+    """`buffered-held` sends no byte for `hold` seconds, then everything at once."""
     raw = talk(server, CHAT, "buffered-held?hold=0.3")
     entry = server.wait_ended(raw.request_id)
 
@@ -816,7 +816,7 @@ def test_buffered_held_keeps_the_headers_too(server: ChaosServer) -> None:
 
 
 def test_buffered_early_sends_the_headers_first(server: ChaosServer) -> None:
-    """`buffered-early` sends its headers at once and its body after `hold`."""
+    """`buffered-early` sends its headers at once and its body after `hold` seconds."""
     raw = talk(server, CHAT, "buffered-early?hold=0.3")
     entry = server.wait_ended(raw.request_id)
 
@@ -836,7 +836,7 @@ DECODERS: dict[str, Callable[[], Callable[[bytes], bytes]]] = {
 
 @pytest.mark.parametrize("encoding", DECODERS)
 def test_encoded_streams_flush_each_frame(server: ChaosServer, encoding: str) -> None:
-    """Each HTTP chunk of an encoded stream decodes to whole frames, without those after it."""
+    """Each HTTP chunk of an encoded stream decodes to complete frames, without the chunks after it."""
     raw = talk(server, CHAT, f"gzip?{FAST}&encoding={encoding}")
     decode = DECODERS[encoding]()
     frames = [decode(chunk) for chunk in raw.chunks]
@@ -848,7 +848,7 @@ def test_encoded_streams_flush_each_frame(server: ChaosServer, encoding: str) ->
 
 
 def test_an_encoding_that_is_not_installed_is_400(server: ChaosServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An encoding whose package is missing is refused, and the package is named."""
+    """An encoding whose package is missing is rejected, and the message names the package."""
     monkeypatch.setitem(sys.modules, "brotli", None)
     raw = talk(server, CHAT, f"gzip?{FAST}&encoding=br")
 
@@ -857,7 +857,7 @@ def test_an_encoding_that_is_not_installed_is_400(server: ChaosServer, monkeypat
 
 
 def test_zstd_by_either_package(server: ChaosServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the package of the standard library's kind, zstd comes from zstandard."""
+    """Without `compression.zstd` and `backports.zstd`, the server uses the package `zstandard`."""
     monkeypatch.setitem(sys.modules, "backports.zstd", None)
     monkeypatch.setitem(sys.modules, "compression.zstd", None)
     raw = talk(server, CHAT, f"gzip?{FAST}&encoding=zstd")
@@ -867,7 +867,7 @@ def test_zstd_by_either_package(server: ChaosServer, monkeypatch: pytest.MonkeyP
 
 
 def test_pings_come_between_events(server: ChaosServer) -> None:
-    """`pings` has a comment before each output chunk, at Anthropic's endpoint a ping event too."""
+    """`pings` sends a comment before each output chunk. At Anthropic's endpoint it also sends a ping event."""
     chat, message = talk(server, CHAT, f"pings?{FAST}").body, talk(server, MESSAGES, f"pings?{FAST}").body
 
     assert chat.count(b": ping\n\n") == message.count(b"\n: ping\n\n") == 6
@@ -876,7 +876,7 @@ def test_pings_come_between_events(server: ChaosServer) -> None:
 
 
 def test_open_after_end_withholds_the_last_http_chunk(server: ChaosServer) -> None:
-    """`open-after-end` has sent every event, and ends the body only after `hold`."""
+    """`open-after-end` sends all events, and ends the body only after `hold` seconds."""
     raw = talk(server, CHAT, f"open-after-end?{FAST}&hold=0.2")
     entry = server.wait_ended(raw.request_id)
 
@@ -884,7 +884,7 @@ def test_open_after_end_withholds_the_last_http_chunk(server: ChaosServer) -> No
     assert between(entry.last_chunk, entry.ended) >= 0.2
 
 
-# --- what the SDKs make of it ---
+# --- what the SDKs raise ---
 
 SILENT = {
     **dict.fromkeys(("ok", "no-done", "no-finish", "cut-event", "cut-close", "pause", "drip", "html", "empty")),
@@ -917,14 +917,14 @@ def verdict(endpoint: Endpoint, name: str) -> contextlib.AbstractContextManager[
 
 @pytest.mark.parametrize(("name", "endpoint"), PAIRS)
 def test_what_the_sync_sdks_raise(collect: Call, name: str, endpoint: Endpoint) -> None:
-    """The sync SDKs raise, or keep silent, as each fault makes them."""
+    """For each fault, the sync SDKs raise the known exception, or none."""
     with verdict(endpoint, name):
         collect(endpoint, f"{name}?{FAST}")
 
 
 @pytest.mark.parametrize("endpoint", EVERY)
 def test_what_the_async_sdks_raise(server: ChaosServer, endpoint: Endpoint) -> None:
-    """The async SDKs raise, or keep silent, as the sync ones do."""
+    """The async SDKs raise the same exceptions as the sync SDKs."""
 
     async def run() -> None:
         async with async_collect(server) as collect:
@@ -937,7 +937,7 @@ def test_what_the_async_sdks_raise(server: ChaosServer, endpoint: Endpoint) -> N
 
 @pytest.mark.parametrize("endpoint", [CHAT, RESPONSES])
 def test_a_read_timeout_while_open_after_the_end(server: ChaosServer, collect: Call, endpoint: Endpoint) -> None:
-    """Chat stops at [DONE] and never knows; a Responses stream has no [DONE], so its complete output times out."""
+    """Chat stops at [DONE] before the time-out. A Responses stream has no [DONE], so the SDK raises a time-out."""
     with openai.OpenAI(base_url=server.openai_url, api_key="any", max_retries=0, timeout=0.15) as client:
         expectation = pytest.raises(openai.APITimeoutError) if endpoint is RESPONSES else contextlib.nullcontext()
         with expectation:
@@ -945,14 +945,14 @@ def test_a_read_timeout_while_open_after_the_end(server: ChaosServer, collect: C
 
 
 def test_a_page_gives_no_events(collect: Call) -> None:
-    """What is 200 and no stream ends in silence with nothing read."""
+    """If a response with status 200 has no event, the SDKs yield no items and raise nothing."""
     for name, endpoint in itertools.product(("html", "json-error", "empty", "comments"), EVERY):
         assert collect(endpoint, f"{name}?{FAST}") == []
 
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_an_sdk_retries_to_success(server: ChaosServer, stream: bool) -> None:  # noqa: FBT001
-    """`429-429-ok` fails the SDK's first two attempts and serves the third."""
+    """With `429-429-ok`, the SDK's first two attempts fail and the third succeeds."""
     before = len(server.log)
     with openai.OpenAI(base_url=server.openai_url, api_key="any", max_retries=2) as client:
         made = client.chat.completions.with_raw_response.create(model=f"429-429-ok?{FAST}", messages=ASK, stream=stream)
@@ -965,7 +965,7 @@ def test_an_sdk_retries_to_success(server: ChaosServer, stream: bool) -> None:  
 
 
 def test_attempts_are_counted_for_those_who_do_not(server: ChaosServer) -> None:
-    """Without the SDK's header, attempts count per `x-chaos-key`, or per model string, in rounds."""
+    """Without the SDK's header, attempts are counted per `x-chaos-key`, or per model, in rounds."""
     key = "x-chaos-key: mine\r\n"
     mine = [talk(server, CHAT, f"429-429-ok?{FAST}", headers=key).status for _ in range(6)]
     other = talk(server, CHAT, f"429-429-ok?{FAST}", headers="x-chaos-key: other\r\n")
@@ -979,7 +979,7 @@ def test_attempts_are_counted_for_those_who_do_not(server: ChaosServer) -> None:
 
 
 def test_counts_of_attempts_are_bounded(server: ChaosServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only so many clients' attempts are remembered; one that is forgotten begins again."""
+    """The number of counted clients is bounded. If a client's count is removed, it starts again at 0."""
     monkeypatch.setattr("otel_llmstream.testing.chaos._attempts._MAX_KEYS", 1)
     keys = ("a", "b", "a")
     answers = [talk(server, CHAT, f"429-429-ok?{FAST}&attempts=1", headers=f"x-chaos-key: {key}\r\n") for key in keys]
@@ -991,7 +991,7 @@ def test_counts_of_attempts_are_bounded(server: ChaosServer, monkeypatch: pytest
 
 
 def test_the_log_tells_the_times(server: ChaosServer) -> None:
-    """The server's times are in order and agree with those of a client in the same process."""
+    """The server's times are in order, and they match the times of a client in the same process."""
     before, now = time.perf_counter(), time.time()
     raw = talk(server, CHAT, "ok?chunks=4&delay=0.02")
     entry = server.wait_ended(raw.request_id)
@@ -1004,7 +1004,7 @@ def test_the_log_tells_the_times(server: ChaosServer) -> None:
 
 
 def test_the_log_tells_the_request(server: ChaosServer) -> None:
-    """An entry holds what came with the request, and is found by the request id of the answer."""
+    """An entry has the facts of the request. It is found by the request id in the answer's headers."""
     parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     headers = f"traceparent: {parent}\r\nx-stainless-retry-count: 2\r\n"
     raw = talk(server, MESSAGES, f"chaos-ok?{FAST}", headers=headers)
@@ -1018,7 +1018,7 @@ def test_the_log_tells_the_request(server: ChaosServer) -> None:
 
 
 def test_the_log_is_served(server: ChaosServer) -> None:
-    """GET /log is the log as JSON, with unix times; it is not itself logged."""
+    """GET /log returns the log as JSON, with Unix times. This request is not logged."""
     raw = talk(server, CHAT, f"ok?{FAST}")
     server.wait_ended(raw.request_id)
     served = httpx2.get(f"{server.base_url}/log").json()
@@ -1031,7 +1031,7 @@ def test_the_log_is_served(server: ChaosServer) -> None:
 
 
 def test_a_request_under_way_is_in_the_log(server: ChaosServer) -> None:
-    """An entry grows while its stream is under way; waiting for its end has a limit."""
+    """An entry is updated while its stream is open. `wait_ended` has a time-out."""
     with connect(server) as sock:
         sock.sendall(request_bytes(CHAT, f"silence?{FAST}&hold=30&at=2"))
         head = read_until(sock, b'"content":" finds"')
@@ -1046,7 +1046,7 @@ def test_a_request_under_way_is_in_the_log(server: ChaosServer) -> None:
 
 
 def test_the_log_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The log of a server that runs for long is bounded."""
+    """The log is bounded: the oldest entries are removed."""
     monkeypatch.setattr("otel_llmstream.testing.chaos._log._MAX_ENTRIES", 3)
     with ChaosServer() as server:
         ids = [talk(server, CHAT, "html").request_id for _ in range(5)]
@@ -1054,7 +1054,7 @@ def test_the_log_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [entry.request_id for entry in server.log] == ids[2:]
 
 
-# --- life and death of the server ---
+# --- starting and stopping the server ---
 
 
 FILES = Path("/proc/self/fd")
@@ -1070,7 +1070,7 @@ def open_sockets() -> int:
 
 
 def soon(holds: Callable[[], bool]) -> bool:
-    """Whether something comes true within two seconds."""
+    """Whether the condition becomes true within two seconds."""
     deadline = time.perf_counter() + 2
     while not holds() and time.perf_counter() < deadline:
         time.sleep(0.005)
@@ -1079,7 +1079,7 @@ def soon(holds: Callable[[], bool]) -> bool:
 
 @pytest.mark.skipif(not FILES.is_dir(), reason="counts sockets by /proc")
 def test_stop_leaves_nothing_behind() -> None:
-    """`stop` ends streams that are silent, under way or blocked by a slow reader, at once; nothing stays."""
+    """`stop` ends silent, running and blocked streams at once. No thread and no socket stays."""
     sockets = open_sockets()
     with contextlib.ExitStack() as clients:
         with ChaosServer() as server:
@@ -1098,7 +1098,7 @@ def test_stop_leaves_nothing_behind() -> None:
 
 
 def test_clients_that_leave_leave_no_thread() -> None:
-    """A client that goes away mid-stream, whatever the server is doing, ends its thread and prints nothing."""
+    """If a client leaves during a stream, its thread ends, in every state of the server."""
     with ChaosServer() as server:
         for model in ("silence?hold=30&at=1", "ok?chunks=1000", "huge?chunks=50000", "buffered-early?hold=30"):
             with connect(server) as sock:
@@ -1112,7 +1112,7 @@ def test_clients_that_leave_leave_no_thread() -> None:
 
 
 def test_the_server_starts_and_stops_as_told() -> None:
-    """A server starts once at a time, stops as often as one likes, keeps its log, and starts again at its port."""
+    """A running server cannot be started. `stop` may be repeated and keeps the log. A restart uses the same port."""
     server = ChaosServer()
     assert server.start() is server
     first = server.base_url
@@ -1131,7 +1131,7 @@ def test_the_server_starts_and_stops_as_told() -> None:
 
 
 def test_addresses(server: ChaosServer) -> None:
-    """The server listens on loopback unless told otherwise, and its addresses are what the SDKs take."""
+    """The server listens on loopback by default, and its URLs have the form that the SDKs need."""
     assert server.base_url == f"http://127.0.0.1:{server.port}"
     assert server.openai_url == f"{server.base_url}/v1"
     assert server.anthropic_url == server.base_url
@@ -1139,7 +1139,7 @@ def test_addresses(server: ChaosServer) -> None:
 
 
 def test_many_streams_at_once(server: ChaosServer) -> None:
-    """A hundred streams run side by side, each whole."""
+    """A hundred concurrent streams are all complete."""
 
     async def run() -> list[str]:
         async with httpx2.AsyncClient(limits=httpx2.Limits(max_connections=None), timeout=20) as client:
@@ -1151,11 +1151,11 @@ def test_many_streams_at_once(server: ChaosServer) -> None:
     assert all(text.count('"content":" ') == 6 and text.endswith("[DONE]\n\n") for text in asyncio.run(run()))
 
 
-# --- the ways in ---
+# --- the pytest fixture and the command ---
 
 
 def test_the_fixture_is_a_running_server(chaos_server: ChaosServer) -> None:
-    """The pytest plugin gives a server that runs."""
+    """The fixture of the pytest plugin is a running server."""
     assert httpx2.get(f"{chaos_server.base_url}/log").status_code == 200
 
 
@@ -1176,7 +1176,7 @@ def test_the_command_lists_the_scenarios(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_the_command_says_what_it_cannot(server: ChaosServer, capsys: pytest.CaptureFixture[str]) -> None:
-    """A port that is taken is an error message and status 2, not a traceback."""
+    """If the port is taken, the command prints an error message and exits with status 2."""
     args = parse("--port", str(server.port))
 
     assert args.run(args) == 2
@@ -1197,7 +1197,7 @@ def test_the_command_names_the_missing_extra(
 
 
 def test_the_command_serves_until_ctrl_c() -> None:
-    """`chaos` prints where it is and how to use it, serves, and ends well at Ctrl-C."""
+    """`chaos` prints its URLs and how to use them. It serves until Ctrl-C, and then exits with status 0."""
     script = (
         "import argparse; from otel_llmstream.cli import _chaos; p = argparse.ArgumentParser();"
         "_chaos.add_parser(p.add_subparsers()); a = p.parse_args(['chaos', '--port', '0']); raise SystemExit(a.run(a))"
@@ -1216,7 +1216,7 @@ def test_the_command_serves_until_ctrl_c() -> None:
 
 
 def test_entries_are_frozen(server: ChaosServer) -> None:
-    """An entry that was read does not change."""
+    """A log entry cannot be changed."""
     entry = server.wait_ended(talk(server, CHAT, "html").request_id)
 
     assert isinstance(entry, LogEntry)

@@ -1,4 +1,4 @@
-"""The chaos server at Google's, Mistral's, Cohere's and Ollama's endpoints: on the wire what its scenarios say."""
+"""At the endpoints of Google, Mistral, Cohere and Ollama, the chaos server sends what its scenarios promise."""
 
 import json
 import socket
@@ -25,7 +25,7 @@ EVERY = pytest.mark.parametrize("endpoint", PATHS)
 
 @dataclass(frozen=True)
 class Reply:
-    """What a raw client got."""
+    """The answer that a raw client received."""
 
     status: int
     headers: dict[str, str]
@@ -79,7 +79,7 @@ def unchunked(framed: bytes) -> bytes:
         try:
             length = int(size, 16)
         except ValueError:
-            return body  # the scenario that breaks just this
+            return body  # the scenario `bad-chunk-size`
         body += rest[:length]
         framed = rest[length + 2 :] if length else b""
     return body
@@ -96,7 +96,7 @@ NOTHING = {"429-429-ok", "500", "html", "empty", "comments", "json-error"}
 
 @pytest.mark.parametrize(("name", "endpoint"), PAIRS)
 def test_every_scenario_is_served_where_it_says(chaos_server: ChaosServer, name: str, endpoint: Endpoint) -> None:
-    """Each scenario answers at each endpoint that it declares, with the output chunks it promises, and is logged."""
+    """Each scenario works at each of its endpoints, sends the promised number of output chunks, and is logged."""
     reply = talk(chaos_server, endpoint, f"{name}?{FAST}")
     entry = chaos_server.wait_ended(reply.request_id)
 
@@ -109,7 +109,7 @@ def test_every_scenario_is_served_where_it_says(chaos_server: ChaosServer, name:
 
 @pytest.mark.parametrize(("name", "endpoint"), PAIRS)
 def test_every_scenario_answers_without_a_stream(chaos_server: ChaosServer, name: str, endpoint: Endpoint) -> None:
-    """Where no stream is asked for, each scenario gives one answer."""
+    """If the request asks for no stream, each scenario gives one answer."""
     reply = talk(chaos_server, endpoint, f"{name}?{FAST}", stream=False)
 
     assert not chaos_server.log[-1].stream
@@ -128,7 +128,7 @@ SHAPED = [(name, endpoint) for name, endpoint in PAIRS if name in {"ok", "length
 
 @pytest.mark.parametrize(("name", "endpoint"), SHAPED)
 def test_healthy_frames(chaos_server: ChaosServer, name: str, endpoint: Endpoint) -> None:
-    """Every frame of a healthy stream is JSON, but for `[DONE]`, and the text comes whole without a stream too."""
+    """Every frame of a healthy stream except `[DONE]` is JSON. The answer without a stream has the same text."""
     reply = talk(chaos_server, endpoint, f"{name}?{FAST}")
     payloads = [json.loads(frame.data) for frame in reply.frames if frame.data != b"[DONE]"]
 
@@ -141,7 +141,7 @@ def test_healthy_frames(chaos_server: ChaosServer, name: str, endpoint: Endpoint
 
 
 def words_of(payload: dict[str, Any]) -> str:
-    """The text of a frame, wherever its provider puts it."""
+    """The text of a frame; each provider has it at another path."""
     for path in (
         ("candidates", 0, "content", "parts", 0, "text"),
         ("choices", 0, "delta", "content"),
@@ -161,7 +161,7 @@ def words_of(payload: dict[str, Any]) -> str:
 
 @EVERY
 def test_chunks_of_a_size(chaos_server: ChaosServer, endpoint: Endpoint) -> None:
-    """`size` is the size of an output chunk's frame, to the byte."""
+    """`size` is the exact size of each output chunk's frame, in bytes."""
     reply = talk(chaos_server, endpoint, f"ok?{FAST}&size=400")
     end = {Endpoint.GEMINI: b"\r\n\r\n", Endpoint.OLLAMA_CHAT: b"\n", Endpoint.OLLAMA_GENERATE: b"\n"}
     separator = end.get(endpoint, b"\n\n")
@@ -171,7 +171,7 @@ def test_chunks_of_a_size(chaos_server: ChaosServer, endpoint: Endpoint) -> None
 
 @EVERY
 def test_errors_in_the_providers_manner(chaos_server: ChaosServer, endpoint: Endpoint) -> None:
-    """An unknown scenario is a 404 with the provider's envelope, which says what is known."""
+    """An unknown scenario gets a 404 with the provider's error body. Its message lists the known scenarios."""
     reply = talk(chaos_server, endpoint, "nonsense")
     assert reply.status == 404
     told = json.loads(reply.body)
@@ -181,7 +181,7 @@ def test_errors_in_the_providers_manner(chaos_server: ChaosServer, endpoint: End
 
 
 def test_bedrock_names_its_model_in_the_path(chaos_server: ChaosServer) -> None:
-    """There too the parameters may come after semicolons, or after percent-encoded marks."""
+    """In a path, semicolons or percent-encoded `?` and `&` separate the parameters of a model."""
     for model in ("ok;chunks=2;delay=0;ttft=0", "ok%3Fchunks%3D2%26delay%3D0%26ttft%3D0"):
         reply = talk(chaos_server, Endpoint.CONVERSE, "", path=f"/model/{model}/converse-stream")
         entry = chaos_server.wait_ended(reply.request_id)
@@ -189,7 +189,7 @@ def test_bedrock_names_its_model_in_the_path(chaos_server: ChaosServer) -> None:
 
 
 def test_gemini_names_its_model_in_the_path(chaos_server: ChaosServer) -> None:
-    """The parameters of a model in a path come after semicolons, or after percent-encoded marks."""
+    """In a path, semicolons or percent-encoded `?` and `&` separate the parameters of a model."""
     for model in ("ok;chunks=2;delay=0;ttft=0", "ok%3Fchunks=2%26delay=0%26ttft=0"):
         path = f"/v1/projects/p/locations/l/publishers/google/models/{model}:streamGenerateContent"
         reply = talk(chaos_server, Endpoint.GEMINI, "", path=path)
@@ -223,5 +223,5 @@ def test_ollama_streams_unless_told_not_to(chaos_server: ChaosServer, endpoint: 
     ],
 )
 def test_endpoints(path: str, endpoint: Endpoint | None) -> None:
-    """A path means an endpoint by its end."""
+    """The end of a path selects the endpoint."""
     assert Endpoint.of(path) is endpoint

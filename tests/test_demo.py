@@ -1,4 +1,4 @@
-"""The demo: its options, its pictures, its report, and that it ends well however it ends."""
+"""The demo: its options, its live view, its report, and its cleanup for every way to end it."""
 
 import fcntl
 import logging
@@ -50,7 +50,7 @@ LOST = {"chat": "openai.APIConnectionError", "responses": "openai.APIConnectionE
 LATE = {"chat": "openai.APITimeoutError", "responses": "openai.APITimeoutError", "anthropic": "httpx2.ReadTimeout"}
 IN_BAND = {"chat": "openai.APIError", "anthropic": "anthropic.APIStatusError"}
 
-# What the SDK tells, and what really happens; by API where the APIs differ.
+# What the SDK reports, and what really happened. A dict by API if the APIs differ.
 EXPECTED: dict[str, tuple[str | dict[str, str], str | dict[str, str]]] = {
     "no-finish": (NOTHING, "truncated stream_truncated"),
     "cut-event": (NOTHING, "truncated stream_incomplete_event"),
@@ -126,7 +126,7 @@ NOTES = {
     ],
 )
 def test_nonsense_is_refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """An option out of its range is an error message that names it, and status 2; nothing is started."""
+    """An option out of its range gives an error message that names it, and status 2. Nothing is started."""
     with pytest.raises(SystemExit) as ended:
         main(["demo", *arguments.split()])
 
@@ -140,7 +140,7 @@ def test_nonsense_is_refused(arguments: str, capsys: pytest.CaptureFixture[str])
 def test_a_missing_package_is_named(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a package that it needs the demo says in one line what to install, with status 2."""
+    """If a required package is missing, the demo prints one line that says what to install, and exits with status 2."""
     monkeypatch.setitem(sys.modules, name, None)
 
     status = main(["demo"])
@@ -152,7 +152,7 @@ def test_a_missing_package_is_named(
 def test_the_otlp_exporter_is_needed_where_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A missing OTLP exporter is named with `--otlp-endpoint`."""
+    """With `--otlp-endpoint`, a missing OTLP exporter is reported."""
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http", None)
 
     status = main(["demo", "--otlp-endpoint", "http://127.0.0.1:4318"])
@@ -161,48 +161,48 @@ def test_the_otlp_exporter_is_needed_where_it_is_asked_for(
     assert 'pip install "otel-llmstream[demo]"' in capsys.readouterr().err
 
 
-# --- what is asked for ---
+# --- the plan of calls ---
 
 
 def test_first_every_scenario_once() -> None:
-    """The first round runs each scenario once, so that five seconds at the default rate show them all."""
-    first = [order.scenario for order in islice(planned_calls(3), len(scenarios()))]
+    """The first round runs each scenario once. At the default rate it takes at most five seconds."""
+    first = [call.scenario for call in islice(planned_calls(3), len(scenarios()))]
 
     assert sorted(first) == sorted(SCENARIOS)
     assert len(first) <= 5 * 6
 
 
 def test_then_every_scenario_at_every_api() -> None:
-    """The default run, 120 calls, leaves almost no scenario untried at any API, and tries healthy streams most."""
+    """The 120 calls of a default run cover almost every scenario at every API. `ok` is the most frequent."""
     made = list(islice(planned_calls(3), 120))
-    pairs = {(order.scenario, order.api) for order in made}
+    pairs = {(call.scenario, call.api) for call in made}
 
     assert len(pairs) >= 0.9 * len(
         {(name, api) for name in SCENARIOS for api in SCENARIOS[name].endpoints}
         & {(name, api) for name in SCENARIOS for api in APIS}
     )
-    assert max(scenarios(), key=[order.scenario for order in made].count) == "ok"
-    assert 0.3 < sum(order.is_async for order in made) / len(made) < 0.7
+    assert max(scenarios(), key=[call.scenario for call in made].count) == "ok"
+    assert 0.3 < sum(call.is_async for call in made) / len(made) < 0.7
 
 
 def test_a_seed_decides() -> None:
-    """The same seed makes the same calls; another one makes others."""
+    """The same seed gives the same calls. Another seed gives other calls."""
     assert list(islice(planned_calls(7), 200)) == list(islice(planned_calls(7), 200))
     assert list(islice(planned_calls(7), 200)) != list(islice(planned_calls(8), 200))
 
 
-# --- words ---
+# --- formatting ---
 
 
 def test_durations_have_three_figures_at_most() -> None:
-    """Durations are written in the unit that suits them."""
+    """Durations are formatted in milliseconds below one second, and in seconds above."""
     written = [seconds(value) for value in (None, 0.0, 0.00949, 0.00996, 0.0123, 0.9994, 0.9996, 61.5)]
 
     assert written == ["-", "0.0 ms", "9.5 ms", "10 ms", "12 ms", "999 ms", "1.00 s", "61.50 s"]
 
 
 def test_words() -> None:
-    """Counts, ranges, ratios and APIs read as words."""
+    """Counts, ranges, ratios and API names are formatted as the report needs them."""
     assert [plural(1, "retry"), plural(2, "retry"), plural(0, "stream")] == ["1 retry", "2 retries", "0 streams"]
     assert [between(3, 3), between(11, 14)] == ["3", "11-14"]
     assert [share(None), share(0.466)] == ["-", "47 %"]
@@ -211,7 +211,7 @@ def test_words() -> None:
     ]  # fmt: skip
 
 
-# --- pictures ---
+# --- the live view ---
 
 OK = Kind("ok", Verdict.RIGHT, None, Outcome.COMPLETED, None)
 RAISED = Kind("reset", Verdict.RAISED, "openai.APIConnectionError", Outcome.FAILED, "connection_reset")
@@ -255,7 +255,7 @@ def drawn(picture: object, width: int, height: int) -> list[str]:
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (140, 45), (200, 60)])
 def test_the_picture_fits_the_terminal(width: int, height: int) -> None:
-    """On a usual terminal every scenario, outcome and number of the live view is there whole."""
+    """On a usual terminal, the live view shows every scenario, outcome and number completely."""
     tally = tally_of(*[finding(replace(QUIET, scenario=name)) for name in scenarios()], finding(OK))
 
     lines = drawn(look(tally, health_of()), width, height)
@@ -268,19 +268,19 @@ def test_the_picture_fits_the_terminal(width: int, height: int) -> None:
         assert re.search(rf"(^| ){re.escape(name)} +{runs} +{latest}.* 1( |$)", text, re.MULTILINE), name
     shown = ("active 3", "stalled now 1", "retries 2", "completed 9", "truncated 4", "failed 1", "failure rate 36 %",
              "p50 24 ms", "p95 706 ms", "stream_incomplete_event 4   connection_reset 1", "30 silent failures",
-             "7 of 20 s", "Ctrl-C ends it", "http://127.0.0.1:9464/metrics")  # fmt: skip
+             "7 of 20 s", "Ctrl-C ends the demo", "http://127.0.0.1:9464/metrics")  # fmt: skip
     assert [part for part in shown if part not in text] == []
 
 
 def test_a_wide_picture_has_the_error_types() -> None:
-    """Where there is room the live table says why."""
+    """A wide live table also shows the error types."""
     tally = tally_of(finding(QUIET))
 
     assert "truncated stream_incomplete_event" in "\n".join(drawn(look(tally, health_of()), 140, 45))
 
 
 def test_the_picture_before_the_first_stream() -> None:
-    """Before anything has ended the view says so, and divides by nothing."""
+    """Before the first stream has ended, the view says so and shows no failure rate."""
     none = Latency(None, None, None)
     empty = health_of(
         active=0, totals=dict.fromkeys(Outcome, 0), failure_ratio=None, error_types={}, time_to_first_chunk=none
@@ -295,7 +295,7 @@ def test_the_picture_before_the_first_stream() -> None:
 
 
 def test_the_picture_on_a_small_terminal() -> None:
-    """A terminal that is too low loses scenarios, and nothing else."""
+    """On a terminal that is not high enough, only scenarios are left out."""
     lines = drawn(look(tally_of(finding(OK)), health_of()), 80, 14)
 
     assert len(lines) <= 14
@@ -303,7 +303,7 @@ def test_the_picture_on_a_small_terminal() -> None:
 
 
 def test_outcomes_have_colours() -> None:
-    """Each outcome has its own colour, and silent failures stand out."""
+    """Each outcome has its own colour, and silent failures have a conspicuous one."""
     console = Console(width=140, height=45, force_terminal=True, color_system="standard", highlight=False)
     with console.capture() as captured:
         console.print(look(tally_of(finding(OK), finding(RAISED), finding(QUIET)), health_of()))
@@ -316,7 +316,7 @@ def test_outcomes_have_colours() -> None:
 
 
 def test_progress_is_one_line() -> None:
-    """Without a terminal the same is told in a line."""
+    """Without a terminal, the progress is one line."""
     line = progress(look(tally_of(finding(QUIET)), health_of()))
 
     assert line == ("    7 s  14 streams: 9 completed, 4 truncated, 1 failed (1 silently); 2 retries, 3 active")
@@ -327,7 +327,7 @@ BURN = FiringAlert("LLMStreamErrorBudgetBurn", "critical", "500")
 
 
 def test_alerts_have_a_line() -> None:
-    """Alerts that fire are named with how many models they fire for; none, and nobody to tell, look different."""
+    """Each firing alert is shown with its number of models. "No alert" and "no Prometheus" look different."""
     tally = tally_of(finding(QUIET))
 
     firing = "\n".join(drawn(look(tally, health_of(), firing={*CUT, BURN}), 80, 24))
@@ -341,28 +341,28 @@ def test_alerts_have_a_line() -> None:
 
 
 def test_progress_counts_alerts() -> None:
-    """Without a terminal they are a number."""
+    """Without a terminal, the progress line has the number of firing alerts."""
     assert progress(look(tally_of(finding(QUIET)), health_of(), firing={*CUT, BURN})).endswith("3 active, 3 alerts")
 
 
 def test_the_report_of_alerts() -> None:
-    """Each alert that fired has a line with its models; none, and a Prometheus that broke, are said to be so."""
+    """Each alert that fired has a line with its models. The report also says if none fired or Prometheus failed."""
 
-    def alarms(*arguments: object) -> list[str]:
+    def alerts(*arguments: object) -> list[str]:
         console = Console(width=100, color_system=None, highlight=False)
         with console.capture() as captured:
             _report.alerts(console, *arguments)
         return [re.sub(r" +", " ", line).strip() for line in captured.get().splitlines()]
 
-    assert alarms({*CUT, BURN})[1:5] == [
+    assert alerts({*CUT, BURN})[1:5] == [
         "Alerts that Prometheus raised",
         "alert severity models",
         "LLMStreamErrorBudgetBurn critical 500",
         "LLMStreamTruncated warning cut-event, html",
     ]
-    assert "None, in this time." in alarms(set())
-    assert "Prometheus ended by itself, with status 2." in alarms(set(), 2)
-    assert alarms(set())[-1] == "These rules, and a runbook for each: otel-llmstream alerts --output DIR"
+    assert "No alert fired." in alerts(set())
+    assert "Prometheus ended by itself with status 2." in alerts(set(), 2)
+    assert alerts(set())[-1] == "To write these rules, with a runbook for each: otel-llmstream alerts --output DIR"
 
 
 # --- report ---
@@ -382,7 +382,7 @@ MIXED = (finding(OK), finding(ALARM, MESSAGES), finding(RAISED, items=11), findi
 
 @pytest.mark.parametrize("width", [139, 156, 200])
 def test_a_wide_report_has_a_line_for_each_kind(width: int) -> None:
-    """Both sides of a kind of calls are on one line, with its times and what was hidden."""
+    """A row shows on one line what the SDK reported, what really happened, the times and the notes."""
     report = reported(tally_of(*MIXED), width)
 
     rows = [re.sub(r" +", " ", line) for line in report.splitlines()]
@@ -397,7 +397,7 @@ def test_a_wide_report_has_a_line_for_each_kind(width: int) -> None:
 
 
 def test_a_narrow_report_has_two_lines_for_each_kind() -> None:
-    """On 80 columns nothing of it is cut off."""
+    """On 80 columns, nothing in the report is cut off."""
     lines = reported(tally_of(*MIXED), 80).splitlines()
 
     place = lines.index("cut-event       nothing: looked like success  truncated stream_incomplete_event")
@@ -407,29 +407,29 @@ def test_a_narrow_report_has_two_lines_for_each_kind() -> None:
 
 
 def test_the_worst_comes_last() -> None:
-    """Silent failures stand at the end of the report, where a terminal shows them, and are counted below."""
+    """Silent failures are at the end of the report, where a terminal shows them. The totals are below."""
     report = reported(tally_of(*MIXED), 160)
 
     titles = ["No failure", "No failure, but", "Failures that the SDK raised", "did not raise", "Silent failures"]
     assert [report.index(title) for title in titles] == sorted(report.index(title) for title in titles)
-    assert "8 streams, 6 failures: 2 raised by the SDK, 1 told in an item,\n 3 that the application never" in report
+    assert "8 streams, 6 failures: 2 raised by the SDK, 1 reported in an item,\n 3 that the application never" in report
 
 
 def test_a_report_says_what_it_lacks() -> None:
-    """Scenarios that were not run, streams that were not observed and errors of our own are owned up to."""
+    """The report names scenarios that were not run, and counts unobserved streams and internal errors."""
     tally = tally_of(*[finding(replace(OK, scenario=name)) for name in scenarios() if name not in {"gzip", "html"}])
     tally.add(None)
 
     report = reported(tally, 160, health_of(internal_errors=1))
 
-    assert "Not run in this time: html, gzip." in report
+    assert "Not run: html, gzip." in report
     assert "Not observed: 1 stream." in report
-    assert "1 error of this library" in report
+    assert "1 error in this library" in report
     assert "28 streams, 0 failures\n" in report
 
 
 def test_a_report_of_nothing() -> None:
-    """A demo that is ended before its first stream has nothing to report, and says so."""
+    """If the demo is ended before the first stream, the report says that there is nothing to report."""
     assert reported(Tally(), 80) == "No stream has ended: there is nothing to report."
 
 
@@ -437,7 +437,7 @@ def test_a_report_of_nothing() -> None:
 
 
 def test_ctrl_c_is_a_flag() -> None:
-    """The first SIGINT raises nothing; afterwards Ctrl-C is what it was."""
+    """The first SIGINT only sets a flag. After the block, the previous handler is active again."""
     before = signal.getsignal(signal.SIGINT)
 
     with Interrupt() as interrupt:
@@ -449,7 +449,7 @@ def test_ctrl_c_is_a_flag() -> None:
 
 
 def test_logs_are_counted_and_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    """Warnings of others are kept for the report; our own lines and chatter are not."""
+    """Warnings of other libraries are kept for the report. Lines of otel-llmstream and info lines are not."""
     with LogCounter() as quiet:
         for _ in range(2):
             logging.getLogger("some.exporter").warning("no\nluck")
@@ -461,11 +461,11 @@ def test_logs_are_counted_and_not_printed(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err == ""
 
 
-# --- the whole ---
+# --- complete runs ---
 
 
 class Receiver(ThreadingHTTPServer):
-    """An OTLP/HTTP receiver that keeps what comes."""
+    """An OTLP/HTTP receiver that keeps what it receives."""
 
     def __init__(self) -> None:
         self.received: dict[str, bytes] = {}
@@ -483,7 +483,7 @@ class Posted(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_args: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture
@@ -513,7 +513,7 @@ def apis_of(cell: str) -> list[str]:
 
 
 def left_behind(before: set[threading.Thread]) -> set[threading.Thread]:
-    """Threads that were not there before and do not end; one that answers a last scrape may take its time."""
+    """New threads that do not end within 30 seconds. A thread that answers the last scrape may need some time."""
     deadline = time.monotonic() + 30
     while (left := set(threading.enumerate()) - before) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -524,9 +524,9 @@ def left_behind(before: set[threading.Thread]) -> set[threading.Thread]:
 def test_the_demo_tells_the_truth(
     alone: None, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each scenario is told as its SDK tells it, beside what really happened to it.
+    """The report shows for each scenario what the SDK reported and what really happened.
 
-    Telemetry goes where it should, though the port is taken, and nothing is left behind.
+    Telemetry arrives at its receivers even if the port is taken. No thread is left.
     """
     monkeypatch.delenv("COLUMNS", raising=False)
     threads = set(threading.enumerate())
@@ -541,12 +541,12 @@ def test_the_demo_tells_the_truth(
     printed = capsys.readouterr()
     assert status == 0
     assert printed.err == ""
-    assert f"Port {port} is not free (Address already in use): took another." in printed.out
+    assert f"Port {port} is not free (Address already in use). The demo uses another one." in printed.out
     assert re.search(r"\n +\d+ s  \d+ streams: \d+ completed, ", printed.out)
     assert "Not run" not in printed.out
     assert "Not observed" not in printed.out
-    assert "of this library" not in printed.out
-    assert "logged meanwhile" not in printed.out
+    assert "in this library" not in printed.out
+    assert "logged during the demo" not in printed.out
     assert "lerts" not in printed.out
     _check_rows(rows_of(printed.out))
     _check_closing(printed.out, port)
@@ -569,7 +569,7 @@ def _check_rows(rows: list[list[str]]) -> None:
 
 def _check_closing(report: str, port: int) -> None:
     counted = re.search(
-        r"(\d+) streams, (\d+) failures: (\d+) raised by the SDK, (\d+) told in an item,\n (\d+) that", report
+        r"(\d+) streams, (\d+) failures: (\d+) raised by the SDK, (\d+) reported in an item,\n (\d+) that", report
     )
     assert counted is not None
     streams, failures, *parts = map(int, counted.groups())
@@ -585,7 +585,7 @@ def _check_closing(report: str, port: int) -> None:
 
 @contextmanager
 def on_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """The demo as a process of its own, with a terminal of 80 columns and 24 lines."""
+    """Run the demo as a separate process, with a terminal of 80 columns and 24 lines."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     environ = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES", "NO_COLOR"}}
@@ -603,14 +603,14 @@ def on_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]
 
 
 def read_until(terminal: int, pattern: bytes, timeout: float = 20.0) -> bytes:
-    """What the terminal shows, up to a pattern; with an empty one, up to its end."""
+    """Read the terminal's output up to a pattern. An empty pattern reads to the end."""
     seen, end = b"", time.monotonic() + timeout
     while not (pattern and re.search(pattern, seen)):
         ready = select.select([terminal], [], [], max(0.0, end - time.monotonic()))[0]
         assert ready, seen[-2000:]
         try:
             data = os.read(terminal, 65536)
-        except OSError:  # how Linux says that the other side has gone
+        except OSError:  # Linux raises it after the other side has closed
             data = b""
         if not data:
             assert pattern == b"", seen[-2000:]
@@ -620,9 +620,9 @@ def read_until(terminal: int, pattern: bytes, timeout: float = 20.0) -> bytes:
 
 
 def test_ctrl_c_ends_the_live_table_with_the_report() -> None:
-    """Ctrl-C gives the terminal back, prints the report of what there is, and ends with status 0.
+    """Ctrl-C restores the terminal, prints the report of the calls so far, and ends with status 0.
 
-    Until then a live table is on the terminal's other screen; no word is on stderr, no warning either.
+    Before that, the live table is on the terminal's alternate screen. Nothing is written to stderr.
     """
     with on_terminal("--duration", "60", "--no-prometheus") as (process, terminal):
         begun = read_until(terminal, rb"[1-9] silent failure")
@@ -640,13 +640,13 @@ def test_ctrl_c_ends_the_live_table_with_the_report() -> None:
     assert b"waiting for the last streams" in rest
     report = rest.partition(b"\x1b[?1049l")[2].decode()
     assert "nothing: looked like success" in report
-    assert "Not run in this time" in report
+    assert "Not run: " in report
     assert report.rstrip().endswith("otel-llmstream chaos")
     assert "llmstream_streams_total{" in metrics
 
 
 def test_a_second_ctrl_c_ends_at_once() -> None:
-    """Who presses Ctrl-C twice does not want to wait, not even for the SDKs to load."""
+    """A second Ctrl-C ends the process at once, even while the SDKs are loaded."""
     with on_terminal() as (process, terminal):
         read_until(terminal, b"loading the SDKs")
         process.send_signal(signal.SIGINT)
@@ -663,7 +663,7 @@ def test_a_second_ctrl_c_ends_at_once() -> None:
 
 
 def children_of_ours() -> set[str]:
-    """Command lines of processes that this one has started, and that still run."""
+    """Command lines of child processes that still run."""
     found = subprocess.run(
         ["ps", "-o", "args=", "--ppid", str(os.getpid())], capture_output=True, text=True, check=False
     )
@@ -672,7 +672,7 @@ def children_of_ours() -> set[str]:
 
 @pytest.mark.timeout(240)
 def test_alerts_fire_before_ones_eyes(alone: None, capsys: pytest.CaptureFixture[str]) -> None:
-    """With a Prometheus on the PATH the shipped rules fire for what breaks; nothing of it is left behind."""
+    """With Prometheus on the PATH, the shipped rules fire for broken streams. No process and no thread is left."""
     binary("prometheus")
     threads = set(threading.enumerate())
 
@@ -691,7 +691,7 @@ def test_alerts_fire_before_ones_eyes(alone: None, capsys: pytest.CaptureFixture
 
 
 def test_no_proxy_of_the_environment_is_asked(chaos_server: ChaosServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The demo's server is on this machine, also where the environment names a proxy for everything."""
+    """The demo's clients ignore a proxy that the environment names, because the server is local."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     clients = sync_clients(chaos_server)
@@ -712,7 +712,7 @@ SHORT = ("--duration", "0.5", "--prometheus-port", "0", "--plain")
 def test_without_prometheus_it_says_how_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where there is none, one line says so and what to install, and the demo is what it was."""
+    """Without Prometheus, one line says how to install it, and the demo works without alerts."""
     monkeypatch.setenv("PATH", str(tmp_path))
 
     assert main(["demo", *SHORT]) == 0
@@ -720,14 +720,14 @@ def test_without_prometheus_it_says_how_to_get_it(
     printed = capsys.readouterr()
     assert printed.err == ""
     assert (
-        "\nNo alerts: no prometheus on the PATH (apt-get install prometheus, brew install prometheus, or "
+        "\nNo alerts: prometheus is not on the PATH (apt-get install prometheus, brew install prometheus, or "
         "https://prometheus.io/download/).\n" in printed.out
     )
     assert "Alerts that" not in printed.out
 
 
 def test_prometheus_can_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--no-prometheus` starts none, and says nothing of it."""
+    """With `--no-prometheus`, Prometheus is not started and alerts are not mentioned."""
     assert main(["demo", *SHORT, "--no-prometheus"]) == 0
 
     assert "lerts" not in capsys.readouterr().out
@@ -736,7 +736,7 @@ def test_prometheus_can_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_prometheus_that_breaks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One that ends at once takes nothing with it; the report says so."""
+    """If Prometheus ends at once, the demo continues, and the report says so."""
     path = tmp_path / "prometheus"
     path.write_text("#!/bin/sh\nexit 3\n")
     path.chmod(0o755)
@@ -746,14 +746,14 @@ def test_a_prometheus_that_breaks(
 
     printed = capsys.readouterr()
     assert printed.err == ""
-    assert "None, in this time." in printed.out
-    assert "Prometheus ended by itself, with status 3." in printed.out
+    assert "No alert fired." in printed.out
+    assert "Prometheus ended by itself with status 3." in printed.out
 
 
 def test_a_prometheus_that_is_no_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What cannot be started is said to be so, and the demo is what it was."""
+    """If Prometheus cannot be started, one line says so, and the demo works without alerts."""
     path = tmp_path / "prometheus"
     path.write_bytes(b"\x7fELF, but not really")
     path.chmod(0o755)
@@ -768,7 +768,7 @@ def test_a_prometheus_that_is_no_program(
 
 
 def test_a_prometheus_that_does_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that is deaf to a polite word is killed, so that the demo ends."""
+    """If Prometheus ignores SIGTERM, it is killed, so that the demo ends."""
     path = tmp_path / "prometheus"
     path.write_text("#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 0.1; done # --config.file=\n")
     path.chmod(0o755)
@@ -779,7 +779,7 @@ def test_a_prometheus_that_does_not_end(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_second_ctrl_c_takes_prometheus_along() -> None:
-    """Who leaves at once leaves no process behind."""
+    """A second signal ends the demo at once, and no process is left."""
     program = binary("prometheus")
     with on_terminal("--duration", "60") as (process, terminal):
         begun = read_until(terminal, rb"http://127\.0\.0\.1:\d+/alerts")

@@ -1,4 +1,4 @@
-"""What the documentation says is so: its tables, links, names, code and queries."""
+"""The documentation is correct: its tables, links, names, code and queries."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDE = readme_tables.GUIDE.read_text(encoding="utf-8")
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 PATIENCE = 45
-"""Seconds for a block of code; a healthy one takes two."""
+"""Time-out of a block of code, in seconds. A healthy block takes two."""
 
 STAND_INS = {'"gpt-5"': '"error"', '"gpt-5-mini"': '"ok"'}
-"""What README calls by a provider's name is asked of the chaos server under the scenario's."""
+"""Model name in README -> scenario of the chaos server that replaces it."""
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -37,7 +37,7 @@ def prose(text: str) -> str:
 
 
 def anchors(text: str) -> set[str]:
-    """The addresses that GitHub gives to a page's headings."""
+    """The anchors that GitHub generates for a page's headings."""
     headings = re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -57,17 +57,17 @@ def run(*command: str | Path, cwd: Path, **extra: str) -> str:
 
 @pytest.mark.parametrize("text", [README, GUIDE], ids=["README", "guide"])
 def test_tables_are_those_of_the_code(text):
-    """The tables are what `python tests/readme_tables.py --write` makes of the code."""
+    """The tables are those that `python tests/readme_tables.py --write` generates from the code."""
     assert readme_tables.filled(text) == text
 
 
 def test_every_table_has_its_place():
-    """Each table stands in README or in the dashboards' guide, once, so that none is forgotten."""
+    """Each generated table has exactly one place, in README or in the dashboards' guide."""
     assert sorted(readme_tables.names(README + GUIDE)) == sorted(readme_tables.TABLES)
 
 
 def test_a_table_that_is_out_of_date_is_noticed():
-    """The comparison sees a changed cell, a missing row and an empty table."""
+    """The comparison detects a changed cell, a missing row and an empty table."""
     for stale in (
         README.replace("| `stall_after` |", "| `stall_before` |"),
         re.sub(r"^\| `not_a_stream` .*\n", "", README, flags=re.MULTILINE),
@@ -81,7 +81,7 @@ def test_a_table_that_is_out_of_date_is_noticed():
     "name", [*Outcome, semconv.EVENT_FIRST_CHUNK, semconv.EVENT_STALL, semconv.EVENT_ATTEMPT_FAILED]
 )
 def test_tables_by_hand_are_whole(name):
-    """Every outcome and every span event has a row."""
+    """The hand-written tables have a row for every outcome and every span event."""
     assert re.search(rf"^\| `{re.escape(name)}` \|", README, re.MULTILINE)
 
 
@@ -90,18 +90,18 @@ def test_tables_by_hand_are_whole(name):
 
 @pytest.mark.parametrize("name", sorted({*otel_llmstream.__all__, *testing.__all__} - {"__version__"}))
 def test_public_names_are_documented(name):
-    """What can be imported is in README by its name."""
+    """README mentions every public name."""
     assert re.search(rf"`(?:otel_llmstream\.)?(?:testing\.)?{name}\b", README)
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Settings)])
 def test_settings_are_documented(field):
-    """Each setting is in README with its environment variable."""
+    """README lists each setting with its environment variable."""
     assert f"| `{field}` | `OTEL_LLMSTREAM_{field.upper()}` |" in README
 
 
 def test_extras_are_documented():
-    """Each extra that a user installs is named."""
+    """README names each extra for users."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     (paragraph,) = re.findall(r"^Extras: (.*?)\n\n", README, re.MULTILINE | re.DOTALL)
     assert set(re.findall(r"`(\w+)` \(", paragraph)) == set(extras) - {"instruments-any", "dev"}
@@ -112,7 +112,7 @@ def test_extras_are_documented():
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
-    """A link to a file of ours, or to a heading, has its target."""
+    """Every link to a file of the project or to a heading has a target."""
     text = prose((ROOT / page).read_text(encoding="utf-8"))
     targets = [it for it in re.findall(r"\]\(([^)\s]+)\)", text) if not it.startswith(("https://", "mailto:"))]
     missing = [
@@ -127,7 +127,7 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_files_in_backticks_exist(page):
-    """A path of ours that is named is there, from the root or from the package."""
+    """Every named Python file exists, relative to the root or to the package."""
     named = re.findall(r"`((?:[\w.]+/)+[\w.]*\w\.py)`", prose((ROOT / page).read_text(encoding="utf-8")))
 
     assert [path for path in named if not any((base / path).exists() for base in (ROOT, ROOT / "otel_llmstream"))] == []
@@ -140,7 +140,7 @@ PYTHON = blocks("python")
 
 @pytest.mark.parametrize("number", range(len(PYTHON)))
 def test_python_blocks_run(number, chaos_server, tmp_path):
-    """README's Python does what it says, as a script or, where it is a test, under pytest."""
+    """README's Python blocks run and print what their comments say. A block with a test runs under pytest."""
     source = PYTHON[number]
     for theirs, ours in STAND_INS.items():
         source = source.replace(theirs, ours)
@@ -155,7 +155,7 @@ def test_python_blocks_run(number, chaos_server, tmp_path):
 
 
 def test_queries_ask_for_what_is_served(chaos_server, tmp_path):
-    """Every name in README's PromQL is a series or a label of what /metrics really has."""
+    """Every name in README's PromQL is a series or a label that /metrics serves."""
     queries = "\n".join(blocks("promql"))
     script = tmp_path / "scrape.py"
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -181,7 +181,7 @@ def test_queries_ask_for_what_is_served(chaos_server, tmp_path):
 
 
 def test_the_two_commands_name_extras_that_exist():
-    """The commands on README's first screen install what pyproject.toml has, and run what is installed."""
+    """The first two commands of README use extras and a script that pyproject.toml defines."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("pip install")]
 
@@ -192,7 +192,7 @@ def test_the_two_commands_name_extras_that_exist():
 
 
 def test_changelog_knows_this_version():
-    """What is being worked on, or the version as it is, has its section, and something in it."""
+    """CHANGELOG has a section with an entry, for "Unreleased" or for the current version."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     sections = dict(re.findall(r"^## \[([^\]]+)\][^\n]*\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
     here = [sections[name] for name in ("Unreleased", otel_llmstream.__version__) if name in sections]

@@ -1,4 +1,4 @@
-"""The examples do what their docstrings say, each in a process of its own."""
+"""The examples do what their docstrings say. Each runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from otel_llmstream.testing import ChaosServer
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
 PATIENCE = 45
-"""Seconds; a healthy run takes two or three, a busy machine several times that."""
+"""Seconds. A healthy run takes two or three; on a busy machine it takes several times as long."""
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """This process's variables without what tells SDKs and telemetry where to go; spans are printed at the end."""
+    """This process's environment without the variables that configure SDKs and telemetry. Spans are printed at exit."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -51,7 +51,7 @@ def run(script: str, *args: str, **extra: str) -> subprocess.CompletedProcess[st
 
 
 def objects(text: str) -> Iterator[dict[str, Any]]:
-    """The JSON objects that begin a line of the output."""
+    """The JSON objects that begin at the start of a line of the output."""
     decoder = json.JSONDecoder()
     start = 0
     while match := re.compile(r"^\{", re.MULTILINE).search(text, start):
@@ -60,7 +60,7 @@ def objects(text: str) -> Iterator[dict[str, Any]]:
 
 
 def calls(text: str) -> list[dict[str, Any]]:
-    """The calls' spans in the order of their starts; HTTP spans are left out."""
+    """The spans of the calls, in the order of their starts, without HTTP spans."""
     spans = [span for span in objects(text) if "llmstream.outcome" in span.get("attributes", {})]
     return sorted(spans, key=lambda span: span["start_time"])
 
@@ -71,12 +71,12 @@ def outcomes(text: str) -> list[tuple[str, str | None]]:
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_is_short(script):
-    """An example is read in a minute."""
+    """An example is short enough to be read in a minute."""
     assert len((EXAMPLES / script).read_text().splitlines()) <= 85
 
 
 def test_openai_chat_shows_a_failure_that_the_sdk_does_not_see():
-    """Both streams look alike to the application; the second one's log line and span say that it was cut short."""
+    """Both streams look the same to the application. The log line and the span of the second say that it was cut."""
     done = run("openai_chat.py")
 
     assert re.findall(r"application: (\S+): \d+ characters, and no exception", done.stdout) == ["ok", "no-finish"]
@@ -90,7 +90,7 @@ def test_openai_chat_shows_a_failure_that_the_sdk_does_not_see():
 
 
 def test_openai_chat_goes_where_the_environment_says(chaos_server):
-    """OPENAI_BASE_URL and the models on the command line are taken."""
+    """The example uses OPENAI_BASE_URL and the models of the command line."""
     model = "length?chunks=3&delay=0&size=321"
     run("openai_chat.py", model, OPENAI_BASE_URL=chaos_server.openai_url, OPENAI_API_KEY="any")
 
@@ -98,7 +98,7 @@ def test_openai_chat_goes_where_the_environment_says(chaos_server):
 
 
 def test_anthropic_messages_is_one_call_with_two_attempts():
-    """A fallback that worked is one completed span, with the failed attempt as an event on it."""
+    """A successful fallback is one completed span. The failed attempt is an event of this span."""
     done = run("anthropic_messages.py")
 
     (span,) = calls(done.stdout)
@@ -115,7 +115,7 @@ def test_anthropic_messages_is_one_call_with_two_attempts():
 
 
 def test_anthropic_messages_goes_where_the_environment_says(chaos_server):
-    """ANTHROPIC_BASE_URL and the models on the command line are taken."""
+    """The example uses ANTHROPIC_BASE_URL and the models of the command line."""
     models = ["empty?size=322", "ok?chunks=2&size=322"]
     run("anthropic_messages.py", models[1], ANTHROPIC_BASE_URL=chaos_server.anthropic_url, ANTHROPIC_API_KEY="any")
 
@@ -123,7 +123,7 @@ def test_anthropic_messages_goes_where_the_environment_says(chaos_server):
 
 
 def test_bare_httpx_needs_no_sdk():
-    """A request of the application's own making is seen; leaving it early is no failure."""
+    """A request that the application builds itself is observed. Leaving its stream early is not a failure."""
     done = run("bare_httpx.py")
 
     assert outcomes(done.stdout) == [("completed", None), ("cancelled", None)]
@@ -135,7 +135,7 @@ def test_bare_httpx_needs_no_sdk():
 
 
 def test_bare_httpx_goes_where_the_environment_says(chaos_server):
-    """LLM_BASE_URL is taken, and the path is the gateway's own."""
+    """The example uses LLM_BASE_URL, and its path is a path of the gateway."""
     model = "ok?chunks=6&delay=0&size=323"
     run("bare_httpx.py", model, LLM_BASE_URL=chaos_server.base_url)
 
@@ -144,7 +144,7 @@ def test_bare_httpx_goes_where_the_environment_says(chaos_server):
 
 
 def test_resilient_chat_tells_each_step():
-    """Two calls that completed: one through all ways with four attempts, one that an open breaker made short."""
+    """Both calls complete. The first one uses every fallback in four attempts; an open breaker shortens the second."""
     done = run("resilient_chat.py")
     first, second = calls(done.stdout)
     assert outcomes(done.stdout) == [("completed", None), ("completed", None)]
@@ -160,7 +160,7 @@ def test_resilient_chat_tells_each_step():
 
 
 def test_resilient_chat_keeps_what_was_said():
-    """What came before a break is part of the answer."""
+    """The text that arrived before a break is part of the answer."""
     done = run("resilient_chat.py")
     kept = [int(number) for number in re.findall(r"(\d+) characters so far", done.stdout)]
     whole = [int(number) for number in re.findall(r"application: (\d+) characters$", done.stdout, re.MULTILINE)]
@@ -168,7 +168,7 @@ def test_resilient_chat_keeps_what_was_said():
 
 
 def test_structlog_correlation_joins_the_lines():
-    """The lines of one request share a trace_id, the application's and ours; ours have the call's own span_id."""
+    """All lines of one request have the same trace_id. The lines of otel-llmstream have the span_id of the call."""
     done = run("structlog_correlation.py")
 
     lines = list(objects(done.stdout))
@@ -191,7 +191,7 @@ def test_structlog_correlation_joins_the_lines():
 
 
 class Gateway:
-    """A running gateway, and all that it printed."""
+    """A running gateway and its output."""
 
     def __init__(self, process: subprocess.Popen[str], log: Path, out: Path) -> None:
         self.process = process
@@ -211,7 +211,7 @@ class Gateway:
         return dict(answer.json())
 
     def stop(self) -> str:
-        """Ctrl-C; what the gateway printed then and before."""
+        """Stop the gateway. Returns all that it has printed."""
         self.process.terminate()
         self.process.wait(PATIENCE)
         assert "Traceback" not in self._log.read_text(), self._log.read_text()
@@ -219,11 +219,11 @@ class Gateway:
 
 
 def eventually(look: Callable[[], Any]) -> Any:
-    """What `look` finds, as soon as it finds something."""
+    """Call `look` until it returns a true value. Returns this value."""
     deadline = time.monotonic() + PATIENCE
     while not (found := look()) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert found, "it did not come"
+    assert found, "the condition did not become true in time"
     return found
 
 
@@ -251,7 +251,7 @@ def stay(url: str, model: str) -> str:
 
 
 def leave(url: str, model: str, server: ChaosServer) -> None:
-    """Take a piece, wait until nothing moves any more, and go."""
+    """Read one piece, wait until the server sends no more chunks, then close the connection."""
     with httpx2.stream("GET", f"{url}/answer", params={"model": model}, trust_env=False, timeout=PATIENCE) as answer:
         assert next(answer.iter_raw())
         seen = [-1]
@@ -270,7 +270,7 @@ def leave(url: str, model: str, server: ChaosServer) -> None:
     ids=["while it waits for the provider", "while it waits for the client"],
 )
 def test_gateway_ends_the_stream_of_a_client_that_left(left, chaos_server, tmp_path):
-    """Two clients, one of which leaves: one stream completed, one cancelled, and none is open afterwards."""
+    """One of two clients leaves: one stream is completed, one is cancelled, and none stays open."""
     stayed = "ok?chunks=7&size=324"
     with gateway(tmp_path, chaos_server) as running:
         assert len(stay(running.url, stayed)) > 7
@@ -290,7 +290,7 @@ def test_gateway_ends_the_stream_of_a_client_that_left(left, chaos_server, tmp_p
 
 @pytest.mark.anyio
 async def test_gateway_ends_the_stream_when_sending_fails(chaos_server, llm_streams):
-    """A server that raises in `send` does not leave the provider's stream to the garbage collector."""
+    """If the ASGI server raises in `send`, the provider's stream is closed at once, without the garbage collector."""
     module = runpy.run_path(str(EXAMPLES / "fastapi_gateway.py"))
     sent = []
 
@@ -313,7 +313,7 @@ async def test_gateway_ends_the_stream_when_sending_fails(chaos_server, llm_stre
 
 
 def test_gateway_says_where_an_answer_broke(chaos_server, tmp_path):
-    """After a 200 there is only the body left to say it in."""
+    """After status 200 is sent, the gateway reports an error in the body."""
     with gateway(tmp_path, chaos_server) as running:
         text = stay(running.url, "reset?chunks=4&at=2&size=325")
         health = running.health

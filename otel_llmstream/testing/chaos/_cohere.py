@@ -1,4 +1,4 @@
-"""Cohere Chat, version 2: events for the message's start, the content's start, deltas and end, and the message's end."""
+"""Cohere Chat, version 2: events for the start and end of the message and of its content, and content deltas."""
 
 from typing import Any
 
