@@ -1,11 +1,11 @@
 """The Anthropic SDK with a fallback: two models, one call.
 
-Run it: `python examples/anthropic_messages.py`, or with two models of your own after the script's name. Where
-ANTHROPIC_BASE_URL is not set, a local server plays the provider; its first model fails in the middle of the answer.
+To run it: `python examples/anthropic_messages.py`, or with two models of your provider as arguments. If
+ANTHROPIC_BASE_URL is not set, a local server replaces the provider. Its first model fails in the middle of the answer.
 
-What to look for: one span named `story`, not two, with `llmstream.attempts` 2 and an event
-`llmstream.attempt_failed` that says `overloaded_error`; a log line `llm_stream.retry`. The call itself completed:
-a fallback that worked is no failure.
+What to look for: there is one span, `story`, with `llmstream.attempts` 2 and an event `llmstream.attempt_failed` with
+`overloaded_error`. The log has a line `llm_stream.retry`. The call is `completed`, because a successful fallback is
+not a failure.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from otel_llmstream.testing import ChaosServer
 
 
 def tell(client: Anthropic, models: list[str]) -> str:
-    """The first model's story that comes to its end."""
+    """The story of the first model that completes it."""
     for model in models:
         try:
             with client.messages.stream(
@@ -41,13 +41,13 @@ def main() -> None:
         if "ANTHROPIC_BASE_URL" not in os.environ:
             os.environ["ANTHROPIC_BASE_URL"] = stack.enter_context(ChaosServer()).anthropic_url
             os.environ.setdefault("ANTHROPIC_API_KEY", "any")
-        # The SDK's own spans would tell of each request a second time.
+        # The SDK's own spans would report each request a second time.
         os.environ.setdefault("ANTHROPIC_OPEN_TELEMETRY", "false")
         logging.basicConfig(format="%(levelname)s %(message)s")
         logging.getLogger("otel_llmstream").setLevel(logging.INFO)
         otel_llmstream.instrument()
         with Anthropic() as client:
-            # What is tried again inside belongs together: it is one call, and ends as its last attempt ended.
+            # All attempts inside the block are one call. Its outcome is that of its last attempt.
             with otel_llmstream.call("story", feature="bedtime") as call:
                 text = tell(client, sys.argv[1:] or ["error", "ok"])
             print(f"application: {len(text)} characters")

@@ -1,11 +1,11 @@
-"""No SDK: httpx2, server-sent events read by hand, and a gateway's own path in front of the usual one.
+"""httpx2 without an SDK. The application parses server-sent events itself, and the gateway's path has a prefix.
 
-Run it: `python examples/bare_httpx.py`, or with models of your own after the script's name. Where LLM_BASE_URL is not
-set, a local server plays the gateway. (With httpx instead of httpx2 nothing changes but the import.)
+To run it: `python examples/bare_httpx.py`, or with a model of your gateway as argument. If LLM_BASE_URL is not set, a
+local server replaces the gateway. With httpx instead of httpx2, only the import changes.
 
-What to look for: the request's path and body say that it is an LLM stream, so it needs no SDK to be seen. The first
-answer is read to its end: `completed`. The second is left after three chunks: `cancelled`, which is no failure.
-`health()` has both, without any exporter.
+What to look for: the path and the body of the request show that it is an LLM stream, so it is observed without an SDK.
+The first answer is read to its end: `completed`. The second is left after three chunks: `cancelled`, which is not a
+failure. `health()` counts both, without any exporter.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PATH = "/team-a/gateway/v1/chat/completions"
 
 
 def deltas(response: httpx2.Response) -> Iterator[str]:
-    """The answer's pieces of text."""
+    """The pieces of text of the answer."""
     for line in response.iter_lines():
         payload = line.removeprefix("data:").strip()
         if not line.startswith("data:") or payload == "[DONE]":

@@ -1,11 +1,11 @@
-"""A gateway: its clients' streams are fed by a provider's stream, and end it when they leave.
+"""A gateway that forwards a provider's stream to its clients. If a client leaves, the provider's stream is closed.
 
-Run it: `python examples/fastapi_gateway.py` (needs fastapi and uvicorn), then
-`curl -N 'http://127.0.0.1:8000/answer?model=ok'`; press Ctrl-C on `model=pause` to leave early. PORT changes the port.
-Where OPENAI_BASE_URL is not set, a local server plays the provider.
+To run it: `python examples/fastapi_gateway.py` (needs fastapi and uvicorn), then
+`curl -N 'http://127.0.0.1:8000/answer?model=ok'`. To leave early, press Ctrl-C during `model=pause`. PORT changes the
+port. If OPENAI_BASE_URL is not set, a local server replaces the provider.
 
-What to look for: a client that stays makes `completed`, one that leaves makes `cancelled`, at once and not when some
-time-out or the garbage collector comes by; `GET /health` shows `active` back at 0.
+What to look for: if the client stays, the stream is `completed`. If it leaves, the stream is `cancelled` at once,
+without waiting for a time-out or the garbage collector. Afterwards `GET /health` shows `active` as 0.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from otel_llmstream.testing import ChaosServer
 
 
 class ClosedStreamingResponse(StreamingResponse):
-    """Closes its generator whatever happens.
+    """A streaming response that always closes its generator.
 
-    A client may leave while a piece is being sent. Newer servers (ASGI 2.4) raise in `send` then, and the generator,
-    which is not running, would wait for the garbage collector while the provider goes on streaming and charging.
+    If a client leaves while a piece is being sent, newer servers (ASGI 2.4) raise in `send`. The generator is not
+    running then, so only the garbage collector would close it. Until then, the provider would stream and charge for it.
     """
 
     async def stream_response(self, send: Send) -> None:
-        """Send the pieces; close the generator also when that is cut short."""
+        """Send the pieces. The generator is closed even if this raises."""
         async with aclosing(self.body_iterator):  # type: ignore[type-var]
             await super().stream_response(send)
 
@@ -52,14 +52,14 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
             yield
         provider = trace.get_tracer_provider()
         if isinstance(provider, TracerProvider):
-            provider.shutdown()  # uvicorn dies of the signal that stops it, before atexit could send the last spans
+            provider.shutdown()  # the signal that stops uvicorn ends the process before atexit handlers run
 
 
 app = FastAPI(lifespan=lifespan)
 
 
 async def words(model: str) -> AsyncIterator[str]:
-    """The provider's words, as they come."""
+    """The provider's words, as they arrive."""
     messages: Any = [{"role": "user", "content": "Tell me a story."}]
     try:
         async with await app.state.provider.chat.completions.create(
@@ -68,7 +68,7 @@ async def words(model: str) -> AsyncIterator[str]:
             async for chunk in stream:
                 yield (chunk.choices[0].delta.content or "") if chunk.choices else ""
     except OpenAIError as exc:
-        yield f"\n[the answer ends here: {type(exc).__name__}]\n"  # 200 is out already; all that is left are words
+        yield f"\n[the answer ends here: {type(exc).__name__}]\n"  # status 200 is already sent
 
 
 @app.get("/answer")

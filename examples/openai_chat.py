@@ -1,9 +1,9 @@
-"""The OpenAI SDK with one line more, and a failure that the SDK does not see.
+"""The OpenAI SDK with one additional line, and a failure that the SDK does not notice.
 
-Run it: `python examples/openai_chat.py`, or with models of your own provider after the script's name. Where
-OPENAI_BASE_URL is not set, a local server plays the provider, and the models' names say how it behaves.
+To run it: `python examples/openai_chat.py`, or with models of your provider as arguments. If OPENAI_BASE_URL is not
+set, a local server replaces the provider. Then the names of the models say how it behaves.
 
-What to look for: both streams look alike to the application. The log has `llm_stream.completed` for the first and
+What to look for: both streams look the same to the application. The log has `llm_stream.completed` for the first and
 `llm_stream.truncated` with `error.type=stream_truncated` for the second. To see the spans too:
 `OTEL_TRACES_EXPORTER=console python examples/openai_chat.py`.
 """
@@ -26,9 +26,9 @@ def ask(client: OpenAI, model: str) -> None:
         model=model,
         messages=[{"role": "user", "content": "Tell me a story."}],
         stream=True,
-        stream_options={"include_usage": True},  # without it OpenAI sends no token counts on a stream
+        stream_options={"include_usage": True},  # without it, OpenAI sends no token counts in a stream
     )
-    # Closing tells a stream that was left early (cancelled) from one that was forgotten (abandoned).
+    # `with` closes the stream. So a stream that is left early is "cancelled" instead of "abandoned".
     with stream:
         words = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
     print(f"application: {model}: {len(''.join(words))} characters, and no exception")
@@ -39,7 +39,7 @@ def main() -> None:
         if "OPENAI_BASE_URL" not in os.environ:
             os.environ["OPENAI_BASE_URL"] = stack.enter_context(ChaosServer()).openai_url
             os.environ.setdefault("OPENAI_API_KEY", "any")
-        # Spans and metrics go where OTEL_* says; the log line needs nothing but logging.
+        # The OTEL_* variables configure spans and metrics. The log line only needs the logging module.
         logging.basicConfig(format="%(levelname)s %(message)s")
         logging.getLogger("otel_llmstream").setLevel(logging.INFO)
         otel_llmstream.instrument()

@@ -1,12 +1,12 @@
-"""All that a caller can do about a stream that breaks, and how its telemetry tells each step.
+"""Retries, circuit breakers and fallbacks for streams that break, and their telemetry.
 
-Run it: `python examples/resilient_chat.py` (needs stamina and pybreaker). Where OPENAI_BASE_URL is not set, a local
-server plays the provider: its first model breaks off in the middle, its second one stops without a word.
+To run it: `python examples/resilient_chat.py` (needs stamina and pybreaker). If OPENAI_BASE_URL is not set, a local
+server replaces the provider. Its first model resets the connection in the middle, its second ends without an error.
 
-Retries with back-off (stamina), a circuit breaker for each model (pybreaker), a second model, then an answer in one
-piece; what was said before a break is kept and handed on. What to look for: two spans `answer`, both completed. The
-first has four attempts, an event `llmstream.attempt_failed` for each that failed, and `llmstream.fallback` says
-`non_streaming`; the second question does not ask the first model again, because its breaker is open.
+The caller uses retries with back-off (stamina), a circuit breaker per model (pybreaker), a second model, and finally an
+answer without a stream. The text before a break is kept and passed on. What to look for: two spans `answer`, both
+completed. The first has four attempts, an event `llmstream.attempt_failed` for each failed one, and
+`llmstream.fallback` is `non_streaming`. The second call skips the first model, because its breaker is open.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ BREAKERS = {model: pybreaker.CircuitBreaker(fail_max=2, reset_timeout=30) for mo
 
 
 class CutShortError(Exception):
-    """The stream ended without a finish reason; the SDK raises nothing there."""
+    """The stream ended without a finish reason. The SDK does not raise in this case."""
 
 
 def stream(client: OpenAI, model: str, messages: list[Any], said: list[str]) -> None:
-    """Read a stream into `said`, which keeps what came also when it breaks."""
+    """Read a stream into `said`. After a break, `said` has the text that arrived before it."""
     with client.chat.completions.create(model=model, messages=messages, stream=True) as chunks:
         finished = None
         for chunk in chunks:
@@ -44,12 +44,12 @@ def stream(client: OpenAI, model: str, messages: list[Any], said: list[str]) -> 
 
 
 def whole(client: OpenAI, model: str, messages: list[Any], said: list[str]) -> None:
-    """Ask for the rest in one piece: slower to begin, but nothing can break in the middle."""
+    """Ask for the rest without a stream. This starts later, but it cannot break in the middle."""
     said.append(client.chat.completions.create(model=model, messages=messages).choices[0].message.content or "")
 
 
 def answer(client: OpenAI, question: str) -> str:
-    """The first way that leads to an end; each goes on where the one before it broke off."""
+    """Try the models in turn until one completes the answer. Each continues the text of the one before."""
     said: list[str] = []
     with otel_llmstream.call("answer") as call:
         for model, ask in zip(MODELS, (stream, stream, whole), strict=True):
@@ -74,7 +74,7 @@ def main() -> None:
         logging.basicConfig(format="%(levelname)s %(message)s")
         logging.getLogger("otel_llmstream").setLevel(logging.INFO)
         otel_llmstream.instrument()
-        with OpenAI(max_retries=0) as client:  # stamina does that
+        with OpenAI(max_retries=0) as client:  # stamina retries
             for question in ("Tell me a story.", "And another one."):
                 print(f"application: {len(answer(client, question))} characters")
 

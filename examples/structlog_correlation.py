@@ -1,10 +1,10 @@
-"""The application's own structlog lines and ours, in one place, joined by trace_id.
+"""The application's structlog lines and those of otel-llmstream, correlated by trace_id.
 
-Run it: `python examples/structlog_correlation.py`, or with models of your own after the script's name. Where
-OPENAI_BASE_URL is not set, a local server plays the provider; its second model resets the connection.
+To run it: `python examples/structlog_correlation.py`, or with models of your provider as arguments. If OPENAI_BASE_URL
+is not set, a local server replaces the provider. Its second model resets the connection.
 
-What to look for: every line is JSON. The lines of one request share a `trace_id`, whoever wrote them; `span_id` tells
-the application's span from the call's. The reset stream's line has the exception with its stack.
+What to look for: every line is JSON. All lines of one request have the same `trace_id`. The `span_id` distinguishes the
+application's span from the span of the call. The line of the reset stream has the exception with its stack.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ structlog.configure(
     processors=[
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),
-        otel_llmstream.add_trace_context,  # our own lines have their ids already and keep them
+        otel_llmstream.add_trace_context,  # otel-llmstream's lines already have ids and keep them
         structlog.processors.format_exc_info,
         structlog.processors.JSONRenderer(),
     ]
@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 def answer(client: OpenAI, model: str) -> None:
-    """One request of the application's, in a span of its own."""
+    """One request of the application, in its own span."""
     with trace.get_tracer("shop").start_as_current_span("answer"):
         log.info("question", model=model)
         try:
@@ -44,7 +44,7 @@ def answer(client: OpenAI, model: str) -> None:
                 pieces = sum(1 for _ in stream)
             log.info("answered", pieces=pieces)
         except OpenAIError as exc:
-            log.warning("gave up", reason=type(exc).__name__)  # our own line has the stack
+            log.warning("gave up", reason=type(exc).__name__)  # otel-llmstream's line has the stack
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def main() -> None:
         if "OPENAI_BASE_URL" not in os.environ:
             os.environ["OPENAI_BASE_URL"] = stack.enter_context(ChaosServer()).openai_url
             os.environ.setdefault("OPENAI_API_KEY", "any")
-        # Ids need a provider; whether spans are exported is another matter.
+        # Trace ids need a tracer provider. The spans need not be exported.
         trace.set_tracer_provider(TracerProvider())
         otel_llmstream.instrument(logger=log)
         with OpenAI() as client:

@@ -1,4 +1,4 @@
-"""Real clients, each reduced to one thing: ask the chaos server for a stream, read it to its end, say what was seen."""
+"""Drivers for real clients. Each requests a stream from the chaos server, reads it and returns what it saw."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEY = "test-key"
 
 @dataclass
 class Seen:
-    """What an application saw of a stream: the items it got, and what was raised in the end."""
+    """What an application saw of a stream: the items that it received, and the exception that was raised."""
 
     items: list[Any] = field(default_factory=list)
     error: BaseException | None = None
@@ -31,12 +31,12 @@ class Seen:
     def watching(self) -> Iterator[Self]:
         try:
             yield self
-        except Exception as exc:  # noqa: BLE001 - whatever is raised is what was seen
+        except Exception as exc:  # noqa: BLE001 - any exception is part of what was seen
             self.error = exc
 
 
 class Clients:
-    """One sync client of each kind for a whole session: making one costs more than most tests."""
+    """One sync client of each kind, for the whole session. Making a client takes longer than most tests."""
 
     def __init__(self, server: ChaosServer) -> None:
         self.server = server
@@ -65,12 +65,12 @@ def body(model: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Ask:
-    """What is asked for.
+    """The request of a driver.
 
     Attributes:
         model: the scenario with its parameters.
-        timeout: the client's time-out in seconds.
-        retries: how often an SDK may try again.
+        timeout: the client's time-out, in seconds.
+        retries: maximum number of retries of the SDK.
     """
 
     model: str
@@ -176,9 +176,9 @@ class Driver:
     """A client that reads a stream.
 
     Attributes:
-        run: asks, reads, and says what it saw.
-        endpoint: where it asks.
-        bare: whether it only reads bytes: then nothing in a stream makes it stop.
+        run: sends the request, reads the stream and returns what it saw.
+        endpoint: the endpoint that it requests.
+        bare: whether it only reads bytes. Such a client does not stop at an error inside the stream.
     """
 
     run: Callable[[Clients, Ask], Seen]

@@ -1,4 +1,4 @@
-"""AWS event streams: one frame for each message, in any split, both checksums checked, never more than the cap."""
+"""AWS event streams: one frame for each message, for any split. Both checksums are checked, and memory is bounded."""
 
 import struct
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from botocore.eventstream import EventStreamBuffer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_llmstream.testing.chaos import aws_eventstream as aws
+from otel_llmstream.testing.chaos import _eventstream as aws
 from otel_llmstream.wire import CORRUPT, LOST, EventStreamFramer, Frame, aws_eventstream, framer_for
 from otel_llmstream.wire import frame as frame_module
 
@@ -36,7 +36,7 @@ def cap(patch: pytest.MonkeyPatch, frame: int, head: int) -> None:
 
 
 def resealed(message: bytes, *, total: int | None = None, headers: int | None = None) -> bytes:
-    """The message with other lengths, and checksums that are right for them."""
+    """The message with other lengths and with the right checksums for them."""
     was_total, was_headers = struct.unpack(">II", message[:8])
     lengths = struct.pack(">II", was_total if total is None else total, was_headers if headers is None else headers)
     body = lengths + struct.pack(">I", crc32(lengths)) + message[12:-4]
@@ -49,7 +49,7 @@ def flipped(message: bytes, at: int) -> bytes:
 
 
 def test_it_is_known_by_its_media_type():
-    """The content type that Bedrock sends makes this framer."""
+    """The content type of Bedrock selects this framer."""
     assert isinstance(framer_for("application/vnd.amazon.eventstream"), EventStreamFramer)
 
 
@@ -68,7 +68,7 @@ def test_it_is_known_by_its_media_type():
     ],
 )
 def test_messages(body, frames):
-    """Whole, byte by byte, and cut anywhere: a frame for each whole message, named by what it is."""
+    """Each complete message gives a frame with its event type, for every split into two and single bytes."""
     expected = [Frame(*frame) for frame in frames]
     assert frames_of([body]) == expected
     assert frames_of(body[at : at + 1] for at in range(len(body))) == expected
@@ -77,7 +77,7 @@ def test_messages(body, frames):
 
 
 def test_every_single_wrong_bit_is_seen():
-    """Wherever one bit is wrong, that message is not given as sent; where its length is right, the next one is."""
+    """A message with one wrong bit gives CORRUPT or LOST. If its lengths are right, the next message is read."""
     good = frames_of([HELLO, WORLD, STOP])
     for at in range(len(WORLD)):
         found = frames_of([HELLO, flipped(WORLD, at), STOP])
@@ -86,7 +86,7 @@ def test_every_single_wrong_bit_is_seen():
 
 
 def test_lengths_that_cannot_be():
-    """Lengths that no message has, with a checksum that is right: nobody knows where the next one begins."""
+    """Impossible lengths with a right checksum give LOST, because the start of the next message is unknown."""
     for lengths in (
         {"total": 15},
         {"total": 0},
@@ -99,7 +99,7 @@ def test_lengths_that_cannot_be():
 
 
 def test_a_body_that_is_no_event_stream():
-    """A web page under this content type is no frame, and not pending either: it is something else."""
+    """A web page with this content type gives no frame and is not pending. It counts as unknown."""
     framer = EventStreamFramer()
     assert framer.feed(JUNK) == []
     assert framer.close() == []
@@ -107,7 +107,7 @@ def test_a_body_that_is_no_event_stream():
 
 
 def test_what_is_pending():
-    """Inside a message, and only there."""
+    """`pending` is true only inside a message."""
     framer = EventStreamFramer()
     for at in range(len(HELLO)):
         assert framer.pending is (at > 0)
@@ -125,7 +125,7 @@ def header(name: str, kind: int, value: bytes) -> bytes:
 
 
 def test_every_type_of_header():
-    """All ten types of values, as AWS names them."""
+    """All ten types of header values are decoded."""
     uuid = UUID("12345678-1234-5678-1234-567812345678")
     data = b"".join((
         header("yes", 0, b""),
@@ -170,7 +170,7 @@ def test_every_type_of_header():
     ],
 )
 def test_headers_that_cannot_be_read(data):
-    """An unknown type, no UTF-8, a name twice, a value that ends early, a year that is none: corrupt, and no more."""
+    """Headers that cannot be decoded make the message CORRUPT, and the next message is read normally."""
     assert aws_eventstream.decode_headers(data) is None
     body = struct.pack(">II", 16 + len(data), len(data))
     body += struct.pack(">I", crc32(body)) + data
@@ -180,7 +180,7 @@ def test_headers_that_cannot_be_read(data):
 
 @given(st.binary(max_size=80))
 def test_any_headers(data):
-    """Arbitrary bytes as headers never raise."""
+    """Arbitrary bytes as headers do not raise."""
     found = aws_eventstream.decode_headers(data)
     assert found is None or isinstance(found, dict)
 
@@ -204,7 +204,7 @@ BODIES = st.lists(
 
 @given(body=BODIES, data=st.data(), caps=st.sampled_from([None, (64, 8), (150, 40)]))
 def test_any_split_gives_the_same(body, data, caps):
-    """Frames and what is pending do not depend on the split, also beyond the cap."""
+    """Frames, `pending` and `unknown` do not depend on the split, even beyond the cap."""
     cuts = [0, *sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=12))), len(body)]
     with pytest.MonkeyPatch.context() as patch:
         if caps is not None:
@@ -220,7 +220,7 @@ def test_any_split_gives_the_same(body, data, caps):
 
 @given(st.lists(MESSAGES, max_size=8))
 def test_it_says_what_botocore_says(messages):
-    """Whole messages come as AWS's own parser gives them."""
+    """Complete messages are read as botocore's parser reads them."""
     theirs = EventStreamBuffer()
     theirs.add_data(b"".join(messages))
     expected = [(item.headers, item.payload) for item in theirs]
@@ -246,7 +246,7 @@ def test_it_says_what_botocore_says(messages):
     ),
 )
 def test_plain_never_differs_from_feed(before, reads):
-    """The short cut gives the payloads that `feed` gives, one for each read, and takes nothing in."""
+    """`peek_batch` returns the payloads that `feed` returns, one per read."""
     framer = EventStreamFramer()
     framer.feed(before)
     plain = framer.peek_batch(reads)
@@ -258,7 +258,7 @@ def test_plain_never_differs_from_feed(before, reads):
 
 
 def test_plain_is_taken():
-    """A run of messages as they come is plain, once one of them has been seen."""
+    """`peek_batch` handles messages with the headers of the last message, after `feed` has seen one."""
     framer = EventStreamFramer()
     assert framer.peek_batch([HELLO, WORLD]) is None
     framer.feed(HELLO)
@@ -273,7 +273,7 @@ def test_plain_is_taken():
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 def test_a_message_beyond_the_cap(size, monkeypatch):
-    """Of a message that is too large its name and its beginning are kept; what follows is read as ever."""
+    """The event type and the head of an oversized message are kept. The next message is read normally."""
     cap(monkeypatch, 1000, 20)
     body = HELLO + aws.event("image", b"z" * 5000) + STOP
     assert frames_of(body[at : at + size] for at in range(0, len(body), size)) == [
@@ -284,7 +284,7 @@ def test_a_message_beyond_the_cap(size, monkeypatch):
 
 
 def test_a_broken_message_beyond_the_cap(monkeypatch):
-    """Its checksum is taken on the way, also where the checksum itself comes in pieces."""
+    """The checksum of an oversized message is checked, even if the checksum arrives in pieces."""
     cap(monkeypatch, 1000, 20)
     large = aws.event("image", b"z" * 5000)
     for at in (20, 3000, len(large) - 5, len(large) - 1):
@@ -295,19 +295,19 @@ def test_a_broken_message_beyond_the_cap(monkeypatch):
 
 
 def test_what_is_held_is_capped(monkeypatch):
-    """However the bytes come, never more than some times the cap is held."""
+    """The held bytes of an oversized message are bounded."""
     cap(monkeypatch, 1000, 20)
     monkeypatch.setattr(aws_eventstream, "MAX_HEADERS", 200)
     framer = EventStreamFramer()
     huge = aws.event("image", b"z" * 500_000)
     for at in range(0, len(huge) - 1, 700):
         framer.feed(huge[at : at + 700])
-        held = len(framer._kept) + (len(framer._huge.head) if framer._huge else 0)
+        held = len(framer._kept) + (len(framer._oversized.head) if framer._oversized else 0)
         assert held <= 2000
 
 
 def test_the_cost_is_linear():
-    """A message that comes byte by byte costs no more for each byte than a small one does."""
+    """The cost is linear for a message that arrives byte by byte."""
 
     def seconds(count: int) -> float:
         body = aws.event("x", b"y" * count)

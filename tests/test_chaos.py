@@ -640,7 +640,7 @@ def test_a_connection_is_kept_alive(server: ChaosServer) -> None:
 
 
 def test_an_sdk_reuses_its_connection(server: ChaosServer) -> None:
-    """A client with a pool opens one connection for many requests."""
+    """A client with a pool prefix one connection for many requests."""
     ports = set()
     with httpx2.Client() as client:
         for _ in range(3):

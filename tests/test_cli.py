@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it refuses, and how it ends."""
+"""The command line: its output, its error messages and its exit status."""
 
 import os
 import re
@@ -37,7 +37,7 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["dance"], *(["chaos", "--port", port] for port in ("x", "-3", "70000"))])
 def test_nonsense_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """What is no command, or no option of one, is an error message and status 2."""
+    """A missing or unknown command, or a bad option, gives an error message and status 2."""
     with pytest.raises(SystemExit) as ended:
         main(arguments)
 
@@ -54,7 +54,7 @@ def test_chaos_list(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_chaos_serves_until_interrupted() -> None:
-    """`chaos` serves streams as a process of its own; Ctrl-C ends it with status 0 and nothing on stderr."""
+    """`chaos` serves streams in its own process. Ctrl-C ends it with status 0 and without output on stderr."""
     with subprocess.Popen(
         [*COMMAND, "chaos", "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -76,7 +76,7 @@ def test_chaos_serves_until_interrupted() -> None:
 
 
 def test_a_reader_that_has_read_enough() -> None:
-    """As of a pipe into `head`: the command ends like any other there, and without a word."""
+    """If the reader of the output closes the pipe, as `head` does, the command exits with status 141 and no message."""
     reads, writes = os.pipe()
     os.close(reads)
     with os.fdopen(writes, "w") as pipe:

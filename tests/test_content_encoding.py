@@ -1,4 +1,4 @@
-"""Content codings: what httpx2 makes of them, piece by piece, and nothing but `DecodingError` when they are broken."""
+"""Content codings are decoded as httpx2 decodes them, piece by piece. Broken data raises only `DecodingError`."""
 
 import gzip
 import random
@@ -26,7 +26,7 @@ def raw_deflate(data: bytes) -> bytes:
 
 
 def sync_flushed(data: bytes) -> bytes:
-    """As a server compresses a stream: each event can be read at once."""
+    """Compress as a streaming server does: each event is flushed, so that a client can decode it at once."""
     codec = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
     events = [event + b"\n\n" for event in data.split(b"\n\n")[:-1]]
     return b"".join(codec.compress(event) + codec.flush(zlib.Z_SYNC_FLUSH) for event in events) + codec.flush()
@@ -75,7 +75,7 @@ def split(body: bytes, cuts: Iterable[int]) -> list[bytes]:
 
 @CODINGS
 def test_as_httpx2_decodes(header, encode):
-    """Whole, byte by byte, with empty reads and at random cuts: what httpx2's own decoder gives."""
+    """The result is that of httpx2's decoder, for one read, single bytes, empty reads and random splits."""
     body = encode(TEXT)
     expected = by_httpx2(header, body)
     assert expected == TEXT
@@ -90,7 +90,7 @@ def test_as_httpx2_decodes(header, encode):
 @CODINGS
 @given(data=st.data())
 def test_any_split_of_anything(header, encode, data):
-    """Any bytes, encoded and split in any way, come back."""
+    """Any bytes are decoded correctly, for any split of the encoded data."""
     content = data.draw(st.binary(max_size=300))
     body = encode(content)
     cuts = data.draw(st.lists(st.integers(0, len(body)), max_size=8))
@@ -98,7 +98,7 @@ def test_any_split_of_anything(header, encode, data):
 
 
 def test_a_flushed_event_comes_at_once():
-    """What a server flushed is given with the bytes that carry it, not with the next ones."""
+    """A flushed event is returned together with its last byte, not with later bytes."""
     codec = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
     decoder = decoder_for("gzip")
     for number in range(20):
@@ -109,14 +109,14 @@ def test_a_flushed_event_comes_at_once():
 
 @pytest.mark.parametrize("header", ["", "identity", "x-rot13", "x-gzip", "aws-chunked, identity", ","])
 def test_what_httpx_does_not_undo_passes(header):
-    """A coding that httpx2 does not know is passed through there, and needs no decoder here."""
+    """A coding that httpx2 does not know needs no decoder, because httpx2 passes the bytes through."""
     assert decoder_for(header) is None
     assert by_httpx2(header or "identity", TEXT) == TEXT
 
 
 @CODINGS
 def test_truncated(header, encode):
-    """A body that is cut anywhere gives a beginning of the text, or `DecodingError`, and nothing else."""
+    """A body that is cut anywhere gives the beginning of the text or `DecodingError`."""
     body = encode(TEXT)
     for cut in range(0, len(body), max(1, len(body) // 60)):
         try:
@@ -127,7 +127,7 @@ def test_truncated(header, encode):
 
 @CODINGS
 def test_corrupt(header, encode):
-    """A body with wrong bits raises `DecodingError`, or is taken as httpx2 takes it; never anything else."""
+    """A body with wrong bits raises no exception other than `DecodingError`."""
     body = encode(TEXT)
     rng = random.Random(11)
     raised = 0
@@ -146,7 +146,7 @@ def test_corrupt(header, encode):
 @SINGLE
 @given(pieces=st.lists(st.binary(max_size=50), max_size=10))
 def test_arbitrary_bytes(header, encode, pieces):
-    """Bytes that were never encoded raise `DecodingError` or nothing, also when more of them come after the error."""
+    """Arbitrary bytes raise no exception other than `DecodingError`, even after an earlier error."""
     decoder = decoder_for(header)
     for piece in pieces:
         try:
@@ -157,19 +157,19 @@ def test_arbitrary_bytes(header, encode, pieces):
 
 @pytest.mark.parametrize("header", ["gzip", "br", "zstd", "deflate", "gzip, br"])
 def test_no_coding_at_all(header):
-    """Plain text that claims to be encoded is an error at once."""
+    """Plain text with a `Content-Encoding` raises `DecodingError` at once."""
     with pytest.raises(DecodingError):
         decoded(header, [TEXT])
 
 
-# --- bombs --------------------------------------------------------------------------------------------------------
+# --- decompression bombs ------------------------------------------------------------------------------------------
 
 BOMB = bytes(8 * 1024 * 1024)
 
 
 @pytest.mark.parametrize("name", ["gzip", "deflate, zlib", "deflate, raw", "br", "zstd", "a chain of two"])
 def test_a_bomb_comes_in_pieces(name):
-    """8 MB that were a few kilobytes come in pieces of at most `PIECE`, and never stand in memory together."""
+    """A few kilobytes that expand to 8 MB are returned in pieces of at most `PIECE`. Memory stays bounded."""
     header, encode = ENCODERS[name]
     body = encode(BOMB)
     assert len(body) < 100_000
@@ -178,14 +178,14 @@ def test_a_bomb_comes_in_pieces(name):
 
 
 def test_a_bomb_of_bombs():
-    """What stands between two codings comes in pieces as well."""
+    """The data between two codings is also processed in pieces."""
     body = gzip.compress(zstd.compress(BOMB, 1) * 8)
     assert taken("zstd, gzip", body) == 8 * len(BOMB)
     assert peak("zstd, gzip", body) < 16 * content_encoding.PIECE
 
 
 def test_a_bomb_for_zstandard(monkeypatch):
-    """The library that knows no limit gets so little at a time that it cannot give much."""
+    """The library `zstandard` has no output limit, so it gets small inputs. Memory stays bounded."""
     only(monkeypatch, "zstandard")
     body = zstd.compress(BOMB)
     assert taken("zstd", body) == len(BOMB)
@@ -193,7 +193,7 @@ def test_a_bomb_for_zstandard(monkeypatch):
 
 
 def test_rubbish_after_gzip_is_not_kept():
-    """What follows a gzip body is let go, however much it is."""
+    """Bytes after a gzip body are dropped."""
     decoder = decoder_for("gzip")
     assert b"".join(decoder.feed(gzip.compress(b"text") + b"x")) == b"text"
     for _ in range(100):
@@ -202,7 +202,7 @@ def test_rubbish_after_gzip_is_not_kept():
 
 
 def test_the_last_bytes_of_a_full_piece_are_not_forgotten():
-    """Output that fills a piece to the last byte loses nothing of what the codec still holds."""
+    """If the output fills a piece exactly, the rest of the output in the codec is not lost."""
     for size in range(content_encoding.PIECE - 3, content_encoding.PIECE + 260, 13):
         body = raw_deflate(bytes(size))
         assert taken("deflate", body) == size
@@ -216,7 +216,7 @@ def taken(header: str, body: bytes) -> int:
 
 
 def peak(header: str, body: bytes) -> int:
-    """Bytes that Python held at most while the pieces were thrown away one by one."""
+    """The peak of Python's memory while the body is decoded and the pieces are dropped, in bytes."""
     decoder = decoder_for(header)
     tracemalloc.start()
     try:
@@ -229,7 +229,7 @@ def peak(header: str, body: bytes) -> int:
 
 @pytest.mark.parametrize("count", [5, 6, 5000])
 def test_many_codings(count):
-    """Five codings on top of each other are undone, as by httpx2; more are refused, as there."""
+    """Five stacked codings are decoded and more raise `DecodingError`, as in httpx2."""
     header = ", ".join(["gzip"] * count)
     body = TEXT
     for _ in range(min(count, 6)):
@@ -243,11 +243,11 @@ def test_many_codings(count):
         by_httpx2(header, body)
 
 
-# --- libraries that are not there -----------------------------------------------------------------------------------
+# --- missing libraries -----------------------------------------------------------------------------------
 
 
 def only(patch: pytest.MonkeyPatch, *present: str) -> None:
-    """Let no codec library be importable but these."""
+    """Make all codec libraries except these unimportable."""
 
     def importer(name: str) -> object:
         if name not in present:
@@ -259,14 +259,14 @@ def only(patch: pytest.MonkeyPatch, *present: str) -> None:
 
 @pytest.mark.parametrize("header", ["br", "zstd"])
 def test_without_a_codec_the_bytes_pass(monkeypatch, header):
-    """Where no library is installed httpx passes the bytes through, and so do we; the rest of a chain is undone."""
+    """Without a library for a coding its bytes pass through, as in httpx. The other codings of a chain are decoded."""
     only(monkeypatch)
     assert decoder_for(header) is None
     assert decoded(f"gzip, {header}", [gzip.compress(TEXT)]) == TEXT
 
 
 def test_zstd_by_zstandard(monkeypatch):
-    """The library that httpx uses gives the same as the one that httpx2 uses, frame after frame."""
+    """The library that httpx uses gives the same result as the one that httpx2 uses, also for several frames."""
     only(monkeypatch, "zstandard")
     body = two_zstd_frames(TEXT)
     for size in (1, 7, 63, 64, 65, len(body)):
@@ -276,7 +276,7 @@ def test_zstd_by_zstandard(monkeypatch):
 
 
 class OldDecompressor:
-    """No limit, and no question whether it takes more."""
+    """A decompressor without an output limit and without `can_accept_more_data`."""
 
     def __init__(self) -> None:
         self._codec = brotli.Decompressor()
@@ -293,7 +293,7 @@ class OldBrotli:
 
 
 class CffiBrotli:
-    """The other library for brotli: the same calls under another name."""
+    """The other library for Brotli. It has the same interface."""
 
     error = brotli.error
     Decompressor = brotli.Decompressor
@@ -301,7 +301,7 @@ class CffiBrotli:
 
 @pytest.mark.parametrize(("name", "module"), [("brotli", OldBrotli), ("brotlicffi", CffiBrotli)])
 def test_other_brotlis(monkeypatch, name, module):
-    """An older brotli, and brotlicffi, do as well."""
+    """An older brotli and brotlicffi also work."""
     monkeypatch.setattr(content_encoding, "import_module", lambda wanted: {name: module}.get(wanted) or missing(wanted))
     body = brotli.compress(TEXT)
     assert decoded("br", [body[:50], body[50:]]) == TEXT

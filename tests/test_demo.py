@@ -31,14 +31,14 @@ from rich.console import Console
 import otel_llmstream
 from otel_llmstream import Health, Latency, Outcome
 from otel_llmstream.cli import _report, main
-from otel_llmstream.cli._alert_watch import Alarm
+from otel_llmstream.cli._alert_watch import FiringAlert
 from otel_llmstream.cli._drivers import sync_clients
 from otel_llmstream.cli._format import apis, between, plural, seconds, share
 from otel_llmstream.cli._interrupt import Interrupt
-from otel_llmstream.cli._log_filter import Quiet
-from otel_llmstream.cli._results import Finding, Kind, Tally, Verdict
+from otel_llmstream.cli._log_filter import LogCounter
+from otel_llmstream.cli._results import CallResult, Kind, Tally, Verdict
 from otel_llmstream.cli._table import View, progress, view
-from otel_llmstream.cli._workload_plan import APIS, PARAMETERS, orders, scenarios
+from otel_llmstream.cli._workload_plan import APIS, PARAMETERS, planned_calls, scenarios
 from otel_llmstream.testing import SCENARIOS
 from otel_llmstream.testing.chaos import ChaosServer, Endpoint
 
@@ -170,7 +170,7 @@ def test_the_otlp_exporter_is_needed_where_it_is_asked_for(
 
 def test_first_every_scenario_once() -> None:
     """The first round runs each scenario once, so that five seconds at the default rate show them all."""
-    first = [order.scenario for order in islice(orders(3), len(scenarios()))]
+    first = [order.scenario for order in islice(planned_calls(3), len(scenarios()))]
 
     assert sorted(first) == sorted(SCENARIOS)
     assert len(first) <= 5 * 6
@@ -178,7 +178,7 @@ def test_first_every_scenario_once() -> None:
 
 def test_then_every_scenario_at_every_api() -> None:
     """The default run, 120 calls, leaves almost no scenario untried at any API, and tries healthy streams most."""
-    made = list(islice(orders(3), 120))
+    made = list(islice(planned_calls(3), 120))
     pairs = {(order.scenario, order.api) for order in made}
 
     assert len(pairs) >= 0.9 * len(
@@ -191,8 +191,8 @@ def test_then_every_scenario_at_every_api() -> None:
 
 def test_a_seed_decides() -> None:
     """The same seed makes the same calls; another one makes others."""
-    assert list(islice(orders(7), 200)) == list(islice(orders(7), 200))
-    assert list(islice(orders(7), 200)) != list(islice(orders(8), 200))
+    assert list(islice(planned_calls(7), 200)) == list(islice(planned_calls(7), 200))
+    assert list(islice(planned_calls(7), 200)) != list(islice(planned_calls(8), 200))
 
 
 # --- words ---
@@ -224,11 +224,11 @@ QUIET = Kind("cut-event", Verdict.SILENT, None, Outcome.TRUNCATED, "stream_incom
 ALARM = Kind("open-after-end", Verdict.FALSE_ALARM, "httpx2.ReadTimeout", Outcome.COMPLETED, None)
 
 
-def finding(kind: Kind, api: Endpoint = CHAT, **changes: object) -> Finding:
-    return replace(Finding(kind, api, 22, 0.024, 0.124, 0.0071, 0, stalled=False, buffered=False), **changes)
+def finding(kind: Kind, api: Endpoint = CHAT, **changes: object) -> CallResult:
+    return replace(CallResult(kind, api, 22, 0.024, 0.124, 0.0071, 0, stalled=False, buffered=False), **changes)
 
 
-def tally_of(*findings: Finding) -> Tally:
+def tally_of(*findings: CallResult) -> Tally:
     tally = Tally()
     for one in findings:
         tally.add(one)
@@ -245,7 +245,7 @@ def health_of(**changes: object) -> Health:
     return replace(health, **changes)
 
 
-def look(tally: Tally, health: Health, *, ending: bool = False, firing: set[Alarm] | None = None) -> View:
+def look(tally: Tally, health: Health, *, ending: bool = False, firing: set[FiringAlert] | None = None) -> View:
     url = "http://127.0.0.1:9464/metrics"
     return view(tally, health, elapsed=7.4, duration=20, ending=ending, url=url, firing=firing)
 
@@ -326,8 +326,8 @@ def test_progress_is_one_line() -> None:
     assert line == ("    7 s  14 streams: 9 completed, 4 truncated, 1 failed (1 silently); 2 retries, 3 active")
 
 
-CUT = {Alarm("LLMStreamTruncated", "warning", name) for name in ("html", "cut-event")}
-BURN = Alarm("LLMStreamErrorBudgetBurn", "critical", "500")
+CUT = {FiringAlert("LLMStreamTruncated", "warning", name) for name in ("html", "cut-event")}
+BURN = FiringAlert("LLMStreamErrorBudgetBurn", "critical", "500")
 
 
 def test_alerts_have_a_line() -> None:
@@ -355,7 +355,7 @@ def test_the_report_of_alerts() -> None:
     def alarms(*arguments: object) -> list[str]:
         console = Console(width=100, color_system=None, highlight=False)
         with console.capture() as captured:
-            _report.alarms(console, *arguments)
+            _report.alerts(console, *arguments)
         return [re.sub(r" +", " ", line).strip() for line in captured.get().splitlines()]
 
     assert alarms({*CUT, BURN})[1:5] == [
@@ -454,7 +454,7 @@ def test_ctrl_c_is_a_flag() -> None:
 
 def test_logs_are_counted_and_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """Warnings of others are kept for the report; our own lines and chatter are not."""
-    with Quiet() as quiet:
+    with LogCounter() as quiet:
         for _ in range(2):
             logging.getLogger("some.exporter").warning("no\nluck")
         logging.getLogger("other").error("x" * 300)
@@ -550,7 +550,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, Endpoint]]:
     calls: set[tuple[str, Endpoint]] = set()
     add = Tally.add
 
-    def noted(self: Tally, finding: Finding | None) -> None:
+    def noted(self: Tally, finding: CallResult | None) -> None:
         add(self, finding)
         if finding is not None:
             calls.add((finding.kind.scenario, finding.api))
@@ -735,11 +735,11 @@ def test_alerts_fire_before_ones_eyes(monkeypatch: pytest.MonkeyPatch, capsys: p
     firing: set[str] = set()  # as the lines of progress count them
 
     def noted(now: View) -> str:
-        firing.update(alarm.name for alarm in now.firing or ())
+        firing.update(wakeup.name for wakeup in now.firing or ())
         return progress(now)
 
     monkeypatch.setattr("otel_llmstream.cli._session.progress", noted)
-    monkeypatch.setattr("otel_llmstream.cli._session.LINE_EVERY", 1.0)
+    monkeypatch.setattr("otel_llmstream.cli._session.PROGRESS_INTERVAL", 1.0)
     with interrupted(lambda: "LLMStreamErrorBudgetBurn" in firing):
         status = main(["demo", "--duration", LONG, "--rate", "9", "--seed", "1", "--prometheus-port", "0", "--plain"])
 

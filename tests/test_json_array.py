@@ -1,4 +1,4 @@
-"""A growing JSON array: one frame for each object, in any split, and never more in memory than the cap says."""
+"""A JSON array in pieces: one frame for each object, for any split. The framer's memory is bounded."""
 
 import json
 from itertools import pairwise
@@ -46,7 +46,7 @@ def cap(patch: pytest.MonkeyPatch, frame: int, head: int) -> None:
     ],
 )
 def test_objects(body, objects):
-    """Whole, byte by byte, and cut anywhere: a frame for each object, whatever its strings hold."""
+    """Each object gives a frame, for every split into two and single bytes. Its strings may contain any bytes."""
     expected = [Frame(b"message", found) for found in objects]
     assert frames_of([body]) == expected
     assert frames_of(body[at : at + 1] for at in range(len(body))) == expected
@@ -56,7 +56,7 @@ def test_objects(body, objects):
 
 @pytest.mark.parametrize("indent", [None, 2])
 def test_what_json_says(indent):
-    """What the standard library writes comes out object by object."""
+    """The objects of an array that the standard library writes are returned one by one."""
     values = [{"text": 'a "}{" \\ b', "deep": [[{"x": {}}]]}, {}, {"n": 1.5e3, "nothing": None}]
     found = frames_of([json.dumps(values, indent=indent).encode()])
     assert [json.loads(frame.data) for frame in found] == values
@@ -73,7 +73,7 @@ BODIES = st.lists(
 @given(body=BODIES, data=st.data(), caps=st.sampled_from([None, (16, 4), (40, 8)]))
 @example(body=b'"\\' * 3 + b"{", data=None, caps=None)
 def test_any_split_gives_the_same(body, data, caps):
-    """Frames, what is pending, and whether anything was strange do not depend on the split, also beyond the cap."""
+    """Frames, `pending` and whether `unknown` is 0 do not depend on the split, even beyond the cap."""
     drawn = data.draw(st.lists(st.integers(0, len(body)), max_size=12)) if data is not None else range(len(body))
     cuts = [0, *sorted(drawn), len(body)]
     with pytest.MonkeyPatch.context() as patch:
@@ -98,7 +98,7 @@ NESTED = st.recursive(
 
 @given(values=st.lists(st.dictionaries(st.text(max_size=5), NESTED, max_size=3), max_size=4), data=st.data())
 def test_any_array_of_objects(values, data):
-    """Every object of every array comes out, in any split."""
+    """Every object of any array is returned, for any split."""
     body = json.dumps(values, ensure_ascii=False, indent=data.draw(st.sampled_from([None, 0, 2]))).encode()
     cuts = [0, *sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=5))), len(body)]
     found = frames_of([body[low:high] for low, high in pairwise(cuts)])
@@ -107,12 +107,12 @@ def test_any_array_of_objects(values, data):
 
 @given(pieces=st.lists(st.binary(max_size=40), max_size=20))
 def test_arbitrary_bytes_never_raise(pieces):
-    """Whatever comes is read."""
+    """Arbitrary bytes do not raise."""
     assert all(type(frame) is Frame for frame in frames_of(pieces))
 
 
 def test_pending():
-    """A body is unfinished inside an object; between two of them it has all that it has."""
+    """`pending` is true inside an object, and false between two objects."""
     framer = JSONArrayFramer()
     for piece, pending in ((b"[", False), (b"{", True), (b'"}', True), (b'"}', False), (b",", False), (b"]", False)):
         framer.feed(piece)
@@ -122,7 +122,7 @@ def test_pending():
 
 @pytest.mark.parametrize("body", [b"<html>}</html>", b'"text"', b"[1, 2]", b"null"])
 def test_what_is_no_array_of_objects(body):
-    """A page, or values that are no objects, are not of this format."""
+    """A web page, or values that are not objects, count as unknown."""
     framer = JSONArrayFramer()
     assert framer.feed(body) == []
     assert framer.unknown > 0
@@ -141,7 +141,7 @@ READS = st.lists(
 
 @given(before=st.just([]) | READS, reads=READS)
 def test_plain_never_differs_from_feed(before, reads):
-    """The short cut for many reads gives the objects that `feed` gives, one for each read, and takes nothing in."""
+    """`peek_batch` returns the objects that `feed` returns, one per read, and does not change the framer's state."""
     framer = JSONArrayFramer()
     for piece in before:
         framer.feed(piece)
@@ -154,7 +154,7 @@ def test_plain_never_differs_from_feed(before, reads):
 
 
 def test_plain_is_taken():
-    """Whole objects, with what stands between two, take the short cut; an object that goes on does not."""
+    """`peek_batch` handles complete objects with separators. It returns None for an unfinished object."""
     framer = JSONArrayFramer()
     assert framer.peek_batch([b'[{"a":1}', b',\r\n{"b":"}"}', b',{"c":"\\""}]']) == [
         b'{"a":1}',
@@ -168,14 +168,14 @@ def test_plain_is_taken():
 
 @pytest.mark.parametrize("size", [1001, 3000])
 def test_plain_leaves_large_reads_to_feed(monkeypatch, size):
-    """What is larger than a frame may be is for `feed`, which cuts it."""
+    """`peek_batch` returns None for an object that is larger than the cap."""
     cap(monkeypatch, 1000, 10)
     assert JSONArrayFramer().peek_batch([b"{" + b" " * (size - 2) + b"}"]) is None
 
 
 @pytest.mark.parametrize("size", [999, 1000, 1001, 3000])
 def test_the_cap(monkeypatch, size):
-    """An object of just the cap is whole, one byte more is cut to its head and marked; the next one is as ever."""
+    """An object of exactly the cap is complete. A larger one is cut to its head and marked. The next one is normal."""
     cap(monkeypatch, 1000, 10)
     large = b'{"a":"' + b"x" * (size - 8) + b'"}'
     body = b"[" + large + b",{}]"
@@ -185,7 +185,7 @@ def test_the_cap(monkeypatch, size):
 
 
 def test_an_object_without_end(monkeypatch):
-    """An object that never ends is held up to the cap."""
+    """A very long object is held up to the cap."""
     cap(monkeypatch, 1000, 10)
     framer = JSONArrayFramer()
     for _ in range(1000):
@@ -197,7 +197,7 @@ def test_an_object_without_end(monkeypatch):
 
 @pytest.mark.parametrize("piece", [b"0123456789", b'{"a":{"b"', b'"\\"ab"cde{', b"}{}{}{}{}{"])
 def test_an_object_in_many_pieces_costs_no_more_for_each(piece):
-    """Eight times as many pieces cost about eight times as much, not sixty-four times."""
+    """The cost is linear: eight times as many pieces take about eight times as long, not sixty-four times."""
 
     def cost(pieces: int) -> float:
         framer = JSONArrayFramer()
@@ -213,7 +213,7 @@ def test_an_object_in_many_pieces_costs_no_more_for_each(piece):
 
 @pytest.mark.parametrize("body", [b"{" * 400_000, b'{"a":' * 100_000, b'[{"a":"' + b'\\"' * 300_000, b'"{' * 200_000])
 def test_one_large_read_costs_no_more_for_each_byte(body):
-    """The pattern of the short cut never goes over the same bytes again and again."""
+    """The cost of one large read is linear: the pattern of the fast path does not backtrack."""
 
     def cost(part: bytes) -> float:
         started = process_time()
@@ -231,7 +231,7 @@ BARE = b'{\r\n  "error": {\r\n    "code": 503,\r\n    "data": "x: y"\r\n  }\r\n}
 
 @pytest.mark.parametrize("tail", [b"", b"\r\n", b"\n\n"])
 def test_json_between_events(tail):
-    """An object that stands bare in an event stream is a frame, in any split, its last line with or without an end."""
+    """A bare object in an event stream is a frame, for any split. Its last line may lack the line end."""
     body = b"data: {}\r\n\r\n" + BARE + tail
     for cut in range(len(body) + 1):
         framer = SSEJSONFramer()
@@ -242,7 +242,7 @@ def test_json_between_events(tail):
 
 @pytest.mark.parametrize("cut", [1, 10, len(BARE) - 1])
 def test_json_between_events_cut(cut):
-    """A bare object that breaks off is unfinished, and no frame."""
+    """An incomplete bare object is pending and gives no frame."""
     framer = SSEJSONFramer()
     assert framer.feed(b"\n" + BARE[:cut]) == []
     assert framer.pending
@@ -254,7 +254,7 @@ EVENT_LINES = [b"data: {}", b"event: x", b": {", b"id: 1", b"retry: {", b"\n", b
 
 @given(body=st.lists(st.sampled_from(EVENT_LINES), max_size=12).map(b"".join), data=st.data())
 def test_event_streams_are_read_as_ever(body, data):
-    """Where nothing stands between the events, both framers say the same."""
+    """Without lines between the events, both framers return the same frames."""
     cuts = [0, *sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=4))), len(body)]
     both = SSEFramer(), SSEJSONFramer()
     pieces = [body[low:high] for low, high in pairwise(cuts)]

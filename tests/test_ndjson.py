@@ -1,4 +1,4 @@
-"""Newline-delimited JSON: one frame for each line, in any split, and never more in memory than the cap says."""
+"""Newline-delimited JSON: one frame for each line, for any split. The framer's memory is bounded."""
 
 from itertools import pairwise
 from time import process_time
@@ -40,7 +40,7 @@ def cap(patch: pytest.MonkeyPatch, frame: int, head: int) -> None:
     ],
 )
 def test_lines(body, lines):
-    """Whole, byte by byte, and cut anywhere: a frame for each line that is not blank, the last one included."""
+    """Each line that is not blank gives a frame, including the last one, for every split into two and single bytes."""
     expected = [Frame(b"message", line) for line in lines]
     assert frames_of([body]) == expected
     assert frames_of(body[at : at + 1] for at in range(len(body))) == expected
@@ -57,7 +57,7 @@ BODIES = st.lists(
 
 @given(body=BODIES, data=st.data(), caps=st.sampled_from([None, (16, 4), (40, 8)]))
 def test_any_split_gives_the_same(body, data, caps):
-    """Frames and what is pending do not depend on the split, also beyond the cap."""
+    """Frames and `pending` do not depend on the split, even beyond the cap."""
     cuts = [0, *sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=12))), len(body)]
     with pytest.MonkeyPatch.context() as patch:
         if caps is not None:
@@ -77,7 +77,7 @@ def test_any_split_gives_the_same(body, data, caps):
                    | BODIES, max_size=5),
 )  # fmt: skip
 def test_plain_never_differs_from_feed(before, reads):
-    """The short cut gives the values that `feed` gives, one for each read, and takes nothing in."""
+    """`peek_batch` returns the values that `feed` returns, one per read, and does not change the framer's state."""
     framer = NDJSONFramer()
     framer.feed(before)
     pending = framer.pending
@@ -88,7 +88,7 @@ def test_plain_never_differs_from_feed(before, reads):
 
 
 def test_plain_takes_the_usual_stream():
-    """Reads of one line each take the short cut, those of two lines or half a line do not."""
+    """`peek_batch` handles reads of one line each. It returns None if a read has two lines or half a line."""
     framer = NDJSONFramer()
     assert framer.peek_batch([b"{}\n", b"[] \r\n"]) == [b"{}", b"[]"]
     assert framer.peek_batch([b"{}\n", b"{}\n{}\n"]) is None
@@ -101,12 +101,12 @@ def test_plain_takes_the_usual_stream():
 
 @given(pieces=st.lists(st.binary(max_size=40), max_size=20))
 def test_arbitrary_bytes_never_raise(pieces):
-    """Whatever comes is read."""
+    """Arbitrary bytes do not raise."""
     assert all(type(frame) is Frame for frame in frames_of(pieces))
 
 
 def test_pending():
-    """A body that ends inside a line is unfinished, one that ends in blanks is not."""
+    """`pending` is true inside a line, and false after blanks."""
     framer = NDJSONFramer()
     assert not framer.pending
     framer.feed(b"{}\n  ")
@@ -120,7 +120,7 @@ def test_pending():
 
 @pytest.mark.parametrize("size", [999, 1000, 1001, 1063, 1065, 5000])
 def test_the_cap(monkeypatch, size):
-    """A line of just the cap is whole, one byte more is cut to its head and marked; the next line is as ever."""
+    """A line of exactly the cap is complete. A longer one is cut to its head and marked. The next line is normal."""
     cap(monkeypatch, 1000, 10)
     body = b"x" * size + b"\n{}\n"
     first = Frame(b"message", b"x" * size) if size <= 1000 else Frame(b"message", b"x" * 10, oversized=True)
@@ -130,7 +130,7 @@ def test_the_cap(monkeypatch, size):
 
 
 def test_a_line_without_end(monkeypatch):
-    """A line that never ends is held up to the cap; the end of the body gives its head."""
+    """A very long line is held up to the cap. At the end of the body, its head is returned."""
     cap(monkeypatch, 1000, 10)
     framer = NDJSONFramer()
     for _ in range(1000):
@@ -141,7 +141,7 @@ def test_a_line_without_end(monkeypatch):
 
 
 def test_a_line_in_many_pieces_costs_no_more_for_each():
-    """Eight times as many pieces cost about eight times as much, not sixty-four times."""
+    """The cost is linear: eight times as many pieces take about eight times as long, not sixty-four times."""
 
     def cost(pieces: int) -> float:
         framer = NDJSONFramer()

@@ -1,4 +1,4 @@
-"""Server-sent events: what a browser would dispatch, in any split, and never more in memory than the caps say."""
+"""Server-sent events: the framer returns what a browser would dispatch, for any split. Its memory is bounded."""
 
 import base64
 import json
@@ -50,25 +50,25 @@ def cases(corpus: Path) -> list[dict[str, Any]]:
 
 class TestConformance:
     def test_whole(self, cases):
-        """Each case gives the events that the WHATWG algorithm gives."""
+        """Each case gives the events of the WHATWG algorithm."""
         found = {case["name"]: plain_text(frames_of([base64.b64decode(case["body_b64"])])) for case in cases}
         assert found == {case["name"]: case["events"] for case in cases}
 
     def test_byte_by_byte(self, cases):
-        """So it does when each byte comes alone."""
+        """Each case gives the same events if each byte arrives alone."""
         for case in cases:
             body = base64.b64decode(case["body_b64"])
             assert plain_text(frames_of(body[at : at + 1] for at in range(len(body)))) == case["events"], case["name"]
 
     def test_every_split_in_two(self, cases):
-        """So it does wherever the body is cut in two."""
+        """Each case gives the same events for every split into two parts."""
         for case in cases:
             body = base64.b64decode(case["body_b64"])
             for cut in range(len(body) + 1):
                 assert plain_text(frames_of([body[:cut], body[cut:]])) == case["events"], (case["name"], cut)
 
     def test_the_cases_own_chunks(self, cases):
-        """So it does in the pieces that a case asks for itself."""
+        """Each case gives the same events for the split that the case defines."""
         own = [case for case in cases if "chunks_b64" in case]
         assert own
         for case in own:
@@ -79,10 +79,10 @@ HAND_WRITTEN = [
     pytest.param(b"", [], id="nothing"),
     pytest.param(b"data: a\n\n", [Frame(b"message", b"a")], id="one event"),
     pytest.param(b"data:a\r\rdata:b\r\n\r\n", [Frame(b"message", b"a"), Frame(b"message", b"b")], id="CR, then CRLF"),
-    pytest.param(b"data:  a\n\n", [Frame(b"message", b" a")], id="only one space goes"),
+    pytest.param(b"data:  a\n\n", [Frame(b"message", b" a")], id="only one space is removed"),
     pytest.param(b"data\n\n", [Frame(b"message", b"")], id="a field without a colon"),
     pytest.param(b"data: a\ndata\ndata: b\n\n", [Frame(b"message", b"a\n\nb")], id="three data lines"),
-    pytest.param(b"event: x\n\ndata: a\n\n", [Frame(b"message", b"a")], id="a name without data is forgotten"),
+    pytest.param(b"event: x\n\ndata: a\n\n", [Frame(b"message", b"a")], id="a name without data is dropped"),
     pytest.param(b"data: a\nevent: x\n\n", [Frame(b"x", b"a")], id="the name may come last"),
     pytest.param(b"event: x\nevent: y\ndata: a\n\n", [Frame(b"y", b"a")], id="the last name counts"),
     pytest.param(b"id: 7\ndata: a\n\ndata: b\n\n", [Frame(b"message", b"a", b"7"), Frame(b"message", b"b", b"7")],
@@ -91,23 +91,23 @@ HAND_WRITTEN = [
     pytest.param(b"id: 7\ndata: a\n\nid\ndata: b\n\n", [Frame(b"message", b"a", b"7"), Frame(b"message", b"b", b"")],
                  id="an empty id resets it"),
     pytest.param(b"retry: 10\n\n: hi\n\n", [], id="neither retry nor a comment is an event"),
-    pytest.param(BOM + b"data: a\n\n", [Frame(b"message", b"a")], id="a byte order mark goes"),
-    pytest.param(BOM + BOM + b"data: a\n\n", [], id="only one of them"),
-    pytest.param(b"data: a\n\n" + BOM + b"data: b\n\n", [Frame(b"message", b"a")], id="and only at the start"),
+    pytest.param(BOM + b"data: a\n\n", [Frame(b"message", b"a")], id="a byte order mark is removed"),
+    pytest.param(BOM + BOM + b"data: a\n\n", [], id="only one byte order mark is removed"),
+    pytest.param(b"data: a\n\n" + BOM + b"data: b\n\n", [Frame(b"message", b"a")], id="a later mark is kept"),
     pytest.param(b"Data: a\n data: b\ndatas: c\n\n", [], id="names are exact"),
     pytest.param(b"data: a\xe2\x80\xa8b\x0bc\x85d\n\n", [Frame(b"message", b"a\xe2\x80\xa8b\x0bc\x85d")],
                  id="other separators end no line"),
-    pytest.param(b"data: a\n", [], id="no blank line, no event"),
+    pytest.param(b"data: a\n", [], id="without a blank line there is no event"),
     pytest.param(b"data: a\n\ndata: b", [Frame(b"message", b"a")], id="the end dispatches nothing"),
     pytest.param(b"data: \n\n", [Frame(b"message", b"")], id="empty data is data"),
     pytest.param(b'error: {"code":5}\n\n', [Frame(b"error", b'{"code":5}')], id="llama.cpp's old error field"),
-    pytest.param(b"error: no object\n\nerror\n\n", [], id="an error field that is no object is no field"),
+    pytest.param(b"error: no object\n\nerror\n\n", [], id="an error field that is not an object is ignored"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("body", "expected"), HAND_WRITTEN)
 def test_what_is_dispatched(body, expected):
-    """Whole, byte by byte, and with empty reads between: the same events."""
+    """The events are the same for one read, for single bytes, and with empty reads in between."""
     assert frames_of([body]) == expected
     single = [body[at : at + 1] for at in range(len(body))]
     assert frames_of(single) == expected
@@ -115,14 +115,14 @@ def test_what_is_dispatched(body, expected):
 
 
 def test_the_short_way_is_left_when_it_would_be_wrong():
-    """A read that looks like a whole event is not one while another is unfinished."""
+    """The fast path is not used while an event is unfinished, even if a read looks like a complete event."""
     assert frames_of([b"data: a\n\n", b"event: x\n", b"data: b\n\n"])[1] == Frame(b"x", b"b")
     assert frames_of([b"data: a\n\n", b"data: b", b"data: c\n\n"])[1] == Frame(b"message", b"bdata: c")
     assert frames_of([b"data: a\n\n", b"data: b\rdata: c\n\n"])[1] == Frame(b"message", b"b\nc")
     assert frames_of([b"id: 3\ndata: a\n\n", b"data: b\n\n"])[1] == Frame(b"message", b"b", b"3")
 
 
-# What a parser may trip over, more often than chance would have it.
+# Byte sequences that are difficult for a parser. Random bytes would contain them too rarely.
 TRIPWIRES = st.sampled_from(
     [b"\r", b"\n", b"\r\n", b"\n\n", b"\r\n\r\n", BOM, BOM[:1], BOM[:2], b":", b": ", b"\0", b" ", b"data", b"data:",
      b"data: ", b"event: ", b"event:x", b"id: ", b"id", b"retry: 5", b"[DONE]", b"{}", b"x" * 300, b"\xff"]
@@ -132,7 +132,7 @@ BODIES = st.lists(TRIPWIRES | st.binary(max_size=8), max_size=30).map(b"".join)
 
 @given(body=BODIES, data=st.data())
 def test_any_split_gives_the_same(body, data):
-    """Frames, comments, unknown lines and what is pending do not depend on how the network cuts the bytes."""
+    """Frames, `comments`, `unknown` and `pending` do not depend on how the network splits the bytes."""
     cuts = data.draw(st.lists(st.integers(0, len(body)), max_size=12))
     whole, cut = SSEFramer(), SSEFramer()
     expected = whole.feed(body)
@@ -145,7 +145,7 @@ def test_any_split_gives_the_same(body, data):
 
 @given(body=BODIES, size=st.integers(1, 5), caps=st.sampled_from([(16, 4), (40, 8), (64, 64)]))
 def test_any_split_gives_the_same_beyond_the_caps(body, size, caps):
-    """Also where lines and events are too large to be kept: they are cut at the same byte."""
+    """Lines and events that are too large are also cut at the same byte for any split."""
     with pytest.MonkeyPatch.context() as patch:
         cap(patch, *caps)
         whole = frames_of([body])
@@ -168,7 +168,7 @@ READS = st.lists(
 
 @given(before=st.lists(BODIES | st.sampled_from([b"data: 1\n\n", b"event: x\ndata: 1\n\n"]), max_size=3), reads=READS)
 def test_plain_never_differs_from_feed(before, reads):
-    """The short cut for many reads gives the payloads that `feed` gives, one for each read, and takes nothing in."""
+    """`peek_batch` returns the payloads that `feed` returns, one per read, and does not change the framer's state."""
     framer = SSEFramer()
     last = [frame.event for read in before for frame in framer.feed(read)][-1:]
     state = (framer.pending, framer.comments, framer.unknown)
@@ -193,7 +193,7 @@ def test_plain_never_differs_from_feed(before, reads):
     ],
 )
 def test_plain_takes_the_usual_streams(read):
-    """The usual kinds of event take the short cut, once a first one of the same type has come."""
+    """`peek_batch` handles the usual kinds of event, after a first event of the same type."""
     framer = SSEFramer()
     assert framer.peek_batch([read, read]) is None
     framer.feed(read)
@@ -225,7 +225,7 @@ def test_plain_takes_the_usual_streams(read):
     ],
 )
 def test_plain_leaves_the_rest_to_feed(read):
-    """A read that is anything but one whole event of one data line, in the usual spelling, is for `feed`."""
+    """`peek_batch` returns None for a read that is not one complete event with one data line in the usual spelling."""
     framer = fed(b"data: 1\n\n")
     assert framer.peek_batch([read]) is None
     assert framer.peek_batch([read, read]) is None
@@ -234,7 +234,7 @@ def test_plain_leaves_the_rest_to_feed(read):
 
 @given(pieces=st.lists(st.binary(max_size=40), max_size=20))
 def test_arbitrary_bytes_never_raise(pieces):
-    """Whatever comes is read."""
+    """Arbitrary bytes do not raise."""
     framer = SSEFramer()
     for piece in pieces:
         framer.peek_batch([piece])
@@ -265,7 +265,7 @@ def small_caps(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("small_caps")
 class TestCaps:
     def test_a_line_without_end(self):
-        """A line that never ends is held up to the cap; when it ends after all, its event is marked and cut."""
+        """A very long line is held up to the cap. At its end, the event is cut and marked as oversized."""
         framer = SSEFramer()
         most = 0
         for piece in [b"data: ", *[b"abcdefg"] * 2000]:
@@ -277,14 +277,14 @@ class TestCaps:
         assert held(framer) == 0
 
     def test_recovery(self):
-        """After an event that was too large the next one is read as ever, and the name of the large one is known."""
+        """An oversized event keeps its name, and the next event is read normally."""
         body = b"event: big\ndata: " + b"x" * 5000 + b"\ndata: y\n\ndata: small\n\n"
         expected = [Frame(b"big", b"x" * 10, oversized=True), Frame(b"message", b"small")]
         assert frames_of([body]) == expected
         assert frames_of(body[at : at + 1] for at in range(len(body))) == expected
 
     def test_many_data_lines(self):
-        """An event of many small lines is held up to the cap as well; its head has all of them."""
+        """An event with many small lines is also held up to the cap. Its head contains several lines."""
         framer = SSEFramer()
         most = 0
         for _ in range(2000):
@@ -294,13 +294,13 @@ class TestCaps:
         assert framer.feed(b"\n") == [Frame(b"message", b"a\na\na\na\na\n", oversized=True)]
 
     def test_many_empty_data_lines(self):
-        """Lines without a payload count too: each puts a line feed into the event's data."""
+        """Lines without a payload count too, because each adds a line feed to the event's data."""
         assert frames_of([b"data\n" * 1001 + b"\n"]) == [Frame(b"message", b"\n" * 1000)]
         assert frames_of([b"data\n" * 1002 + b"\n"]) == [Frame(b"message", b"\n" * 10, oversized=True)]
 
     @pytest.mark.parametrize("size", [999, 1000, 1001, 1060, 1070, 3000])
     def test_the_exact_limit(self, size):
-        """An event of just the cap is whole, one byte more is too large; in one read, in two, on the short way."""
+        """An event of exactly the cap is complete; one byte more is too large. This holds on every path."""
         expected = Frame(b"message", b"x" * size) if size <= 1000 else Frame(b"message", b"x" * 10, oversized=True)
         body = b"data: " + b"x" * size + b"\n\n"
         first = b"data: 1\n\n"
@@ -309,20 +309,20 @@ class TestCaps:
         assert frames_of([first, body])[1] == expected
 
     def test_plain_leaves_large_reads_to_feed(self):
-        """The short cut is for small reads: it never lets an event past the cap."""
+        """`peek_batch` returns None for an event that is larger than the cap."""
         framer = fed(b"data: 1\n\n")
         assert framer.peek_batch([b"data: " + b"x" * 1001 + b"\n\n"]) is None
         assert framer.peek_batch([b"data: " + b"x" * 100 + b"\n\n"]) == [b"x" * 100]
 
     def test_long_names_and_ids(self):
-        """An event's name and id are held up to the head's size."""
+        """The name and the id of an event are cut to the size of the head."""
         framer = SSEFramer()
         frames = framer.feed(b"event: " + b"n" * 500 + b"\nid: " + b"i" * 500 + b"\ndata: a\n\n")
         assert frames == [Frame(b"n" * 10, b"a", b"i" * 10)]
         assert held(framer) == 10
 
     def test_a_long_comment(self):
-        """A comment without end is held up to the cap, is not pending, and is one comment."""
+        """A very long comment is held up to the cap, is not pending, and counts as one comment."""
         framer = SSEFramer()
         for _ in range(3000):
             framer.feed(b":")
@@ -333,7 +333,7 @@ class TestCaps:
 
 
 def test_the_real_caps():
-    """With the real numbers: 20 MB of one event, in pieces or in one, give 64 KB, and the next event is whole."""
+    """With the real caps, 64 KB of an event of 20 MB are kept, for any split, and the next event is complete."""
     piece = b"x" * 64 * 1024
     framer = SSEFramer()
     assert framer.feed(b"data: ") == []
@@ -346,7 +346,7 @@ def test_the_real_caps():
 
 
 def test_a_line_in_many_pieces_costs_no_more_for_each():
-    """Eight times as many pieces cost about eight times as much, not sixty-four times."""
+    """The cost is linear: eight times as many pieces take about eight times as long, not sixty-four times."""
 
     def cost(pieces: int) -> float:
         framer = SSEFramer()
@@ -362,7 +362,7 @@ def test_a_line_in_many_pieces_costs_no_more_for_each():
 
 
 def test_a_data_field_in_many_lines_costs_no_more_for_each():
-    """The same for an event of many lines."""
+    """The cost is linear in the number of data lines of an event."""
 
     def cost(lines: int) -> float:
         started = process_time()
@@ -374,7 +374,7 @@ def test_a_data_field_in_many_lines_costs_no_more_for_each():
     assert min(cost(160_000) for _ in range(2)) < 30 * small
 
 
-# --- what else is told ------------------------------------------------------------------------------------------------
+# --- pending, comments, unknown lines, media types --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -399,12 +399,12 @@ def test_a_data_field_in_many_lines_costs_no_more_for_each():
     ],
 )
 def test_pending(pieces, pending):
-    """A body that ends there ends inside an event, or does not; comments are no events."""
+    """`pending` says whether the bytes end inside an event. A comment is not an event."""
     assert fed(*pieces).pending is pending
 
 
 def test_comments_and_unknown_lines_are_counted():
-    """Comments and lines of no known field are told apart; known fields are neither."""
+    """Comments and lines without a known field have separate counts. Known fields are in neither."""
     framer = fed(b": one\n:\ndata: a\nevent: b\nid: c\nretry: 1\n\n<html>\n\n{\n:two\n", b"Data: x\n")
     assert (framer.comments, framer.unknown) == (3, 3)
 
@@ -415,7 +415,7 @@ def test_comments_and_unknown_lines_are_counted():
      (b"", 0), (b"data: a\n\n", 0), (b"retry", 0)],
 )  # fmt: skip
 def test_an_unfinished_last_line_is_looked_at(body, unknown):
-    """A page or a document in one line, without a line end, is known for no event stream when the body ends."""
+    """At the end of the body, a last line without a line end counts as unknown if it cannot begin a field."""
     framer = fed(body)
     framer.close()
     assert framer.unknown == unknown
@@ -427,12 +427,12 @@ def test_an_unfinished_last_line_is_looked_at(body, unknown):
      ("application/x-ndjson", True), ("application/stream+json; x=y", True), ("application/json", False)],
 )  # fmt: skip
 def test_framer_for(content_type, known):
-    """A framer is found by media type, whatever its case and parameters."""
+    """The media type selects the framer. Case and parameters do not matter."""
     assert (framer_for(content_type) is not None) is known
 
 
 def test_a_long_stream_holds_nothing():
-    """Between two events nothing is held, however many there were."""
+    """Between two events no bytes are held, even after many events."""
     rng = random.Random(7)
     framer = SSEFramer()
     for _ in range(2000):

@@ -1,4 +1,4 @@
-"""The command `otel-llmstream`. One module for each subcommand; each brings its own options and its `run`."""
+"""The command `otel-llmstream`. Each subcommand is one module, which defines its options and its `run` function."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .._version import __version__
 from . import _alerts, _chaos, _dashboards, _demo
 
 _BROKEN_PIPE: Final = 141
-"""What a shell says of a program that SIGPIPE ended."""
+"""The exit status that a shell reports for a program that SIGPIPE ended: 128 + 13."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: as on the command line; the process's own unless given.
+        arguments: the arguments after the command's name; None takes those of the process.
 
     Returns:
         The exit status.
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = int(chosen.run(chosen))
         sys.stdout.flush()
-    except BrokenPipeError:  # who read it has read enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer goes nowhere
+    except BrokenPipeError:  # the reader of the pipe has closed it, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the flush at exit must not fail again
         return _BROKEN_PIPE
     return status

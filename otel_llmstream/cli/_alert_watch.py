@@ -1,6 +1,6 @@
-"""A real Prometheus beside the demo, with the alert rules that are shipped. In: `/metrics`. Out: what fires.
+"""Runs a real Prometheus next to the demo, with the shipped alert rules. In: `/metrics`. Out: the firing alerts.
 
-Everything takes a ninetieth of its time: what is a quarter of an hour in the rules is ten seconds here.
+All durations of the rules are divided by 90: fifteen minutes in the rules become ten seconds here.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from ..monitoring._thresholds import Thresholds
 from ..monitoring._yaml import dump
 
 PROGRAM: Final = "prometheus"
-HOW_TO_GET_IT: Final = "apt-get install prometheus, brew install prometheus, or https://prometheus.io/download/"
+INSTALL_HINT: Final = "apt-get install prometheus, brew install prometheus, or https://prometheus.io/download/"
 
 SPEED: Final = 90.0
 OPTIONS: Final = Options(Thresholds(ttft_p95=0.5, min_traffic=1), speed=SPEED)
-"""One stream is enough traffic here: each scenario is a model of its own, and runs a few times."""
+"""The minimum traffic is one stream, because each scenario has a model name of its own and runs only a few times."""
 
 _SCRAPE: Final = "1s"
-"""Each scenario has some 200 series, and the demo's own process writes them all out: more often would slow it down."""
+"""Each scenario has about 200 series, which the demo's process serves. More frequent scrapes would slow it down."""
 
 _POLL: Final = 0.5
-_PATIENCE: Final = 2.0
-"""Seconds for an answer, and for an end in good order."""
+_TIMEOUT: Final = 2.0
+"""Seconds to wait for an HTTP response, and for the process to exit after SIGTERM."""
 
 _HOST: Final = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Alarm:
+class FiringAlert:
     """An alert that fires.
 
     Attributes:
-        name: the alert.
-        severity: as in the rules.
-        subject: the model, which in the demo is the scenario; or the job.
+        name: the alert's name.
+        severity: the severity that its rule states.
+        subject: the model, which is the scenario in the demo; the job if the alert has no model.
     """
 
     name: str
@@ -56,21 +56,21 @@ class Alarm:
     subject: str
 
 
-class Alarms:
-    """Runs Prometheus until it is closed, and asks it what fires.
+class AlertWatch:
+    """Runs Prometheus until `close` is called, and polls it for the alerts that fire.
 
     Args:
-        program: its path.
+        program: path of the Prometheus program.
         metrics: URL of `/metrics`.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: Prometheus cannot be started.
 
     Attributes:
-        url: its page of alerts.
-        pid: its process.
-        fired: all that has fired so far.
-        status: the exit status, where it ended by itself and not well; else 0.
+        url: URL of Prometheus' alerts page.
+        pid: process id of Prometheus.
+        fired: every alert that has fired so far.
+        status: the exit status if Prometheus ended by itself with an error; otherwise 0.
     """
 
     def __init__(self, program: str, metrics: str) -> None:
@@ -78,9 +78,9 @@ class Alarms:
         port = _free_port()
         self._base = f"http://{_HOST}:{port}"
         self.url = f"{self._base}/alerts"
-        self.fired: frozenset[Alarm] = frozenset()
+        self.fired: frozenset[FiringAlert] = frozenset()
         self.status = 0
-        self._firing: frozenset[Alarm] = frozenset()
+        self._firing: frozenset[FiringAlert] = frozenset()
         try:
             self._process = _start(program, Path(self._folder.name), urlsplit(metrics), port)
         except OSError:
@@ -89,22 +89,22 @@ class Alarms:
         self.pid = self._process.pid
         self._closing = threading.Event()
         self._opener = build_opener(ProxyHandler({}))
-        self._poller = threading.Thread(target=self._poll, name="demo:alarms", daemon=True)
+        self._poller = threading.Thread(target=self._poll, name="demo:alert-watch", daemon=True)
         self._poller.start()
 
     @property
-    def firing(self) -> frozenset[Alarm]:
-        """What fires now."""
+    def firing(self) -> frozenset[FiringAlert]:
+        """The alerts that fire now."""
         return self._firing
 
     def close(self) -> None:
-        """Stop it, and leave nothing behind."""
+        """Stop Prometheus and delete its files."""
         self._closing.set()
         self._poller.join()
-        self.status = self._process.poll() or 0  # Ctrl-C may have reached it too: it ends well then
+        self.status = self._process.poll() or 0  # Ctrl-C may have reached it too; then it exits with 0
         self._process.terminate()
         try:
-            self._process.wait(_PATIENCE)
+            self._process.wait(_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -114,28 +114,28 @@ class Alarms:
         while not self._closing.wait(_POLL):
             try:
                 self._firing = frozenset(_firing(self._ask()))
-            except (OSError, ValueError, KeyError):  # it is not up yet, or not any more
+            except (OSError, ValueError, KeyError):  # Prometheus is not ready yet, or has already ended
                 continue
             self.fired |= self._firing
 
     def _ask(self) -> Any:
-        with self._opener.open(f"{self._base}/api/v1/alerts", timeout=_PATIENCE) as answer:
+        with self._opener.open(f"{self._base}/api/v1/alerts", timeout=_TIMEOUT) as answer:
             return json.load(answer)["data"]["alerts"]
 
 
 def program() -> str | None:
-    """Where Prometheus is, if anywhere."""
+    """The path of Prometheus; None if it is not on the PATH."""
     return shutil.which(PROGRAM)
 
 
-def _firing(alerts: Iterable[Any]) -> Iterable[Alarm]:
+def _firing(alerts: Iterable[Any]) -> Iterable[FiringAlert]:
     model = OPTIONS.flavour.label_name(semconv.REQUEST_MODEL)
     for alert in alerts:
         if alert["state"] == "firing":
             labels = alert["labels"]
-            # A scenario's parameters are no matter for the eye.
+            # The parameters of a scenario are left out, to keep the name short.
             subject = labels.get(model, labels.get("job", "")).partition("?")[0]
-            yield Alarm(labels["alertname"], labels["severity"], subject)
+            yield FiringAlert(labels["alertname"], labels["severity"], subject)
 
 
 def _start(program: str, folder: Path, metrics: Any, port: int) -> subprocess.Popen[bytes]:

@@ -1,4 +1,4 @@
-"""The command ``otel-llmstream alerts``. In: thresholds. Out: alert rules and their runbooks."""
+"""The command ``otel-llmstream alerts``. In: thresholds. Out: alert rules and a runbook for each alert."""
 
 from __future__ import annotations
 
@@ -29,16 +29,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "Prometheus operator (a PrometheusRule), and a runbook for each alert. Without --output the rules go to "
         "standard output.",
     )
-    parser.add_argument("--format", choices=_FORMATS, default="prometheus", help="what reads the rules (%(default)s)")
+    parser.add_argument(
+        "--format", choices=_FORMATS, default="prometheus", help="the system that reads the rules (%(default)s)"
+    )
     parser.add_argument(
         "--output",
         type=Path,
         metavar="DIR",
-        help="write below it: prometheus/, grafana-alerting/ or kubernetes/, runbooks/",
+        help="write into this folder: prometheus/, grafana-alerting/ or kubernetes/, and runbooks/",
     )
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where --output has anything else")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a file below --output differs")
     _add_thresholds(parser.add_argument_group("thresholds, each with its default"))
-    _add_surroundings(parser.add_argument_group("surroundings"))
+    _add_environment(parser.add_argument_group("environment"))
     parser.set_defaults(run=lambda args: run(args, parser))
 
 
@@ -51,18 +53,18 @@ def _add_thresholds(group: argparse._ArgumentGroup) -> None:
         )  # fmt: skip
 
 
-def _add_surroundings(group: argparse._ArgumentGroup) -> None:
+def _add_environment(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--job", action="append", default=[], type=_name, metavar="NAME",
-        help="look at this job only, and alert when nothing is heard of it; may be given again (all jobs, and no such "
-        "alert)",
+        help="watch this job only, and alert if it sends no telemetry; may be repeated (default: all jobs, without "
+        "that alert)",
     )  # fmt: skip
     group.add_argument(
-        "--without", action="append", default=[], metavar="ALERT", help="leave an alert out; may be given again"
+        "--without", action="append", default=[], metavar="ALERT", help="leave this alert out; may be repeated"
     )
     group.add_argument(
         "--runbooks", type=_address, default=Options().runbooks, metavar="URL",
-        help="where you publish the runbooks (%(default)s, beside the rules)",
+        help="where you publish the runbooks (%(default)s, next to the rules)",
     )  # fmt: skip
     group.add_argument("--flavour", choices=FLAVOURS, default="prometheus", help="spelling of names (%(default)s)")
     group.add_argument(
@@ -118,7 +120,7 @@ def _reader(spec: ThresholdSpec) -> Callable[[str], float]:
 
 def _name(text: str) -> str:
     if not text.strip() or not text.isprintable():
-        raise argparse.ArgumentTypeError("must be the value of a label 'job', got nothing that is one")
+        raise argparse.ArgumentTypeError("must be a value of the label 'job': printable and not blank")
     return text
 
 
@@ -138,15 +140,15 @@ def _address(text: str) -> str:
 
 
 def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    """Write, print or check; the exit status is 1 where files differ, and 2 where something cannot be done."""
+    """Write, print or check the files. Returns exit status 0; 1 if files differ; 2 on an error."""
     unknown = sorted(set(args.without) - {alert.name for alert in ALERTS})
     if unknown:
         names = ", ".join(dict.fromkeys(alert.name for alert in ALERTS))
-        parser.error(f"argument --without: no alert is called {', '.join(unknown)} (there are {names})")
+        parser.error(f"argument --without: no alert is called {', '.join(unknown)} (the alerts are {names})")
     if args.check and args.output is None:
         parser.error("argument --check: needs --output")
     if args.output is not None and args.output.exists() and not args.output.is_dir():
-        parser.error(f"argument --output: {args.output} is no directory")
+        parser.error(f"argument --output: {args.output} is not a directory")
     try:
         from ..monitoring._files import alert_files, rules
     except ModuleNotFoundError as error:
@@ -177,10 +179,10 @@ def _note(options: Options) -> None:
         low, high = around
         _say(
             f"--ttft-p95 {options.thresholds.ttft_p95:g}s lies between the histogram's bounds {low:g}s and {high:g}s: "
-            "the percentile is interpolated there; at a bound it is exact"
+            "between bounds the percentile is interpolated; at a bound it is exact"
         )
     if not options.jobs:
-        _say("LLMStreamTelemetryAbsent is left out: name the jobs that must be heard of with --job")
+        _say("LLMStreamTelemetryAbsent is left out: use --job to name the jobs that must send telemetry")
 
 
 def _write(directory: Path, files: Mapping[str, str]) -> int:

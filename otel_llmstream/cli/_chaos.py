@@ -1,4 +1,4 @@
-"""The command ``otel-llmstream chaos``. In: an address. Out: a chaos server until Ctrl-C, and how to reach it."""
+"""The command ``otel-llmstream chaos``. In: an address. Out: a chaos server until Ctrl-C, and its URLs."""
 
 import argparse
 import sys
@@ -15,9 +15,10 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the command to the command line's parser."""
     parser = subparsers.add_parser(
         "chaos",
-        help="serve a local API that breaks on demand, in the dialects of six providers",
-        description="Serve a local streaming API as OpenAI, Anthropic, Google, Mistral, Cohere and Ollama do. "
-        "The request's model names what happens: a scenario, with parameters as in 'ok?chunks=50&delay=0.01'.",
+        help="serve a local API that fails on demand, in the dialects of seven providers",
+        description="Serve a local streaming API in the dialects of OpenAI, Anthropic, Google, Mistral, Cohere, Ollama "
+        "and Amazon Bedrock. The request's model selects a scenario, with optional parameters: "
+        "'ok?chunks=50&delay=0.01'.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument(
@@ -28,7 +29,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the scenarios, or serve until Ctrl-C; the exit status is 2 where the server cannot run."""
+    """Print the scenarios, or serve until Ctrl-C. Returns exit status 2 if the server cannot run."""
     try:
         from otel_llmstream.testing.chaos import ChaosServer
     except ModuleNotFoundError as error:
@@ -70,9 +71,9 @@ def _welcome(server: "ChaosServer") -> str:
   Mistral(server_url="{server.mistral_url}", api_key="any")
   cohere.ClientV2(base_url="{server.cohere_url}", api_key="any")
   ollama.Client(host="{server.ollama_url}")
-  what was served, and when: GET {server.base_url}/log
+  what the server has sent, and when: GET {server.base_url}/log
 
-model="<scenario>", or with parameters model="ok?chunks=50&delay=0.01"; scenarios (--list explains them):
+model="<scenario>", or with parameters model="ok?chunks=50&delay=0.01". The scenarios (--list explains them):
   {", ".join(SCENARIOS)}"""
 
 

@@ -20,20 +20,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "dashboards",
         help="write the Grafana dashboards",
-        description="Write the Grafana dashboards (classic JSON, Grafana 10.4 and newer) into a folder, or say which "
-        "of its files are not what would be written.",
+        description="Write the Grafana dashboards (classic JSON, Grafana 10.4 and newer) into a folder. With --check, "
+        "report the files in it that differ from what would be written.",
     )
-    parser.add_argument("--output", type=_folder, required=True, metavar="DIR", help="the folder; made where missing")
+    parser.add_argument("--output", type=_folder, required=True, metavar="DIR", help="the folder; created if missing")
     parser.add_argument(
         "--flavour",
         choices=FLAVOURS,
         default=PROMETHEUS.name,
-        help="how the metrics store spells names: prometheus (underscores, units; also Grafana Cloud), mimir (OTLP "
-        "into Mimir as it comes: no units), utf8 (Prometheus 3 told to keep dots; Grafana 12) (default: %(default)s)",
+        help="how the metrics store spells names: prometheus (underscores and units; also Grafana Cloud), mimir (OTLP "
+        "into Mimir with its defaults: no units), utf8 (Prometheus 3 configured to keep dots; needs Grafana 12) "
+        "(default: %(default)s)",
     )
-    parser.add_argument("--runbooks", type=_url, metavar="URL", help="where the runbooks are, for the links to them")
+    parser.add_argument("--runbooks", type=_url, metavar="URL", help="where the runbooks are; panels link to them")
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; status 1 where a file differs or is missing"
+        "--check", action="store_true", help="write nothing; exit with status 1 if a file differs or is missing"
     )
     parser.set_defaults(run=run)
 
@@ -51,7 +52,7 @@ def _url(text: str) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the files, or check them; the exit status is 2 where the folder cannot be used."""
+    """Write the files, or check them. Returns exit status 1 if a checked file differs, 2 on a file system error."""
     files = dashboard_files(FLAVOURS[args.flavour], args.runbooks)
     try:
         return _check(args.output, files) if args.check else _write(args.output, files)
@@ -72,7 +73,7 @@ def _write(folder: Path, files: dict[str, str]) -> int:
 def _check(folder: Path, files: dict[str, str]) -> int:
     differing = [name for name, text in files.items() if _read(folder / name) != text.encode()]
     for name in differing:
-        print(f"otel-llmstream dashboards: {folder / name} is not what would be written", file=sys.stderr)
+        print(f"otel-llmstream dashboards: {folder / name} differs from what would be written", file=sys.stderr)
     return _DRIFT if differing else 0
 
 

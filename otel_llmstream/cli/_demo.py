@@ -1,4 +1,4 @@
-"""The command ``otel-llmstream demo``. In: options. Out: a live table while it runs, and a report at its end."""
+"""The command ``otel-llmstream demo``. In: options. Out: a live table while it runs, and a report at the end."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line's parser."""
     parser = subparsers.add_parser(
         "demo",
-        help="watch real SDKs meet healthy and broken streams",
-        description="Drive the openai and anthropic SDKs against a local server that breaks streams, watch it live, "
-        "and see what the SDKs told the application beside what really happened. No account, no key.",
+        help="watch real SDKs read healthy and broken streams",
+        description="Run the openai and anthropic SDKs against a local server that breaks streams. Watch the calls "
+        "live, and compare what the SDKs told the application with what really happened. Needs no account and no key.",
     )
     parser.add_argument(
         "--duration",
@@ -39,27 +39,29 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         type=_number(0, _MAX_RATE),
         default=6.0,
         metavar="CALLS",
-        help="calls to begin in a second (default: %(default)g)",
+        help="calls to start per second (default: %(default)g)",
     )
     parser.add_argument(
         "--otlp-endpoint",
         type=_url,
         metavar="URL",
-        help="send traces, metrics and logs by OTLP/HTTP too, such as http://127.0.0.1:4318",
+        help="also send traces, metrics and logs by OTLP/HTTP, for example to http://127.0.0.1:4318",
     )
     parser.add_argument(
         "--prometheus-port",
         type=tcp_port,
         default=9464,
         metavar="PORT",
-        help="port of /metrics on 127.0.0.1, 0 for a free one (default: %(default)s)",
+        help="port of /metrics on 127.0.0.1; 0 takes a free one (default: %(default)s)",
     )
     parser.add_argument(
         "--no-prometheus",
         action="store_true",
-        help="do not start a Prometheus with the alert rules, which it does where one is on the PATH",
+        help="do not start Prometheus with the alert rules (by default it is started if it is on the PATH)",
     )
-    parser.add_argument("--plain", action="store_true", help="no live table; by itself where the output is no terminal")
+    parser.add_argument(
+        "--plain", action="store_true", help="no live table (the default if the output is not a terminal)"
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="make the same calls in the same order each time")
     parser.set_defaults(run=run)
 
@@ -78,7 +80,7 @@ def _url(text: str) -> str:
     parts = web_url(text)
     try:
         good = parts is not None and parts.port != 0
-    except ValueError:  # a port that is none
+    except ValueError:  # the port is not a number, or out of range
         good = False
     if not good:
         raise argparse.ArgumentTypeError(f"must be a URL such as http://127.0.0.1:4318, got {text}")
@@ -86,7 +88,7 @@ def _url(text: str) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the demo; the exit status is 2 where packages are missing."""
+    """Run the demo. Returns exit status 2 if packages are missing."""
     missing = [name for name in (*_NEEDED, *([_OTLP] if args.otlp_endpoint else [])) if not _is_installed(name)]
     if missing:
         names = ", ".join(missing)
@@ -94,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         return 2
     with Interrupt() as interrupt:
         print("otel-llmstream demo: loading the SDKs ...", flush=True)
-        # This takes a second or two, and Ctrl-C must be cared for by then.
+        # This import takes a second or two. Ctrl-C must already be handled during it.
         from . import _session
 
         _session.run(args, interrupt)
@@ -104,5 +106,5 @@ def run(args: argparse.Namespace) -> int:
 def _is_installed(name: str) -> bool:
     try:
         return find_spec(name) is not None
-    except ModuleNotFoundError:  # a package above it
+    except ModuleNotFoundError:  # a parent package is missing
         return False

@@ -1,4 +1,4 @@
-"""The application of the demo: real SDKs, and an ear for what they tell. In: an order. Out: a `Finding`."""
+"""The demo's application: it makes one call with a real SDK. In: a planned call. Out: a `CallResult`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import openai
 import otel_llmstream
 from otel_llmstream.testing.chaos import ChaosServer, Endpoint
 
-from ._results import Finding, Told
-from ._workload_plan import Order
+from ._results import CallResult, SDKReport
+from ._workload_plan import PlannedCall
 
 READ_TIMEOUT: Final = 1.0
-"""Seconds that the SDKs wait for bytes; it bounds how long any stream of the demo can hang."""
+"""Seconds that the SDKs wait for bytes. It limits how long a stream of the demo can hang."""
 
 _KEY: Final = "no-key-needed"
 _MESSAGES: Final = [{"role": "user", "content": "Why does water find its way?"}]
@@ -43,18 +43,21 @@ class Clients:
     openai: Any
     anthropic: Any
 
-    def open(self, order: Order) -> Any:
-        """Ask for the stream: the SDK's stream object, or with the async clients an awaitable of it."""
+    def open(self, planned: PlannedCall) -> Any:
+        """Request the stream. Returns the SDK's stream object; the async clients return an awaitable of it."""
         create: dict[Endpoint, Create] = {
             Endpoint.CHAT: self.openai.chat.completions.create,
             Endpoint.RESPONSES: self.openai.responses.create,
             Endpoint.MESSAGES: self.anthropic.messages.create,
         }
-        return create[order.api](model=order.model, stream=True, **_ARGUMENTS[order.api])
+        return create[planned.api](model=planned.model, stream=True, **_ARGUMENTS[planned.api])
 
 
 def sync_clients(server: ChaosServer) -> Clients:
-    """Clients of a chaos server; close both. No proxy of the environment's, which anthropic's own client would ask."""
+    """Sync clients for a chaos server. The caller closes both.
+
+    They ignore proxies that the environment names. The default client of anthropic would use them.
+    """
     return Clients(
         openai.OpenAI(**_options(server.openai_url), http_client=openai.DefaultHttpxClient(trust_env=False)),
         anthropic.Anthropic(**_options(server.anthropic_url), http_client=httpx2.Client(trust_env=False)),
@@ -62,7 +65,7 @@ def sync_clients(server: ChaosServer) -> Clients:
 
 
 def async_clients(server: ChaosServer) -> Clients:
-    """The same, for an event loop."""
+    """Async clients for a chaos server. The caller closes both."""
     return Clients(
         openai.AsyncOpenAI(**_options(server.openai_url), http_client=openai.DefaultAsyncHttpxClient(trust_env=False)),
         anthropic.AsyncAnthropic(**_options(server.anthropic_url), http_client=httpx2.AsyncClient(trust_env=False)),
@@ -73,8 +76,8 @@ def _options(url: str) -> dict[str, Any]:
     return {"base_url": url, "api_key": _KEY, "timeout": READ_TIMEOUT, "max_retries": 2}
 
 
-class _Ear:
-    """What the application notices, if all it does is what most applications do: read to the end."""
+class _SDKRecorder:
+    """Records what an application notices that only reads the stream to its end, as most applications do."""
 
     def __init__(self) -> None:
         self._items = 0
@@ -82,43 +85,43 @@ class _Ear:
         self._exception: str | None = None
 
     def item(self, item: Any) -> None:
-        """The SDK gave an item."""
+        """Record an item that the SDK yielded."""
         self._items += 1
         kind = getattr(item, "type", None)
         if kind in _ERROR_EVENTS:
             self._event = kind
 
     def raised(self, error: Exception) -> None:
-        """The SDK raised."""
+        """Record an exception that the SDK raised."""
         cls = type(error)
         self._exception = f"{cls.__module__.partition('.')[0]}.{cls.__qualname__}"
 
-    def told(self) -> Told:
-        """All of it."""
-        return Told(self._items, self._exception, self._event)
+    def report(self) -> SDKReport:
+        """All that was recorded."""
+        return SDKReport(self._items, self._exception, self._event)
 
 
-def run(clients: Clients, order: Order) -> Finding | None:
-    """Make one call with the sync clients; None where the stream was not observed to its end."""
-    ear = _Ear()
+def run(clients: Clients, planned: PlannedCall) -> CallResult | None:
+    """Make one call with the sync clients. Returns None if the stream was not observed to its end."""
+    recorder = _SDKRecorder()
     with otel_llmstream.call() as call:
         try:
-            with clients.open(order) as stream:
+            with clients.open(planned) as stream:
                 for item in stream:
-                    ear.item(item)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is what the application was told
-            ear.raised(error)
-    return Finding.of(order, ear.told(), call.summary)
+                    recorder.item(item)
+        except Exception as error:  # noqa: BLE001 - the demo reports any exception of the SDK
+            recorder.raised(error)
+    return CallResult.of(planned, recorder.report(), call.summary)
 
 
-async def run_async(clients: Clients, order: Order) -> Finding | None:
-    """The same with the async clients."""
-    ear = _Ear()
+async def run_async(clients: Clients, planned: PlannedCall) -> CallResult | None:
+    """Make one call with the async clients. Returns None if the stream was not observed to its end."""
+    recorder = _SDKRecorder()
     async with otel_llmstream.call() as call:
         try:
-            async with await clients.open(order) as stream:
+            async with await clients.open(planned) as stream:
                 async for item in stream:
-                    ear.item(item)
+                    recorder.item(item)
         except Exception as error:  # noqa: BLE001 - as above
-            ear.raised(error)
-    return Finding.of(order, ear.told(), call.summary)
+            recorder.raised(error)
+    return CallResult.of(planned, recorder.report(), call.summary)

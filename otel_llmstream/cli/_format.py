@@ -1,7 +1,7 @@
-"""How the demo writes numbers and verdicts.
+"""How the demo formats numbers and verdicts.
 
-Colours are the terminal's own named ones, of those that can be read on a light ground and on a dark one; no meaning
-hangs on a colour alone.
+The colours are named terminal colours that are readable on a light and on a dark background. Text always says what a
+colour says.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ NOTHING: Final = "-"
 
 
 def seconds(value: float | None) -> str:
-    """A duration with three figures: milliseconds below a second."""
+    """Format a duration in seconds with up to three significant digits; below one second in milliseconds."""
     if value is None:
         return NOTHING
     milliseconds = value * 1000
-    if milliseconds < 9.95:  # noqa: PLR2004 - from there on it would be written as 10.0
+    if milliseconds < 9.95:  # noqa: PLR2004 - from here on it would be formatted as 10.0
         return f"{milliseconds:.1f} ms"
     return f"{milliseconds:.0f} ms" if milliseconds < 999.5 else f"{value:.2f} s"  # noqa: PLR2004 - 1000 ms
 
 
 def share(value: float | None) -> str:
-    """A ratio in per cent."""
+    """Format a ratio as a percentage."""
     return NOTHING if value is None else f"{value * 100:.0f} %"
 
 
@@ -53,12 +53,12 @@ def plural(count: int, noun: str) -> str:
 
 
 def between(low: int, high: int) -> str:
-    """A number, or a range of numbers."""
+    """Format a range of counts: one number if both ends are equal."""
     return f"{low:,}" if low == high else f"{low:,}-{high:,}"
 
 
 def apis(which: Iterable[Endpoint]) -> str:
-    """The short names of APIs; shorter still where it is all of them, or all of a provider's."""
+    """The short names of APIs; one word for all APIs, and one for all APIs of OpenAI."""
     chosen = frozenset(which)
     return _GROUPS.get(chosen) or " ".join(name for api, name in APIS.items() if api in chosen)
 

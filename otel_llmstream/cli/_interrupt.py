@@ -1,4 +1,4 @@
-"""Ctrl-C. The first asks for an end, and the second makes one."""
+"""Handles Ctrl-C. The first one requests an orderly end. The second one ends the process at once."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from types import FrameType
 from typing import Any, Final, Self
 
 _RESTORE: Final = b"\x1b[?1049l\x1b[?25h"
-"""Back to the terminal's first screen, and its cursor shown."""
+"""Escape sequences that return to the terminal's main screen and show the cursor."""
 
 _STATUS: Final = 128
+"""By convention, the exit status after a signal is 128 plus the signal's number."""
 
 
 class Interrupt:
     """A context manager that counts SIGINT and SIGTERM instead of raising `KeyboardInterrupt` at any line.
 
     Attributes:
-        asked: whether an end has been asked for.
-        children: processes that must not outlive this one.
+        asked: whether a signal has requested the end.
+        children: ids of processes that must not outlive this one.
     """
 
-    # The handler only sets a flag: it runs between any two steps of the main thread, which may hold any lock.
+    # The handler only sets a flag. It can interrupt the main thread anywhere, while that thread holds any lock.
 
     def __init__(self) -> None:
         self.asked = False
@@ -46,7 +47,7 @@ class Interrupt:
         self.asked = True
 
     def _leave(self, number: int) -> None:
-        """End the process where it stands. Threads and clean-up do not count any more, the terminal does."""
+        """End the process at once, without cleanup. Only the terminal is restored, and the child processes killed."""
         if sys.stdout.isatty():
             os.write(sys.stdout.fileno(), _RESTORE)
         for child in self.children:

@@ -1,4 +1,4 @@
-"""The terminal belongs to the table. In: log records of everybody. Out: what of them is worth a line in the report."""
+"""Keeps log output off the terminal, where the live table is. In: log records. Out: lines for the report."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _KEPT: Final = 4
 _LENGTH: Final = 100
 
 _DISTINCT: Final = 1_000
-"""Different lines counted at most: the demo may be left running for a day."""
+"""Maximum number of different lines that are counted, because the demo may run for a day."""
 
 
-class Quiet(logging.Handler):
+class LogCounter(logging.Handler):
     """Keeps warnings and errors off the terminal, and counts them.
 
-    A context manager. While it is the root logger's handler, neither logging's last resort nor an SDK that is told to
-    log by its environment (`OPENAI_LOG=debug`) writes to stderr. Our own lines are left out: they tell of the streams
-    that break on purpose.
+    This is a context manager. While it is a handler of the root logger, `logging.lastResort` does not write to stderr.
+    An SDK that the environment tells to log (`OPENAI_LOG=debug`) does not either. The lines of otel-llmstream are not
+    counted, because they report the streams that the demo breaks on purpose.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Quiet(logging.Handler):
             self._counts[line] += 1
 
     def lines(self) -> list[str]:
-        """The most frequent records."""
+        """The most frequent lines, each with its count."""
         return [line if count == 1 else f"{line} ({count} times)" for line, count in self._counts.most_common(_KEPT)]
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The demo's last word: what the SDK told the application, beside what really happened. In: a tally. Out: text."""
+"""The demo's final report: what the SDK told the application, next to what really happened. In: a tally. Out: text."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from rich.text import Text
 
 from otel_llmstream import Health
 
-from ._alert_watch import Alarm
+from ._alert_watch import FiringAlert
 from ._format import OUTCOME_STYLES, SILENT, TOLD_STYLES, apis, between, plural, seconds
 from ._results import Kind, Row, Tally, Verdict
 
 WIDE: Final = 139
-"""Columns from which a row fits on one line."""
+"""Terminal width, in columns, from which a row of the report fits on one line."""
 
 ROOMY: Final = 156
-"""Columns from which the line has room between its cells."""
+"""Terminal width, in columns, from which the cells have a wider gap between them."""
 
 _TITLES: Final = {
     Verdict.RIGHT: "No failure",
     Verdict.FALSE_ALARM: "No failure, but the SDK raised: the answer was complete",
     Verdict.RAISED: "Failures that the SDK raised",
-    Verdict.IN_AN_EVENT: "Failures that the SDK did not raise; one of its items says so to whoever looks",
-    Verdict.SILENT: "Silent failures: the SDK's loop ended as after a success",
+    Verdict.IN_AN_EVENT: "Failures that the SDK did not raise; only one of its items reports them",
+    Verdict.SILENT: "Silent failures: the SDK's loop ended as it does after a success",
 }
 
 
 def write(console: Console, tally: Tally, health: Health) -> None:
-    """Write the tables and what they come to."""
+    """Write the tables and the totals."""
     rows = tally.rows()
     if not rows:
         console.print("No stream has ended: there is nothing to report.")
@@ -42,8 +42,8 @@ def write(console: Console, tally: Tally, health: Health) -> None:
         chosen = [row for row in rows if row.kind.verdict is verdict]
         if chosen:
             _section(console, verdict, chosen, draw)
-    _missing(console, tally)
-    console.print(_sum(tally, health))
+    _omissions(console, tally)
+    console.print(_totals(tally, health))
 
 
 def _section(console: Console, verdict: Verdict, rows: Sequence[Row], draw: Draw) -> None:
@@ -54,9 +54,9 @@ def _section(console: Console, verdict: Verdict, rows: Sequence[Row], draw: Draw
 
 def _legend() -> Text:
     return Text(
-        "What the SDK told the application, beside what really happened.\n"
-        "first, last: time to the first and last token, medians\n"
-        "gap: the largest between two tokens",
+        "What the SDK told the application, next to what really happened.\n"
+        "first, last: median time to the first and last token\n"
+        "gap: the largest gap between two tokens",
         "dim",
     )
 
@@ -68,7 +68,7 @@ def _table(*, gap: int) -> Table:
     return Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="dim")
 
 
-# --- one line for a row ---
+# --- one line per row ---
 
 
 def _wide(rows: Sequence[Row], width: int) -> Table:
@@ -92,7 +92,7 @@ def _wide(rows: Sequence[Row], width: int) -> Table:
     return table
 
 
-# --- two lines for a row ---
+# --- two lines per row ---
 
 
 def _narrow(rows: Sequence[Row], _width: int) -> Table:
@@ -141,7 +141,7 @@ def _apis(row: Row) -> str:
 
 
 def _notes(row: Row) -> Text:
-    """What no SDK tells of streams that went well in the end."""
+    """Facts that no SDK reports: retries, a stall, buffering."""
     retries = [plural(row.retries, "retry")] if row.retries else []
     flags = [name for name, is_so in (("stalled", row.stalled), ("buffered", row.buffered)) if is_so]
     return Text(", ".join(retries + flags), "magenta")
@@ -150,49 +150,51 @@ def _notes(row: Row) -> Text:
 # --- the end ---
 
 
-def _missing(console: Console, tally: Tally) -> None:
+def _omissions(console: Console, tally: Tally) -> None:
     missing = [line.scenario for line in tally.lines() if not line.runs]
     if missing:
-        console.print(f"\nNot run in this time: {', '.join(missing)}.", style="dim")
+        console.print(f"\nNot run: {', '.join(missing)}.", style="dim")
     if tally.unobserved:
-        console.print(f"\nNot observed: {plural(tally.unobserved, 'stream')}. This is a defect, please report it.")
+        console.print(f"\nNot observed: {plural(tally.unobserved, 'stream')}. This is a defect. Please report it.")
 
 
-def _sum(tally: Tally, health: Health) -> Text:
+def _totals(tally: Tally, health: Health) -> Text:
     counts = tally.by_verdict()
     silent, raised, in_items = counts[Verdict.SILENT], counts[Verdict.RAISED], counts[Verdict.IN_AN_EVENT]
     text = Text(f"\n{plural(sum(counts.values()), 'stream')}, {plural(silent + raised + in_items, 'failure')}")
     if silent + raised + in_items:
-        text.append(f": {raised} raised by the SDK, {in_items} told in an item,\n")
-        text.append(f" {silent} that the application never heard of ", SILENT if silent else "")
+        text.append(f": {raised} raised by the SDK, {in_items} reported in an item,\n")
+        text.append(f" {silent} that the application was never told of ", SILENT if silent else "")
     if health.internal_errors:
-        text.append(f"\n{plural(health.internal_errors, 'error')} of this library: please report it.", "red")
+        text.append(f"\n{plural(health.internal_errors, 'error')} in this library. Please report it.", "red")
     return text
 
 
-def alarms(console: Console, fired: Collection[Alarm], status: int = 0) -> None:
-    """Write the alerts that fired meanwhile, and for which models."""
+def alerts(console: Console, fired: Collection[FiringAlert], status: int = 0) -> None:
+    """Write the alerts that fired during the demo, and the models that they fired for."""
     console.print(Text("\nAlerts that Prometheus raised", "bold"))
     subjects: dict[tuple[str, str], list[str]] = {}
-    for alarm in sorted(fired):
-        subjects.setdefault((alarm.name, alarm.severity), []).append(alarm.subject)
+    for alert in sorted(fired):
+        subjects.setdefault((alert.name, alert.severity), []).append(alert.subject)
     table = _table(gap=2)
     for column in ("alert", "severity", "models"):
         table.add_column(column)
     for (name, severity), models in subjects.items():
         table.add_row(name, severity, ", ".join(dict.fromkeys(models)))
-    console.print(table if subjects else "None, in this time.")
+    console.print(table if subjects else "No alert fired.")
     if status:
-        console.print(f"Prometheus ended by itself, with status {status}.", style="magenta")
-    console.print("\nThese rules, and a runbook for each: otel-llmstream alerts --output DIR", highlight=False)
+        console.print(f"Prometheus ended by itself with status {status}.", style="magenta")
+    console.print(
+        "\nTo write these rules, with a runbook for each: otel-llmstream alerts --output DIR", highlight=False
+    )
 
 
 def close(console: Console, url: str, warnings: Sequence[str] = ()) -> None:
-    """Write where to go from here."""
+    """Write the log lines of the run, and the next steps for the reader."""
     for line in warnings:
-        console.print(Text(f"logged meanwhile: {line}", "magenta"))
+        console.print(Text(f"logged during the demo: {line}", "magenta"))
     console.print(f"\nMetrics for Prometheus were at {url}", highlight=False, soft_wrap=True)
-    console.print("\nIn your own service, two lines:\n")
+    console.print("\nIn your own service, add two lines:\n")
     console.print("    import otel_llmstream", style="bold", highlight=False)
     console.print("    otel_llmstream.instrument()", style="bold", highlight=False)
-    console.print("\nBreak streams on demand, with your own code: otel-llmstream chaos", highlight=False)
+    console.print("\nTo test your own code against broken streams: otel-llmstream chaos", highlight=False)

@@ -1,4 +1,4 @@
-"""What the demo has found: what the SDK told the application, beside what really happened, for each call."""
+"""The demo's results: for each call, what the SDK told the application and what really happened."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from typing import Final, Self
 from otel_llmstream import Outcome, Summary
 from otel_llmstream.testing.chaos import Endpoint
 
-from ._workload_plan import Order, scenarios
+from ._workload_plan import PlannedCall, scenarios
 
 _KEPT: Final = 500
-"""Findings kept of one kind, for medians: the demo may be left running for a day."""
+"""Maximum number of results that are kept per kind, for medians. The demo may run for a day."""
 
 
 class Verdict(IntEnum):
-    """How the two sides compare; in the order of the report, the worst last."""
+    """How the SDK's report compares with what really happened. The planned is that of the report: the worst is last."""
 
     RIGHT = 0
-    """It went well, and the SDK said so."""
+    """The stream succeeded, and the SDK reported a success."""
     FALSE_ALARM = 1
-    """The answer was complete, and the SDK raised."""
+    """The answer was complete, but the SDK raised."""
     RAISED = 2
-    """It failed, and the SDK raised."""
+    """The stream failed, and the SDK raised."""
     IN_AN_EVENT = 3
-    """It failed, and the SDK raised nothing, but one of its items says so to whoever looks."""
+    """The stream failed. The SDK did not raise, but one of its items reports the error."""
     SILENT = 4
-    """It failed, and the SDK ended its loop as after a success."""
+    """The stream failed, and the SDK ended its loop as it does after a success."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class SDKReport:
     """What the SDK told the application.
 
     Attributes:
-        items: how many items it gave.
-        exception: the class that it raised, or None.
-        event: the type of an item that speaks of an error, or None.
+        items: number of items that it yielded.
+        exception: qualified name of the exception class that it raised, or None.
+        event: type of the item that reports an error, or None.
     """
 
     items: int
@@ -51,14 +51,14 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Calls that went and were told alike.
+    """What is the same for all calls that are counted together.
 
     Attributes:
-        scenario: what was asked for.
-        verdict: how the two sides compare.
-        told: the exception's class or the event's type; None where nothing was told.
+        scenario: the chaos scenario.
+        verdict: how the SDK's report compares with what really happened.
+        told: the exception's class or the event's type; None if the SDK reported no error.
         outcome: what really happened.
-        error_type: and why.
+        error_type: why it happened; None without an error.
     """
 
     scenario: str
@@ -69,19 +69,19 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One call; times in seconds, None where there was no such moment.
+class CallResult:
+    """The result of one call. Times are in seconds, and None if there was no such chunk or gap.
 
     Attributes:
-        kind: what it is counted with.
-        api: where it was asked.
-        items: items that the application received.
+        kind: the group that the call is counted in.
+        api: the API that was called.
+        items: number of items that the application received.
         first: time to the first token.
         last: time to the last token.
-        gap: the largest between two tokens.
-        retries: attempts after the first.
+        gap: the largest gap between two tokens.
+        retries: number of attempts after the first.
         stalled: whether the network was silent for too long.
-        buffered: whether the stream came in one burst.
+        buffered: whether the stream arrived in one burst.
     """
 
     kind: Kind
@@ -95,80 +95,80 @@ class Finding:
     buffered: bool
 
     @classmethod
-    def of(cls, order: Order, told: Told, summary: Summary | None) -> Self | None:
-        """Put the two sides together; None without a summary."""
+    def of(cls, planned: PlannedCall, report: SDKReport, summary: Summary | None) -> Self | None:
+        """Compare the SDK's report with the summary of the call. Returns None without a summary."""
         if summary is None:
             return None
-        verdict = _verdict(told, summary.outcome)
-        kind = Kind(order.scenario, verdict, told.exception or told.event, summary.outcome, summary.error_type)
+        verdict = _verdict(report, summary.outcome)
+        kind = Kind(planned.scenario, verdict, report.exception or report.event, summary.outcome, summary.error_type)
         return cls(
-            kind, order.api, told.items, summary.time_to_first_chunk, summary.time_to_last_chunk, summary.gap_max,
+            kind, planned.api, report.items, summary.time_to_first_chunk, summary.time_to_last_chunk, summary.gap_max,
             summary.attempts - 1, summary.stalls > 0, summary.buffered,
         )  # fmt: skip
 
 
-def _verdict(told: Told, outcome: Outcome) -> Verdict:
+def _verdict(report: SDKReport, outcome: Outcome) -> Verdict:
     if not outcome.is_failure:
-        return Verdict.FALSE_ALARM if told.exception else Verdict.RIGHT
-    if told.exception:
+        return Verdict.FALSE_ALARM if report.exception else Verdict.RIGHT
+    if report.exception:
         return Verdict.RAISED
-    return Verdict.IN_AN_EVENT if told.event else Verdict.SILENT
+    return Verdict.IN_AN_EVENT if report.event else Verdict.SILENT
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The calls of one kind, for the report.
+    """One row of the report: the calls of one kind.
 
     Attributes:
-        kind: what they have in common.
-        runs: how many there were.
-        findings: the latest of them.
+        kind: what the calls have in common.
+        runs: number of calls.
+        results: the latest of these calls.
     """
 
     kind: Kind
     runs: int
-    findings: tuple[Finding, ...]
+    results: tuple[CallResult, ...]
 
     @property
     def apis(self) -> frozenset[Endpoint]:
-        """Where they were asked."""
-        return frozenset(finding.api for finding in self.findings)
+        """The APIs that were called."""
+        return frozenset(result.api for result in self.results)
 
     @property
     def items(self) -> tuple[int, int]:
         """The fewest and the most items that the application received."""
-        counts = [finding.items for finding in self.findings]
+        counts = [result.items for result in self.results]
         return min(counts), max(counts)
 
     @property
     def first(self) -> float | None:
         """The median time to the first token."""
-        return _median(finding.first for finding in self.findings)
+        return _median(result.first for result in self.results)
 
     @property
     def last(self) -> float | None:
         """The median time to the last token."""
-        return _median(finding.last for finding in self.findings)
+        return _median(result.last for result in self.results)
 
     @property
     def gap(self) -> float | None:
-        """The largest gap of all."""
-        return max((finding.gap for finding in self.findings if finding.gap is not None), default=None)
+        """The largest gap of all calls."""
+        return max((result.gap for result in self.results if result.gap is not None), default=None)
 
     @property
     def retries(self) -> int:
-        """The most retries that one of them took."""
-        return max(finding.retries for finding in self.findings)
+        """The largest number of retries of a single call."""
+        return max(result.retries for result in self.results)
 
     @property
     def stalled(self) -> bool:
-        """Whether most of them stalled: a busy machine may make a single one seem so."""
-        return _most(finding.stalled for finding in self.findings)
+        """Whether most calls stalled. On a busy machine a single call may seem to stall."""
+        return _most(result.stalled for result in self.results)
 
     @property
     def buffered(self) -> bool:
-        """Whether most of them were buffered."""
-        return _most(finding.buffered for finding in self.findings)
+        """Whether most calls were buffered."""
+        return _most(result.buffered for result in self.results)
 
 
 def _median(values: Iterable[float | None]) -> float | None:
@@ -183,13 +183,13 @@ def _most(flags: Iterable[bool]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One scenario, for the live table.
+    """One line of the live table: the calls of one scenario.
 
     Attributes:
-        scenario: its name.
-        runs: how many calls have ended.
-        silent: how many of them failed in silence.
-        latest: what the latest came to, or None before the first.
+        scenario: the scenario's name.
+        runs: number of calls that have ended.
+        silent: number of silent failures among them.
+        latest: the kind of the latest call; None before the first call has ended.
     """
 
     scenario: str
@@ -199,44 +199,44 @@ class Line:
 
 
 class Tally:
-    """Counts findings; safe to use from any thread.
+    """Counts results. It may be used from any thread.
 
     Attributes:
-        unobserved: calls without a summary. There should be none.
+        unobserved: number of calls without a summary. It is 0 unless otel-llmstream has a defect.
     """
 
     def __init__(self) -> None:
         self.unobserved = 0
         self._lock = Lock()
         self._runs: Counter[Kind] = Counter()
-        self._findings: dict[Kind, deque[Finding]] = {}
+        self._results: dict[Kind, deque[CallResult]] = {}
         self._latest: dict[str, Kind] = {}
 
-    def add(self, finding: Finding | None) -> None:
-        """A call has ended."""
+    def add(self, result: CallResult | None) -> None:
+        """Count the result of a call that has ended; None if the call has no summary."""
         with self._lock:
-            if finding is None:
+            if result is None:
                 self.unobserved += 1
                 return
-            self._runs[finding.kind] += 1
-            self._findings.setdefault(finding.kind, deque(maxlen=_KEPT)).append(finding)
-            self._latest[finding.kind.scenario] = finding.kind
+            self._runs[result.kind] += 1
+            self._results.setdefault(result.kind, deque(maxlen=_KEPT)).append(result)
+            self._latest[result.kind.scenario] = result.kind
 
     def rows(self) -> list[Row]:
-        """All kinds in the order of the report."""
+        """The rows of the report, in its planned."""
         places = {name: place for place, name in enumerate(scenarios())}
         with self._lock:
-            rows = [Row(kind, runs, tuple(self._findings[kind])) for kind, runs in self._runs.items()]
+            rows = [Row(kind, runs, tuple(self._results[kind])) for kind, runs in self._runs.items()]
         return sorted(rows, key=lambda row: (row.kind.verdict, places[row.kind.scenario], row.kind.told or ""))
 
     def lines(self) -> list[Line]:
-        """All scenarios, those not run yet too."""
+        """The lines of the live table: all scenarios, including those that have not run yet."""
         with self._lock:
             runs, latest = dict(self._runs), dict(self._latest)
         return [_line(name, runs, latest.get(name)) for name in scenarios()]
 
     def by_verdict(self) -> Mapping[Verdict, int]:
-        """How many calls came to each verdict."""
+        """The number of calls for each verdict."""
         totals = dict.fromkeys(Verdict, 0)
         with self._lock:
             for kind, runs in self._runs.items():

@@ -1,4 +1,4 @@
-"""The live view. In: the tally and `health()`. Out: something rich can draw, fitted to the terminal it is drawn on."""
+"""The live view. In: the tally and `health()`. Out: an object that rich can draw and that fits the terminal."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rich.text import Text
 
 from otel_llmstream import Health, Outcome
 
-from ._alert_watch import Alarm
+from ._alert_watch import FiringAlert
 from ._format import NOTHING, OUTCOME_STYLES, SILENT, plural, seconds, share
 from ._results import Kind, Line, Tally, Verdict
 
 _GAP: Final = 3
 _REASONS_FROM: Final = 62
-"""Columns that one of the two halves needs to have room for the error types."""
+"""Width, in columns, from which a half of the table also shows the error types."""
 
 _ROOMY: Final = 46
-"""Columns from which a half has room between its cells."""
+"""Width, in columns, from which the cells of a half have a wider gap between them."""
 
 _HEADER_LINES: Final = 8
 
@@ -32,17 +32,17 @@ _NO_ALERT: Final = Text("no alert fires", "dim")
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is seen at one moment.
+    """What the live table shows at one moment.
 
     Attributes:
         elapsed: seconds since the start.
-        duration: seconds that it is to take.
-        ending: whether it only waits for the streams that are open.
-        url: where `/metrics` is.
-        health: the library's own snapshot.
-        lines: the scenarios.
-        silent: failures that the application was not told of.
-        firing: alerts that fire; None where nobody watches.
+        duration: seconds that the demo lasts.
+        ending: whether the demo only waits for the open streams to end.
+        url: URL of `/metrics`.
+        health: the snapshot that `otel_llmstream.health()` returned.
+        lines: one line per scenario.
+        silent: number of failures that the SDK did not report to the application.
+        firing: alerts that fire; None if no Prometheus runs.
     """
 
     elapsed: float
@@ -52,21 +52,21 @@ class View:
     health: Health
     lines: list[Line]
     silent: int
-    firing: Collection[Alarm] | None = None
+    firing: Collection[FiringAlert] | None = None
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw it."""
+        """Draw the view with rich."""
         yield self._title()
         yield Rule(style="dim")
         yield self._now()
         yield self._totals()
         yield self._latency()
         yield self._errors()
-        yield self._alarms()
+        yield self._alerts()
         yield _halves(self.lines, options.max_width, options.size.height - _HEADER_LINES)
 
     def _title(self) -> Table:
-        until = "waiting for the last streams" if self.ending else "Ctrl-C ends it"
+        until = "waiting for the last streams" if self.ending else "Ctrl-C ends the demo"
         return _spread(
             Text("otel-llmstream demo", "bold"),
             Text.assemble(f"{min(self.elapsed, self.duration):.0f} of {self.duration:.0f} s", (f"   {until}", "dim")),
@@ -99,11 +99,11 @@ class View:
         ranked = sorted(self.health.error_types.items(), key=lambda item: (-item[1], item[0]))
         return _pairs(*((name, str(count), "") for name, count in ranked)) if ranked else Text("no errors yet", "dim")
 
-    def _alarms(self) -> Text:
-        """The alerts that fire, each with how many models it fires for."""
+    def _alerts(self) -> Text:
+        """The alerts that fire, each with the number of models that it fires for."""
         if self.firing is None:
             return Text()
-        names = Counter(alarm.name for alarm in sorted(self.firing))
+        names = Counter(alert.name for alert in sorted(self.firing))
         fires = _pairs(*((name, str(count), "") for name, count in names.items()))
         return (
             Text("alerts: ", "bold red", no_wrap=True, overflow="ellipsis").append_text(fires) if names else _NO_ALERT
@@ -118,15 +118,15 @@ def view(
     duration: float,
     ending: bool,
     url: str,
-    firing: Collection[Alarm] | None = None,
+    firing: Collection[FiringAlert] | None = None,
 ) -> View:
-    """Look at what there is now; see `View`."""
+    """Build the view of the current state; `View` describes the arguments."""
     silent = tally.by_verdict()[Verdict.SILENT]
     return View(elapsed, duration, ending, url, health, tally.lines(), silent, firing)
 
 
 def progress(now: View) -> str:
-    """The same in one line, for an output that is no terminal."""
+    """Format the view as one line, for an output that is not a terminal."""
     totals = now.health.totals
     return (
         f"{now.elapsed:5.0f} s  {plural(sum(totals.values()), 'stream')}: "
@@ -137,7 +137,7 @@ def progress(now: View) -> str:
 
 
 def _pairs(*pairs: tuple[str, str, str]) -> Text:
-    """Names and values; the names step back. One line: what has no room is cut at the right."""
+    """Names and values on one line; the names are dim. A line that is too long is cut at the right."""
     text = Text(no_wrap=True, overflow="ellipsis")
     for place, (name, value, style) in enumerate(pairs):
         text.append("   " if place else "").append(f"{name} ", "dim").append(value, style)
@@ -156,7 +156,7 @@ def _spread(left: Text, right: Text) -> Table:
 
 
 def _halves(lines: list[Line], width: int, height: int) -> Table:
-    """Half of the lines beside the other half, as many of them as there is room for."""
+    """Draw the two halves of the lines next to each other. Lines that do not fit the height are left out."""
     half = (len(lines) + 1) // 2
     room = max(1, min(half, height - 1))
     each = (width - _GAP) // 2

@@ -1,4 +1,4 @@
-"""Real OpenTelemetry providers for the demo: `/metrics` for Prometheus, and OTLP where an endpoint is named."""
+"""Real OpenTelemetry providers for the demo: `/metrics` for Prometheus, and OTLP if an endpoint is given."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ HOST: Final = "127.0.0.1"
 SERVICE: Final = "otel-llmstream-demo"
 
 _OTLP_TIMEOUT: Final = 2.0
-"""Seconds for one export: what no collector takes must not hold up the demo's end."""
+"""Time-out of one export, in seconds. A collector that does not answer must not delay the demo's end."""
 
 _OTLP_INTERVAL: Final = 2_000
-"""Milliseconds between two exports of metrics: the demo is short."""
+"""Milliseconds between two exports of metrics. The default of 60 s is too long for a short demo."""
 
 
 class MetricsServer:
-    """Serves `/metrics` on the loopback interface; on a free port where the one asked for is not.
+    """Serves `/metrics` on the loopback interface. It takes another port if the requested one is not free.
 
     Args:
-        registry: what is served.
+        registry: the metrics to serve.
         port: TCP port; 0 takes a free one.
 
     Attributes:
-        url: where it is.
-        refused: why it is not on the port asked for, or None where it is.
+        url: URL of `/metrics`.
+        refused: why the requested port could not be used; None if it could.
     """
 
     def __init__(self, registry: CollectorRegistry, port: int) -> None:
@@ -55,7 +55,7 @@ class MetricsServer:
 
 
 class Telemetry:
-    """The providers, and where they send to.
+    """The providers of traces, metrics and logs, with their exporters.
 
     Args:
         port: TCP port for `/metrics`; 0 takes a free one.
@@ -74,20 +74,20 @@ class Telemetry:
         if endpoint is not None:
             readers.append(_send(endpoint.rstrip("/"), self._tracers, self._loggers))
         self._meters = MeterProvider(readers, resource, shutdown_on_exit=False)
-        self._lines = OTLPLines(self._loggers) if endpoint is not None else None
+        self._otlp_logger = OTLPLogger(self._loggers) if endpoint is not None else None
         self.metrics = MetricsServer(registry, port)
 
     def providers(self) -> dict[str, Any]:
-        """What `otel_llmstream.instrument` takes."""
+        """Keyword arguments for `otel_llmstream.instrument`."""
         return {
             "tracer_provider": self._tracers,
             "meter_provider": self._meters,
             "logger_provider": self._loggers,
-            "logger": self._lines,
+            "logger": self._otlp_logger,
         }
 
     def close(self) -> None:
-        """Send what is left, and stop."""
+        """Export what is left, and shut the providers down."""
         self.metrics.close()
         closing = [
             threading.Thread(target=provider.shutdown) for provider in (self._tracers, self._meters, self._loggers)
@@ -114,8 +114,8 @@ def _send(endpoint: str, tracers: TracerProvider, loggers: LoggerProvider) -> Me
     return PeriodicExportingMetricReader(metrics, export_interval_millis=_OTLP_INTERVAL)
 
 
-class OTLPLines:
-    """A logger for `instrument(logger=...)` that makes each structured line an OpenTelemetry log record."""
+class OTLPLogger:
+    """A logger for `instrument(logger=...)` that turns each structured line into an OpenTelemetry log record."""
 
     def __init__(self, provider: LoggerProvider) -> None:
         self._logger = provider.get_logger(SERVICE)

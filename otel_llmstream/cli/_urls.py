@@ -1,4 +1,4 @@
-"""What is a URL of the web, and what a TCP port, for every command that takes one."""
+"""Validation of web URLs and TCP ports, for all commands that have such an option."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 
 
 def web_url(text: str) -> SplitResult | None:
-    """The parts of an http or https URL with a host; None for anything else."""
+    """The parts of an http or https URL that has a host; None for any other text."""
     try:
         parts = urlsplit(text)
         return parts if parts.scheme in ("http", "https") and parts.hostname else None
@@ -16,12 +16,13 @@ def web_url(text: str) -> SplitResult | None:
 
 
 def tcp_port(text: str) -> int:
-    """A port as an option gives it.
+    """A TCP port from the text of an option.
 
     Raises:
-        ArgumentTypeError: it is none.
+        ValueError: the text is not a whole number.
+        ArgumentTypeError: the number is not a port.
     """
     value = int(text)
-    if not 0 <= value <= 65_535:  # noqa: PLR2004 - TCP's
+    if not 0 <= value <= 65_535:  # noqa: PLR2004 - the range of TCP ports
         raise ArgumentTypeError(f"must be from 0 to 65535, got {text}")
     return value

@@ -1,4 +1,4 @@
-"""Many calls at once, at a steady rate, by threads and an event loop. In: orders. Out: findings, nothing left open."""
+"""Makes concurrent calls at a steady rate, in threads and in an event loop. In: planned calls. Out: results."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import Final
 from otel_llmstream.testing.chaos import ChaosServer
 
 from ._drivers import Clients, async_clients, run, run_async, sync_clients
-from ._results import Finding, Tally
-from ._workload_plan import APIS, HEALTHY, Order
+from ._results import CallResult, Tally
+from ._workload_plan import APIS, HEALTHY, PlannedCall
 
 SLOTS: Final = 16
-"""Calls open at once. Where the rate asks for more, it is not reached: the demo must not become the slow reader."""
+"""Maximum number of open calls. It limits the rate, so that the demo itself never reads too slowly."""
 
 
 class Workload:
-    """Makes calls until it is told to stop.
+    """Makes calls until it is stopped.
 
     Args:
-        server: who answers.
-        orders: what to ask for.
-        rate: calls to begin in a second.
-        tally: where findings go.
+        server: the server to call.
+        planned_calls: the calls to make.
+        rate: calls to start per second.
+        tally: counts the results.
     """
 
-    def __init__(self, server: ChaosServer, orders: Iterator[Order], rate: float, tally: Tally) -> None:
-        self._orders = orders
+    def __init__(self, server: ChaosServer, planned_calls: Iterator[PlannedCall], rate: float, tally: Tally) -> None:
+        self._planned_calls = planned_calls
         self._interval = 1 / rate
         self._tally = tally
         self._stopping = threading.Event()
@@ -41,26 +41,26 @@ class Workload:
         self._pacer = threading.Thread(target=self._pace, name="demo:pacer", daemon=True)
 
     def warm_up(self) -> None:
-        """Make one healthy call of each kind: what the SDKs build at their first call is no part of any stream."""
-        calls = [self._begin(Order(HEALTHY, api, is_async)) for api in APIS for is_async in (False, True)]
+        """Make one healthy call per API and client. The SDKs' set-up at their first call must not count as latency."""
+        calls = [self._begin(PlannedCall(HEALTHY, api, is_async)) for api in APIS for is_async in (False, True)]
         for call in calls:
             call.result()
 
     def start(self) -> None:
-        """Begin to make calls."""
+        """Start to make calls."""
         self._pacer.start()
 
     def stop(self) -> None:
-        """Begin no more calls; those that are open go on to their end."""
+        """Start no more calls. Open calls continue to their end."""
         self._stopping.set()
 
     @property
     def finished(self) -> bool:
-        """Whether it has been stopped and no call is open any more."""
+        """Whether the workload was stopped and all calls have ended."""
         return not self._pacer.is_alive()
 
     def close(self) -> None:
-        """Stop, wait for the calls that are open, and close all there is."""
+        """Stop, wait for the open calls, and close the clients and threads."""
         self.stop()
         if self._pacer.ident is not None:
             self._pacer.join()
@@ -73,18 +73,18 @@ class Workload:
         due = time.monotonic()
         while not self._stopping.wait(max(0.0, due - time.monotonic())):
             self._slots.acquire()
-            self._begin(next(self._orders)).add_done_callback(self._ended)
-            # Time lost is not made up for: a burst of calls would measure nothing but itself.
+            self._begin(next(self._planned_calls)).add_done_callback(self._ended)
+            # Lost time is not caught up, because a burst of calls would slow itself down and distort the timings.
             due = max(due + self._interval, time.monotonic())
         for _ in range(SLOTS):
             self._slots.acquire()
 
-    def _begin(self, order: Order) -> Future[Finding | None]:
-        if order.is_async:
-            return self._loop.begin(order)
-        return self._workers.submit(run, self._clients, order)
+    def _begin(self, planned: PlannedCall) -> Future[CallResult | None]:
+        if planned.is_async:
+            return self._loop.begin(planned)
+        return self._workers.submit(run, self._clients, planned)
 
-    def _ended(self, call: Future[Finding | None]) -> None:
+    def _ended(self, call: Future[CallResult | None]) -> None:
         try:
             self._tally.add(call.result())
         finally:
@@ -92,7 +92,7 @@ class Workload:
 
 
 class _Loop:
-    """An event loop in a thread of its own, with the async clients in it."""
+    """An event loop in a thread of its own, with the async clients."""
 
     def __init__(self, server: ChaosServer) -> None:
         self._server = server
@@ -101,12 +101,12 @@ class _Loop:
         self._thread.start()
         self._loop, self._stopping, self._clients = self._ready.result()
 
-    def begin(self, order: Order) -> Future[Finding | None]:
-        """Make a call."""
-        return asyncio.run_coroutine_threadsafe(run_async(self._clients, order), self._loop)
+    def begin(self, planned: PlannedCall) -> Future[CallResult | None]:
+        """Start a call in the event loop."""
+        return asyncio.run_coroutine_threadsafe(run_async(self._clients, planned), self._loop)
 
     def close(self) -> None:
-        """Close the clients and end the loop; no call may be open."""
+        """Close the clients and end the loop. Call it only if no call is open."""
         self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
 

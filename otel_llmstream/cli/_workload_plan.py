@@ -1,4 +1,4 @@
-"""What the demo asks for, in which order. In: a seed. Out: orders without end, the same ones for the same seed."""
+"""The calls of the demo and their sequence. In: a seed. Out: an endless sequence, the same one for the same seed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Final
 from otel_llmstream.testing.chaos import SCENARIOS, Endpoint
 
 APIS: Final = {Endpoint.CHAT: "chat", Endpoint.RESPONSES: "responses", Endpoint.MESSAGES: "anthropic"}
-"""The APIs that the demo calls, with their short names: two of OpenAI's, one of Anthropic's."""
+"""The APIs that the demo calls, with their short names: two of OpenAI, one of Anthropic."""
 
 HEALTHY: Final = "ok"
 
-# Waits long enough to be what they show, and short enough for the client's read timeout and the demo's end.
+# Each wait is long enough to show its effect. It is shorter than the clients' read time-out.
 PARAMETERS: Final = {
     "pause": "hold=0.7",
     "drip": "chunks=2&delay=0.001",
@@ -29,13 +29,13 @@ _HEALTHY_SHARE: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class PlannedCall:
     """One call to make.
 
     Attributes:
-        scenario: what the server is to do.
-        api: where it is asked.
-        is_async: whether the SDK's async client asks.
+        scenario: the chaos scenario that the server runs.
+        api: the API to call.
+        is_async: whether to use the SDK's async client.
     """
 
     scenario: str
@@ -44,23 +44,25 @@ class Order:
 
     @property
     def model(self) -> str:
-        """The model to name: the scenario with the demo's parameters."""
+        """The model of the request: the scenario, with the demo's parameters for it."""
         parameters = PARAMETERS.get(self.scenario)
         return f"{self.scenario}?{parameters}" if parameters else self.scenario
 
 
 def scenarios() -> tuple[str, ...]:
-    """The scenarios that the demo runs: all that one of its APIs can be asked for."""
+    """The scenarios that the demo runs: all scenarios that one of its APIs supports."""
     return tuple(name for name in SCENARIOS if _apis(name))
 
 
-def orders(seed: int | None = None) -> Iterator[Order]:
-    """Every scenario once; then every scenario at every API, with healthy streams between, again and again.
+def planned_calls(seed: int | None = None) -> Iterator[PlannedCall]:
+    """An endless sequence of calls: every scenario once, then rounds of every scenario at every API.
+
+    The rounds have additional healthy streams in between.
 
     Args:
-        seed: what the order depends on; another one each time unless given.
+        seed: seed of the random sequence; None takes a different one each time.
     """
-    dice = random.Random(seed)  # noqa: S311 - no secret depends on it
+    dice = random.Random(seed)  # noqa: S311 - not used for a secret
     first = [(name, dice.choice(_apis(name))) for name in scenarios()]
     dice.shuffle(first)
     yield from (_order(dice, name, api) for name, api in first)
@@ -74,8 +76,8 @@ def orders(seed: int | None = None) -> Iterator[Order]:
         rest = _pairs()
 
 
-def _order(dice: random.Random, scenario: str, api: Endpoint) -> Order:
-    return Order(scenario, api, dice.random() < _ASYNC_SHARE)
+def _order(dice: random.Random, scenario: str, api: Endpoint) -> PlannedCall:
+    return PlannedCall(scenario, api, dice.random() < _ASYNC_SHARE)
 
 
 def _apis(scenario: str) -> list[Endpoint]:

@@ -1,12 +1,12 @@
-"""Tools for tests of applications that stream from LLMs, and for our own.
+"""Tools for tests of applications that stream from LLMs. The tests of this package use them too.
 
-- `ChaosServer`: a local server that speaks the dialects of six providers and breaks streams in every way there is
-  (needs the extra `testing`).
-- `capture`: spans, metrics and logs in memory.
-- `replay`: a recorded body through the whole pipeline, without a network.
-- `FakeClock`: time that passes when it is told to.
+- `ChaosServer`: a local server that speaks the dialects of seven providers and breaks streams on demand. It needs the
+  extra `testing`.
+- `capture`: collects spans, metrics and logs in memory.
+- `replay`: sends a recorded body through the whole pipeline, without a network.
+- `FakeClock`: a clock that the test advances.
 
-`otel_llmstream.testing.pytest_plugin` has the fixtures.
+`otel_llmstream.testing.pytest_plugin` has fixtures for pytest.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["SCENARIOS", "Captured", "ChaosServer", "FakeClock", "Point", "captur
 
 
 def __getattr__(name: str) -> Any:
-    """The chaos server is loaded when it is asked for: it needs h11."""
+    """Import the chaos server at its first use, because it needs h11."""
     if name in ("ChaosServer", "SCENARIOS"):
         from . import chaos
 

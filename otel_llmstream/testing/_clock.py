@@ -1,4 +1,4 @@
-"""A clock that stands still until it is told to go on."""
+"""A clock that moves only when the test advances it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _EPOCH_NS: Final = 1_700_000_000_000_000_000
 
 
 class FakeClock:
-    """Both clocks that the package reads, moved by hand.
+    """Replaces both clocks that the package reads. The time changes only through `advance`.
 
     Args:
-        start: monotonic seconds to begin at.
+        start: the first monotonic time, in seconds.
     """
 
     def __init__(self, start: float = 1000.0) -> None:
@@ -19,22 +19,22 @@ class FakeClock:
         self._now = start
 
     def now(self) -> float:
-        """Monotonic seconds."""
+        """The monotonic time, in seconds."""
         return self._now
 
     def unix_ns(self) -> int:
-        """Unix time in nanoseconds, which moves with the monotonic seconds."""
+        """The Unix time, in nanoseconds. It advances together with the monotonic time."""
         return _EPOCH_NS + round((self._now - self._start) * 1e9)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass.
+        """Advance the time.
 
         Args:
-            seconds: 0 or more.
+            seconds: how far; 0 or more.
 
         Raises:
-            ValueError: time does not go back.
+            ValueError: `seconds` is negative.
         """
         if seconds < 0:
-            raise ValueError(f"a clock does not go back, got {seconds!r}")
+            raise ValueError(f"seconds must not be negative, got {seconds!r}")
         self._now += seconds

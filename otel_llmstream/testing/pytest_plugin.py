@@ -1,4 +1,4 @@
-"""Fixtures for pytest. Enable: ``pytest_plugins = ["otel_llmstream.testing.pytest_plugin"]`` in a conftest.py."""
+"""Fixtures for pytest. To enable them: ``pytest_plugins = ["otel_llmstream.testing.pytest_plugin"]`` in conftest.py."""
 
 from collections.abc import Iterator
 
@@ -17,6 +17,6 @@ def chaos_server() -> Iterator[ChaosServer]:
 
 @pytest.fixture
 def llm_streams() -> Iterator[Captured]:
-    """Streams are observed during the test, and what is recorded of them is kept in memory."""
+    """Observe streams during the test. Their spans, metrics and logs are kept in memory."""
     with capture() as captured:
         yield captured

@@ -1,4 +1,4 @@
-"""From bytes to frames. Knows nothing of LLMs, HTTP clients or telemetry."""
+"""Turns bytes into frames. This package does not depend on LLM APIs, HTTP clients or telemetry."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ FRAMERS: Final[Mapping[str, Callable[[], Framer]]] = {
     "application/stream+json": NDJSONFramer,
     "application/vnd.amazon.eventstream": EventStreamFramer,
 }
-"""Media type -> framer. A new framing is one line here."""
+"""Media type -> framer. A new framing needs one line here."""
 
 
 def framer_for(content_type: str) -> Framer | None:
-    """A framer for a `Content-Type` header, or None where it names no stream that is known here."""
+    """A new framer for a `Content-Type` header; None if its media type is not a known stream format."""
     factory = FRAMERS.get(content_type.partition(";")[0].strip().lower())
     return factory() if factory is not None else None
 

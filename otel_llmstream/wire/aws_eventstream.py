@@ -2,9 +2,10 @@ r"""AWS event streams (`application/vnd.amazon.eventstream`): binary messages, e
 
     total length (4) | length of the headers (4) | CRC32 of these eight (4) | headers | payload | CRC32 of all that (4)
 
-Comes in: decoded bytes, in any split. Goes out: one `Frame` for each message. What says its length wrongly cannot be
-read on from: there comes one frame with the event `LOST`, and then nothing. A message whose length is right and whose
-content is not comes as `CORRUPT`, and the next one is read. Nothing raises.
+Input: decoded bytes, in any split. Output: one `Frame` for each message. If the lengths of a message are wrong, the
+start of the next message is unknown: the framer returns one frame with the event `LOST`, and then no more frames. If
+the lengths are right and the content is wrong, it returns `CORRUPT` and continues with the next message. It never
+raises.
 """
 
 from __future__ import annotations
@@ -20,27 +21,29 @@ from zlib import crc32
 from .frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, portions
 
 CORRUPT: Final = b":corrupt"
-"""The event of a message whose checksum or whose headers are wrong."""
+"""The event type of a message whose checksum or headers are wrong."""
 
 LOST: Final = b":lost"
-"""The event of the place where nobody knows any more where a message begins."""
+"""The event type of the frame that is returned when the message boundaries are lost."""
 
 EXCEPTION: Final = b":exception/"
-"""What the event of an exception begins with; its type follows. The payload is JSON, as the service models it."""
+"""Prefix of the event type of an exception; the exception's type follows. The payload is the JSON of the service model.
+"""
 
 ERROR: Final = b":error/"
-"""What the event of an error begins with, which no service models; its code follows. The payload is its text."""
+"""Prefix of the event type of an error that the service model does not name; its code follows. The payload is its text.
+"""
 
 MAX_HEADERS: Final = 128 * 1024
-"""Bytes of one message's headers, as AWS's own clients (botocore) take them at most."""
+"""Maximum size of a message's headers, in bytes; the limit of botocore."""
 
 MAX_PAYLOAD: Final = 24 * 1024 * 1024
-"""Bytes of one message's payload, as botocore takes them at most. A length beyond that is none."""
+"""Maximum size of a message's payload, in bytes; the limit of botocore. A larger length is treated as wrong."""
 
 HeaderValue = bool | int | bytes | str | datetime | UUID
 
 _PRELUDE: Final = 12
-_OVERHEAD: Final = 16  # the prelude, and the checksum at the end
+_OVERHEAD: Final = 16  # the prelude and the checksum at the end
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _lengths: Final = Struct(">III").unpack_from
 
@@ -48,33 +51,46 @@ _lengths: Final = Struct(">III").unpack_from
 class EventStreamFramer:
     """Incremental parser of AWS event streams."""
 
-    __slots__ = ("_event", "_headers", "_huge", "_kept", "_lost", "_need", "_started", "_text", "comments", "unknown")
+    __slots__ = (
+        "_event",
+        "_headers",
+        "_kept",
+        "_lost",
+        "_needed",
+        "_oversized",
+        "_started",
+        "_text",
+        "comments",
+        "unknown",
+    )
 
     def __init__(self) -> None:
-        self._kept = bytearray()  # the beginning of one message
-        self._need = _PRELUDE  # how much of it must be there before something can be said
-        self._huge: _Huge | None = None
+        self._kept = bytearray()  # the beginning of an unfinished message
+        self._needed = _PRELUDE  # bytes of it that must have arrived before it can be processed further
+        self._oversized: _OversizedMessage | None = None
         self._lost = False
         self._started = False
-        self._headers: bytes | None = None  # the last message's, undecoded: nearly every message has the same
-        self._event = MESSAGE  # what they say
+        self._headers: bytes | None = None  # of the last message, undecoded; nearly every message has the same ones
+        self._event = MESSAGE  # the event type from these headers
         self._text: bytes | None = None
         self.comments = 0
         self.unknown = 0
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Take the next bytes; give the messages that they complete."""
+        """Add the next bytes. Returns the messages that they complete."""
         if len(data) > MAX_FRAME:
             return [frame for portion in portions(data) for frame in self.feed(portion)]
         frames: list[Frame] = []
         while data and not self._lost:
-            data = self._skip(data, frames) if self._huge is not None else self._take(data, frames)
+            data = (
+                self._feed_oversized(data, frames) if self._oversized is not None else self._feed_messages(data, frames)
+            )
         return frames
 
     def peek_batch(self, reads: Sequence[bytes]) -> list[bytes] | None:
-        """The payloads of reads that are each one whole message with the headers of the one before."""
+        """The payloads of the reads, if each is one complete message with the same headers as the last message."""
         headers = self._headers
-        if self._kept or self._huge is not None or headers is None or self._event.startswith(b":"):
+        if self._kept or self._oversized is not None or headers is None or self._event.startswith(b":"):
             return None
         size = len(headers)
         start = _PRELUDE + size
@@ -90,19 +106,19 @@ class EventStreamFramer:
         return payloads if len(payloads) == len(reads) else None
 
     def close(self) -> list[Frame]:
-        """Take the end of the body: a message without its end is none."""
+        """Handle the end of the body. An unfinished message gives no frame."""
         return []
 
     @property
     def pending(self) -> bool:
         """Whether the bytes so far end inside a message."""
-        return bool(self._kept) or self._huge is not None
+        return bool(self._kept) or self._oversized is not None
 
-    def _take(self, data: bytes, frames: list[Frame]) -> bytes:
-        """Take messages that are held whole; give what is left for one that is too large for that."""
+    def _feed_messages(self, data: bytes, frames: list[Frame]) -> bytes:
+        """Process messages that fit into memory. Returns the bytes that belong to a message that is too large."""
         if self._kept:
             self._kept += data
-            if len(self._kept) < self._need:
+            if len(self._kept) < self._needed:
                 return b""
             data = bytes(self._kept)
             self._kept.clear()
@@ -112,20 +128,20 @@ class EventStreamFramer:
             if not total:
                 return b""
             if total > MAX_FRAME:
-                self._huge = _Huge(total)
+                self._oversized = _OversizedMessage(total)
                 return data[start:]
             if total > end - start:
-                self._need = total
+                self._needed = total
                 break
             frames.append(self._message(data[start : start + total]))
             start += total
         else:
-            self._need = _PRELUDE
+            self._needed = _PRELUDE
         self._kept += data[start:]
         return b""
 
     def _total(self, data: bytes, start: int, frames: list[Frame]) -> int:
-        """The length of the message that begins there; 0 where none does."""
+        """The length of the message at this position; 0 if there is no valid message."""
         total, headers, checksum = _lengths(data, start)
         payload = total - headers - _OVERHEAD
         if checksum == crc32(data[start : start + 8]) and headers <= MAX_HEADERS and 0 <= payload <= MAX_PAYLOAD:
@@ -135,33 +151,33 @@ class EventStreamFramer:
         if self._started:
             frames.append(Frame(LOST, b""))
         else:
-            self.unknown += 1  # a body that does not even begin as one is no event stream
+            self.unknown += 1  # the body does not begin with a valid message, so it is not an event stream
         return 0
 
     def _message(self, message: bytes) -> Frame:
-        """A whole message whose lengths are known to be right."""
+        """The frame of a complete message whose lengths have been checked."""
         if crc32(message[:-4]) != int.from_bytes(message[-4:], "big"):
             return Frame(CORRUPT, b"")
         start = _PRELUDE + int.from_bytes(message[4:8], "big")
         self._read_headers(message[_PRELUDE:start])
         return Frame(self._event, message[start:-4] if self._text is None else self._text)
 
-    def _skip(self, data: bytes, frames: list[Frame]) -> bytes:
-        """Take the next bytes of a message that is too large; give what follows it."""
-        huge = self._huge
-        assert huge is not None, "asked for only inside such a message"
-        rest = huge.take(data)
-        if not huge.left:
-            frames.append(self._oversized(huge))
-            self._huge = None
+    def _feed_oversized(self, data: bytes, frames: list[Frame]) -> bytes:
+        """Process the next bytes of a message that is too large to hold. Returns the bytes after its end."""
+        message = self._oversized
+        assert message is not None, "called only inside an oversized message"
+        rest = message.take(data)
+        if not message.left:
+            frames.append(self._oversized_frame(message))
+            self._oversized = None
         return rest
 
-    def _oversized(self, huge: _Huge) -> Frame:
-        if not huge.intact:
+    def _oversized_frame(self, message: _OversizedMessage) -> Frame:
+        if not message.intact:
             return Frame(CORRUPT, b"")
-        start = _PRELUDE + int.from_bytes(huge.head[4:8], "big")
-        self._read_headers(bytes(huge.head[_PRELUDE:start]))
-        payload = bytes(huge.head[start : start + KEPT_HEAD])
+        start = _PRELUDE + int.from_bytes(message.head[4:8], "big")
+        self._read_headers(bytes(message.head[_PRELUDE:start]))
+        payload = bytes(message.head[start : start + KEPT_HEAD])
         return Frame(self._event, payload if self._text is None else self._text, b"", oversized=True)
 
     def _read_headers(self, data: bytes) -> None:
@@ -169,21 +185,21 @@ class EventStreamFramer:
             return
         headers = decode_headers(data)
         self._headers = data
-        self._event, self._text = (CORRUPT, b"") if headers is None else _meaning(headers)
+        self._event, self._text = (CORRUPT, b"") if headers is None else _event_and_text(headers)
 
 
-@lru_cache(maxsize=1024)  # lengths of messages differ by their padding, which is some hundred bytes at most
+@lru_cache(maxsize=1024)  # the lengths of messages vary by a few hundred bytes of padding
 def _prelude(total: int, headers: int) -> bytes:
-    """How a message of such lengths begins."""
+    """The prelude of a message with these lengths."""
     lengths = total.to_bytes(8, "big")[4:] + headers.to_bytes(4, "big")
     return lengths + crc32(lengths).to_bytes(4, "big")
 
 
-class _Huge:
-    """A message that is larger than what is held: its beginning is kept, and its checksum is taken on the way.
+class _OversizedMessage:
+    """A message that is too large to hold. Its beginning is kept, and its checksum is computed as bytes arrive.
 
     Args:
-        total: its length.
+        total: the message's length, in bytes.
     """
 
     __slots__ = ("_checksum", "_tail", "head", "left")
@@ -191,13 +207,13 @@ class _Huge:
     def __init__(self, total: int) -> None:
         self.left = total
         self.head = bytearray()
-        self._tail = b""  # its last four bytes
+        self._tail = b""  # the checksum at the end of the message
         self._checksum = 0
 
     def take(self, data: bytes) -> bytes:
-        """Take the next bytes; give what follows the message."""
+        """Add the next bytes. Returns the bytes after the end of the message."""
         mine, rest = data[: self.left], data[self.left :]
-        covered = max(0, min(len(mine), self.left - 4))  # its checksum does not cover itself
+        covered = max(0, min(len(mine), self.left - 4))  # the checksum does not cover itself
         self._checksum = crc32(mine[:covered], self._checksum)
         self._tail += mine[covered:]
         room = _PRELUDE + MAX_HEADERS + KEPT_HEAD - len(self.head)
@@ -207,12 +223,12 @@ class _Huge:
 
     @property
     def intact(self) -> bool:
-        """Whether it came as it was sent."""
+        """Whether the checksum is right."""
         return self._checksum == int.from_bytes(self._tail, "big")
 
 
-def _meaning(headers: Mapping[str, HeaderValue]) -> tuple[bytes, bytes | None]:
-    """What a message is: its event, and its text where that is no payload."""
+def _event_and_text(headers: Mapping[str, HeaderValue]) -> tuple[bytes, bytes | None]:
+    """The event type of a message, and its text if the text is in a header instead of the payload."""
     kind = _bytes(headers.get(":message-type"))
     if kind == b"exception":
         return EXCEPTION + _bytes(headers.get(":exception-type")), None
@@ -230,13 +246,13 @@ def _bytes(value: HeaderValue | None) -> bytes:
 
 
 def decode_headers(data: bytes) -> dict[str, HeaderValue] | None:
-    """A message's headers.
+    """Decode the headers of a message.
 
     Args:
-        data: name length (1), name, type (1), value; and again.
+        data: for each header: length of the name (1), name, type (1), value.
 
     Returns:
-        The values by name, of all ten types; None where they are not what they should be, or one comes twice.
+        Header name -> value. None if the bytes are malformed or a name occurs twice.
     """
     headers: dict[str, HeaderValue] = {}
     at = 0
@@ -248,7 +264,7 @@ def decode_headers(data: bytes) -> dict[str, HeaderValue] | None:
             if name in headers or at > len(data):
                 return None
             headers[name] = value
-    except (IndexError, ValueError, OverflowError):  # ends early, an unknown type, no UTF-8, a year beyond 9999
+    except (IndexError, ValueError, OverflowError):  # too short, unknown type, invalid UTF-8, a year after 9999
         return None
     return headers
 
@@ -256,7 +272,7 @@ def decode_headers(data: bytes) -> dict[str, HeaderValue] | None:
 Reader = Callable[[bytes, int], tuple[HeaderValue, int]]
 
 
-def _constant(value: bool) -> Reader:  # noqa: FBT001 - what is made is a reader of just this value
+def _constant(value: bool) -> Reader:  # noqa: FBT001 - the value that the reader returns
     return lambda _data, at: (value, at)
 
 
@@ -264,13 +280,13 @@ def _integer(size: int) -> Reader:
     return lambda data, at: (int.from_bytes(data[at : at + size], "big", signed=True), at + size)
 
 
-def _counted(data: bytes, at: int) -> tuple[bytes, int]:
+def _byte_string(data: bytes, at: int) -> tuple[bytes, int]:
     end = at + 2 + int.from_bytes(data[at : at + 2], "big")
     return data[at + 2 : end], end
 
 
 def _string(data: bytes, at: int) -> tuple[str, int]:
-    value, end = _counted(data, at)
+    value, end = _byte_string(data, at)
     return value.decode(), end
 
 
@@ -290,9 +306,9 @@ _TYPES: Final[tuple[Reader, ...]] = (
     _integer(2),
     _integer(4),
     _integer(8),
-    _counted,
+    _byte_string,
     _string,
     _timestamp,
     _uuid,
 )
-"""The types of header values, by their number."""
+"""The readers of header values. The index is the type number."""

@@ -1,8 +1,8 @@
-"""Content codings (RFC 9110, 8.4), undone piece by piece.
+"""Decodes content codings (RFC 9110, 8.4) piece by piece.
 
-Comes in: bytes as the network gave them. Goes out: decoded bytes, in pieces of at most `PIECE`. Accepted is what
-httpx and httpx2 accept: gzip and deflate always, br and zstd where the application has a codec for them installed;
-a coding that is not known passes through, as it does there. A broken coding raises `DecodingError`, here only.
+Input: bytes from the network. Output: decoded bytes, in pieces of at most `PIECE`. The codings are those of httpx and
+httpx2: always gzip and deflate; br and zstd if a codec for them is installed. An unknown coding passes through
+unchanged, as it does in httpx. Broken data raises `DecodingError`. This is the only module of `wire` that raises.
 """
 
 from __future__ import annotations
@@ -14,55 +14,53 @@ from importlib import import_module
 from typing import Any, Final, Protocol
 
 PIECE: Final = 256 * 1024
-"""Bytes a codec may give at a time: a bomb of a thousandfold ratio never stands in memory whole."""
-
+"""Maximum size of a decoded piece, in bytes. So a decompression bomb is never in memory as a whole."""
 
 MAX_CODINGS: Final = 5
-"""Codings on top of each other that are undone at most, as in httpx2. A decoder holds 32 KB and more, and a header has
-room for thousands of them."""
+"""Maximum number of stacked codings, as in httpx2. A decoder holds at least 32 KB, and a header can name thousands."""
 
 
 class DecodingError(ValueError):
-    """The bytes are not what `Content-Encoding` says."""
+    """The bytes cannot be decoded with the coding that `Content-Encoding` names."""
 
 
 class Decoder(Protocol):
-    """Undoes one coding."""
+    """Decodes one coding, or several that are stacked."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take encoded bytes; give what can be decoded of them.
+        """Add encoded bytes. Yields the decoded bytes that are available.
 
         Raises:
-            DecodingError: the coding is broken.
+            DecodingError: the encoded data is broken.
         """
         ...
 
 
 def decoder_for(content_encoding: str) -> Decoder | None:
-    """The decoder for a `Content-Encoding` header, or None where there is nothing to undo.
+    """The decoder for a `Content-Encoding` header; None if there is nothing to decode.
 
     Args:
-        content_encoding: the header's value, codings in the order they were applied.
+        content_encoding: the header's value. It lists the codings in the order in which they were applied.
     """
     names = [name.strip().lower() for name in content_encoding.split(",")]
     known = [name for name in reversed(names) if name in _FACTORIES]
     if len(known) > MAX_CODINGS:
-        return _Refusal()
+        return _TooManyCodings()
     made = [decoder for name in known if (decoder := _FACTORIES[name]()) is not None]
     if not made:
         return None
     return made[0] if len(made) == 1 else _Chain(made)
 
 
-class _Refusal:
-    """More codings than anybody undoes."""
+class _TooManyCodings:
+    """Refuses a body with more than `MAX_CODINGS` codings."""
 
     def feed(self, _data: bytes) -> Iterator[bytes]:
         raise DecodingError(f"more than {MAX_CODINGS} content codings")
 
 
 class _Chain:
-    """Several codings, undone one after the other; what stands between two of them comes in pieces too."""
+    """Decodes several codings one after the other. The data between two decoders is in pieces too."""
 
     def __init__(self, decoders: Sequence[Decoder]) -> None:
         self._decoders = decoders
@@ -70,17 +68,17 @@ class _Chain:
     def feed(self, data: bytes) -> Iterator[bytes]:
         pieces: Iterable[bytes] = (data,)
         for decoder in self._decoders:
-            pieces = _through(decoder, pieces)
+            pieces = _decode_pieces(decoder, pieces)
         yield from pieces
 
 
-def _through(decoder: Decoder, pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _decode_pieces(decoder: Decoder, pieces: Iterable[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         yield from decoder.feed(piece)
 
 
 class _Zlib:
-    """gzip, or deflate in one of its two wrappings. What follows the coded body is ignored, as httpx does."""
+    """Decodes gzip, or deflate with or without a zlib wrapper. Like httpx, it ignores bytes after the encoded body."""
 
     def __init__(self, wbits: int) -> None:
         self._inflate = zlib.decompressobj(wbits)
@@ -92,7 +90,7 @@ class _Zlib:
             raise DecodingError(str(exc)) from exc
 
     def _pieces(self, data: bytes) -> Iterator[bytes]:
-        # A full piece may have left something behind even where all input is taken.
+        # After a full piece there may be more output, even if all input is consumed.
         full = False
         while (data or full) and not self._inflate.eof:
             piece = self._inflate.decompress(data, PIECE)
@@ -103,14 +101,17 @@ class _Zlib:
 
 
 class _Deflate:
-    """Deflate: by the standard in zlib wrapping, by some servers raw (RFC 9110, 8.4.1.2). The first bytes tell."""
+    """Decodes deflate. By the standard it has a zlib wrapper; some servers send it raw (RFC 9110, 8.4.1.2).
+
+    The first byte tells which of the two it is.
+    """
 
     def __init__(self) -> None:
         self._decoder: _Zlib | None = None
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         if self._decoder is None and data:
-            # The low four bits of a zlib header are the method, 8; RFC 1950, 2.2. Raw deflate of a text body
+            # The low four bits of a zlib header are the method, which is 8 (RFC 1950, 2.2). Raw deflate of a text body
             # begins with other bits.
             wrapped = data[0] & 0x0F == zlib.DEFLATED
             self._decoder = _Zlib(zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS)
@@ -119,11 +120,11 @@ class _Deflate:
 
 
 class _Brotli:
-    """Brotli, by either library.
+    """Decodes Brotli, with either of the two libraries.
 
     Args:
-        process: takes input; with none, gives what is left of the output.
-        error: what it raises.
+        process: decodes input; with empty input, returns the rest of the output.
+        error: the exception class that it raises.
     """
 
     def __init__(self, process: Callable[[bytes], bytes], error: type[Exception]) -> None:
@@ -134,14 +135,14 @@ class _Brotli:
         try:
             piece = self._process(data) if data else b""
             while piece:
-                yield from _cut(piece)
+                yield from _split_pieces(piece)
                 piece = self._process(b"")
         except self._error as exc:
             raise DecodingError(str(exc)) from exc
 
 
 class _ZstdCodec(Protocol):
-    """What the standard library's `ZstdDecompressor` is."""
+    """The interface of the standard library's `ZstdDecompressor`."""
 
     @property
     def eof(self) -> bool: ...
@@ -156,24 +157,24 @@ class _ZstdCodec(Protocol):
 
 
 class _Zstd:
-    """Zstandard: one frame after the other (RFC 8878, 3).
+    """Decodes Zstandard: a sequence of frames (RFC 8878, 3).
 
     Args:
-        make: a codec for one frame.
-        error: what it raises.
-        most: bytes of input that it is given at a time.
+        make: makes a codec for one frame.
+        error: the exception class that it raises.
+        max_input: maximum size of the input of one call, in bytes.
     """
 
-    def __init__(self, make: Callable[[], _ZstdCodec], error: type[Exception], most: int = PIECE) -> None:
+    def __init__(self, make: Callable[[], _ZstdCodec], error: type[Exception], max_input: int = PIECE) -> None:
         self._make = make
         self._error = error
-        self._most = most
+        self._max_input = max_input
         self._codec = make()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         try:
-            for start in range(0, len(data), self._most):
-                yield from self._frames(data[start : start + self._most])
+            for start in range(0, len(data), self._max_input):
+                yield from self._frames(data[start : start + self._max_input])
         except self._error as exc:
             raise DecodingError(str(exc)) from exc
 
@@ -183,12 +184,12 @@ class _Zstd:
                 self._codec = self._make()
             piece = self._codec.decompress(data, PIECE)
             while piece:
-                yield from _cut(piece)
+                yield from _split_pieces(piece)
                 piece = b"" if self._codec.eof or self._codec.needs_input else self._codec.decompress(b"", PIECE)
             data = self._codec.unused_data if self._codec.eof else b""
 
 
-def _cut(piece: bytes) -> Iterator[bytes]:
+def _split_pieces(piece: bytes) -> Iterator[bytes]:
     for start in range(0, len(piece), PIECE):
         yield piece[start : start + PIECE]
 
@@ -207,9 +208,11 @@ def _brotli() -> Decoder | None:
     if module is None:
         return None
     codec = module.Decompressor()
-    if not hasattr(codec, "can_accept_more_data"):  # older than 1.2, which httpx alone still takes: knows no limit
+    if not hasattr(
+        codec, "can_accept_more_data"
+    ):  # older than 1.2: it has no output limit; httpx still accepts it, httpx2 does not
         return _Brotli(codec.process, module.error)
-    # It may give nearly twice the limit.
+    # The output may be nearly twice as large as the limit.
     return _Brotli(partial(codec.process, output_buffer_limit=PIECE // 2), module.error)
 
 
@@ -220,16 +223,17 @@ def _zstd() -> Decoder | None:
     module = _import("zstandard")
     if module is None:
         return None
-    return _Zstd(partial(_Zstandard, module), module.ZstdError, _Zstandard.most)
+    return _Zstd(partial(_Zstandard, module), module.ZstdError, _Zstandard.max_input)
 
 
 class _Zstandard:
-    """The library `zstandard`, in the standard library's shape. It gives all output at once, so it gets little input.
+    """Adapts the library `zstandard` to the interface of the standard library.
 
-    A block of zstd takes 4 bytes at least and makes 128 KB at most: of `most` bytes come some 2 MB.
+    It returns all output of an input at once, so each input is small. A block of zstd has at least 4 bytes and expands
+    to at most 128 KB, so `max_input` bytes expand to about 2 MB.
     """
 
-    most = 64
+    max_input = 64
     needs_input = True
 
     def __init__(self, module: Any) -> None:

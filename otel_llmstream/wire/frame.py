@@ -1,4 +1,4 @@
-"""What a framer makes of bytes, and the limits that all framers share."""
+"""The frame that a framer produces from bytes, and the limits that all framers share."""
 
 from __future__ import annotations
 
@@ -6,28 +6,29 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 MAX_FRAME: Final = 8 * 1024 * 1024
-"""Bytes of one frame that are held at most. The largest events that providers send carry one image as base64 (a
-4096 x 4096 PNG is some 5 MB); with this cap a hundred streams stuck inside such an event hold less than 1 GB."""
+"""Maximum size of a frame that is held, in bytes. The largest events that providers send contain one image as base64
+(a 4096 x 4096 PNG is about 5 MB). With this cap, a hundred streams that stop inside such an event hold less than 1 GB.
+"""
 
 KEPT_HEAD: Final = 64 * 1024
-"""Bytes kept of a frame that passed `MAX_FRAME`: enough to know what kind of event it was."""
+"""Bytes that are kept of a frame larger than `MAX_FRAME`. They are enough to tell the kind of event."""
 
 LONGEST_LINE: Final = MAX_FRAME + 64
-"""Bytes of a line that are held at most; of a longer one the end is let go. A little more than a frame's payload may
-have, so that a line that was cut is seen to be too long once its field name is off."""
+"""Maximum size of a line that is held, in bytes. The end of a longer line is dropped. The limit is a little larger than
+`MAX_FRAME`, so that the payload of a shortened line is still too long after its field name is removed."""
 
 MESSAGE: Final = b"message"
-"""The event type of a frame that names none (WHATWG HTML, 9.2.6)."""
+"""The event type of a frame without one (WHATWG HTML, 9.2.6)."""
 
 
 class Frame(NamedTuple):
     """One framed unit: a server-sent event, or a line of newline-delimited JSON.
 
     Attributes:
-        event: the event type, `b"message"` where none was named.
-        data: the payload; only its first `KEPT_HEAD` bytes where `oversized`.
+        event: the event type; `b"message"` if the bytes name none.
+        data: the payload; only its first `KEPT_HEAD` bytes if the frame is oversized.
         id: the last event id at dispatch.
-        oversized: the frame was larger than `MAX_FRAME`.
+        oversized: whether the frame was larger than `MAX_FRAME`.
     """
 
     event: bytes
@@ -37,30 +38,30 @@ class Frame(NamedTuple):
 
 
 class Framer(Protocol):
-    """Bytes in, frames out; never raises, whatever the bytes, and holds at most about `MAX_FRAME` of them.
+    """Turns bytes into frames. It raises for no input, and holds at most about `MAX_FRAME` bytes.
 
     Attributes:
-        comments: comment lines seen.
-        unknown: lines that the format does not know: a body of these alone is no such format.
+        comments: number of comment lines.
+        unknown: number of lines that are not part of the format. A body that has only such lines has another format.
     """
 
     comments: int
     unknown: int
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Take the next bytes of the body, in any split; give the frames that they complete."""
+        """Add the next bytes of the body, in any split. Returns the frames that they complete."""
         ...
 
     def peek_batch(self, reads: Sequence[bytes]) -> list[bytes] | None:
-        """The short cut for many reads at once: their payloads, where each read is just one whole, plain frame.
+        """The fast path for many reads: their payloads, if each read is exactly one complete frame.
 
-        All are of the event type that the last frame had. Takes nothing in. None where a single one is anything else;
-        then all are for `feed`, one by one.
+        Each frame must have the event type of the last frame. If a single read is different, the result is None, and
+        the caller feeds all reads one by one. This method does not change the framer's state.
         """
         ...
 
     def close(self) -> list[Frame]:
-        """Take the end of the body; give what the end itself completes."""
+        """Handle the end of the body. Returns the frames that the end completes."""
         ...
 
     @property
@@ -70,10 +71,10 @@ class Framer(Protocol):
 
 
 class LineBuffer:
-    """Cuts bytes into lines, keeping an unfinished one for later; no line becomes longer than `LONGEST_LINE`.
+    """Keeps an unfinished line until its end arrives. No line becomes longer than `LONGEST_LINE`.
 
-    Appending to one buffer and searching only the new bytes keeps the cost linear, also for a line that comes in
-    a million pieces.
+    The line is appended to one buffer, and only new bytes are searched. So the cost is linear, even for a line that
+    arrives in a million pieces.
     """
 
     __slots__ = ("_partial",)
@@ -87,11 +88,11 @@ class LineBuffer:
         return bytes(self._partial[:KEPT_HEAD])
 
     def __bool__(self) -> bool:
-        """Whether a line is unfinished."""
+        """Whether there is an unfinished line."""
         return bool(self._partial)
 
     def join(self, lines: list[bytes], *, complete: bool) -> list[bytes]:
-        """Prepend what was kept to the first line; keep the last one back unless it is complete."""
+        """Prepend the kept bytes to the first line. Keep the last line for later unless it is complete."""
         if not lines:
             return lines
         tail = b"" if complete else lines.pop()
@@ -109,5 +110,5 @@ class LineBuffer:
 
 
 def portions(data: bytes) -> list[bytes]:
-    """A read that is larger than a frame may be, in portions that are not: no split of the bytes passes the cap."""
+    """Split a read into portions of at most `MAX_FRAME` bytes, so that the cap holds for any split of the bytes."""
     return [data[start : start + MAX_FRAME] for start in range(0, len(data), MAX_FRAME)]

@@ -1,7 +1,7 @@
 r"""Newline-delimited JSON (`application/x-ndjson`, `application/stream+json`): one value on each line.
 
-Comes in: decoded bytes, in any split. Goes out: one `Frame` for each line that is not blank, its last one also
-without a line end, as readers of this format accept it.
+Input: decoded bytes, in any split. Output: one `Frame` for each line that is not blank. The last line may lack its line
+end, because readers of this format accept that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 from .frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, LineBuffer, portions
 
 _LF: Final = 0x0A
-_BLANKS: Final = b" \t\r\n"  # JSON's own; form feeds and the like belong to the value, and spoil it
+_BLANKS: Final = b" \t\r\n"  # the whitespace of JSON; other characters, such as form feeds, make the value invalid
 
 
 class NDJSONFramer:
@@ -26,7 +26,7 @@ class NDJSONFramer:
         self.unknown = 0
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Take the next bytes; give the lines that they complete."""
+        """Add the next bytes. Returns the lines that they complete."""
         if len(data) > MAX_FRAME:
             return [frame for portion in portions(data) for frame in self.feed(portion)]
         lines = data.split(b"\n")
@@ -36,7 +36,7 @@ class NDJSONFramer:
         return [_frame(line) for line in self._lines.join(lines, complete=complete) if line.strip(_BLANKS)]
 
     def peek_batch(self, reads: Sequence[bytes]) -> list[bytes] | None:
-        """The values of reads that are each one whole line."""
+        """The values of the reads, if each read is exactly one complete line."""
         if self._lines or sum(map(len, reads)) > MAX_FRAME:
             return None
         values = [
@@ -45,7 +45,7 @@ class NDJSONFramer:
         return values if len(values) == len(reads) else None
 
     def close(self) -> list[Frame]:
-        """Take the end of the body; the last line may go without a line end."""
+        """Handle the end of the body. Returns the last line if it has no line end."""
         lines = self._lines.join([b""], complete=True) if self._lines else []
         return [_frame(line) for line in lines if line.strip(_BLANKS)]
 

@@ -1,9 +1,14 @@
-r"""Server-sent events, after the WHATWG rules (HTML standard, 9.2.5 "Parsing an event stream" and 9.2.6).
+r"""Server-sent events, by the WHATWG rules (HTML standard, 9.2.5 "Parsing an event stream" and 9.2.6).
 
-Comes in: decoded bytes, in any split. Goes out: one `Frame` for each event that a browser would dispatch. That is
-stricter than the SDKs: an event without data is not dispatched, a byte order mark is skipped, lines end at CR, LF
-or CRLF and nothing else (no U+2028), a field that the standard does not name is ignored, but for an `error` that is
-a JSON object. Nothing is refused.
+Input: decoded bytes, in any split. Output: one `Frame` for each event that a browser would dispatch. These rules are
+stricter than those of the SDKs:
+
+- An event without data is not dispatched.
+- A byte order mark is skipped.
+- Lines end at CR, LF or CRLF only, not at U+2028.
+- A field that the standard does not name is ignored. The exception is a field `error` with a JSON object.
+
+No input is rejected.
 """
 
 from __future__ import annotations
@@ -18,8 +23,10 @@ _BOM: Final = b"\xef\xbb\xbf"
 _CR: Final = 0x0D
 _LF: Final = 0x0A
 _FIELDS: Final = (b"data", b"event", b"id", b"retry")
-_NUMBERED: Final = re.compile(rb"(?:id: [^\n\0]*+\n)?+(?:event: ([^\n]++)\n)?+(?:id: [^\n\0]*+\n)?+data: ([^\n]*+)\n\n")
-_new: Final = tuple.__new__  # half the cost of calling the class; on the path that every chunk takes
+_EVENT_WITH_ID: Final = re.compile(
+    rb"(?:id: [^\n\0]*+\n)?+(?:event: ([^\n]++)\n)?+(?:id: [^\n\0]*+\n)?+data: ([^\n]*+)\n\n"
+)
+_new: Final = tuple.__new__  # half the cost of calling the class, on a path that every chunk takes
 
 
 class SSEFramer:
@@ -41,23 +48,23 @@ class SSEFramer:
 
     def __init__(self) -> None:
         self._lines = LineBuffer()
-        self._data: bytes | bytearray | None = None  # a buffer of its own only from the second line on
+        self._data: bytes | bytearray | None = None  # a bytearray only from the second data line on
         self._event = b""
         self._id = b""
         self._last = b""  # the type of the last event
         self._oversized = False
-        self._skip_lf = False  # the last byte was a CR: an LF that follows belongs to it
-        self._started = False  # the first line may begin with a byte order mark
-        self._idle = False  # between two events, with nothing kept: the state in which the short cut is right
+        self._skip_lf = False  # the last byte was a CR; if an LF follows, it belongs to the same line end
+        self._started = False  # false until the first line, which may begin with a byte order mark
+        self._idle = False  # between two events, with no bytes kept; the fast path is only correct in this state
         self.comments = 0
         self.unknown = 0
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Take the next bytes; give the events that they complete."""
+        """Add the next bytes. Returns the events that they complete."""
         if len(data) > MAX_FRAME:
             return [frame for portion in portions(data) for frame in self.feed(portion)]
-        # Nearly every read of a chat stream is one whole event of one `data` line. Told by comparisons that run at
-        # memory speed, it needs none of the state below.
+        # Nearly every read of a chat stream is one complete event with one `data` line. A few fast comparisons
+        # recognise it, and then the parser's state is not needed.
         if self._idle and data[:6] == b"data: ":
             end = -2 if data[-2:] == b"\n\n" else -4 if data[-4:] == b"\r\n\r\n" else 0
             value = data[6:end]
@@ -65,19 +72,19 @@ class SSEFramer:
                 self._last = MESSAGE
                 return [_new(Frame, (MESSAGE, value, self._id, False))]
         if self._idle and data[-2:] == b"\n\n" and _CR not in data:
-            frame = self._whole(data)
+            frame = self._single_event(data)
             if frame is not None:
                 return [frame]
         return self._parse(self._split(data))
 
-    def _whole(self, data: bytes) -> Frame | None:
-        """The one event of a read that is nothing else: a name or an id, then one `data` line."""
+    def _single_event(self, data: bytes) -> Frame | None:
+        """The event of a read that is exactly one complete event: type and id, then one `data` line. Otherwise None."""
         *fields, last = data[:-2].split(b"\n")
         if last[:5] != b"data:":
             return None
         event, ident = MESSAGE, self._id
         for field in fields:
-            if field[:7] == b"event: " and 7 < len(field) <= KEPT_HEAD:  # noqa: PLR2004 - the name's own length
+            if field[:7] == b"event: " and 7 < len(field) <= KEPT_HEAD:  # noqa: PLR2004 - the length of the prefix
                 event = field[7:]
             elif field[:4] == b"id: " and len(field) <= KEPT_HEAD and b"\0" not in field:
                 ident = field[4:]
@@ -88,17 +95,17 @@ class SSEFramer:
         return _new(Frame, (event, last[6:] if last[5:6] == b" " else last[5:], ident, False))
 
     def peek_batch(self, reads: Sequence[bytes]) -> list[bytes] | None:
-        """The payloads of reads that are each one whole event of one `data` line, of the type that the last event had.
+        """The payloads of the reads, if each is one complete event with one `data` line and the type of the last event.
 
-        Nothing is taken in: where this gives None, or its answer is not used, the reads are for `feed`. Not even their
-        ids, which nobody looks at once a stream's first events have come.
+        The framer's state does not change. If the result is None or is not used, the caller feeds the reads. The event
+        ids are not stored either, because no caller reads the id after the first events of a stream.
         """
         if not self._idle or sum(map(len, reads)) > MAX_FRAME:
             return None
         first = reads[0]
         head = first[: first.find(b"data: ") + 6]
         if b"id: " in head:
-            return self._numbered(reads)
+            return self._peek_batch_with_ids(reads)
         blank = b"\r\n\r\n" if first[-4:] == b"\r\n\r\n" else b"\n\n"
         if head != (
             b"data: " if self._last == MESSAGE else b"event: " + self._last + blank[: len(blank) // 2] + b"data: "
@@ -115,20 +122,20 @@ class SSEFramer:
         ]
         return values if len(values) == len(reads) else None
 
-    def _numbered(self, reads: Sequence[bytes]) -> list[bytes] | None:
-        """The same for events that have ids, which differ in each."""
+    def _peek_batch_with_ids(self, reads: Sequence[bytes]) -> list[bytes] | None:
+        """The payloads of the reads, as `peek_batch`, for events with ids. The id differs in each event."""
         last = self._last
         values = [
             found[2]
             for read in reads
-            if _CR not in read and (found := _NUMBERED.fullmatch(read)) and (found[1] or MESSAGE) == last
+            if _CR not in read and (found := _EVENT_WITH_ID.fullmatch(read)) and (found[1] or MESSAGE) == last
         ]
         return values if len(values) == len(reads) else None
 
     def close(self) -> list[Frame]:
-        """Take the end of the body: an event without its blank line is never dispatched.
+        """Handle the end of the body. An event without its blank line is not dispatched.
 
-        The last line goes without a line end where a body is no event stream: it is looked at once more.
+        A last line without a line end counts as unknown if it cannot be the beginning of a field.
         """
         name = self._unfinished().partition(b":")[0]
         if not any(field.startswith(name) for field in _FIELDS):
@@ -137,7 +144,7 @@ class SSEFramer:
 
     @property
     def pending(self) -> bool:
-        """Whether the bytes so far end inside an event; an unfinished comment is none."""
+        """Whether the bytes so far end inside an event. An unfinished comment is not part of an event."""
         line = self._unfinished()
         return self._data is not None or bool(self._event) or bool(line and not line.startswith(b":"))
 
@@ -200,7 +207,7 @@ class SSEFramer:
         value = value.removeprefix(b" ")
         if name == b"event":
             self._event = value[:KEPT_HEAD]
-        elif name == b"data":  # a line that is just `data`
+        elif name == b"data":  # a line without a colon
             self._append(value)
         elif name == b"id":
             self._id = self._id if b"\0" in value else value[:KEPT_HEAD]
@@ -210,9 +217,9 @@ class SSEFramer:
             self.unknown += 1
 
     def _error(self, value: bytes) -> None:
-        """Older llama.cpp: an error is a field of its own, which everybody else ignores, and `[DONE]` follows.
+        """Turn a field `error` into an event. Older versions of llama.cpp send an error this way, before `[DONE]`.
 
-        It is no event for a browser; for who wants to know why a stream ended it is the only one that says so.
+        A browser ignores the field. But it is the only place where such a stream says why it ended.
         """
         self._event = b"error"
         self._append(value)

@@ -1,6 +1,6 @@
-"""Server-sent events with JSON between them: Google reports an error also as a bare object over several lines.
+"""Server-sent events with JSON between them. Google also reports an error as a bare object that spans several lines.
 
-An event stream ignores lines that are no fields. Here they are put together: an object among them is a `Frame`.
+The standard ignores lines that are not fields. This framer joins them: each JSON object among them becomes a `Frame`.
 """
 
 from __future__ import annotations
@@ -11,34 +11,34 @@ from .sse import SSEFramer
 
 
 class SSEJSONFramer(SSEFramer):
-    """Incremental parser of `text/event-stream` that also gives the objects outside of events."""
+    """Incremental parser of `text/event-stream` that also returns the JSON objects outside of events."""
 
-    __slots__ = ("_bare", "_found")
+    __slots__ = ("_object_framer", "_objects")
 
     def __init__(self) -> None:
         super().__init__()
-        self._bare = JSONArrayFramer()
-        self._found: list[Frame] = []
+        self._object_framer = JSONArrayFramer()
+        self._objects: list[Frame] = []
 
     def close(self) -> list[Frame]:
-        """Take the end of the body; the object's last line may go without a line end."""
+        """Handle the end of the body. The last line of an object may lack its line end."""
         super().close()
-        return self._bare.feed(self._unfinished()) if self._bare.pending else []
+        return self._object_framer.feed(self._unfinished()) if self._object_framer.pending else []
 
     @property
     def pending(self) -> bool:
-        """Whether the bytes so far end inside an event, or inside an object."""
-        return super().pending or self._bare.pending
+        """Whether the bytes so far end inside an event or inside an object."""
+        return super().pending or self._object_framer.pending
 
     def _parse(self, lines: list[bytes]) -> list[Frame]:
         frames = super()._parse(lines)
-        if self._found:
-            frames += self._found
-            self._found = []
+        if self._objects:
+            frames += self._objects
+            self._objects = []
         return frames
 
     def _field(self, line: bytes) -> None:
         before = self.unknown
         super()._field(line)
         if self.unknown > before:
-            self._found += self._bare.feed(line)
+            self._objects += self._object_framer.feed(line)

@@ -1,9 +1,9 @@
-"""One process with another instrumentation and ours in it: makes calls, prints as JSON what both emitted.
+"""A program with otel-llmstream and another instrumentation. It makes calls and prints as JSON what both emit.
 
     python program.py PEER ORDER
 
-PEER is a key of `PEERS`; ORDER is `ours-first` or `theirs-first`. Runs in an environment of its own, see
-`requirements.txt`; `tests/test_coexistence.py` reads the output.
+PEER is a key of `PEERS`. ORDER is `ours-first` or `theirs-first`. The program runs in an environment of its own, see
+`requirements.txt`. `tests/test_coexistence.py` reads the output.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ WARNINGS: list[str] = []
 
 
 class Genai:
-    """OpenTelemetry's own instrumentation of the openai SDK."""
+    """OpenTelemetry's instrumentation of the openai SDK."""
 
     def __init__(self) -> None:
         from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
@@ -62,7 +62,7 @@ class OpenInference(Genai):
 
 
 class Logfire:
-    """Pydantic's instrumentation of the openai SDK, which suppresses all others unless told not to."""
+    """Pydantic's instrumentation of the openai SDK. By default it suppresses all other instrumentations."""
 
     suppresses = True
 
@@ -81,7 +81,7 @@ class LogfireOpen(Logfire):
 
 
 class Native:
-    """The anthropic SDK's own spans. Nobody switches them on."""
+    """The anthropic SDK's own spans. They are on by default."""
 
     def on(self) -> None:
         pass
@@ -91,7 +91,7 @@ class Native:
 
 
 class Httpx:
-    """The HTTP instrumentation alone, switched on by the application."""
+    """Only the HTTP instrumentation, switched on by the application."""
 
     def on(self) -> None:
         from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor
@@ -105,7 +105,7 @@ class Httpx:
 
 
 class Ddtrace:
-    """Datadog's tracer, which has spans of its own kind."""
+    """Datadog's tracer, whose spans are not OpenTelemetry spans."""
 
     def on(self) -> None:
         import ddtrace
@@ -131,7 +131,7 @@ PEERS: dict[str, Any] = {
 
 
 def providers(peer: str) -> None:
-    """The application's own set-up: before anything is instrumented."""
+    """Set up the providers as an application does, before anything is instrumented."""
     if peer.startswith("logfire"):
         import logfire
 
@@ -156,7 +156,7 @@ MESSAGES: Any = [{"role": "user", "content": "hi"}]
 
 
 class Caller:
-    """Makes calls, sync and async, through the SDK that the peer instruments."""
+    """Makes sync and async calls with the SDK that the peer instruments."""
 
     def __init__(self, peer: str, server: ChaosServer) -> None:
         if peer == "anthropic":
@@ -195,7 +195,7 @@ class Caller:
 
 
 def spans() -> list[dict[str, Any]]:
-    """What was exported since the last look."""
+    """The spans that were exported since the last call of this function."""
     found = EXPORTER.get_finished_spans()
     EXPORTER.clear()
     names = {span.context.span_id: span.name for span in found}
@@ -217,7 +217,7 @@ def spans() -> list[dict[str, Any]]:
 
 
 def counts() -> dict[str, dict[str, float]]:
-    """By scope and metric: how many values, over all points."""
+    """Scope -> metric -> sum of the values or counts of all points."""
     data = READER.get_metrics_data()
     found: dict[str, dict[str, float]] = {}
     for resource in data.resource_metrics if data else ():
@@ -230,7 +230,7 @@ def counts() -> dict[str, dict[str, float]]:
 
 
 def error_types() -> list[str]:
-    """Values of `error.type` in what is not ours."""
+    """The values of `error.type` in the duration metric of other instrumentations."""
     data = READER.get_metrics_data()
     return sorted(
         {

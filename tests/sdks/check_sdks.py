@@ -1,6 +1,6 @@
-"""Every SDK of one environment against the chaos server: what is said of its streams, whatever the SDK itself says.
+"""Runs every SDK of one environment against the chaos server, and checks the telemetry of its streams.
 
-Run by `run.py` in each environment, which also keeps what was seen.
+`run.py` runs this file in each environment and stores the results.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ENVIRONMENT = os.environ["OTEL_LLMSTREAM_SDKS"]
 
 
 def available(driver: Driver) -> bool:
-    """Whether it can run here."""
+    """Whether the driver can run in this environment."""
     if driver.sdk not in ENVIRONMENTS[ENVIRONMENT].drivers:
         return False
     return driver.needs is None or hasattr(import_module(MODULES.get(driver.sdk, driver.sdk)), driver.needs)
@@ -38,14 +38,14 @@ HERE = [driver for driver in DRIVERS if available(driver)]
 
 @dataclass(frozen=True)
 class Case:
-    """What a server does, and what must be said of it.
+    """What the server does, and the expected telemetry.
 
     Attributes:
         model: the scenario.
-        outcome: what came of the call.
-        error_types: one of these.
-        attempts: how many it took.
-        retries: how often the SDK may try again.
+        outcome: the outcome of the call.
+        error_types: the allowed values of `error.type`.
+        attempts: number of attempts.
+        retries: maximum number of retries of the SDK.
     """
 
     model: str
@@ -56,7 +56,7 @@ class Case:
 
 
 LOOP = asyncio.Runner()
-"""One for all: some frameworks keep their HTTP client, and with it the loop that it was first used in."""
+"""One loop for all tests. Some frameworks keep their HTTP client, which is bound to the loop of its first use."""
 
 QUICK = "delay=0&ttft=0"
 ERRORS = (
@@ -65,7 +65,7 @@ ERRORS = (
     "throttlingexception",  # Bedrock's
     "unavailable",  # Google's
     "3000",  # Mistral's
-    "_OTHER",  # Cohere's and Ollama's have no code
+    "_OTHER",  # errors of Cohere and Ollama have no code
 )
 CASES = {
     "healthy": Case(f"ok?chunks=4&{QUICK}", "completed"),
@@ -79,7 +79,7 @@ CASES = {
 
 @pytest.fixture(scope="session")
 def seen() -> Iterator[list[dict[str, Any]]]:
-    """What is seen, for the table: written where the environment says."""
+    """The results for README's table. They are written to the file that OTEL_LLMSTREAM_SEEN names."""
     rows: list[dict[str, Any]] = []
     yield rows
     path = os.environ.get("OTEL_LLMSTREAM_SEEN")
@@ -88,7 +88,7 @@ def seen() -> Iterator[list[dict[str, Any]]]:
 
 
 def test_every_sdk_is_here():
-    """The environment has what the table says, in the version that it says, and at least one way to drive each."""
+    """The environment has each SDK of the table in the stated version, and at least one driver for each."""
     environment = ENVIRONMENTS[ENVIRONMENT]
     for requirement in environment.requirements:
         name, _, version = requirement.partition("==")
@@ -99,7 +99,7 @@ def test_every_sdk_is_here():
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("driver", HERE, ids=lambda driver: driver.name)
 def test_what_is_seen(driver, case, chaos_server: ChaosServer, llm_streams: Captured, seen):
-    """One span for one call, with the outcome, the reason and the attempts that the server knows to be true."""
+    """Each call has one span, with the right outcome, `error.type` and number of attempts."""
     expected = CASES[case]
     if expected.retries and not driver.retries:
         expected = Case("500?status=429", "failed", ("429",))
@@ -132,10 +132,10 @@ def test_what_is_seen(driver, case, chaos_server: ChaosServer, llm_streams: Capt
 
 
 def collected(llm_streams: Captured) -> None:
-    """Wait until nobody holds the stream any more.
+    """Wait until the stream has ended and its span is there.
 
-    Some SDKs leave it to the collector when they raise, and some frameworks hand it to threads of their own; an
-    asynchronous generator that is collected is closed by its loop.
+    Some SDKs do not close the stream when they raise, so the garbage collector ends it. Some frameworks pass it to
+    other threads. An asynchronous generator that is collected is closed by its event loop.
     """
     deadline = time.monotonic() + 20
     while not llm_streams.spans and time.monotonic() < deadline:
@@ -144,7 +144,7 @@ def collected(llm_streams: Captured) -> None:
 
 
 def drive(driver: Driver, ask: Ask, *, stop: bool) -> int:
-    """Read a stream to its end, or only its beginning; what is raised is the SDK's own affair. Counts the items."""
+    """Read a stream to its end, or only its beginning. Returns the number of items. Exceptions are ignored."""
     if driver.how == "sync":
         return _drive(driver, ask, stop=stop)
     return LOOP.run(_drive_async(driver, ask, stop=stop))
@@ -158,12 +158,12 @@ def _drive(driver: Driver, ask: Ask, *, stop: bool) -> int:
             items += 1
             if stop:
                 break
-    except Exception:  # noqa: BLE001 - what the SDK makes of it
+    except Exception:  # noqa: BLE001 - the SDK may raise any exception
         pass
     finally:
         stream.close()
     del stream
-    gc.collect()  # some frameworks leave what they hold in a cycle
+    gc.collect()  # some frameworks hold the stream in a reference cycle
     return items
 
 
@@ -180,7 +180,7 @@ async def _drive_async(driver: Driver, ask: Ask, *, stop: bool) -> int:
     task = asyncio.ensure_future(read())
     if stop:
         await asyncio.wait_for(begun.wait(), 30)
-        while not task.done():  # a cancellation in the moment that a `wait_for` is done is lost (Python before 3.12)
+        while not task.done():  # before Python 3.12, a cancellation at the moment when `wait_for` ends is lost
             task.cancel()
             await asyncio.wait({task}, timeout=1)
     await asyncio.gather(task, return_exceptions=True)

@@ -1,7 +1,7 @@
-"""Real SDKs, each reduced to a generator that asks the chaos server for a stream and gives on what the SDK gives.
+"""Drivers for real SDKs. Each is a generator that requests a stream from the chaos server and yields the SDK's items.
 
-Closing the generator closes the stream as the SDK's users do. An SDK is imported where it is driven: no environment
-has them all.
+Closing the generator closes the stream in the way that the SDK documents. Each driver imports its SDK itself, because
+no environment has all SDKs.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Any, Final
 
 QUESTION: Final = [{"role": "user", "content": "the question"}]
 KEY: Final = "test-key"
-TIMEOUT: Final = 30.0  # seconds; far beyond what any scenario takes
+TIMEOUT: Final = 30.0  # seconds; much longer than any scenario takes
 AIOHTTP: Final = "aiohttp"
 
 
 @dataclass(frozen=True)
 class Ask:
-    """What is asked for.
+    """The request of a driver.
 
     Attributes:
         url: the chaos server's root.
         model: the scenario with its parameters.
-        retries: how often the SDK may try again.
+        retries: maximum number of retries of the SDK.
     """
 
     url: str
@@ -39,12 +39,12 @@ class Driver:
 
     Attributes:
         sdk: the distribution's name.
-        api: what of the SDK is called.
+        api: the method of the SDK that is called.
         how: `sync`, `async`, or `aiohttp` (async over that transport).
-        run: asks and reads.
-        needs: a name of the SDK's module without which it cannot be driven so; older ones have no such transport.
-        retries: whether the SDK tries again by itself.
-        closes: whether the SDK closes its stream when its generator is closed; else the collector does.
+        run: sends the request and reads the stream.
+        needs: a name that the SDK's module must have. Older versions without it lack the transport.
+        retries: whether the SDK retries by itself.
+        closes: whether the SDK closes its stream when its generator is closed. If not, the garbage collector does.
     """
 
     sdk: str
@@ -57,12 +57,12 @@ class Driver:
 
     @property
     def name(self) -> str:
-        """What a test calls it."""
+        """The driver's name in test ids."""
         return f"{self.sdk} {self.api} {self.how}"
 
     @property
     def version(self) -> str:
-        """The SDK's."""
+        """The installed version of the SDK."""
         return metadata.version(self.sdk)
 
 
@@ -70,7 +70,7 @@ DRIVERS: Final[list[Driver]] = []
 
 
 def driver(sdk: str, api: str, how: str, **more: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Put a function into the table."""
+    """Add a function to the table of drivers."""
 
     def add(run: Callable[..., Any]) -> Callable[..., Any]:
         DRIVERS.append(Driver(sdk, api, how, run, **more))
@@ -209,7 +209,7 @@ async def openai_responses_helper_async(ask: Ask) -> AsyncIterator[Any]:
 
 
 def _azure(ask: Ask) -> dict[str, Any]:
-    # The deployment goes into the path, where a scenario's question mark would not survive.
+    # The deployment is part of the path, so it cannot contain the question mark of a scenario's parameters.
     return {
         "azure_endpoint": ask.url,
         "azure_deployment": "deployment",
@@ -310,7 +310,7 @@ async def anthropic_helper_async(ask: Ask) -> AsyncIterator[Any]:
 
 
 def in_path(model: str) -> str:
-    """A scenario as it may stand in a URL's path."""
+    """The scenario in a form that is allowed in a URL's path."""
     return model.replace("?", ";").replace("&", ";")
 
 
@@ -495,7 +495,7 @@ async def hugging_face_async(ask: Ask) -> AsyncIterator[Any]:
             yield item
 
 
-# --- Google, Mistral, Cohere, Ollama: none tries a refused stream again unless it is told to --------------------------
+# --- Google, Mistral, Cohere, Ollama: by default they do not retry a rejected stream ----------------------------------
 
 
 def _google(ask: Ask, **more: Any) -> Any:
@@ -516,7 +516,7 @@ def google(ask: Ask) -> Iterator[Any]:
 async def google_async(ask: Ask) -> AsyncIterator[Any]:
     from google.genai.types import HttpOptions
 
-    if "httpx_async_client" not in HttpOptions.model_fields:  # older ones are on httpx anyway
+    if "httpx_async_client" not in HttpOptions.model_fields:  # older versions always use httpx
         async for item in _google_stream(_google(ask), ask):
             yield item
         return
@@ -767,5 +767,5 @@ async def pydantic_ai_anthropic(ask: Ask) -> AsyncIterator[Any]:
 
 
 def closing_stream(stream: Any) -> Any:
-    """The SDK's own stream as a context; older ones are closed by hand."""
+    """The SDK's stream as a context manager. Streams of older versions get one that closes them."""
     return stream if hasattr(stream, "__exit__") else closing(stream)

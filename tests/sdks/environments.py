@@ -1,6 +1,6 @@
-"""Which SDKs are driven, in which versions, and who can live with whom: one literal table.
+"""One literal table of environments: the SDKs that are tested together, with their versions.
 
-Each environment is installed for itself. Versions are exact, so that what README says of them was seen with them.
+Each environment is installed separately. Versions are exact, so that README's table states tested versions.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Environment:
-    """Packages that get along with each other.
+    """Packages that can be installed together.
 
     Attributes:
-        why: what sets it apart.
-        requirements: exactly these versions, beside this package and pytest.
-        drivers: the SDKs of `drivers.py` that are driven there; each must be able to run.
-        leaving: ways to call them that, in these versions, leave a stream to the collector that is no longer read.
+        why: the reason for this environment.
+        requirements: the exact versions, in addition to this package and pytest.
+        drivers: the SDKs of `drivers.py` that are tested there. Each must be able to run.
+        leaving: drivers whose SDK, in this version, leaves an unread stream to the garbage collector.
     """
 
     why: str
@@ -29,7 +29,7 @@ class Environment:
 
 ENVIRONMENTS: Final[Mapping[str, Environment]] = {
     "newest": Environment(
-        "what a new project installs: httpx2 below openai, anthropic and Hugging Face, httpx below the others",
+        "what a new project installs: openai, anthropic and Hugging Face use httpx2, the others use httpx",
         (
             "openai[aiohttp]==3.52.0",
             "anthropic[aiohttp]==2.11.0",
@@ -66,12 +66,12 @@ ENVIRONMENTS: Final[Mapping[str, Environment]] = {
         ),
     ),
     "litellm": Environment(
-        "litellm keeps openai below 3, and so on httpx",
+        "litellm requires openai below 3, which uses httpx",
         ("litellm==1.106.2", "openai[aiohttp]==2.54.0"),
         ("litellm", "openai"),
     ),
     "older": Environment(
-        "frameworks whose oldest versions need newer SDKs than the oldest, or cannot live with today's OpenTelemetry",
+        "frameworks whose oldest versions need newer SDKs than the oldest, or conflict with today's OpenTelemetry",
         (
             "pydantic-ai-slim[openai,anthropic]==1.80.0",
             "langchain-anthropic==1.0.0",
@@ -81,8 +81,8 @@ ENVIRONMENTS: Final[Mapping[str, Environment]] = {
         ("pydantic-ai-slim", "langchain-anthropic"),
     ),
     "oldest": Environment(
-        "the oldest SDKs that are supported: openai since it has Responses, Hugging Face and Google since they ride on "
-        "httpx, Cohere since a stream can be closed, Ollama and Mistral since they live with httpx 0.28",
+        "the oldest supported SDKs: openai since it has Responses, Hugging Face and Google since they use httpx, "
+        "Cohere since its streams can be closed, Ollama and Mistral since they work with httpx 0.28",
         (
             "openai==1.66.5",
             "anthropic==0.50.0",

@@ -1,8 +1,8 @@
-"""Drive every SDK in an environment of its own: `python tests/sdks/run.py [--write] [ENVIRONMENT ...]`.
+"""Test every SDK in its environment: `python tests/sdks/run.py [--write] [ENVIRONMENT ...]`.
 
-Each environment of `environments.py` is made with uv, `check_sdks.py` runs in it, and what was seen there must be
-what `seen.jsonl` says, of which README's table is made; `--write` puts it there instead. The exit status is 1 where a
-test failed or something else was seen.
+Each environment of `environments.py` is created with uv, and `check_sdks.py` runs in it. The results must be those in
+`seen.jsonl`, from which README's table is generated. `--write` replaces them. The exit status is 1 if a test fails or
+the results differ.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ ROOT: Final = HERE.parent.parent
 SEEN: Final = HERE / "seen.jsonl"
 CHECKS: Final = HERE / "check_sdks.py"
 TOOLS: Final = ("pytest==9.2.0", "pytest-timeout==2.4.0", "hypothesis==6.170.15")
-AT_ONCE: Final = 2  # what a small machine bears
+AT_ONCE: Final = 2  # environments in parallel; a small machine can run two
 
-# Hugging Face's client asks the Hub about the program that it runs in; nobody listens on the discard port.
+# Hugging Face's client sends a request about the running program to the Hub. No server listens on the discard port.
 SETTINGS: Final = {
     "HF_HUB_OFFLINE": "0",
     "HF_ENDPOINT": "http://127.0.0.1:9",
@@ -37,13 +37,13 @@ SETTINGS: Final = {
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one environment.
+    """The result of one environment.
 
     Attributes:
-        name: the environment's.
-        passed: whether it could be made, and all its tests passed.
-        output: what was printed.
-        rows: what was seen.
+        name: the environment's name.
+        passed: whether it could be created and all its tests passed.
+        output: the output of the commands.
+        rows: the results, one row per driver and case.
     """
 
     name: str
@@ -53,9 +53,9 @@ class Result:
 
 
 def main(arguments: list[str]) -> int:
-    """Run what is asked for; the exit status."""
+    """Run the requested environments. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="keep what is seen in seen.jsonl")
+    parser.add_argument("--write", action="store_true", help="store the results in seen.jsonl")
     parser.add_argument("environments", nargs="*", metavar="ENVIRONMENT", help=", ".join(ENVIRONMENTS))
     options = parser.parse_args(arguments)
     names = options.environments or list(ENVIRONMENTS)
@@ -69,12 +69,12 @@ def main(arguments: list[str]) -> int:
 
 
 def run(name: str, folder: Path) -> Result:
-    """Make an environment and run the tests in it."""
+    """Create an environment and run the tests in it."""
     uv = (sys.executable, "-m", "uv")
     python = folder / "bin" / "python"
     seen = folder / "seen.json"
     packages = ("-e", f"{ROOT}[testing]", *TOOLS, *ENVIRONMENTS[name].requirements)
-    # Our own options ask for plug-ins that are not there, and the SDKs' warnings are theirs.
+    # The project's options need plug-ins that are not installed here. Warnings of the SDKs are not errors here.
     ours = ("-o", "addopts=", "-p", "no:cacheprovider", "-W", "default", "--disable-warnings")
     pytest = ("-m", "pytest", "-q", "--tb=short", *ours)
     environment = os.environ | SETTINGS | {"OTEL_LLMSTREAM_SDKS": name, "OTEL_LLMSTREAM_SEEN": str(seen)}
@@ -93,7 +93,7 @@ def run(name: str, folder: Path) -> Result:
 
 
 def kept(results: list[Result], *, write: bool) -> bool:
-    """Whether what was seen is what is kept; with `write` it is from now on."""
+    """Whether the results are those in `seen.jsonl`. With `write`, the file is replaced and the answer is True."""
     names = {result.name for result in results}
     rows = [row for result in results for row in result.rows]
     others = [row for row in _kept() if row["environment"] in ENVIRONMENTS.keys() - names]
@@ -103,7 +103,7 @@ def kept(results: list[Result], *, write: bool) -> bool:
         return True
     new = set(wanted.splitlines()).symmetric_difference(json.dumps(row) for row in _kept())
     for line in sorted(new):
-        print("not as seen.jsonl says:", line)
+        print("differs from seen.jsonl:", line)
     return not new
 
 

@@ -1,7 +1,7 @@
 """A local streaming server that breaks on demand, in the dialects of seven providers.
 
-In: requests of the provider SDKs, or of anything else that speaks HTTP/1.1. Out: answers whose every byte is chosen by
-the scenario that the request's ``model`` names, and a log of what was sent and when.
+In: requests of provider SDKs or of any other HTTP/1.1 client. Out: responses, and a log of what was sent and when. The
+request's ``model`` names the scenario, which decides every byte of the response.
 
     from otel_llmstream.testing.chaos import ChaosServer
 

@@ -1,4 +1,4 @@
-"""The words of a plan: what a scenario may do to the wire, one small record each. Data only; `Wire` performs them."""
+"""The actions that a plan consists of, as data. `Wire` performs them on a connection."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ Headers = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Begin a streamed answer: status line and headers.
+    """Begin a streamed answer: send the status line and the headers.
 
     Attributes:
-        headers: The headers; the framing's own are added.
+        headers: The headers. The headers for framing and encoding are added.
         encoding: Content encoding of the body.
-        chunked: Whether the body comes in HTTP chunks; if not, the end of the connection ends it.
+        chunked: Whether the body has HTTP chunks. If not, closing the connection ends the body.
     """
 
     headers: Headers
@@ -22,7 +22,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Send a whole answer with its ``content-length``."""
+    """Send a complete answer with a ``content-length``."""
 
     status: int
     headers: Headers
@@ -31,11 +31,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send body bytes, as one HTTP chunk in one ``send``.
+    """Send body bytes as one HTTP chunk, in one ``sendall``.
 
     Attributes:
         data: The bytes, before the content encoding.
-        outputs: How many output chunks these bytes complete.
+        outputs: Number of output chunks that these bytes complete.
     """
 
     data: bytes
@@ -44,26 +44,26 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """Send bytes as they are, framing and all."""
+    """Send bytes unchanged, without HTTP framing or content encoding."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Do nothing for so many seconds; ends early when the client leaves or the server stops."""
+    """Wait for this number of seconds. The wait ends early if the client leaves or the server stops."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """End the body as HTTP wants: the last HTTP chunk, or the close of a close-delimited body."""
+    """End the body correctly: with the last HTTP chunk, or by closing the connection of a close-delimited body."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fin:
-    """Close the connection (TCP FIN), whatever is still owed."""
+    """Close the connection (TCP FIN), even if the body is incomplete."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,16 @@
-"""Which attempt is this? In: requests. Out: the number of the attempt, as the client says or as the server counts."""
+"""Numbers the attempts of a call. In: requests. Out: the attempt's number, stated by the client or counted here."""
 
 import threading
 from collections import OrderedDict
 
 from ._request import Request
 
-# Keys come from clients: forget the oldest rather than grow for ever.
+# Clients choose the keys. The cap keeps the memory bounded: the oldest keys are removed first.
 _MAX_KEYS = 10_000
 
 
 class Attempts:
-    """Counts the attempts of each client that does not say which attempt it makes."""
+    """Counts the attempts of clients that do not send the number of the attempt."""
 
     def __init__(self) -> None:
         self._counts: OrderedDict[str, int] = OrderedDict()
@@ -19,11 +19,12 @@ class Attempts:
     def number(self, request: Request, model: str, in_round: int) -> int:
         """The number of an attempt, from 0.
 
-        It is the ``x-stainless-retry-count`` header if there is one, else a count per ``x-chaos-key`` header or, for
-        want of that, per model string; the count begins again after ``in_round``.
+        It is the value of the ``x-stainless-retry-count`` header if the request has one. Otherwise the server counts
+        the requests per ``x-chaos-key`` header, or per model without that header. The count restarts at 0 after
+        ``in_round`` requests.
         """
-        told = retry_count(request)
-        return self._count(request.headers.get("x-chaos-key", model)) % in_round if told is None else told
+        stated = retry_count(request)
+        return self._count(request.headers.get("x-chaos-key", model)) % in_round if stated is None else stated
 
     def _count(self, key: str) -> int:
         with self._lock:
@@ -35,6 +36,6 @@ class Attempts:
 
 
 def retry_count(request: Request) -> int | None:
-    """The number of the attempt as the client says it."""
-    told = request.headers.get("x-stainless-retry-count", "")
-    return int(told) if told.isascii() and told.isdigit() else None
+    """The number of the attempt that the client states; None if it states none."""
+    stated = request.headers.get("x-stainless-retry-count", "")
+    return int(stated) if stated.isascii() and stated.isdigit() else None

@@ -29,7 +29,7 @@ def usage(output_tokens: int) -> dict[str, Any]:
 
 
 class Chat(Reply):
-    """Text by ``delta.content``."""
+    """Text in ``delta.content``."""
 
     endpoint = Endpoint.CHAT
     malformed = frame_of(b'{"choices": [')
@@ -42,8 +42,8 @@ class Chat(Reply):
         return self._delta({"content": "%(text)b"})
 
     def closing(self) -> list[bytes]:
-        frames = [self._delta({}, FINISH_REASONS[self.order.finish])]
-        if self.order.include_usage:
+        frames = [self._delta({}, FINISH_REASONS[self.spec.finish])]
+        if self.spec.include_usage:
             frames.append(frame(self._object("chat.completion.chunk", [], usage=usage(self.output_tokens))))
         return frames
 
@@ -52,7 +52,7 @@ class Chat(Reply):
 
     def answer(self) -> dict[str, Any]:
         choice = {"index": 0, "message": self._message(), "logprobs": None}
-        choice["finish_reason"] = FINISH_REASONS[self.order.finish]
+        choice["finish_reason"] = FINISH_REASONS[self.spec.finish]
         return self._object("chat.completion", [choice], usage=usage(self.output_tokens))
 
     def _message(self) -> dict[str, Any]:
@@ -60,21 +60,21 @@ class Chat(Reply):
 
     def _delta(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        tail = {"usage": None} if self.order.include_usage else {}
+        tail = {"usage": None} if self.spec.include_usage else {}
         return frame(self._object("chat.completion.chunk", [choice], **tail))
 
     def _object(self, kind: str, choices: list[dict[str, Any]], **tail: Any) -> dict[str, Any]:
         head = {
-            "id": f"chatcmpl-{self.order.ident}",
+            "id": f"chatcmpl-{self.spec.ident}",
             "object": kind,
             "created": self.created,
-            "model": self.order.model,
+            "model": self.spec.model,
         }
         return {**head, "system_fingerprint": "fp_chaos", "choices": choices, **tail}
 
 
 class ChatTools(ToolCall, Chat):
-    """A tool call by ``delta.tool_calls``; the fragment that names the tool is its first output chunk."""
+    """A tool call in ``delta.tool_calls``. The fragment that names the tool is the first output chunk."""
 
     def opening(self) -> list[bytes]:
         return [self._delta({"role": "assistant", "content": None})]
@@ -82,18 +82,18 @@ class ChatTools(ToolCall, Chat):
     def chunks(self, count: int) -> list[bytes]:
         if not count:
             return []
-        self._said.append(b"")
+        self._words_sent.append(b"")
         return [self._fragment("", named=True), *super().chunks(count - 1)]
 
     def template(self) -> bytes:
         return self._fragment("%(text)b")
 
     def _fragment(self, arguments: str, *, named: bool = False) -> bytes:
-        name = {"id": f"call_{self.order.ident}", "type": "function"} if named else {}
+        name = {"id": f"call_{self.spec.ident}", "type": "function"} if named else {}
         function = {"name": TOOL, "arguments": arguments} if named else {"arguments": arguments}
         return self._delta({"tool_calls": [{"index": 0, **name, "function": function}]})
 
     def _message(self) -> dict[str, Any]:
         function = {"name": TOOL, "arguments": self.arguments}
-        call = {"id": f"call_{self.order.ident}", "type": "function", "function": function}
+        call = {"id": f"call_{self.spec.ident}", "type": "function", "function": function}
         return {"role": "assistant", "content": None, "tool_calls": [call], "refusal": None, "annotations": []}

@@ -1,4 +1,4 @@
-"""Cohere's chat, version 2: a message that starts, content that starts, grows and ends, and a message that ends."""
+"""Cohere Chat, version 2: events for the start and end of the message and of its content, and content deltas."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def _message(kind: str, **fields: Any) -> bytes:
 
 
 class CohereMessage(Reply):
-    """Text by ``content-delta``."""
+    """Text in ``content-delta`` events."""
 
     endpoint = Endpoint.COHERE
     content_type = "text/event-stream"
@@ -27,7 +27,7 @@ class CohereMessage(Reply):
 
     def opening(self) -> list[bytes]:
         empty = {"role": "assistant", "content": [], "tool_plan": "", "tool_calls": [], "citations": []}
-        start = _event("message-start", id=self.order.ident, delta={"message": empty})
+        start = _event("message-start", id=self.spec.ident, delta={"message": empty})
         return [start, _message("content-start", content={"type": "text", "text": ""})]
 
     def template(self) -> bytes:
@@ -40,14 +40,14 @@ class CohereMessage(Reply):
         return _event("error", message="The server had an error.")
 
     def answer(self) -> dict[str, Any]:
-        head = {"id": self.order.ident, "model": self.order.model, "finish_reason": _REASONS[self.order.finish]}
-        return {**head, "message": {"role": "assistant", **self._said_whole()}, "usage": self._usage()}
+        head = {"id": self.spec.ident, "model": self.spec.model, "finish_reason": _REASONS[self.spec.finish]}
+        return {**head, "message": {"role": "assistant", **self._full_content()}, "usage": self._usage()}
 
-    def _said_whole(self) -> dict[str, Any]:
+    def _full_content(self) -> dict[str, Any]:
         return {"content": [{"type": "text", "text": self.text}]}
 
     def _end(self) -> bytes:
-        return _event("message-end", delta={"finish_reason": _REASONS[self.order.finish], "usage": self._usage()})
+        return _event("message-end", delta={"finish_reason": _REASONS[self.spec.finish], "usage": self._usage()})
 
     def _usage(self) -> dict[str, Any]:
         tokens = {"input_tokens": INPUT_TOKENS, "output_tokens": self.output_tokens}
@@ -55,7 +55,7 @@ class CohereMessage(Reply):
 
 
 class CohereTools(ToolCall, CohereMessage):
-    """A tool call by ``tool-call-delta``; the event that names the tool is its first output chunk."""
+    """A tool call in ``tool-call-delta`` events. The event that names the tool is the first output chunk."""
 
     def opening(self) -> list[bytes]:
         return super().opening()[:1]
@@ -63,9 +63,9 @@ class CohereTools(ToolCall, CohereMessage):
     def chunks(self, count: int) -> list[bytes]:
         if not count:
             return []
-        self._said.append(b"")
+        self._words_sent.append(b"")
         function = {"name": TOOL, "arguments": ""}
-        call = {"id": f"{TOOL}_{self.order.ident}", "type": "function", "function": function}
+        call = {"id": f"{TOOL}_{self.spec.ident}", "type": "function", "function": function}
         return [_message("tool-call-start", tool_calls=call), *super().chunks(count - 1)]
 
     def template(self) -> bytes:
@@ -74,6 +74,6 @@ class CohereTools(ToolCall, CohereMessage):
     def closing(self) -> list[bytes]:
         return [_event("tool-call-end", index=0), self._end()]
 
-    def _said_whole(self) -> dict[str, Any]:
+    def _full_content(self) -> dict[str, Any]:
         function = {"name": TOOL, "arguments": self.arguments}
-        return {"tool_calls": [{"id": f"{TOOL}_{self.order.ident}", "type": "function", "function": function}]}
+        return {"tool_calls": [{"id": f"{TOOL}_{self.spec.ident}", "type": "function", "function": function}]}

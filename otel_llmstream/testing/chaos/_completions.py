@@ -9,7 +9,7 @@ from ._sse import DONE, frame, frame_of
 
 
 class Completion(Reply):
-    """Text by ``choices[].text``."""
+    """Text in ``choices[].text``."""
 
     endpoint = Endpoint.COMPLETIONS
     malformed = frame_of(b'{"choices": [')
@@ -22,8 +22,8 @@ class Completion(Reply):
         return frame(self._object([self._choice("%(text)b")]))
 
     def closing(self) -> list[bytes]:
-        frames = [frame(self._object([self._choice("", FINISH_REASONS[self.order.finish])]))]
-        if self.order.include_usage:
+        frames = [frame(self._object([self._choice("", FINISH_REASONS[self.spec.finish])]))]
+        if self.spec.include_usage:
             frames.append(frame(self._object([], usage=usage(self.output_tokens))))
         return frames
 
@@ -31,12 +31,12 @@ class Completion(Reply):
         return frame(ERROR)
 
     def answer(self) -> dict[str, Any]:
-        choice = self._choice(self.text, FINISH_REASONS[self.order.finish])
+        choice = self._choice(self.text, FINISH_REASONS[self.spec.finish])
         return self._object([choice], usage=usage(self.output_tokens))
 
     def _choice(self, text: str, finish_reason: str | None = None) -> dict[str, Any]:
         return {"text": text, "index": 0, "logprobs": None, "finish_reason": finish_reason}
 
     def _object(self, choices: list[dict[str, Any]], **tail: Any) -> dict[str, Any]:
-        head = {"id": f"cmpl-{self.order.ident}", "object": "text_completion", "created": self.created}
-        return {**head, "choices": choices, "model": self.order.model, **tail}
+        head = {"id": f"cmpl-{self.spec.ident}", "object": "text_completion", "created": self.created}
+        return {**head, "choices": choices, "model": self.spec.model, **tail}

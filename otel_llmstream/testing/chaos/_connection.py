@@ -1,4 +1,4 @@
-"""One client's connection, in a thread of its own. In: a connected socket. Out: answers, until either side ends it."""
+"""One client's connection, in its own thread. In: a connected socket. Out: answers, until one side closes it."""
 
 import socket
 import threading
@@ -22,20 +22,20 @@ class Connection:
         self._stopping = stopping
 
     def run(self) -> None:
-        """Serve until the connection ends, whoever ends it, and close the socket."""
+        """Serve until one side ends the connection, then close the socket."""
         with self._sock:
             try:
                 self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._serve()
             except OSError:
-                return  # the client left between two answers: that is its right
+                return  # the client left between two answers, which is allowed
 
     def stop(self) -> None:
-        """Wake the thread wherever it waits; to be called when ``stopping`` is set, by another thread."""
+        """Wake up the serving thread. Another thread calls this after it has set ``stopping``."""
         try:
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:
-            return  # it has ended by itself
+            return  # the connection has already ended
 
     def _serve(self) -> None:
         for exchange, keep_alive in self._exchanges():
@@ -45,7 +45,7 @@ class Connection:
                 outcome = wire.perform(exchange.plan)
             finally:
                 if not wire.keep_alive:
-                    self._sock.close()  # before the log says so
+                    self._sock.close()  # before the log reports the end
                 self._log.end(exchange.record, outcome)
             if not wire.keep_alive:
                 return

@@ -1,4 +1,4 @@
-"""Content encodings. In: the bytes of a frame. Out: encoded bytes that a client can decode without what follows."""
+"""Content encodings. In: the bytes of a frame. Out: encoded bytes that a client can decode at once."""
 
 import sys
 import zlib
@@ -10,19 +10,19 @@ from ._errors import Rejection
 
 
 class Encoder(Protocol):
-    """An incremental encoder that flushes at each frame."""
+    """An incremental encoder that flushes after each frame."""
 
     def encode(self, data: bytes) -> bytes:
-        """The encoded bytes of one frame, complete."""
+        """Encode one frame completely."""
         ...
 
     def finish(self) -> bytes:
-        """What ends the encoded body."""
+        """The bytes that end the encoded body."""
         ...
 
 
 class _Flushing:
-    """An encoder over any compressor that has ``compress``, a ``flush`` for frames and one for the end."""
+    """An encoder made of three functions: one compresses, one flushes after a frame, one ends the body."""
 
     def __init__(
         self, compress: Callable[[bytes], bytes], flush: Callable[[], bytes], finish: Callable[[], bytes]
@@ -83,19 +83,19 @@ _ENCODERS: dict[str, Callable[[], Encoder]] = {
 
 
 def make_encoder(name: str) -> Encoder:
-    """A new encoder by the name of its content encoding; the empty name leaves the bytes alone."""
+    """A new encoder for the name of a content encoding. The empty name leaves the bytes unchanged."""
     return _ENCODERS[name]()
 
 
 def require_encoder(name: str) -> None:
-    """Check that an encoding can be made here.
+    """Check that an encoding is available.
 
     Raises:
-        Rejection: With status 400 if the encoding is unknown, or needs a package that is not installed.
+        Rejection: With status 400, if the encoding is unknown or needs a package that is not installed.
     """
     if name not in _ENCODERS:
         known = ", ".join(filter(None, _ENCODERS))
-        raise Rejection(400, f"bad parameter encoding={name}: known are {known}", param="model")
+        raise Rejection(400, f"bad parameter encoding={name}: known encodings are {known}", param="model")
     try:
         make_encoder(name)
     except ImportError as error:

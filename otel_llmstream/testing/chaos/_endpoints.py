@@ -1,4 +1,4 @@
-"""The endpoints that are served. In: a request's target and body. Out: the endpoint, and what is asked of it."""
+"""The endpoints of the server. In: a request's target and body. Out: the endpoint, the model, and whether to stream."""
 
 from enum import StrEnum
 from typing import Any
@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 
 class Endpoint(StrEnum):
-    """A streaming endpoint; the value is the end of its path, or how its path is known."""
+    """A streaming endpoint. The value is the end of its path, or a characteristic part of it."""
 
     CHAT = "chat/completions"
     COMPLETIONS = "completions"
@@ -24,11 +24,11 @@ class Endpoint(StrEnum):
     def of(cls, target: str) -> "Endpoint | None":
         """The endpoint of a request target such as ``/v1/messages?beta=true``."""
         path = target.partition("?")[0]
-        return next((endpoint for end, endpoint in _ENDS.items() if path.endswith(end)), None)
+        return next((endpoint for end, endpoint in _PATH_SUFFIXES.items() if path.endswith(end)), None)
 
 
-# The longest first, so that "/chat/completions" is found before "/completions".
-_ENDS = {
+# Longer suffixes come first, so that "/chat/completions" is found before "/completions".
+_PATH_SUFFIXES = {
     ":streamGenerateContent": Endpoint.GEMINI,
     ":generateContent": Endpoint.GEMINI,
     ":streamRawPredict": Endpoint.MESSAGES,
@@ -48,13 +48,14 @@ _ENDS = {
 }
 
 AWS = (Endpoint.CONVERSE, Endpoint.INVOKE)
-"""Bedrock's: the model stands in the path, every answer streams, and frames are messages of an AWS event stream."""
+"""Bedrock's endpoints. The model is in the path, every answer streams, and frames are messages of an AWS event stream.
+"""
 
 _OLLAMA = (Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_GENERATE)
 
 
 def wants_stream(endpoint: Endpoint, target: str, body: dict[str, Any]) -> bool:
-    """Whether a request asks for a stream, in its endpoint's way."""
+    """Whether a request asks for a stream. Each endpoint has its own rule."""
     if endpoint is Endpoint.GEMINI:
         return target.partition("?")[0].endswith(":streamGenerateContent")
     if endpoint in AWS:
@@ -64,18 +65,18 @@ def wants_stream(endpoint: Endpoint, target: str, body: dict[str, Any]) -> bool:
 
 
 def model_of(target: str, body: dict[str, Any]) -> Any:
-    """The model that a request names: in its path, as in ``/models/{model}:method``, or in its body.
+    """The model that a request names: in its path, such as ``/models/{model}:method``, or in its body.
 
-    In a path, parameters may come after semicolons (``ok;chunks=5;delay=0``): some SDKs take no other mark there.
+    In a path, semicolons may separate the parameters (``ok;chunks=5;delay=0``), because some SDKs allow no ``?`` there.
     """
     path = target.partition("?")[0]
-    if Endpoint.of(target) in AWS:  # /model/{model}/converse-stream, where what is no letter is escaped
-        return _unmarked(path.rpartition("/")[0].rpartition("/model/")[2])
+    if Endpoint.of(target) in AWS:  # /model/{model}/converse-stream; the model is percent-encoded
+        return _model_in_path(path.rpartition("/")[0].rpartition("/model/")[2])
     named, method, _ = path.rpartition("/models/")[2].rpartition(":")
     if not method:
         return body.get("model", body.get("agent_id"))
-    return _unmarked(named)
+    return _model_in_path(named)
 
 
-def _unmarked(named: str) -> str:
+def _model_in_path(named: str) -> str:
     return unquote(named).replace(";", "?", 1).replace(";", "&")

@@ -16,18 +16,18 @@ def event(name: str, payload: bytes) -> bytes:
 
 
 def exception(name: str, text: str) -> bytes:
-    """A message that is an exception which the service models."""
+    """A message that is an exception of the service model."""
     headers = {":exception-type": name, ":content-type": "application/json", ":message-type": "exception"}
     return message(headers, compact({"message": text}))
 
 
 def error(code: str, text: str) -> bytes:
-    """A message that is an error which the service does not model."""
+    """A message that is an error outside the service model."""
     return message({":error-code": code, ":error-message": text, ":message-type": "error"}, b"")
 
 
 def message(headers: dict[str, str], payload: bytes) -> bytes:
-    """A message with any headers of text."""
+    """A message with string headers."""
     coded = b"".join(map(_header, headers, headers.values()))
     lengths = pack(">II", len(coded) + len(payload) + 16, len(coded))
     body = lengths + pack(">I", crc32(lengths)) + coded + payload

@@ -1,4 +1,4 @@
-"""From a request to a plan. In: a `Request`. Out: the actions that answer it, and its `Record`; no socket here."""
+"""Turns a request into a plan, without a socket. In: a `Request`. Out: the actions that answer it, and its `Record`."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ from ._params import Params, read_params, split_model
 from ._plans import Plan
 from ._providers import provider_of
 from ._replies import make_reply
-from ._reply import Order, Reply
+from ._reply import Reply, ReplySpec
 from ._request import Request
 from ._scenarios import SCENARIOS, Scenario
 from ._sse import compact
@@ -32,9 +32,9 @@ class Exchange:
 
 
 def answer(request: Request, log: Log, attempts: Attempts) -> Exchange:
-    """How to answer a request; all but ``GET /log`` are noted in the log."""
+    """Decide how to answer a request. Every request except ``GET /log`` is added to the log."""
     if request.method == "GET" and request.target.partition("?")[0].endswith("/log"):
-        return Exchange(_record(request), _told(200, [entry.as_dict() for entry in log.entries()]))
+        return Exchange(_record(request), _json_answer(200, [entry.as_dict() for entry in log.entries()]))
     record = _record(request)
     log.add(record)
     try:
@@ -45,7 +45,7 @@ def answer(request: Request, log: Log, attempts: Attempts) -> Exchange:
 
 
 def reject(rejection: Rejection, log: Log) -> Exchange:
-    """How to answer what is no request."""
+    """Decide how to answer bytes that are not a valid request."""
     record = Record(_request_id())
     log.add(record)
     return Exchange(record, _rejected(rejection, record))
@@ -65,21 +65,21 @@ def _record(request: Request) -> Record:
     )
 
 
-def _told(status: int, value: Any, headers: tuple[tuple[str, str], ...] = ()) -> Iterator[Action]:
+def _json_answer(status: int, value: Any, headers: tuple[tuple[str, str], ...] = ()) -> Iterator[Action]:
     yield Answer(status, (_JSON, *headers), compact(value))
 
 
 def _rejected(rejection: Rejection, record: Record) -> Iterator[Action]:
     provider = provider_of(record.endpoint)
     envelope = provider.error(rejection.status, rejection.message, rejection.param, record.request_id)
-    return _told(rejection.status, envelope, provider.headers(record.request_id))
+    return _json_answer(rejection.status, envelope, provider.headers(record.request_id))
 
 
 def _plan(request: Request, record: Record, attempts: Attempts) -> Iterator[Action]:
     endpoint = record.endpoint
     if endpoint is None:
         served = ", ".join(f"POST /{known.value}" for known in Endpoint)
-        raise Rejection(404, f"no such path: {request.method} {request.target}; served are {served}, GET /log")
+        raise Rejection(404, f"no such path: {request.method} {request.target}; known paths are {served}, GET /log")
     body = _body(request)
     record.model, record.stream = _model(request.target, body), wants_stream(endpoint, request.target, body)
     name, query = split_model(record.model)
@@ -104,7 +104,7 @@ def _body(request: Request) -> dict[str, Any]:
 def _model(target: str, body: dict[str, Any]) -> str:
     model = model_of(target, body)
     if not isinstance(model, str):
-        raise Rejection(400, "the body names no model", param="model")
+        raise Rejection(400, "the request names no model", param="model")
     return model
 
 
@@ -112,7 +112,7 @@ def _scenario(name: str, endpoint: Endpoint) -> Scenario:
     scenario = SCENARIOS.get(name)
     if scenario is None or endpoint not in scenario.endpoints:
         known = ", ".join(known.name for known in SCENARIOS.values() if endpoint in known.endpoints)
-        raise Rejection(404, f"no scenario {name!r} at /{endpoint.value}; known are: {known}", param="model")
+        raise Rejection(404, f"no scenario {name!r} at /{endpoint.value}; known scenarios are: {known}", param="model")
     return scenario
 
 
@@ -121,7 +121,7 @@ def _reply(
 ) -> Reply:
     assert record.endpoint is not None
     options = body.get("stream_options")
-    order = Order(
+    spec = ReplySpec(
         ident=record.request_id.removeprefix("req_"),
         model=f"chaos-{scenario.name}",
         finish=scenario.finish,
@@ -129,8 +129,8 @@ def _reply(
         size=params.size,
         attempt=attempt,
     )
-    reply = make_reply(record.endpoint, order)
-    if 0 < params.size < reply.smallest:
-        smallest = f"the smallest frame at /{record.endpoint.value} has {reply.smallest} bytes"
+    reply = make_reply(record.endpoint, spec)
+    if 0 < params.size < reply.min_frame_size:
+        smallest = f"the smallest frame at /{record.endpoint.value} has {reply.min_frame_size} bytes"
         raise Rejection(400, f"bad parameter size={params.size}: {smallest}", param="model")
     return reply

@@ -1,10 +1,10 @@
-"""Google's streamGenerateContent: whole responses in pieces, each with the tokens so far, and no terminator."""
+"""Google's streamGenerateContent: each event is a partial response with the tokens so far. There is no terminator."""
 
 from itertools import count
 from typing import Any
 
 from ._endpoints import Endpoint
-from ._reply import INPUT_TOKENS, TOOL, Finish, Order, Reply
+from ._reply import INPUT_TOKENS, TOOL, Finish, Reply, ReplySpec
 from ._sse import compact
 
 _REASONS = {Finish.STOP: "STOP", Finish.LENGTH: "MAX_TOKENS", Finish.FILTER: "SAFETY", Finish.TOOLS: "STOP"}
@@ -12,23 +12,23 @@ _ERROR = {"code": 503, "message": "The model is overloaded.", "status": "UNAVAIL
 
 
 def _frame(data: bytes) -> bytes:
-    """Google ends its lines with CRLF."""
+    """One event; Google ends its lines with CRLF."""
     return b"data: %b\r\n\r\n" % data
 
 
 class Gemini(Reply):
-    """Text by ``content.parts[].text``."""
+    """Text in ``content.parts[].text``."""
 
     endpoint = Endpoint.GEMINI
     content_type = "text/event-stream"
     malformed = _frame(b'{"candidates": [')
 
-    def __init__(self, order: Order) -> None:
-        super().__init__(order)
+    def __init__(self, spec: ReplySpec) -> None:
+        super().__init__(spec)
         self._numbers = count(1)
 
     def number(self) -> int:
-        """The tokens so far: one for each chunk."""
+        """The number of tokens so far: one per chunk."""
         return next(self._numbers)
 
     def opening(self) -> list[bytes]:
@@ -36,18 +36,18 @@ class Gemini(Reply):
 
     def template(self) -> bytes:
         usage = {"promptTokenCount": INPUT_TOKENS, "candidatesTokenCount": "%(number)d"}
-        # JSON has no way to leave a number open, so it is written as a string and bared.
+        # JSON has no placeholder for a number. So it is written as a string, and then the quotes are removed.
         bare = compact(self._response([self._part()], usage)).replace(b'"%(number)d"', b"%(number)d")
         return _frame(bare)
 
     def closing(self) -> list[bytes]:
-        return [_frame(compact(self._response([{"text": ""}], self._usage(), _REASONS[self.order.finish])))]
+        return [_frame(compact(self._response([{"text": ""}], self._usage(), _REASONS[self.spec.finish])))]
 
     def error(self) -> bytes:
         return _frame(compact({"error": _ERROR}))
 
     def answer(self) -> dict[str, Any]:
-        return self._response(self._parts(), self._usage(), _REASONS[self.order.finish])
+        return self._response(self._parts(), self._usage(), _REASONS[self.spec.finish])
 
     def _part(self) -> dict[str, Any]:
         return {"text": "%(text)b"}
@@ -68,15 +68,15 @@ class Gemini(Reply):
         candidate: dict[str, Any] = {"content": {"parts": parts, "role": "model"}, "index": 0}
         if reason is not None:
             candidate["finishReason"] = reason
-        named = {"modelVersion": self.order.model, "responseId": self.order.ident}
+        named = {"modelVersion": self.spec.model, "responseId": self.spec.ident}
         return {"candidates": [candidate], "usageMetadata": usage, **named}
 
 
 class GeminiTools(Gemini):
-    """Calls of a tool: Google sends each one whole."""
+    """Tool calls. Google sends each one complete, in one part."""
 
     def _part(self) -> dict[str, Any]:
         return {"functionCall": {"name": TOOL, "args": {"query": "%(text)b"}}}
 
     def _parts(self) -> list[dict[str, Any]]:
-        return [{"functionCall": {"name": TOOL, "args": {"query": word.decode()}}} for word in self._said]
+        return [{"functionCall": {"name": TOOL, "args": {"query": word.decode()}}} for word in self._words_sent]

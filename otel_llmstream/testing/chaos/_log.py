@@ -9,12 +9,12 @@ from typing import Any, Literal, get_args
 from ._endpoints import Endpoint
 
 Outcome = Literal["complete", "cut", "reset", "client_gone", "stopped"]
-"""How an answer ended: as HTTP wants, closed short of that, by a TCP reset, left by the client, or stopped with us."""
+"""How an answer ended: correctly, closed too early, by a TCP reset, by the client, or because the server stopped."""
 
-Moment = Literal["received", "headers_sent", "first_chunk", "last_chunk", "ended"]
+TimeName = Literal["received", "headers_sent", "first_chunk", "last_chunk", "ended"]
 """The names of the times in a `LogEntry`."""
 
-# A long-lived server (the demo) must not grow for ever; a test looks back a few requests.
+# The cap keeps the memory of a long-running server (the demo) bounded. A test needs only the last few requests.
 _MAX_ENTRIES = 10_000
 
 
@@ -22,27 +22,28 @@ _MAX_ENTRIES = 10_000
 class LogEntry:
     """One request and its answer.
 
-    Times are `time.perf_counter()` seconds, so within one process they compare with the client's own; None: not (yet).
-    A time is taken just before its bytes are handed to the socket, and noted once the socket has taken them.
+    Times are `time.perf_counter()` seconds, so that a client in the same process can compare them with its own times.
+    A time is None if its event has not happened. The clock is read just before the bytes are passed to the socket, and
+    the time is recorded after the socket has accepted them.
 
     Attributes:
         request_id: The id in the answer's ``x-request-id`` or ``request-id`` header.
         path: The request's target.
-        endpoint: The endpoint asked; None for an unknown path.
+        endpoint: The endpoint of the request; None for an unknown path.
         scenario: The scenario's name; empty if the model names none.
-        model: The request's ``model``, whole; empty if there is none.
+        model: The request's ``model`` with its parameters; empty if there is none.
         stream: Whether the request asked for a stream.
         traceparent: The request's ``traceparent`` header.
         retry_count: The request's ``x-stainless-retry-count`` header.
-        status: The HTTP status answered.
-        received: When the request had been read to its end.
+        status: The HTTP status of the answer.
+        received: When the server had read the complete request.
         headers_sent: When the answer's headers were sent.
         first_chunk: When the first output chunk was sent.
         last_chunk: When the latest output chunk was sent.
-        ended: When the server was done with the answer.
+        ended: When the server ended the answer.
         chunks: Number of output chunks sent.
         outcome: How the answer ended.
-        unix_offset: What to add to one of the times to get unix seconds.
+        unix_offset: The difference between Unix time and these times, in seconds.
     """
 
     request_id: str
@@ -63,19 +64,19 @@ class LogEntry:
     outcome: Outcome | None
     unix_offset: float
 
-    def unix(self, name: Moment) -> float | None:
-        """One of the times, by its name, as unix seconds."""
+    def unix(self, name: TimeName) -> float | None:
+        """The time with this name, in Unix seconds."""
         seconds: float | None = getattr(self, name)
         return None if seconds is None else seconds + self.unix_offset
 
     def as_dict(self) -> dict[str, Any]:
-        """The entry as JSON can hold it; each time also as unix seconds, under its name and ``_unix``."""
-        return asdict(self) | {f"{name}_unix": self.unix(name) for name in get_args(Moment)}
+        """The entry as a dict for JSON. Each time is also there in Unix seconds, with ``_unix`` after its name."""
+        return asdict(self) | {f"{name}_unix": self.unix(name) for name in get_args(TimeName)}
 
 
 @dataclass(slots=True)
 class Record:
-    """A request while it is served: the fields of its `LogEntry`, written by the one thread that serves it."""
+    """A request while it is served. It has the fields of `LogEntry`. Only the serving thread writes them."""
 
     request_id: str
     path: str = ""
@@ -96,51 +97,51 @@ class Record:
     unix_offset: float = field(default_factory=lambda: time.time() - time.perf_counter())
 
     def output(self, chunks: int, now: float) -> None:
-        """Note that output chunks were sent."""
+        """Record that output chunks were sent."""
         if self.first_chunk is None:
             self.first_chunk = now
         self.last_chunk = now
         self.chunks += chunks
 
     def entry(self) -> LogEntry:
-        """The record as it stands, frozen."""
+        """A frozen copy of the record."""
         return LogEntry(**asdict(self))
 
 
 class Log:
-    """The records of a server, safe to read from any thread; past 10,000 the oldest are forgotten."""
+    """The records of a server. It may be read from any thread. It keeps the latest 10,000 records."""
 
     def __init__(self) -> None:
         self._records: OrderedDict[str, Record] = OrderedDict()
         self._changed = threading.Condition()
 
     def add(self, record: Record) -> None:
-        """Note a new request."""
+        """Add a new request."""
         with self._changed:
             self._records[record.request_id] = record
             while len(self._records) > _MAX_ENTRIES:
                 self._records.popitem(last=False)
 
     def end(self, record: Record, outcome: Outcome) -> None:
-        """Note the end of a request, and wake those that wait for it."""
+        """Record the end of a request, and wake up the threads that wait for it."""
         with self._changed:
             record.outcome = outcome
             record.ended = time.perf_counter()
             self._changed.notify_all()
 
     def entries(self) -> list[LogEntry]:
-        """All entries in the order of their requests, as they stand now."""
+        """The current entries, in the order of their requests."""
         with self._changed:
             return [record.entry() for record in self._records.values()]
 
     def entry(self, request_id: str) -> LogEntry | None:
-        """The entry of a request as it stands now."""
+        """The current entry of a request; None if the id is unknown."""
         with self._changed:
             record = self._records.get(request_id)
             return None if record is None else record.entry()
 
     def wait_ended(self, request_id: str, timeout: float) -> LogEntry:
-        """The entry of a request, once it has ended.
+        """Wait for the end of a request. Returns its entry.
 
         Raises:
             TimeoutError: If it has not ended within ``timeout`` seconds.

@@ -1,4 +1,4 @@
-"""Anthropic Messages: a message that starts, blocks that start, grow and stop, and a message that stops."""
+"""Anthropic Messages: events for the message's start, each block's start, deltas and stop, and the message's stop."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ def _event(kind: str, **fields: Any) -> bytes:
 
 
 class Message(Reply):
-    """A text block by ``text_delta``."""
+    """A text block in ``text_delta`` events."""
 
     endpoint = Endpoint.MESSAGES
     malformed = frame_of(b'{"type":"content_block_delta","delta":{', "content_block_delta")
@@ -42,7 +42,7 @@ class Message(Reply):
 
     def error(self) -> bytes:
         error = {"details": None, "type": "overloaded_error", "message": "Overloaded"}
-        return _event("error", error=error, request_id=self.order.request_id)
+        return _event("error", error=error, request_id=self.spec.request_id)
 
     def answer(self) -> dict[str, Any]:
         return self._message([self._block()], self._stop(), self.output_tokens)
@@ -54,11 +54,11 @@ class Message(Reply):
         return {"type": "text", "text": self.text}
 
     def _stop(self) -> dict[str, Any]:
-        stop: dict[str, Any] = {"stop_reason": _STOP_REASONS[self.order.finish], "stop_sequence": None}
-        return stop | ({"stop_details": _REFUSAL} if self.order.finish is Finish.FILTER else {})
+        stop: dict[str, Any] = {"stop_reason": _STOP_REASONS[self.spec.finish], "stop_sequence": None}
+        return stop | ({"stop_details": _REFUSAL} if self.spec.finish is Finish.FILTER else {})
 
     def _message(self, content: list[Any], stop: dict[str, Any], output_tokens: int) -> dict[str, Any]:
-        head = {"model": self.order.model, "id": f"msg_{self.order.ident}", "type": "message", "role": "assistant"}
+        head = {"model": self.spec.model, "id": f"msg_{self.spec.ident}", "type": "message", "role": "assistant"}
         return {**head, "content": content, **stop, "usage": self._usage(output_tokens)}
 
     def _usage(self, output_tokens: int) -> dict[str, Any]:
@@ -67,13 +67,13 @@ class Message(Reply):
 
 
 class MessageTools(ToolCall, Message):
-    """A tool call by ``input_json_delta``."""
+    """A tool call in ``input_json_delta`` events."""
 
     def template(self) -> bytes:
         return _event("content_block_delta", index=0, delta={"type": "input_json_delta", "partial_json": "%(text)b"})
 
     def _empty_block(self) -> dict[str, Any]:
-        return {"type": "tool_use", "id": f"toolu_{self.order.ident}", "name": TOOL, "input": {}}
+        return {"type": "tool_use", "id": f"toolu_{self.spec.ident}", "name": TOOL, "input": {}}
 
     def _block(self) -> dict[str, Any]:
         return {**self._empty_block(), "input": json.loads(self.arguments)}

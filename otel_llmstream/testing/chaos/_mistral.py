@@ -1,4 +1,4 @@
-"""Mistral's chat, and its fill-in-the-middle: OpenAI's frames, with the tokens in the chunk that ends it."""
+"""Mistral's chat and fill-in-the-middle: frames as OpenAI sends them, with the token counts in the last chunk."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _ERROR = {"object": "error", "message": "Service unavailable.", "type": "interna
 
 
 class Mistral(Reply):
-    """Text by ``delta.content``."""
+    """Text in ``delta.content``."""
 
     endpoint = Endpoint.MISTRAL
     malformed = frame_of(b'{"choices": [')
@@ -24,14 +24,14 @@ class Mistral(Reply):
         return self._delta({"content": "%(text)b"})
 
     def closing(self) -> list[bytes]:
-        return [self._delta({"content": ""}, FINISH_REASONS[self.order.finish], usage=self._usage())]
+        return [self._delta({"content": ""}, FINISH_REASONS[self.spec.finish], usage=self._usage())]
 
     def error(self) -> bytes:
         return frame(_ERROR)
 
     def answer(self) -> dict[str, Any]:
         message = {"role": "assistant", "content": self.text, "tool_calls": None, "prefix": False}
-        choice = {"index": 0, "message": message, "finish_reason": FINISH_REASONS[self.order.finish]}
+        choice = {"index": 0, "message": message, "finish_reason": FINISH_REASONS[self.spec.finish]}
         return {**self._head("chat.completion"), "choices": [choice], "usage": self._usage()}
 
     def _usage(self) -> dict[str, Any]:
@@ -39,7 +39,7 @@ class Mistral(Reply):
         return {"prompt_tokens": INPUT_TOKENS, "total_tokens": total, "completion_tokens": self.output_tokens}
 
     def _head(self, kind: str) -> dict[str, Any]:
-        return {"id": self.order.ident, "object": kind, "created": self.created, "model": self.order.model}
+        return {"id": self.spec.ident, "object": kind, "created": self.created, "model": self.spec.model}
 
     def _delta(self, delta: dict[str, Any], reason: str | None = None, **tail: Any) -> bytes:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}

@@ -1,4 +1,4 @@
-"""Ollama's chat and generate: lines of JSON, the last of which says that it is done, why, and how many tokens."""
+"""Ollama's chat and generate: lines of JSON. The last line has ``done``, the reason and the token counts."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,7 @@ def _line(value: Any) -> bytes:
 
 
 class OllamaChat(Reply):
-    """Text by ``message.content``."""
+    """Text in ``message.content``."""
 
     endpoint = Endpoint.OLLAMA_CHAT
     content_type = "application/x-ndjson"
@@ -25,7 +25,7 @@ class OllamaChat(Reply):
         return []
 
     def template(self) -> bytes:
-        return _line({**self._head(), **self._says("%(text)b"), "done": False})
+        return _line({**self._head(), **self._content("%(text)b"), "done": False})
 
     def closing(self) -> list[bytes]:
         return [_line(self._done(""))]
@@ -37,31 +37,31 @@ class OllamaChat(Reply):
         return self._done(self.text)
 
     def _done(self, text: str) -> dict[str, Any]:
-        reason = {"done": True, "done_reason": _REASONS[self.order.finish]}
+        reason = {"done": True, "done_reason": _REASONS[self.spec.finish]}
         spent = {"total_duration": 9_000_000, "load_duration": 1_000_000}
         tokens = {"prompt_eval_count": INPUT_TOKENS, "eval_count": self.output_tokens}
-        return {**self._head(), **self._says(text), **reason, **spent, **tokens}
+        return {**self._head(), **self._content(text), **reason, **spent, **tokens}
 
     def _head(self) -> dict[str, Any]:
         created = datetime.fromtimestamp(self.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return {"model": self.order.model, "created_at": created}
+        return {"model": self.spec.model, "created_at": created}
 
-    def _says(self, text: str) -> dict[str, Any]:
+    def _content(self, text: str) -> dict[str, Any]:
         return {"message": {"role": "assistant", "content": text}}
 
 
 class OllamaTools(OllamaChat):
-    """Calls of a tool: Ollama sends each one whole."""
+    """Tool calls. Ollama sends each one complete, in one line."""
 
-    def _says(self, text: str) -> dict[str, Any]:
+    def _content(self, text: str) -> dict[str, Any]:
         calls = [{"function": {"name": TOOL, "arguments": {"query": text}}}] if text else []
         return {"message": {"role": "assistant", "content": "", "tool_calls": calls}}
 
 
 class OllamaGenerate(OllamaChat):
-    """Text by ``response``."""
+    """Text in ``response``."""
 
     endpoint = Endpoint.OLLAMA_GENERATE
 
-    def _says(self, text: str) -> dict[str, Any]:
+    def _content(self, text: str) -> dict[str, Any]:
         return {"response": text}

@@ -1,7 +1,7 @@
-"""The model name as a remote control. In: ``"ok?chunks=50&delay=0.01"``. Out: a scenario's name and its `Params`.
+"""Reads a scenario from a model name. In: ``"ok?chunks=50&delay=0.01"``. Out: the scenario's name and its `Params`.
 
-Unknown parameters and values out of range are refused; a parameter that a scenario has no use for is accepted, so that
-one set of parameters can be tried on all of them.
+Unknown parameters and values out of range are rejected. A parameter that the scenario does not use is accepted, so that
+a user can try one set of parameters with all scenarios.
 """
 
 import math
@@ -16,19 +16,19 @@ from ._errors import Rejection
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """How a scenario is played. All times are in seconds.
+    """The parameters of a scenario. All times are in seconds.
 
     Attributes:
-        chunks: Number of output chunks: frames that carry output of the model.
+        chunks: Number of output chunks. These are the frames with output of the model.
         delay: Pause between two output chunks (between two pieces for ``drip``).
         ttft: Pause before the first output chunk.
-        size: Bytes of the whole frame of an output chunk, padded with text; 0 leaves the natural size.
-        hold: The long pause of the scenarios that have one.
-        at: After how many output chunks the fault strikes; None means half of them.
-        status: The HTTP status of the scenarios that fail with one.
-        retry_after: What the ``retry-after-ms`` header of an HTTP failure asks for; None sends no such header.
-        attempts: How many attempts fail before one is served.
-        coalesce: How many output chunks are joined into one HTTP chunk and one ``send``.
+        size: Size of an output chunk's frame in bytes, padded with text; 0 means no padding.
+        hold: The long pause, for the scenarios that have one.
+        at: Number of output chunks before the fault; None means half of them.
+        status: The HTTP status, for the scenarios that fail with one.
+        retry_after: The value of the ``retry-after-ms`` header of an HTTP failure; None sends no such header.
+        attempts: Number of attempts that fail before one succeeds.
+        coalesce: Number of output chunks that are joined into one HTTP chunk and one ``sendall``.
         encoding: Content encoding of a stream: ``gzip``, ``deflate``, ``br`` or ``zstd``; empty for none.
     """
 
@@ -46,21 +46,24 @@ class Params:
 
     @property
     def strike(self) -> int:
-        """The number of output chunks that come before the fault."""
+        """The number of output chunks before the fault."""
         return self.chunks // 2 if self.at is None else self.at
 
 
 def split_model(model: str) -> tuple[str, str]:
-    """The scenario's name and the query string in a model name, without ``anything/`` or ``chaos-`` before the name."""
+    """Split a model name into the scenario's name and the query string.
+
+    A prefix that ends with ``/``, and the prefix ``chaos-``, are removed from the name.
+    """
     name, _, query = model.partition("?")
     return name.rpartition("/")[2].removeprefix("chaos-"), query
 
 
 def read_params(query: str, defaults: Params) -> Params:
-    """The parameters in a query string, over a scenario's defaults.
+    """The parameters of a query string. The scenario's defaults fill in the others.
 
     Raises:
-        Rejection: With status 400, naming the parameter that is unknown or out of range.
+        Rejection: With status 400, if a parameter is unknown or out of range. The message names it.
     """
     params = replace(defaults, **dict(_read(name, text) for name, text in _pairs(query)))
     if params.at is not None and params.at > params.chunks:
@@ -74,13 +77,13 @@ def _pairs(query: str) -> list[tuple[str, str]]:
         return parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
     except ValueError:
         raise Rejection(
-            400, f"the parameters {query!r} are not of the form name=value&name=value", param="model"
+            400, f"the parameters {query!r} do not have the form name=value&name=value", param="model"
         ) from None
 
 
 def _read(name: str, text: str) -> tuple[str, Any]:
     if name not in _READERS:
-        raise Rejection(400, f"unknown parameter {name!r}; known are: {', '.join(_READERS)}", param="model")
+        raise Rejection(400, f"unknown parameter {name!r}; known parameters are: {', '.join(_READERS)}", param="model")
     return name, _READERS[name](name, text)
 
 
@@ -91,9 +94,9 @@ def _bad(name: str, text: str, expected: str) -> Rejection:
 _Reader = Callable[[str, str], Any]
 
 
-def _whole(low: int, high: int) -> _Reader:
+def _integer(low: int, high: int) -> _Reader:
     def read(name: str, text: str) -> int:
-        # Not int(): it takes "1_0", " 1" and digits of other scripts.
+        # int() alone would also accept "1_0", " 1" and digits of other scripts.
         if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):  # noqa: PLR2004
             raise _bad(name, text, f"from {low} to {high}")
         return int(text)
@@ -106,8 +109,8 @@ def _seconds(name: str, text: str) -> float:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not 0 <= value <= _LONGEST:
-        raise _bad(name, text, f"in seconds from 0 to {_LONGEST}")
+    if not 0 <= value <= _MAX_SECONDS:
+        raise _bad(name, text, f"in seconds from 0 to {_MAX_SECONDS}")
     return value
 
 
@@ -115,17 +118,17 @@ def _text(_name: str, text: str) -> str:
     return text
 
 
-_LONGEST = 86_400  # a day: past that a typo is likelier than a wish
+_MAX_SECONDS = 86_400  # one day; a larger value is probably a typing error
 _READERS: dict[str, _Reader] = {
-    "chunks": _whole(0, 1_000_000),
+    "chunks": _integer(0, 1_000_000),
     "delay": _seconds,
     "ttft": _seconds,
-    "size": _whole(0, 1_000_000),
+    "size": _integer(0, 1_000_000),
     "hold": _seconds,
-    "at": _whole(0, 1_000_000),
-    "status": _whole(400, 599),
+    "at": _integer(0, 1_000_000),
+    "status": _integer(400, 599),
     "retry_after": _seconds,
-    "attempts": _whole(0, 1_000),
-    "coalesce": _whole(1, 1_000_000),
+    "attempts": _integer(0, 1_000),
+    "coalesce": _integer(1, 1_000_000),
     "encoding": _text,
 }

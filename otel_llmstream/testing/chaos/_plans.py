@@ -1,7 +1,7 @@
-"""What each scenario does, as short generators. In: a `Reply`, its `Params`. Out: actions for `Wire` to perform.
+"""The plans of the scenarios, as short generators. In: a `Reply` and `Params`. Out: actions for `Wire` to perform.
 
-After a plan the connection is open for the next request, unless the plan ended with `Fin` or `Reset`; one that still
-owes bytes must.
+After a plan the connection stays open for the next request, unless the plan ends with `Fin` or `Reset`. A plan that
+leaves the body incomplete must end with one of them.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,12 +16,12 @@ Plan = Callable[[Reply, Params], Iterator[Action]]
 _JSON = ("content-type", "application/json")
 _HTML = ("content-type", "text/html; charset=utf-8")
 _PAGE = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body><h1>Sign in to continue</h1></body></html>\n"
-_PIECE = 7
-# What was sent before a reset must have arrived, for a reset drops what is still under way.
-_ARRIVAL = 0.01
+_PIECE_SIZE = 7
+# Seconds before a reset. The bytes that were sent must arrive first, because a reset drops bytes in transit.
+_DELIVERY_TIME = 0.01
 
 
-# --- the parts that plans are made of ---
+# --- parts of plans ---
 
 
 def _head(reply: Reply, params: Params, *, chunked: bool = True) -> Head:
@@ -41,8 +41,8 @@ def _paced(frames: list[bytes], params: Params) -> Iterator[Action]:
 
 
 def _begin(reply: Reply, params: Params, chunks: int, *, chunked: bool = True) -> Iterator[Action]:
-    """A healthy stream up to and with its first output chunks."""
-    # All frames are made before the first is sent, so that nothing but the socket paces them.
+    """A healthy stream up to and including its first output chunks."""
+    # All frames are built before the first is sent, so that building them does not delay the sending.
     opening, frames = reply.opening(), reply.chunks(chunks)
     yield _head(reply, params, chunked=chunked)
     yield from _sends(opening)
@@ -55,7 +55,7 @@ def _begin_to_fault(reply: Reply, params: Params) -> Iterator[Action]:
 
 
 def _rest(reply: Reply, params: Params) -> Iterator[Action]:
-    """The output chunks after the fault, and a healthy end."""
+    """The output chunks after the fault and a healthy end."""
     frames = reply.chunks(params.chunks - params.strike)
     yield Sleep(params.delay)
     yield from _paced(frames, params)
@@ -70,8 +70,8 @@ def _finish(reply: Reply, params: Params) -> Iterator[Action]:
         yield Send(reply.terminator)
 
 
-def _whole(reply: Reply, params: Params) -> Send:
-    """A healthy body in one piece."""
+def _full_body(reply: Reply, params: Params) -> Send:
+    """A complete healthy body in one piece."""
     frames = [*reply.opening(), *reply.chunks(params.chunks), *reply.closing(), reply.terminator]
     return Send(b"".join(frames), params.chunks)
 
@@ -80,33 +80,33 @@ def _whole(reply: Reply, params: Params) -> Send:
 
 
 def answer(reply: Reply, params: Params) -> Iterator[Action]:
-    """The whole answer as JSON, after the time that the stream would have taken."""
+    """The complete answer as JSON, after the time that a stream would take."""
     reply.chunks(params.chunks)
     yield Sleep(params.ttft + params.delay * params.chunks)
     yield Answer(200, (_JSON, *reply.headers), compact(reply.answer()))
 
 
 def http_error(reply: Reply, params: Params) -> Iterator[Action]:
-    """An HTTP failure with the provider's envelope."""
+    """An HTTP failure with the provider's error body."""
     headers = (_JSON, *reply.headers)
     if params.retry_after is not None:
         headers += (("retry-after-ms", f"{params.retry_after * 1000:.0f}"),)
-    body = reply.envelope(params.status, f"The server was told to fail with {params.status}.")
+    body = reply.envelope(params.status, f"The scenario asks for a failure with status {params.status}.")
     yield Answer(params.status, headers, compact(body))
 
 
 def failing_first(then: Plan) -> Plan:
-    """An HTTP failure for the first attempts of a round, then another plan."""
+    """An HTTP failure for the first attempts of a round; for the last attempt, another plan."""
 
     def plan(reply: Reply, params: Params) -> Iterator[Action]:
-        failing = reply.order.attempt(params.attempts + 1) < params.attempts
+        failing = reply.spec.attempt(params.attempts + 1) < params.attempts
         return (http_error if failing else then)(reply, params)
 
     return plan
 
 
 def html(reply: Reply, _params: Params) -> Iterator[Action]:
-    """A web page where a stream was asked for."""
+    """A web page instead of the requested stream."""
     yield Answer(200, (_HTML, *reply.headers), _PAGE)
 
 
@@ -115,8 +115,8 @@ def json_error(reply: Reply, _params: Params) -> Iterator[Action]:
     yield Answer(200, (_JSON, *reply.headers), compact(reply.envelope(500, "The server had an error.")))
 
 
-def mute(_reply: Reply, params: Params) -> Iterator[Action]:
-    """No answer at all, not even headers."""
+def no_response(_reply: Reply, params: Params) -> Iterator[Action]:
+    """No answer, not even headers."""
     yield Sleep(params.hold)
     yield Fin()
 
@@ -125,7 +125,7 @@ def mute(_reply: Reply, params: Params) -> Iterator[Action]:
 
 
 def healthy(reply: Reply, params: Params) -> Iterator[Action]:
-    """A stream as it should be."""
+    """A stream without a fault."""
     yield from _begin(reply, params, params.chunks)
     yield from _finish(reply, params)
     yield End()
@@ -139,21 +139,21 @@ def pause(reply: Reply, params: Params) -> Iterator[Action]:
 
 
 def drip(reply: Reply, params: Params) -> Iterator[Action]:
-    """Every frame in pieces of 7 bytes, each an HTTP chunk of its own."""
+    """Every frame in pieces of 7 bytes. Each piece is an HTTP chunk of its own."""
     yield _head(reply, params)
-    yield from _dripped(reply.opening(), params)
+    yield from _in_pieces(reply.opening(), params)
     yield Sleep(params.ttft)
-    yield from _dripped(reply.chunks(params.chunks), params, outputs=1)
-    yield from _dripped([*reply.closing(), reply.terminator], params)
+    yield from _in_pieces(reply.chunks(params.chunks), params, outputs=1)
+    yield from _in_pieces([*reply.closing(), reply.terminator], params)
     yield End()
 
 
-def _dripped(frames: Iterable[bytes], params: Params, outputs: int = 0) -> Iterator[Action]:
+def _in_pieces(frames: Iterable[bytes], params: Params, outputs: int = 0) -> Iterator[Action]:
     for frame in frames:
-        for start in range(0, len(frame), _PIECE):
-            completes = start + _PIECE >= len(frame)
+        for start in range(0, len(frame), _PIECE_SIZE):
+            completes = start + _PIECE_SIZE >= len(frame)
             yield Sleep(params.delay)
-            yield Send(frame[start : start + _PIECE], outputs if completes else 0)
+            yield Send(frame[start : start + _PIECE_SIZE], outputs if completes else 0)
 
 
 def pings(reply: Reply, params: Params) -> Iterator[Action]:
@@ -165,10 +165,10 @@ def pings(reply: Reply, params: Params) -> Iterator[Action]:
 
 
 def buffered_held(reply: Reply, params: Params) -> Iterator[Action]:
-    """Everything at once after a wait, the headers too."""
+    """A wait, then the headers and the body in one burst."""
     yield Sleep(params.hold)
     yield _head(reply, params)
-    yield _whole(reply, params)
+    yield _full_body(reply, params)
     yield End()
 
 
@@ -176,12 +176,12 @@ def buffered_early(reply: Reply, params: Params) -> Iterator[Action]:
     """Headers at once, then a wait, then the body in one burst."""
     yield _head(reply, params)
     yield Sleep(params.hold)
-    yield _whole(reply, params)
+    yield _full_body(reply, params)
     yield End()
 
 
 def open_after_end(reply: Reply, params: Params) -> Iterator[Action]:
-    """All the events there are, then a wait before the last HTTP chunk."""
+    """All events, then a wait before the last HTTP chunk."""
     yield from _begin(reply, params, params.chunks)
     yield from _finish(reply, params)
     yield Sleep(params.hold)
@@ -192,7 +192,7 @@ def open_after_end(reply: Reply, params: Params) -> Iterator[Action]:
 
 
 def no_done(reply: Reply, params: Params) -> Iterator[Action]:
-    """A finish reason, but no terminator."""
+    """A finish reason without a terminator."""
     yield from _begin(reply, params, params.chunks)
     yield Sleep(params.delay)
     yield from _sends(reply.closing())
@@ -214,7 +214,7 @@ def cut_event(reply: Reply, params: Params) -> Iterator[Action]:
 
 
 def empty(reply: Reply, params: Params) -> Iterator[Action]:
-    """An event stream with no byte in it."""
+    """An event stream without any byte."""
     yield _head(reply, params)
     yield End()
 
@@ -230,7 +230,7 @@ def comments(reply: Reply, params: Params) -> Iterator[Action]:
 
 
 def malformed(reply: Reply, params: Params) -> Iterator[Action]:
-    """One more frame, whose JSON breaks off, between the output chunks."""
+    """An additional frame with incomplete JSON, between the output chunks."""
     yield from _begin_to_fault(reply, params)
     yield Send(reply.malformed)
     yield from _rest(reply, params)
@@ -244,17 +244,17 @@ def in_band_error(reply: Reply, params: Params) -> Iterator[Action]:
 
 
 def in_band_error_flat(reply: Reply, params: Params) -> Iterator[Action]:
-    """An error event in its flat form, where there is one, then the end."""
+    """An error event in its flat form, if the endpoint has one, then the end."""
     yield from _begin_to_fault(reply, params)
     yield Send(reply.flat_error())
     yield End()
 
 
 def error_then_done(reply: Reply, params: Params) -> Iterator[Action]:
-    """An error event, then a terminator as if all were well."""
+    """An error event, then the terminator of a healthy stream."""
     yield from _begin_to_fault(reply, params)
     yield Send(reply.error())
-    # The Responses API has no terminator of its own; the gateways before it that add one add this.
+    # The Responses API has no terminator. Some gateways add this one.
     yield Send(reply.terminator or DONE)
     yield End()
 
@@ -265,24 +265,24 @@ def error_then_done(reply: Reply, params: Params) -> Iterator[Action]:
 def reset(reply: Reply, params: Params) -> Iterator[Action]:
     """A TCP reset."""
     yield from _begin_to_fault(reply, params)
-    yield Sleep(max(params.delay, _ARRIVAL))
+    yield Sleep(max(params.delay, _DELIVERY_TIME))
     yield Reset()
 
 
 def cut_chunked(reply: Reply, params: Params) -> Iterator[Action]:
-    """The connection closed without the last HTTP chunk."""
+    """A close of the connection without the last HTTP chunk."""
     yield from _begin_to_fault(reply, params)
     yield Fin()
 
 
 def cut_close(reply: Reply, params: Params) -> Iterator[Action]:
-    """A close-delimited body closed too early, which no client can tell from its end."""
+    """A close-delimited body that is closed too early. No client can distinguish this from a correct end."""
     yield from _begin(reply, params, params.strike, chunked=False)
     yield Fin()
 
 
 def bad_chunk_size(reply: Reply, params: Params) -> Iterator[Action]:
-    """An HTTP chunk whose size is no hexadecimal number, then the close."""
+    """An HTTP chunk whose size is not a hexadecimal number, then a close of the connection."""
     yield from _begin_to_fault(reply, params)
     (frame,) = reply.chunks(1)
     yield Raw(b"zz\r\n" + frame + b"\r\n")
@@ -290,7 +290,7 @@ def bad_chunk_size(reply: Reply, params: Params) -> Iterator[Action]:
 
 
 def silence(reply: Reply, params: Params) -> Iterator[Action]:
-    """Nothing more, with the connection open."""
+    """No more bytes, while the connection stays open."""
     yield from _begin_to_fault(reply, params)
     yield Sleep(params.hold)
     yield Fin()

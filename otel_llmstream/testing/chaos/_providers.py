@@ -1,4 +1,4 @@
-"""What a provider's endpoints share. In: a request id, a status. Out: response headers, the JSON error envelope."""
+"""What the endpoints of a provider have in common: the response headers and the JSON body of an HTTP error."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from ._endpoints import Endpoint
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A provider's manners.
+    """The provider-specific parts of an answer.
 
     Attributes:
-        headers: The response headers for a request id.
-        error: The error envelope for a status, a message, the name of the wrong field and a request id.
+        headers: Returns the response headers for a request id.
+        error: Returns the error body for a status, a message, the name of the wrong field and a request id.
     """
 
     headers: Callable[[str], Headers]
@@ -31,7 +31,7 @@ _ANTHROPIC_TYPES = {
     429: "rate_limit_error",
     529: "overloaded_error",
 }
-_GOOGLE_WORDS = {
+_GOOGLE_STATUSES = {
     401: "UNAUTHENTICATED",
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
@@ -85,12 +85,12 @@ def _anthropic_error(status: int, message: str, _param: str | None, request_id: 
 
 
 def _google_headers(request_id: str) -> Headers:
-    """Google tells no request id."""
+    """Google sends no request id, so the server adds a header of its own."""
     return (("server-timing", "gfet4t7; dur=7"), ("x-chaos-id", request_id))
 
 
 def _google_error(status: int, message: str, _param: str | None, _request_id: str) -> dict[str, Any]:
-    word = _GOOGLE_WORDS.get(status, "INTERNAL" if status >= _SERVER_ERROR else "INVALID_ARGUMENT")
+    word = _GOOGLE_STATUSES.get(status, "INTERNAL" if status >= _SERVER_ERROR else "INVALID_ARGUMENT")
     return {"error": {"code": status, "message": message, "status": word}}
 
 
@@ -112,7 +112,7 @@ def _cohere_error(_status: int, message: str, _param: str | None, request_id: st
 
 
 def _ollama_headers(request_id: str) -> Headers:
-    """Ollama tells no request id."""
+    """Ollama sends no request id, so the server adds a header of its own."""
     return (("x-chaos-id", request_id),)
 
 
@@ -160,5 +160,5 @@ _PROVIDERS = {
 
 
 def provider_of(endpoint: Endpoint | None) -> Provider:
-    """Whose endpoint it is; an unknown path is answered in OpenAI's manner."""
+    """The provider of an endpoint; OpenAI for an unknown path."""
     return OPENAI if endpoint is None else _PROVIDERS.get(endpoint, OPENAI)

@@ -1,4 +1,4 @@
-"""Which class writes which endpoint's frames. In: an endpoint, an `Order`. Out: a fresh `Reply`."""
+"""Selects the class that writes an endpoint's frames. In: an endpoint and a `ReplySpec`. Out: a new `Reply`."""
 
 from ._bedrock import Converse, Invoke
 from ._chat import Chat, ChatTools
@@ -9,7 +9,7 @@ from ._gemini import Gemini, GeminiTools
 from ._messages import Message, MessageTools
 from ._mistral import Mistral
 from ._ollama import OllamaChat, OllamaGenerate, OllamaTools
-from ._reply import Finish, Order, Reply
+from ._reply import Finish, Reply, ReplySpec
 from ._responses import Response, ResponseTools
 
 _TEXT: dict[Endpoint, type[Reply]] = {
@@ -35,6 +35,6 @@ _TOOLS: dict[Endpoint, type[Reply]] = {
 }
 
 
-def make_reply(endpoint: Endpoint, order: Order) -> Reply:
-    """A reply in the endpoint's form."""
-    return (_TOOLS if order.finish is Finish.TOOLS else _TEXT)[endpoint](order)
+def make_reply(endpoint: Endpoint, spec: ReplySpec) -> Reply:
+    """A reply in the format of the endpoint."""
+    return (_TOOLS if spec.finish is Finish.TOOLS else _TEXT)[endpoint](spec)

@@ -1,6 +1,6 @@
-"""What a model says, in no provider's form yet. In: an `Order`. Out: the frames of a stream, or the same as one JSON.
+"""The base class of replies. In: a `ReplySpec`. Out: the frames of a stream, or the complete answer as one JSON object.
 
-A `Reply` knows bytes and their order; when they are sent, and whether, is the business of a plan.
+A `Reply` defines bytes and their sequence. A plan decides which of them are sent, and when.
 """
 
 import time
@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from ._endpoints import Endpoint
 from ._providers import provider_of
 
-# One word is not ASCII, so that pieces of a frame may end inside a character.
+# One word is not ASCII, so that a piece of a frame can end inside a character.
 _SENTENCE = ("Water", "finds", "its", "way", "down", "to", "the", "sea,", "na\u00efve", "and", "never", "late.")
 _WORDS = tuple(f" {word}".encode() for word in _SENTENCE)
 _FILLER = b" and so on"
@@ -32,16 +32,16 @@ class Finish(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What a reply is made after.
+class ReplySpec:
+    """The specification of a reply.
 
     Attributes:
         ident: The hex digits in all ids of the answer.
-        model: The model that claims to answer.
-        finish: Why it stops.
-        include_usage: Whether the request asked for a usage chunk (``stream_options.include_usage``).
-        size: Bytes of an output chunk's frame; 0 leaves the natural size.
-        attempt: Which attempt this is, from 0, given how many attempts make a round.
+        model: The model name in the answer.
+        finish: Why the model stops.
+        include_usage: Whether the request asks for a usage chunk (``stream_options.include_usage``).
+        size: Size of an output chunk's frame in bytes; 0 means no padding.
+        attempt: Returns the number of this attempt, from 0. Its argument is the number of attempts in a round.
     """
 
     ident: str
@@ -58,26 +58,26 @@ class Order:
 
 
 class Reply(ABC):
-    """The frames of one answer; made once per request, its frames asked for in the order of the stream."""
+    """The frames of one answer. Each request gets its own object. The plan must ask for the frames in stream order."""
 
     endpoint: ClassVar[Endpoint]
     content_type: ClassVar[str] = "text/event-stream; charset=utf-8"
     """The media type of the stream."""
     malformed: ClassVar[bytes]
-    """A frame whose data is no JSON."""
+    """A frame whose data is not valid JSON."""
     ping: ClassVar[bytes] = b""
-    """The frame of the endpoint's own ping event, if it has one."""
+    """The frame of the endpoint's ping event; empty if it has none."""
     terminator: ClassVar[bytes] = b""
-    """The frame after which nothing comes, if it carries nothing else."""
-    opens: ClassVar[bytes] = b""
-    """What comes before the words, as escaped inside a JSON string."""
-    closes: ClassVar[bytes] = b""
-    """What comes after the words, likewise."""
+    """The last frame of the stream; empty if the endpoint has no terminator."""
+    prefix: ClassVar[bytes] = b""
+    """The text before the words, escaped for a JSON string."""
+    suffix: ClassVar[bytes] = b""
+    """The text after the words, escaped for a JSON string."""
 
-    def __init__(self, order: Order) -> None:
-        self.order = order
+    def __init__(self, spec: ReplySpec) -> None:
+        self.spec = spec
         self.created = int(time.time())
-        self._said: list[bytes] = []
+        self._words_sent: list[bytes] = []
 
     @abstractmethod
     def opening(self) -> list[bytes]:
@@ -85,11 +85,11 @@ class Reply(ABC):
 
     @abstractmethod
     def template(self) -> bytes:
-        """The frame of an output chunk, with ``%(text)b`` for its text and, if it is numbered, ``%(number)d``."""
+        """The frame of an output chunk, with ``%(text)b`` for its text and ``%(number)d`` if frames are numbered."""
 
     @abstractmethod
     def closing(self) -> list[bytes]:
-        """The frames after the last output chunk, but for the terminator."""
+        """The frames after the last output chunk, without the terminator."""
 
     @abstractmethod
     def error(self) -> bytes:
@@ -97,48 +97,48 @@ class Reply(ABC):
 
     @abstractmethod
     def answer(self) -> dict[str, Any]:
-        """The whole answer as one JSON object, from the words said so far."""
+        """The complete answer as one JSON object, with the words of all chunks so far."""
 
     def flat_error(self) -> bytes:
-        """The same in its flat form, if the endpoint has one."""
+        """The frame of an error in the endpoint's second, flat form; the same as `error` if it has none."""
         return self.error()
 
     def chunks(self, count: int) -> list[bytes]:
         """The frames of the next output chunks."""
         last = count - 1
-        return [self._chunk(self.opens * (index == 0), self.closes * (index == last)) for index in range(count)]
+        return [self._chunk(self.prefix * (index == 0), self.suffix * (index == last)) for index in range(count)]
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
         """The provider's response headers."""
-        return provider_of(self.endpoint).headers(self.order.request_id)
+        return provider_of(self.endpoint).headers(self.spec.request_id)
 
     def envelope(self, status: int, message: str) -> dict[str, Any]:
-        """The provider's JSON body of an HTTP error."""
-        return provider_of(self.endpoint).error(status, message, None, self.order.request_id)
+        """The JSON body of an HTTP error."""
+        return provider_of(self.endpoint).error(status, message, None, self.spec.request_id)
 
     @property
     def text(self) -> str:
-        """The words said so far."""
-        return b"".join(self._said).decode()
+        """The words of all chunks so far."""
+        return b"".join(self._words_sent).decode()
 
     @property
     def arguments(self) -> str:
-        """The words said so far, as the JSON arguments of a tool call."""
+        """The words of all chunks so far, as the JSON arguments of a tool call."""
         return f'{{"query":"{self.text}"}}'
 
     @property
     def output_tokens(self) -> int:
-        """A token for each output chunk so far."""
-        return len(self._said)
+        """The number of tokens so far: one per output chunk."""
+        return len(self._words_sent)
 
     @property
-    def smallest(self) -> int:
-        """The size in bytes of the smallest frame that an output chunk can have."""
-        return len(self._template % {b"text": self.opens + b"." + self.closes, b"number": 10**6})
+    def min_frame_size(self) -> int:
+        """The size of the smallest possible frame of an output chunk, in bytes."""
+        return len(self._template % {b"text": self.prefix + b"." + self.suffix, b"number": 10**6})
 
     def number(self) -> int:
-        """The number of the next frame, where frames are numbered."""
+        """The number of the next frame, if frames are numbered."""
         return 0
 
     @cached_property
@@ -147,19 +147,19 @@ class Reply(ABC):
 
     def _chunk(self, before: bytes, after: bytes) -> bytes:
         number = self.number()
-        said = self._words(before + after, number)
-        self._said.append(said)
-        return self._template % {b"text": before + said + after, b"number": number}
+        words = self._words(before + after, number)
+        self._words_sent.append(words)
+        return self._template % {b"text": before + words + after, b"number": number}
 
     def _words(self, around: bytes, number: int) -> bytes:
-        if not self.order.size:
-            return _WORDS[len(self._said) % len(_WORDS)]
-        room = self.order.size - len(self._template % {b"text": around, b"number": number})
+        if not self.spec.size:
+            return _WORDS[len(self._words_sent) % len(_WORDS)]
+        room = self.spec.size - len(self._template % {b"text": around, b"number": number})
         return (_FILLER * (room // len(_FILLER) + 1))[:room]
 
 
 class ToolCall:
-    """Mixed into a `Reply`: its words are the arguments of a tool call."""
+    """A mixin for a `Reply` whose words are the arguments of a tool call."""
 
-    opens = rb"{\"query\":\""
-    closes = rb"\"}"
+    prefix = rb"{\"query\":\""
+    suffix = rb"\"}"

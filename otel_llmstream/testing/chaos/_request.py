@@ -1,4 +1,4 @@
-"""Requests off a socket. In: a connected socket. Out: `Request` records, until the client leaves."""
+"""Reads requests from a socket. In: a connected socket. Out: `Request` records, until the client leaves."""
 
 import socket
 from collections.abc import Iterator
@@ -8,21 +8,21 @@ import h11
 
 from ._errors import Rejection
 
-# A prompt of this size is a mistake, and the server holds whole requests in memory.
+# The server holds complete requests in memory. No realistic prompt is larger than this.
 _MAX_BODY = 64 * 2**20
 _READ = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A whole request.
+    """A complete request.
 
     Attributes:
-        method: The method, in upper case as sent.
+        method: The method, as sent.
         target: Path and query.
-        headers: The headers by their names in lower case; of a repeated one, the last.
-        body: The body, decoded from HTTP chunks if need be.
-        keep_alive: Whether the client will take another answer on this connection.
+        headers: Lower-case header name -> value; the last value of a repeated header.
+        body: The body without the framing of HTTP chunks.
+        keep_alive: Whether the client can receive another answer on this connection.
     """
 
     method: str
@@ -33,14 +33,14 @@ class Request:
 
 
 def read_requests(sock: socket.socket) -> Iterator[Request]:
-    """The requests of a connection, each read when the one before has been answered; ends when the client leaves.
+    """The requests of a connection. Each is read after the previous one was answered. Ends when the client leaves.
 
     Raises:
-        Rejection: With status 400 if the client does not speak HTTP/1, 413 if a body is too large.
+        Rejection: With status 400 if the bytes are not an HTTP/1 request, 413 if a body is too large.
     """
     early = b""
     while True:
-        # Answers are raw bytes that h11 never sees, so each request gets a parser of its own.
+        # h11 does not see the answers, which are raw bytes. So each request needs a new parser.
         parser = h11.Connection(h11.SERVER)
         if early:
             parser.receive_data(early)
@@ -80,5 +80,5 @@ def _next_event(sock: socket.socket, parser: h11.Connection) -> h11.Event:
         event = parser.next_event()
         if isinstance(event, h11.Event):
             return event
-        # NEED_DATA; b"" from a client that left becomes ConnectionClosed, or an error inside a request.
+        # NEED_DATA. If the client has left, recv returns b"", and h11 returns ConnectionClosed or raises.
         parser.receive_data(sock.recv(_READ))

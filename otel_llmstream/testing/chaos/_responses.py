@@ -1,23 +1,23 @@
-"""OpenAI Responses: typed and numbered events, ended by the one that says how the response ended."""
+"""OpenAI Responses: typed, numbered events. The last event says how the response ended."""
 
 from itertools import count
 from typing import Any
 
 from ._endpoints import Endpoint
-from ._reply import INPUT_TOKENS, TOOL, Finish, Order, Reply, ToolCall
+from ._reply import INPUT_TOKENS, TOOL, Finish, Reply, ReplySpec, ToolCall
 from ._sse import frame, frame_of
 
 _INCOMPLETE = {Finish.LENGTH: "max_output_tokens", Finish.FILTER: "content_filter"}
 
 
 class Response(Reply):
-    """A text message by ``response.output_text.delta``."""
+    """A text message in ``response.output_text.delta`` events."""
 
     endpoint = Endpoint.RESPONSES
     malformed = frame_of(b'{"type":"response.output_text.delta","delta":', "response.output_text.delta")
 
-    def __init__(self, order: Order) -> None:
-        super().__init__(order)
+    def __init__(self, spec: ReplySpec) -> None:
+        super().__init__(spec)
         self._numbers = count()
 
     def number(self) -> int:
@@ -42,7 +42,7 @@ class Response(Reply):
         return self._event("response.failed", response=self._response("failed", error=error))
 
     def answer(self) -> dict[str, Any]:
-        reason = _INCOMPLETE.get(self.order.finish)
+        reason = _INCOMPLETE.get(self.spec.finish)
         details = None if reason is None else {"reason": reason}
         return self._response(
             self._status, incomplete_details=details, output=[self._item(self._status)], usage=self._usage()
@@ -50,18 +50,18 @@ class Response(Reply):
 
     @property
     def _status(self) -> str:
-        return "incomplete" if self.order.finish in _INCOMPLETE else "completed"
+        return "incomplete" if self.spec.finish in _INCOMPLETE else "completed"
 
     @property
     def _item_id(self) -> str:
-        return f"msg_{self.order.ident}"
+        return f"msg_{self.spec.ident}"
 
     def _event(self, kind: str, **fields: Any) -> bytes:
         return frame({"type": kind, **fields, "sequence_number": self.number()}, kind)
 
     def _delta(self, kind: str, fields: dict[str, Any]) -> bytes:
         place = {"type": kind, "item_id": self._item_id, "output_index": 0}
-        # JSON has no way to leave a number open, so it is written as a string and bared.
+        # JSON has no placeholder for a number. So it is written as a string, and then the quotes are removed.
         template = frame({**place, **fields, "sequence_number": "%(number)d"}, kind)
         return template.replace(b'"%(number)d"', b"%(number)d")
 
@@ -99,7 +99,7 @@ class Response(Reply):
 
     def _response(self, status: str, **changes: Any) -> dict[str, Any]:
         return {
-            "id": f"resp_{self.order.ident}",
+            "id": f"resp_{self.spec.ident}",
             "object": "response",
             "created_at": self.created,
             "status": status,
@@ -108,7 +108,7 @@ class Response(Reply):
             "incomplete_details": None,
             "instructions": None,
             "max_output_tokens": None,
-            "model": self.order.model,
+            "model": self.spec.model,
             "output": [],
             "parallel_tool_calls": True,
             "previous_response_id": None,
@@ -125,14 +125,14 @@ class Response(Reply):
 
 
 class ResponseTools(ToolCall, Response):
-    """A tool call by ``response.function_call_arguments.delta``."""
+    """A tool call in ``response.function_call_arguments.delta`` events."""
 
     def template(self) -> bytes:
         return self._delta("response.function_call_arguments.delta", {"delta": "%(text)b"})
 
     @property
     def _item_id(self) -> str:
-        return f"fc_{self.order.ident}"
+        return f"fc_{self.spec.ident}"
 
     def _item_begun(self) -> list[bytes]:
         item = {**self._item("in_progress"), "arguments": ""}
@@ -148,4 +148,4 @@ class ResponseTools(ToolCall, Response):
 
     def _item(self, status: str) -> dict[str, Any]:
         head = {"id": self._item_id, "type": "function_call", "status": status}
-        return {**head, "arguments": self.arguments, "call_id": f"call_{self.order.ident}", "name": TOOL}
+        return {**head, "arguments": self.arguments, "call_id": f"call_{self.spec.ident}", "name": TOOL}

@@ -1,4 +1,4 @@
-"""The scenarios, one entry each: what the command line, the docs and the server read."""
+"""The table of scenarios. The command line, the docs and the server read it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,26 +20,27 @@ _WITH_TOOLS = (
     Endpoint.COHERE,
     Endpoint.OLLAMA_CHAT,
 )
-# Google's SDK takes a comment for an error, lines of JSON know none; neither has a terminator to send after an error.
-_AS_SSE = (*_OPENAI_AND_ANTHROPIC, Endpoint.MISTRAL, Endpoint.COHERE)
-# The others have no word for it.
+# Google's SDK reports an error for a comment, and lines of JSON have no comments. Neither format has a terminator that
+# could follow an error.
+_STANDARD_SSE = (*_OPENAI_AND_ANTHROPIC, Endpoint.MISTRAL, Endpoint.COHERE)
+# The other endpoints have no finish reason for a filter.
 _WITH_FILTER = (*_OPENAI_AND_ANTHROPIC, Endpoint.GEMINI, *AWS)
-# A message of AWS's is sealed, and has no size of choice; botocore takes no content coding.
-_BUT_AWS = tuple(endpoint for endpoint in Endpoint if endpoint not in AWS)
+# A message of an AWS event stream cannot be padded to a given size, and botocore decodes no content coding.
+_ALL_BUT_AWS = tuple(endpoint for endpoint in Endpoint if endpoint not in AWS)
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One way for an answer to go.
+    """One behaviour of the server.
 
     Attributes:
-        name: What a request's ``model`` says to get it.
+        name: The value of a request's ``model`` that selects it.
         summary: What happens, in one line.
-        plan: What the server does for a request with ``"stream": true``.
-        unstreamed: What it does for any other.
+        plan: What the server does for a request that asks for a stream.
+        unstreamed: What it does for any other request.
         finish: Why the model stops.
-        defaults: The parameters that the request leaves open.
-        endpoints: Where it can be asked for.
+        defaults: The values of parameters that the request does not set.
+        endpoints: The endpoints that support it.
     """
 
     name: str
@@ -65,7 +66,7 @@ _ALL = (
         "silence",
         "nothing more after `at` chunks, connection open for `hold` seconds",
         plans.silence,
-        unstreamed=plans.mute,
+        unstreamed=plans.no_response,
         defaults=Params(hold=30),
     ),
     Scenario("pause", "a pause of `hold` seconds after `at` chunks, healthy", plans.pause, defaults=Params(hold=2)),
@@ -74,7 +75,7 @@ _ALL = (
     Scenario(
         "error-flat", "as `error`; at the Responses endpoint and Bedrock's in another form", plans.in_band_error_flat
     ),
-    Scenario("error-then-done", "as `error`, then a terminator", plans.error_then_done, endpoints=_AS_SSE),
+    Scenario("error-then-done", "as `error`, then a terminator", plans.error_then_done, endpoints=_STANDARD_SSE),
     Scenario(
         "429-429-ok",
         "HTTP 429 for the first `attempts` attempts, then healthy",
@@ -85,7 +86,7 @@ _ALL = (
     Scenario("500", "HTTP 500, or another `status`, always", plans.http_error, unstreamed=plans.http_error),
     Scenario("html", "HTTP 200 with a web page", plans.html, unstreamed=plans.html),
     Scenario("empty", "HTTP 200 event stream without a byte", plans.empty, unstreamed=plans.empty),
-    Scenario("comments", "HTTP 200 event stream of comments only", plans.comments, endpoints=_AS_SSE),
+    Scenario("comments", "HTTP 200 event stream of comments only", plans.comments, endpoints=_STANDARD_SSE),
     Scenario("json-error", "HTTP 200 with a JSON error", plans.json_error, unstreamed=plans.json_error),
     Scenario("length", "stops at the token limit", plans.healthy, finish=Finish.LENGTH),
     Scenario(
@@ -101,7 +102,7 @@ _ALL = (
         "5,000 chunks of 300 bytes at full speed",
         plans.healthy,
         defaults=Params(chunks=5000, size=300, delay=0),
-        endpoints=_BUT_AWS,
+        endpoints=_ALL_BUT_AWS,
     ),
     Scenario(
         "buffered-held",
@@ -120,9 +121,9 @@ _ALL = (
         "healthy, compressed and flushed at each frame",
         plans.healthy,
         defaults=Params(encoding="gzip"),
-        endpoints=_BUT_AWS,
+        endpoints=_ALL_BUT_AWS,
     ),
-    Scenario("pings", "comments and pings between the events, healthy", plans.pings, endpoints=_AS_SSE),
+    Scenario("pings", "comments and pings between the events, healthy", plans.pings, endpoints=_STANDARD_SSE),
     Scenario(
         "open-after-end",
         "healthy, but the last HTTP chunk only after `hold` seconds",
@@ -132,4 +133,4 @@ _ALL = (
 )
 
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType({scenario.name: scenario for scenario in _ALL})
-"""All scenarios by their names."""
+"""Name -> scenario."""

@@ -1,4 +1,4 @@
-"""The server: a listening socket, a thread that accepts, a thread per connection. Out: addresses and a log."""
+"""The server: a listening socket, a thread that accepts connections, and a thread per connection."""
 
 import selectors
 import socket
@@ -14,12 +14,13 @@ _BACKLOG = 1024
 
 
 class ChaosServer:
-    """A local server that streams in its provider's dialect, and breaks, as the request's ``model`` says.
+    """A local server that streams in a provider's dialect. The request's ``model`` names the fault.
 
-    A context manager; or call `start` and `stop`. It serves in threads of its own, so it works beside any event loop.
+    Use it as a context manager, or call `start` and `stop`. It serves in its own threads, so it works with any event
+    loop.
 
     Args:
-        host: The address to listen on; anything but loopback lets others in.
+        host: The address to listen on. Other machines can connect if it is not a loopback address.
         port: The port to listen on; 0 takes a free one.
     """
 
@@ -31,96 +32,96 @@ class ChaosServer:
         self._stopping = threading.Event()
         self._connections: list[tuple[Connection, threading.Thread]] = []
         self._acceptor: threading.Thread | None = None
-        self._alarm: socket.socket
+        self._wakeup: socket.socket
 
     @property
     def base_url(self) -> str:
-        """The server's root, as in ``http://127.0.0.1:PORT``; the port is known once the server has started."""
+        """The server's root URL, ``http://127.0.0.1:PORT``. The port is known after the server has started."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
     @property
     def openai_url(self) -> str:
-        """What the OpenAI SDK takes as ``base_url``."""
+        """The ``base_url`` for the OpenAI SDK."""
         return f"{self.base_url}/v1"
 
     @property
     def anthropic_url(self) -> str:
-        """What the Anthropic SDK takes as ``base_url``."""
+        """The ``base_url`` for the Anthropic SDK."""
         return self.base_url
 
     @property
     def bedrock_url(self) -> str:
-        """What boto3 takes as ``endpoint_url``; signatures are not looked at."""
+        """The ``endpoint_url`` for boto3. The server does not check signatures."""
         return self.base_url
 
     @property
     def google_url(self) -> str:
-        """What Google's SDK takes as ``http_options.base_url``; parameters of a model come after semicolons there."""
+        """The ``http_options.base_url`` for Google's SDK. In its model names, semicolons separate the parameters."""
         return self.base_url
 
     @property
     def mistral_url(self) -> str:
-        """What Mistral's SDK takes as ``server_url``: with it, its chat is told from OpenAI's."""
+        """The ``server_url`` for Mistral's SDK. Its path distinguishes Mistral's chat from OpenAI's."""
         return f"{self.base_url}/mistral"
 
     @property
     def cohere_url(self) -> str:
-        """What Cohere's SDK takes as ``base_url``."""
+        """The ``base_url`` for Cohere's SDK."""
         return self.base_url
 
     @property
     def ollama_url(self) -> str:
-        """What Ollama's SDK takes as ``host``."""
+        """The ``host`` for Ollama's SDK."""
         return self.base_url
 
     @property
     def log(self) -> list[LogEntry]:
-        """What happened so far, one entry per request, in order; requests under way are there too."""
+        """One entry per request, in the order of the requests. It includes requests that have not ended."""
         return self._log.entries()
 
     def entry(self, request_id: str) -> LogEntry | None:
-        """The log entry of a request as it stands now, by the id in its response headers."""
+        """The current log entry of a request; None if the id is unknown. The id is in the response headers."""
         return self._log.entry(request_id)
 
     def wait_ended(self, request_id: str, timeout: float = 5.0) -> LogEntry:
-        """The log entry of a request, once the server is done with it.
+        """Wait until the server has ended the answer of a request. Returns the request's log entry.
 
         Args:
             request_id: The id in the response headers.
             timeout: How long to wait, in seconds.
 
         Raises:
-            TimeoutError: If it takes longer.
+            TimeoutError: If the answer has not ended in that time.
         """
         return self._log.wait_ended(request_id, timeout)
 
     def start(self) -> Self:
-        """Listen and serve; returns when connections are taken.
+        """Start to listen and serve. After the return, clients can connect.
 
         Raises:
-            RuntimeError: If the server is running.
-            OSError: If the address cannot be listened on.
+            RuntimeError: If the server is already running.
+            OSError: If the server cannot listen on the address.
         """
         if self._acceptor is not None:
-            raise RuntimeError("the chaos server is running")
+            raise RuntimeError("the chaos server is already running")
         self._stopping.clear()
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         listener = socket.create_server((self.host, self.port), family=family, backlog=_BACKLOG)
         self.port = listener.getsockname()[1]
-        alarm, self._alarm = socket.socketpair()
+        wakeup, self._wakeup = socket.socketpair()
         self._acceptor = threading.Thread(
-            target=self._accept, args=(listener, alarm), name=f"chaos:{self.port}:accept", daemon=True
+            target=self._accept, args=(listener, wakeup), name=f"chaos:{self.port}:accept", daemon=True
         )
         self._acceptor.start()
         return self
 
     def stop(self) -> None:
-        """Stop listening, end what is under way and wait for all threads; the log stays. Harmless when stopped."""
+        """Stop listening, end all connections and wait for all threads. The log is kept. May be called repeatedly."""
         if self._acceptor is None:
             return
         self._stopping.set()
-        self._alarm.close()
+        self._wakeup.close()
         self._acceptor.join()
         self._acceptor = None
         for connection, thread in self._connections:
@@ -136,17 +137,17 @@ class ChaosServer:
     ) -> None:
         self.stop()
 
-    def _accept(self, listener: socket.socket, alarm: socket.socket) -> None:
-        # Closing a listening socket wakes no accept(), so the end is told through a socket of its own.
-        with listener, alarm, selectors.DefaultSelector() as selector:
+    def _accept(self, listener: socket.socket, wakeup: socket.socket) -> None:
+        # Closing a listening socket does not wake up accept(). So `stop` closes a second socket, which does.
+        with listener, wakeup, selectors.DefaultSelector() as selector:
             selector.register(listener, selectors.EVENT_READ)
-            selector.register(alarm, selectors.EVENT_READ)
+            selector.register(wakeup, selectors.EVENT_READ)
             while not self._stopping.is_set():
                 selector.select()
                 if not self._stopping.is_set():
-                    self._welcome(listener)
+                    self._accept_one(listener)
 
-    def _welcome(self, listener: socket.socket) -> None:
+    def _accept_one(self, listener: socket.socket) -> None:
         try:
             sock, _ = listener.accept()
         except OSError:

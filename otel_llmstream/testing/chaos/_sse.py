@@ -1,4 +1,4 @@
-"""Server-sent events. In: a JSON value, an event name. Out: the bytes of one frame."""
+"""Encodes server-sent events. In: a JSON value and an event name. Out: the bytes of one frame."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def compact(value: Any) -> bytes:
-    """JSON as the providers write it: no spaces, UTF-8 not escaped."""
+    """JSON in the style of the providers: without spaces, and with unescaped UTF-8."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -18,6 +18,6 @@ def frame(data: Any, event: str = "") -> bytes:
 
 
 def frame_of(data: bytes, event: str = "") -> bytes:
-    """One event with any bytes as its data, well-formed or not."""
+    """One event with arbitrary bytes as its data."""
     name = f"event: {event}\n".encode() if event else b""
     return b"%bdata: %b\n\n" % (name, data)

@@ -1,4 +1,4 @@
-"""A socket that performs actions. In: the actions of a plan. Out: bytes, pauses and ends on one TCP connection."""
+"""Performs the actions of a plan on one TCP connection. In: actions. Out: bytes and pauses on a socket."""
 
 import os
 import socket
@@ -15,8 +15,8 @@ from ._encoders import identity, make_encoder
 from ._log import Outcome, Record
 
 _NO_LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
-# The clock of the socket's timeout ticks in milliseconds and rounds up.
-_TICK = 0.001
+# A socket's time-out has a resolution of a millisecond and is rounded up.
+_TIMEOUT_RESOLUTION = 0.001
 
 
 class ClientGoneError(ConnectionError):
@@ -27,7 +27,7 @@ class Wire:
     """Performs one plan.
 
     Attributes:
-        keep_alive: Whether the connection can carry another request after this one.
+        keep_alive: Whether another request can follow on the connection.
     """
 
     def __init__(self, sock: socket.socket, record: Record, stopping: threading.Event, *, keep_alive: bool) -> None:
@@ -40,7 +40,7 @@ class Wire:
         self._outcome: Outcome = "complete"
 
     def perform(self, plan: Iterable[Action]) -> Outcome:
-        """Perform the actions of a plan; a client that leaves ends it."""
+        """Perform the actions of a plan. If the client leaves, the plan ends. Returns how the answer ended."""
         try:
             for action in plan:
                 self._perform(action)
@@ -86,7 +86,7 @@ class Wire:
         connection = ("connection", "keep-alive" if self.keep_alive else "close")
         lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}"]
         lines += [f"{name}: {value}" for name, value in (("date", formatdate(usegmt=True)), *headers, connection)]
-        # Before the bytes are out, so that who has read a whole answer finds its status in the log.
+        # Set before the bytes are sent, so that a client that has read the answer finds the status in the log.
         self._record.status = status
         now = time.perf_counter()
         self._sock.sendall("\r\n".join((*lines, "", "")).encode() + body)
@@ -100,7 +100,7 @@ class Wire:
             self._record.output(send.outputs, now)
 
     def _framed(self, data: bytes) -> bytes:
-        # An HTTP chunk of no bytes would be the last one.
+        # An HTTP chunk without bytes would end the body.
         return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked and data else data
 
     def _end(self) -> None:
@@ -112,20 +112,20 @@ class Wire:
         self.keep_alive = False
 
     def _reset(self) -> None:
-        # With no time to linger, close() drops what is unsent and sends RST.
+        # With a linger time of zero, close() drops unsent bytes and sends RST.
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._break("reset")
 
     def _sleep(self, seconds: float) -> None:
         if not seconds:
-            return  # even sleep(0) takes longer than a send
-        if seconds < _TICK:
+            return  # sleep(0) would take longer than a send
+        if seconds < _TIMEOUT_RESOLUTION:
             time.sleep(seconds)
         elif self._readable_within(seconds):
             raise ClientGoneError
 
     def _readable_within(self, seconds: float) -> bool:
-        """Wait; True, and early, if the client has closed its side of the connection."""
+        """Wait. Returns True early if the client has closed its side of the connection."""
         deadline = time.perf_counter() + seconds
         self._sock.settimeout(seconds)
         try:
@@ -135,6 +135,6 @@ class Wire:
         finally:
             self._sock.settimeout(None)
         if not gone:
-            # Nothing was read, or bytes of a next request: those stay, and hide the end of the client from us.
+            # Either no bytes came, or bytes of a next request. With such bytes waiting, a close cannot be detected.
             self._stopping.wait(max(0.0, deadline - time.perf_counter()))
         return gone
