@@ -157,7 +157,7 @@ def test_a_backlog_changes_nothing(frames: list[bytes]) -> None:
     observer.asked_at = single.clock.now()
     observer.end(End.EOF)
     (other,) = single.recorder.summaries
-    assert one._replace(wait=0, hold=0) == other._replace(wait=0, hold=0)
+    assert one.replace(wait=0, hold=0) == other.replace(wait=0, hold=0)
     assert (one.wait, one.hold) == (pytest.approx(other.wait), pytest.approx(other.hold, abs=1e-9))
     assert batched.recorder.seconds == single.recorder.seconds
 

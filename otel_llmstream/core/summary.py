@@ -1,27 +1,36 @@
-"""What is known of a call: before it (`LLMRequest`), of each try (`Attempt`) and at its end (`Summary`). All frozen.
+"""The records of a call: what was asked for (`LLMRequest`), one failed try (`Attempt`), and the result (`Summary`).
 
-Named tuples, because each call makes one of each: a frozen dataclass of forty fields takes three times as long to make.
+All three are frozen and compare by value. They can be hashed, copied and pickled, as far as the exception in `error`
+can. `replace` makes a copy with changes. They are no tuples: fields have names and no order that may be relied on.
+
+They are msgspec structs, because each call makes one of each. A frozen dataclass with as many fields as `Summary`
+takes three times as long to make, and a named tuple promises an order.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, Self
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from .. import semconv
 
 
 class Outcome(StrEnum):
     """How a stream ended."""
 
     COMPLETED = "completed"
-    """The dialect's terminator, or every choice's finish reason, was seen, and no in-band error."""
+    """The dialect's terminator or every choice's finish reason was seen, and no error inside the stream."""
     TRUNCATED = "truncated"
-    """The body ended cleanly with neither; or inside an event; or was empty; or was no event stream at all."""
+    """The body ended cleanly, but without them, or inside an event. Or it was empty, or it was no event stream."""
     FAILED = "failed"
-    """HTTP error, transport error, in-band error, or the application gave up on a malformed event."""
+    """HTTP error, transport error, error inside the stream, or the application gave up on a malformed event."""
     CANCELLED = "cancelled"
     """The application closed it, or its task was cancelled, before a terminal event."""
     ABANDONED = "abandoned"
-    """Dropped without close; the garbage collector ended it."""
+    """The application dropped it without closing it, and the garbage collector ended it."""
 
     @property
     def is_failure(self) -> bool:
@@ -29,19 +38,34 @@ class Outcome(StrEnum):
         return self in (Outcome.TRUNCATED, Outcome.FAILED)
 
 
-class LLMRequest(NamedTuple):
+class Record(Struct, frozen=True):
+    """A frozen record."""
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with changes.
+
+        Args:
+            changes: new values by field.
+
+        Raises:
+            TypeError: there is no such field.
+        """
+        return replace(self, **changes)
+
+
+class LLMRequest(Record, frozen=True):
     """A streaming request, as far as telemetry may know it: parameters, never content.
 
     Attributes:
         dialect: name of the wire dialect (`openai.chat`, `anthropic.messages`, ...).
         operation: `gen_ai.operation.name`.
         provider: `gen_ai.provider.name`.
-        model: the model asked for, or None where the request does not say.
+        model: the model that was asked for; None if the request names none.
         server_address: host name or address of the server.
         server_port: TCP port of the server.
         choices: how many choices were asked for.
         parameters: further span attributes of the request, as (attribute name, value).
-        streams: whether a stream was asked for. A fallback inside a call may ask for the answer in one piece.
+        streams: whether a stream was asked for. A fallback inside a call may ask for one whole answer.
     """
 
     dialect: str
@@ -55,20 +79,20 @@ class LLMRequest(NamedTuple):
     streams: bool = True
 
 
-class Attempt(NamedTuple):
-    """One send of a call, when it is over.
+class Attempt(Record, frozen=True, kw_only=True):
+    """One failed send of a call.
 
     Attributes:
         number: 1 for the first.
         request: what was asked for; a fallback may ask for another model.
         outcome: how it ended.
         error_type: why it failed, or None.
-        status: HTTP status code, or None where no answer came.
+        status: HTTP status code; None if no response came.
         duration: seconds from its start to its end.
-        backoff: seconds between the end of the attempt before it and its own start; 0 for the first.
+        backoff: seconds from the end of the attempt before it to its own start; 0 for the first.
         error: the exception that ended it, or None.
         message: what went wrong in words, for the log.
-        limits: what the provider said of its rate limits, as (attribute name, value).
+        limits: the rate limits that the provider sent, as (attribute name, value).
     """
 
     number: int
@@ -83,99 +107,107 @@ class Attempt(NamedTuple):
     limits: tuple[tuple[str, int | float], ...] = ()
 
 
-class Summary(NamedTuple):
-    """Everything that is known about a call when it has ended. Times are in seconds.
+class Summary(Record, frozen=True, kw_only=True):
+    """Everything that is known about a call after its end. Times are in seconds.
+
+    A count is 0 and a fact is None if it does not apply. `semconv.ATTRIBUTES` says which attribute has which field.
 
     Attributes:
-        request: what was asked for by the attempt that decided the call.
+        request: the request of the attempt that decided the call.
         outcome: how the call ended.
-        error_type: low-cardinality reason where the outcome is a failure, else None.
+        error_type: low-cardinality reason of a failure; else None.
         stage: where a failure struck: connect, request, headers, first_chunk or streaming; else None.
         duration: from the call's start to the end of the body, all attempts included.
-        time_to_headers: from the deciding attempt's start to its response headers; None where none came.
-        time_to_first_chunk: from the call's start to the first chunk; None where none came.
-        attempt_time_to_first_chunk: the same, from the deciding attempt's start.
-        time_to_last_chunk: from the call's start to the last chunk; None where none came.
-        attempts: the deciding one included.
+        time_to_headers: from the deciding attempt's start to its response headers; None if none came.
+        time_to_first_chunk: from the call's start to the first chunk; None if none came.
+        attempt_time_to_first_chunk: from the deciding attempt's start to the first chunk; None if none came.
+        time_to_last_chunk: from the call's start to the last chunk; None if none came.
+        attempts: sends of the call, the deciding one included.
         chunks: frames that carry output.
-        frames: all frames, pings and comments' frames included where they dispatch.
+        frames: all frames that the stream delivered, pings included.
         reads: pieces of bytes that came from the network.
         bytes: bytes of the body as they came, content coding included.
         malformed_events: frames whose payload did not parse.
         terminator: whether the dialect's terminator was seen.
-        gap_mean: mean time between two chunks; None with fewer than two.
-        gap_p95: 95th percentile of the same; exact up to 4,096 gaps, past that from evenly spaced ones.
-        gap_max: the longest.
+        gap_mean: mean time between two chunks; None if there are fewer than two.
+        gap_p95: 95th percentile of the time between two chunks. It is exact up to 4,096 gaps; of more gaps, an even
+            sample is used.
+        gap_max: the longest time between two chunks.
         wait: time blocked in network reads of the body, and waiting for the headers.
         hold: time the application kept the stream between reads.
         stalls: gaps whose wait passed `Settings.stall_after`.
         buffered: whether many chunks came in one burst after a long wait.
-        finish_reasons: the provider's own values in choice order; `error` where one was due and did not come.
-        finish_reason: the first choice's, normalised (`semconv.FINISH_REASONS`).
-        input_tokens: None where the provider did not say, as all token counts.
-        output_tokens: see `events.Usage`.
-        cache_read_tokens: see `events.Usage`.
-        cache_write_tokens: see `events.Usage`.
-        reasoning_tokens: see `events.Usage`.
+        finish_reasons: the provider's own values in choice order; `error` if one was expected and did not come.
+        finish_reason: the first choice's reason, normalised (`semconv.FINISH_REASONS`).
+        input_tokens: input tokens, those of caches included. All token counts are None if the provider did not say.
+        output_tokens: output tokens, reasoning included.
+        cache_read_tokens: input tokens that came out of a cache.
+        cache_write_tokens: input tokens that were written to a cache.
+        reasoning_tokens: output tokens that were reasoning.
         response_id: the provider's id of the response.
         response_model: the model that answered.
         request_id: the provider's id of the HTTP request, from a response header.
         status: HTTP status code of the deciding attempt.
         protocol: HTTP version (`1.1`, `2`).
-        tls: TLS version (`1.3`), None without TLS.
+        tls: TLS version (`1.3`); None without TLS.
         chunk_offsets: times of the chunks after the call's start in milliseconds, evenly thinned.
-        extra: further span attributes that only one dialect has.
-        error: the exception that ended it, or None; never in a call's `summary`, which would keep the frames alive
-            that the exception passed.
+        extra: further span attributes that only one dialect has, as (attribute name, value).
+        error: the exception that ended it, or None. It is always None in the `summary` of a `call`, because an
+            exception would keep the application's frames alive.
         message: what went wrong in words, for the log.
         total_chunks: chunks of all attempts.
         total_bytes: bytes of all attempts.
         fallback: what the deciding attempt asked for that the first one did not (`semconv.FALLBACKS`); else None.
-        limits: what the provider said of its rate limits, as (attribute name, value); where the status is no success,
-            or a limit is spent.
+        limits: the rate limits that the provider sent, as (attribute name, value). They are read if the status is no
+            success, or if a limit is spent.
     """
 
     request: LLMRequest
     outcome: Outcome
-    error_type: str | None
-    stage: str | None
+    error_type: str | None = None
+    stage: str | None = None
     duration: float
-    time_to_headers: float | None
-    time_to_first_chunk: float | None
-    attempt_time_to_first_chunk: float | None
-    time_to_last_chunk: float | None
-    attempts: int
-    chunks: int
-    frames: int
-    reads: int
-    bytes: int
-    malformed_events: int
-    terminator: bool
-    gap_mean: float | None
-    gap_p95: float | None
-    gap_max: float | None
-    wait: float
-    hold: float
-    stalls: int
-    buffered: bool
-    finish_reasons: tuple[str, ...]
-    finish_reason: str
-    input_tokens: int | None
-    output_tokens: int | None
-    cache_read_tokens: int | None
-    cache_write_tokens: int | None
-    reasoning_tokens: int | None
-    response_id: str | None
-    response_model: str | None
-    request_id: str | None
-    status: int | None
-    protocol: str | None
-    tls: str | None
-    chunk_offsets: tuple[int, ...]
-    extra: tuple[tuple[str, str], ...]
-    error: BaseException | None
-    message: str
-    total_chunks: int
-    total_bytes: int
+    time_to_headers: float | None = None
+    time_to_first_chunk: float | None = None
+    attempt_time_to_first_chunk: float | None = None
+    time_to_last_chunk: float | None = None
+    attempts: int = 1
+    chunks: int = 0
+    frames: int = 0
+    reads: int = 0
+    bytes: int = 0
+    malformed_events: int = 0
+    terminator: bool = False
+    gap_mean: float | None = None
+    gap_p95: float | None = None
+    gap_max: float | None = None
+    wait: float = 0.0
+    hold: float = 0.0
+    stalls: int = 0
+    buffered: bool = False
+    finish_reasons: tuple[str, ...] = ()
+    finish_reason: str = semconv.NO_REASON
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    response_id: str | None = None
+    response_model: str | None = None
+    request_id: str | None = None
+    status: int | None = None
+    protocol: str | None = None
+    tls: str | None = None
+    chunk_offsets: tuple[int, ...] = ()
+    extra: tuple[tuple[str, str], ...] = ()
+    error: BaseException | None = None
+    message: str = ""
+    total_chunks: int = 0
+    total_bytes: int = 0
     fallback: str | None = None
     limits: tuple[tuple[str, int | float], ...] = ()
+
+    @property
+    def timeline(self) -> str:
+        """`chunk_offsets` as one string: milliseconds, separated by spaces."""
+        return " ".join(map(str, self.chunk_offsets))

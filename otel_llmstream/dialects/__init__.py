@@ -90,7 +90,7 @@ def match_request(target: RequestInfo) -> tuple[type[Dialect], LLMRequest] | Non
 def match_non_streaming(target: RequestInfo) -> tuple[type[Dialect], LLMRequest] | None:
     """The same for a request that asks for its answer in one piece."""
     found = match_request(target.streaming())
-    return None if found is None else (found[0], found[1]._replace(streams=False))
+    return None if found is None else (found[0], found[1].replace(streams=False))
 
 
 def framer_of(dialect: str, content_type: str) -> Framer | None:

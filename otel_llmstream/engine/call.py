@@ -163,11 +163,20 @@ class Call:
             self._bytes += summary.bytes
             backoff = max(0.0, started - self._last_end) if number > 1 else 0.0
             if summary.error_type is not None:
-                self._failed.append(Attempt(
-                    number, summary.request, summary.outcome, summary.error_type, summary.status,
-                    now - started, backoff, summary.error, summary.message,
-                    summary.limits,
-                ))  # fmt: skip
+                self._failed.append(
+                    Attempt(
+                        number=number,
+                        request=summary.request,
+                        outcome=summary.outcome,
+                        error_type=summary.error_type,
+                        status=summary.status,
+                        duration=now - started,
+                        backoff=backoff,
+                        error=summary.error,
+                        message=summary.message,
+                        limits=summary.limits,
+                    )
+                )
             self._last_end = now
             if self._counts(number, summary, started):
                 self._latest, self._latest_number, self._latest_end = summary, number, now
@@ -201,7 +210,7 @@ class Call:
             self.finished = True
         summary = self._latest
         if self.attempts > 1:
-            summary = summary._replace(
+            summary = summary.replace(
                 attempts=self.attempts,
                 total_chunks=self._chunks,
                 total_bytes=self._bytes,
@@ -209,7 +218,7 @@ class Call:
             )
         # An exception holds the frames that it passed, and they may hold this call: it would live on until the
         # garbage collector comes, and all that the application has in those frames with it.
-        self.summary = summary if summary.error is None else summary._replace(error=None)
+        self.summary = summary if summary.error is None else summary.replace(error=None)
         self._latest = None
         self._tell_failed(self.recording, self._last_end, but=self._latest_number)
         self.recording.ended(summary, self.unix_ns(self._last_end))

@@ -362,7 +362,7 @@ class Engine(Commons):
             self._on_first()
             self._on_first = None
         if request.model is not None and len(request.model) > semconv.MAX_NAME:
-            request = request._replace(model=request.model[: semconv.MAX_NAME])
+            request = request.replace(model=request.model[: semconv.MAX_NAME])
         call = current()
         attempt = call.attempt(request, started) if call is not None else None
         if call is None or attempt is None:
