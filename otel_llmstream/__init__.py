@@ -4,14 +4,16 @@
 
     otel_llmstream.instrument()
 
-From then on every streaming LLM call that this process makes through httpx or httpx2 (which the SDKs of OpenAI,
-Anthropic and most others ride on) is observed at the response's bytes, before the SDK sees them: how it was timed,
-how it ended, and why. Nothing that the application sees changes: its bytes, its exceptions, its types.
+From then on, every streaming LLM call of this process is observed: how it was timed, how it ended, and why. The calls
+are observed at the response's bytes, in httpx, httpx2, aiohttp and botocore, before the SDK sees the bytes. Bytes,
+exceptions and types that the application sees stay the same.
+
+`otel_llmstream.semconv` has all names that are emitted. `otel_llmstream.testing` has tools for tests.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import logging
 
 from opentelemetry._logs import LoggerProvider
 from opentelemetry.metrics import MeterProvider
@@ -22,7 +24,7 @@ from ._settings import Settings
 from ._version import __version__
 from .core.summary import Attempt, LLMRequest, Outcome, Summary
 from .instrumentation.call_boundary import call
-from .telemetry import Health, Latency, add_trace_context
+from .telemetry import EventLogger, Health, Latency, add_trace_context
 
 
 def instrument(
@@ -31,15 +33,16 @@ def instrument(
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
     logger_provider: LoggerProvider | None = None,
-    logger: Any = None,
+    logger: EventLogger | logging.Logger | None = None,
     http_spans: bool = True,
     prometheus_port: int | None = None,
 ) -> None:
     """Observe every streaming LLM call of this process from now on. A second call does nothing but warn.
 
-    Clients made before are observed too, and modules that are imported later. Without a provider here or in
-    OpenTelemetry's globals, the SDK is set up from the standard environment (`OTEL_EXPORTER_OTLP_ENDPOINT`,
-    `OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER`, ...); where that names nothing, one log line says so.
+    Clients that exist already are observed too, and so are modules that are imported later. If no provider is given
+    here or set up in OpenTelemetry's globals, the SDK is set up from the standard environment
+    (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER`, ...). If the environment names no
+    exporter, one log line says so.
 
     Args:
         settings: the application's choices; from `OTEL_LLMSTREAM_*` unless given.
@@ -49,8 +52,12 @@ def instrument(
         logger: a structlog logger for the structured log, or one of the standard library's; its logger
             `otel_llmstream` unless given.
         http_spans: also switch opentelemetry-instrumentation-httpx on, so that each attempt has its HTTP span and
-            `traceparent` travels; left alone where it is on already.
+            `traceparent` travels. If it is on already, it is left alone.
         prometheus_port: TCP port to serve `/metrics` on (needs the extra `prometheus`).
+
+    Raises:
+        ValueError: `settings` are no `Settings`, `prometheus_port` is no number, or `logger` has no method for one of
+            the levels. Nothing else is raised: if the environment or a port cannot be used, a warning says so.
     """
     LLMStreamInstrumentor().instrument(
         settings=settings,
@@ -64,12 +71,13 @@ def instrument(
 
 
 def uninstrument() -> None:
-    """Observe no new stream. Streams that are open are seen to their end; other people's wrappers stay in place."""
+    """Observe no new stream. Open streams are observed until their end. Wrappers of other packages stay in place."""
     LLMStreamInstrumentor().uninstrument()
 
 
 __all__ = [
     "Attempt",
+    "EventLogger",
     "Health",
     "LLMRequest",
     "LLMStreamInstrumentor",

@@ -1,6 +1,9 @@
-"""Setting up the OpenTelemetry SDK for an application that has not: from the standard environment, or for a port.
+"""Sets up the OpenTelemetry SDK if the application has not: from the standard environment, or for a port.
 
-Nothing is done to an application that has set up a provider itself, or that gave one to `instrument()`.
+It does nothing if the application has set up a provider itself, or has given one to `instrument()`.
+
+Two things have no public name in OpenTelemetry: the API's proxy for meters, and the SDK's configurator. Neither is
+imported with this module. If a name changes, `instrument()` still works, and a warning says what is missing.
 """
 
 from __future__ import annotations
@@ -14,7 +17,6 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from opentelemetry import metrics, trace
-from opentelemetry.metrics._internal import _ProxyMeterProvider
 
 from ._log import LOGGER, log
 
@@ -27,13 +29,13 @@ _NOTHING_NAMED: Final = (
 )
 
 _CONFIGURATION_UNREAD: Final = (
-    "OTEL_CONFIG_FILE is set, and nobody has read it: spans and metrics go nowhere. Run the application under "
+    "OTEL_CONFIG_FILE is set, but nothing has read it: spans and metrics go nowhere. Run the application under "
     "opentelemetry-instrument, with opentelemetry-distro and opentelemetry-configuration installed."
 )
 
 
 def announce(message: str) -> None:
-    """Log a warning that is seen also where logging is not configured: it is about the set-up itself."""
+    """Log a warning about the set-up itself. It is printed even if logging is not configured."""
     if _is_heard():
         log(logging.WARNING, message)
     elif logging.lastResort is not None:
@@ -42,7 +44,7 @@ def announce(message: str) -> None:
 
 
 def _is_heard() -> bool:
-    """Whether anybody has configured logging; our own handler does nothing."""
+    """Whether logging is configured. Our own handler does nothing."""
     return any(
         not isinstance(handler, logging.NullHandler)
         for handler in (*LOGGER.handlers, *(logging.getLogger().handlers if LOGGER.propagate else ()))
@@ -53,10 +55,10 @@ def _is_heard() -> bool:
 
 
 def set_up(*, silent: bool = False) -> None:
-    """Set the SDK up from the environment, where nobody has set up anything.
+    """Set the SDK up from the environment, if no provider is set up.
 
     Args:
-        silent: do not complain where the environment names nothing.
+        silent: do not warn if the environment names nothing.
     """
     if not _is_bare() or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return
@@ -71,15 +73,21 @@ def set_up(*, silent: bool = False) -> None:
 
 
 def _is_bare() -> bool:
-    """Whether neither a tracer nor a meter provider has been set: the API then gives its own proxies."""
-    return (
-        type(trace.get_tracer_provider()) is trace.ProxyTracerProvider
-        and type(metrics.get_meter_provider()) is _ProxyMeterProvider
-    )
+    """Whether neither a tracer nor a meter provider has been set. The API then gives its own proxies."""
+    return type(trace.get_tracer_provider()) is trace.ProxyTracerProvider and _is_proxy(metrics.get_meter_provider())
+
+
+def _is_proxy(provider: metrics.MeterProvider) -> bool:
+    """Whether this is what the API gives as long as no meter provider is set.
+
+    The class of the proxy is private. But all other classes of providers are the no-op's, or come from elsewhere.
+    """
+    api = metrics.MeterProvider.__module__
+    return type(provider).__module__ == api and not isinstance(provider, metrics.NoOpMeterProvider)
 
 
 def _exporters() -> dict[str, list[str]]:
-    """Exporter names by signal: those the environment names, or OTLP where it names only an endpoint."""
+    """Exporter names by signal: those that the environment names, or OTLP if it only names an endpoint."""
     found: dict[str, list[str]] = {}
     for signal in _SIGNALS:
         named = _named(signal)
@@ -100,7 +108,7 @@ def _has_endpoint(signal: str) -> bool:
 
 
 def _otlp(signal: str) -> str:
-    """The OTLP exporter that the environment asks for, or that is installed."""
+    """The OTLP exporter that the environment asks for, or the one that is installed."""
     protocol = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL") or os.environ.get(_PROTOCOL, "")
     if protocol.strip() == "grpc":
         return "otlp_proto_grpc"
@@ -110,13 +118,10 @@ def _otlp(signal: str) -> str:
 
 
 def _configure(exporters: Mapping[str, Sequence[str]]) -> None:
-    from opentelemetry.sdk._configuration import _OTelSDKConfigurator
-
-    # The SDK asks distributions to derive their own; it reads the rest of the standard environment itself.
-    configurator: Any = type("Configurator", (_OTelSDKConfigurator,), {})()
     # The configurator adds what the environment names to what it is given.
     added = {signal: [] if _named(signal) else list(chosen) for signal, chosen in exporters.items()}
     try:
+        configurator = _configurator()
         with _otlp_over_http(exporters):
             configurator.configure(
                 trace_exporter_names=added["traces"],
@@ -127,9 +132,19 @@ def _configure(exporters: Mapping[str, Sequence[str]]) -> None:
         announce(f"setting OpenTelemetry up from the environment failed: {exc}{_hint(exporters)}")
 
 
+def _configurator() -> Any:
+    """The SDK's configurator, which reads the rest of the standard environment. Its name is private."""
+    from opentelemetry.sdk._configuration import _OTelSDKConfigurator
+
+    return type("Configurator", (_OTelSDKConfigurator,), {})()  # the SDK asks distributions to derive their own
+
+
 @contextmanager
 def _otlp_over_http(exporters: Mapping[str, Sequence[str]]) -> Iterator[None]:
-    """Where the environment says `otlp` and no protocol, the SDK takes gRPC; but HTTP may be all that is installed."""
+    """Choose OTLP over HTTP if the environment names no protocol, and only the HTTP exporter is installed.
+
+    The SDK would choose gRPC.
+    """
     wanted = any("otlp" in names for names in exporters.values())
     http_alone = "otlp_proto_http" in _installed() and "otlp_proto_grpc" not in _installed()
     if _PROTOCOL in os.environ or not (wanted and http_alone):
@@ -143,7 +158,7 @@ def _otlp_over_http(exporters: Mapping[str, Sequence[str]]) -> Iterator[None]:
 
 
 def _installed() -> set[str]:
-    """Names of the exporters of traces that are installed; those of metrics and logs come with them."""
+    """Names of the exporters of traces that are installed. Those of metrics and logs are in the same packages."""
     return {point.name for point in entry_points(group="opentelemetry_traces_exporter")}
 
 
@@ -151,7 +166,7 @@ _PROTOCOL: Final = "OTEL_EXPORTER_OTLP_PROTOCOL"
 
 
 def _hint(exporters: Mapping[str, Sequence[str]]) -> str:
-    """What to install, where it is the OTLP exporter that is missing."""
+    """What to install, if the OTLP exporter is missing."""
     wanted = {name for names in exporters.values() for name in names}
     if "grpc" in os.environ.get(_PROTOCOL, "") and "otlp_proto_grpc" not in _installed():
         return "; pip install opentelemetry-exporter-otlp-proto-grpc"
@@ -162,7 +177,7 @@ def _hint(exporters: Mapping[str, Sequence[str]]) -> str:
 # --- for a port -------------------------------------------------------------------------------------------------
 
 _served: dict[int, Any] = {}
-"""The meter providers whose metrics are served, by port. A server cannot be taken back, so it is not made twice."""
+"""The meter providers whose metrics are served, by port. A server cannot be stopped, so it is not started twice."""
 
 
 def serve_prometheus(port: int, provider: metrics.MeterProvider | None = None) -> None:
@@ -170,7 +185,7 @@ def serve_prometheus(port: int, provider: metrics.MeterProvider | None = None) -
 
     Args:
         port: TCP port, on all interfaces.
-        provider: whose metrics; the global one's unless given, which is set up where nobody has.
+        provider: the provider whose metrics are served; the global one unless given. If none is set up, one is made.
     """
     if find_spec("opentelemetry.exporter") is None or find_spec("opentelemetry.exporter.prometheus") is None:
         announce("prometheus_port needs the exporter: pip install 'otel-llmstream[prometheus]'")
@@ -178,7 +193,7 @@ def serve_prometheus(port: int, provider: metrics.MeterProvider | None = None) -
     found = provider or metrics.get_meter_provider()
     if port in _served and _served[port] is found:
         return
-    bare = type(found) is _ProxyMeterProvider
+    bare = _is_proxy(found)
     if not bare and not hasattr(found, "add_metric_reader"):
         announce("prometheus_port: the meter provider that is set up takes no further reader; add one where it is made")
         return
@@ -188,11 +203,11 @@ def serve_prometheus(port: int, provider: metrics.MeterProvider | None = None) -
 
 
 def _listen(port: int) -> Any:
-    """A reader whose metrics are served; None where the port cannot be had."""
+    """A reader whose metrics are served; None if the port cannot be used."""
     from opentelemetry.exporter.prometheus import PrometheusMetricReader
     from prometheus_client import CollectorRegistry, start_http_server
 
-    # A registry of our own: in the global one, a reader of the application's would give every metric twice.
+    # A registry of our own. In the global one, a reader of the application would export every metric twice.
     registry = CollectorRegistry()
     try:
         start_http_server(port, registry=registry)

@@ -1,26 +1,39 @@
-"""Every name, unit, bucket and value that leaves this package: code, documentation and dashboards read them here.
+"""Every name, unit, bucket and value that this package emits. Public: import the names from here.
 
-Nothing here computes. A metric is one `Metric`, an attribute one `Attribute`, an error type one `ErrorType`.
-The standard names are those of the newest *released* GenAI conventions (core 1.41.1); `newest` beside them is the
-name that the conventions' own repository has given since, chosen by
-`OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental`.
+    from otel_llmstream import semconv
+
+    spans = [span for span in spans if span.attributes[semconv.OUTCOME] == "truncated"]
+
+The module only holds data. The code, README's tables, the dashboards and the alert rules read it:
+
+- `ATTRIBUTES`: the one table of attributes. Spans, events and log lines are made from it.
+- `METRICS`: the table of metrics, with units and bucket bounds. `NEWEST_METRICS` has those of the newest conventions.
+- `ERROR_TYPES`: the values of `error.type` that are ours.
+- `LOG_EVENTS`: the names and levels of the log lines.
+- A constant for each name, such as `OUTCOME`.
+
+To add an attribute, add a field to `Summary` and one line to `ATTRIBUTES`.
+
+The standard names are those of the newest *released* GenAI conventions (core 1.41.1). The repository of the conventions
+has newer names for some. They are in `newest`. `OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental` chooses them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Flag, auto
 from typing import Final, Literal
 
 SCOPE: Final = "otel_llmstream"
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.41.1"
 
 MAX_NAME: Final = 256
-"""Characters of a model's name, a response's id and the like. A name becomes an attribute of metrics, which a process
-keeps to its end; the longest real ones, Bedrock's ARNs, have some 150."""
+"""Characters of a model's name, a response's id and the like. A name becomes an attribute of metrics, and a process
+keeps metrics until its end. The longest real names, Bedrock's ARNs, have about 150 characters."""
 
 MAX_COUNT: Final = 2**53
-"""The largest count that is believed. No sum of a few such passes the 64 bits that an exporter can send: one that did
-would cost the whole batch that it is in."""
+"""The largest count that is believed. An exporter can send 64 bits, and one larger number would cost its whole batch.
+A sum of a few counts of this size still fits."""
 
 # --- finish reasons ---------------------------------------------------------------------------------------------
 
@@ -35,7 +48,7 @@ NO_REASON: Final = "none"
 FINISH_REASONS: Final = (STOP, LENGTH, TOOL_CALLS, CONTENT_FILTER, REFUSAL, PAUSE, OTHER_REASON, NO_REASON)
 
 MISSING_REASON: Final = "error"
-"""In `gen_ai.response.finish_reasons`, where a reason was due and did not come (GenAI conventions, note 18)."""
+"""In `gen_ai.response.finish_reasons`: a reason was expected and did not come (GenAI conventions, note 18)."""
 
 # --- stages of a failure ----------------------------------------------------------------------------------------
 
@@ -52,14 +65,15 @@ FALLBACK_MODEL: Final = "model"
 FALLBACK_SERVER: Final = "server"
 FALLBACK_WHOLE: Final = "non_streaming"
 FALLBACKS: Final = (FALLBACK_MODEL, FALLBACK_SERVER, FALLBACK_WHOLE)
-"""What a call fell back to: another model, another server, an answer in one piece. The last that applies."""
+"""What a call fell back to: another model, another server, an answer in one piece. If more than one applies, the
+last of them in this order is used."""
 
 # --- error types ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorType:
-    """One value of `error.type` that is ours (the others are HTTP statuses and providers' codes).
+    """One value of `error.type` that is ours. The other values are HTTP statuses and providers' codes.
 
     Attributes:
         name: the value.
@@ -215,30 +229,59 @@ ERROR_TYPES: Final = (
 )
 
 PREINITIALIZED_STATUSES: Final = ("400", "401", "403", "404", "408", "429", "500", "502", "503", "504", "529")
-"""HTTP statuses whose failure series are born at 0 with a new base attribute set, beside every `ERROR_TYPES`."""
+"""HTTP statuses whose failure series start at 0 together with a new base attribute set. So do all `ERROR_TYPES`."""
 
 PREINITIALIZED_RETRIES: Final = ("408", "429", "500", "502", "503", "504", "529", READ_TIMEOUT,
                                  CONNECT_TIMEOUT, CONNECT_ERROR, CONNECTION_RESET)  # fmt: skip
-"""Reasons of retries whose series are born at 0: what the SDKs retry by themselves."""
+"""Reasons of retries whose series start at 0: the ones that the SDKs retry by themselves."""
 
 # --- attributes -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+class On(Flag):
+    """Where an attribute is written."""
+
+    SPAN = auto()
+    """The call's span."""
+    EVENT = auto()
+    """The span event of a failed attempt, and the log line of the retry."""
+    LOG = auto()
+    """The log line of the call's end."""
+    METRIC = auto()
+    """At least one metric; `Metric.attributes` says which. Those of the request are on all metrics of a call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attribute:
-    """One of our own span attributes.
+    """One attribute: its name, where its value comes from, and where it is written.
 
     Attributes:
         name: as exported.
-        type: string, int, double, boolean or an array of one.
-        unit: UCUM unit, empty for none.
+        field: the field of `Summary` that has the value, such as `stalls` or `request.model`. `PAIRS` are fields that
+            hold several attributes with their names. Empty if the value comes from the place where it is recorded.
+        attempt: the field of `Attempt` that has the value for the event of a failed attempt; empty if it has none.
+        type: string, int, double, boolean, or string[].
+        unit: UCUM unit; empty if it has none.
         description: what it says.
+        default: the value that is left out on spans, events and log lines. None is always left out.
+        on: where it is written.
+        newest: its name in the newest conventions, if they have another one.
     """
 
     name: str
+    field: str = ""
+    attempt: str = ""
     type: str
-    unit: str
+    unit: str = ""
     description: str
+    default: int | str | bool | tuple[()] | None = None
+    on: On
+    newest: str = ""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the name is ours. Other names are those of OpenTelemetry's conventions."""
+        return self.name.startswith("llmstream.")
 
 
 OPERATION: Final = "gen_ai.operation.name"
@@ -317,43 +360,173 @@ ATTEMPT_BACKOFF: Final = "llmstream.attempt.backoff"
 STALL_WAIT: Final = "llmstream.stall.wait"
 FALLBACK: Final = "llmstream.fallback"
 DETAIL: Final = "llmstream.detail"
-"""On log lines only: what went wrong, in words."""
+DURATION_SECONDS: Final = "gen_ai.client.operation.duration"
 
-SPAN_ATTRIBUTES: Final = (
-    Attribute(OUTCOME, "string", "", "How the stream ended: completed, truncated, failed, cancelled or abandoned."),
-    Attribute(DIALECT, "string", "", "The wire dialect that was read, such as openai.chat."),
-    Attribute(ATTEMPTS, "int", "{attempt}", "Sends of this call, the deciding one included."),
-    Attribute(FALLBACK, "string", "", "What the call fell back to: model, server or non_streaming; unset for none."),
-    Attribute(CHUNKS, "int", "{chunk}", "Frames that carried output."),
-    Attribute(FRAMES, "int", "{frame}", "All events of the stream."),
-    Attribute(READS, "int", "{read}", "Pieces of bytes that came from the network."),
-    Attribute(BYTES, "int", "By", "Bytes of the body as they came, content coding included."),
-    Attribute(MALFORMED, "int", "{frame}", "Events whose payload did not parse."),
-    Attribute(TERMINATOR, "boolean", "", "Whether the dialect's own terminator was seen."),
-    Attribute(TIME_TO_HEADERS, "double", "s", "From the deciding attempt's start to its response headers."),
-    Attribute(ATTEMPT_TTFC, "double", "s", "From the deciding attempt's start to the first chunk."),
-    Attribute(TIME_TO_LAST_CHUNK, "double", "s", "From the call's start to the last chunk."),
-    Attribute(GAP_MEAN, "double", "s", "Mean time between two chunks."),
-    Attribute(GAP_P95, "double", "s", "95th percentile of the time between two chunks."),
-    Attribute(GAP_MAX, "double", "s", "Longest time between two chunks."),
-    Attribute(WAIT, "double", "s", "Time blocked on the network: for the headers and in reads of the body."),
-    Attribute(HOLD, "double", "s", "Time the application kept the stream between reads."),
-    Attribute(STALLS, "int", "{stall}", "Gaps whose wait passed the stall threshold."),
-    Attribute(BUFFERED, "boolean", "", "Whether many chunks came in one burst after a long wait."),
-    Attribute(STAGE, "string", "", "Where a failure struck: connect, request, headers, first_chunk, streaming."),
-    Attribute(FINISH_REASON, "string", "", "The first choice's finish reason, normalised across providers."),
-    Attribute(REQUEST_ID, "string", "", "The provider's id of the request, from a response header."),
-    Attribute(
-        REMAINING_REQUESTS, "int", "{request}", "Requests left; where the answer is no success, or none is left."
-    ),
-    Attribute(REMAINING_TOKENS, "int", "{token}", "Tokens left; where the answer is no success, or none is left."),
-    Attribute(
-        RESET_REQUESTS, "double", "s", "Until the requests are whole again, from the response on; as those left."
-    ),
-    Attribute(RESET_TOKENS, "double", "s", "Until the tokens are whole again, from the response on; as those left."),
-    Attribute(RETRY_AFTER, "double", "s", "When to try again, as the provider said with the answer."),
-    Attribute(CHUNK_OFFSETS, "int[]", "ms", "Times of the chunks after the call's start, at most 128, evenly thinned."),
+PAIRS: Final = ("request.parameters", "extra", "limits")
+"""Fields of `Summary` that are tuples of (attribute name, value). A dialect, or a response header, says which."""
+
+_SPAN: Final = On.SPAN
+_BOTH: Final = On.SPAN | On.LOG
+_ALL: Final = On.SPAN | On.LOG | On.METRIC
+
+# fmt: off
+ATTRIBUTES: Final = (
+    # What is asked for. All of it is on the span from its start, so that a sampler can use it.
+    Attribute(name=OPERATION, field="request.operation", type="string", on=_ALL,
+              description="The kind of the request: chat, text_completion or generate_content."),
+    Attribute(name=PROVIDER, field="request.provider", type="string", on=_ALL,
+              description="The provider, as far as the host and the dialect say."),
+    Attribute(name=REQUEST_MODEL, field="request.model", attempt="request.model", type="string", on=_ALL | On.EVENT,
+              description="The model that was asked for."),
+    Attribute(name=SERVER_ADDRESS, field="request.server_address", type="string", on=_ALL,
+              description="Host name or address of the server."),
+    Attribute(name=SERVER_PORT, field="request.server_port", type="int", on=_SPAN,
+              description="TCP port of the server."),
+    Attribute(name=REQUEST_STREAM, field="request.streams", type="boolean", on=_SPAN | On.EVENT,
+              description="Whether a stream was asked for. A fallback inside a call may ask for one whole answer."),
+    Attribute(name=DIALECT, field="request.dialect", type="string", on=_SPAN,
+              description="The wire dialect that was read, such as openai.chat."),
+    Attribute(name=REQUEST_CHOICES, field="request.parameters", type="int", on=_SPAN,
+              description="How many choices were asked for, if more than one."),
+    Attribute(name=REQUEST_SEED, field="request.parameters", type="int", on=_SPAN,
+              description="Parameter of the request."),
+    Attribute(name=REQUEST_TOP_K, field="request.parameters", type="int", on=_SPAN,
+              description="Parameter of the request."),
+    Attribute(name=REQUEST_TOP_P, field="request.parameters", type="double", on=_SPAN,
+              description="Parameter of the request."),
+    Attribute(name=REQUEST_TEMPERATURE, field="request.parameters", type="double", on=_SPAN,
+              description="Parameter of the request."),
+    Attribute(name=REQUEST_MAX_TOKENS, field="request.parameters", type="int", on=_SPAN,
+              description="Parameter of the request."),
+    Attribute(name=REQUEST_FREQUENCY_PENALTY, field="request.parameters", type="double", on=_SPAN,
+              description="Parameter of the request."),
+    Attribute(name=REQUEST_PRESENCE_PENALTY, field="request.parameters", type="double", on=_SPAN,
+              description="Parameter of the request."),
+    Attribute(name=REQUEST_STOP_SEQUENCES, field="request.parameters", type="string[]", on=_SPAN,
+              description="Parameter of the request."),
+    Attribute(name=REQUEST_REASONING_LEVEL, field="request.parameters", type="string", on=_SPAN,
+              description="Reasoning effort, as sent."),
+    Attribute(name=REQUEST_PREVIOUS_RESPONSE, field="request.parameters", type="string", on=_SPAN,
+              description="Id of the response that the request continues."),
+    Attribute(name=OUTPUT_TYPE, field="request.parameters", type="string", on=_SPAN,
+              description="The format that was asked for: text, json, image or speech."),
+    Attribute(name=OPENAI_API_TYPE, field="request.parameters", type="string", on=_SPAN,
+              description="OpenAI's API: chat_completions or responses."),
+    Attribute(name=OPENAI_REQUEST_TIER, field="request.parameters", type="string", on=_SPAN,
+              description="The service tier that was asked for, if not the default."),
+    # How it ended.
+    Attribute(name=OUTCOME, field="outcome.value", type="string", on=_ALL,
+              description="How the stream ended: completed, truncated, failed, cancelled or abandoned."),
+    Attribute(name=ERROR_TYPE, field="error_type", attempt="error_type", type="string", on=_ALL | On.EVENT,
+              description="Why it was truncated or failed."),
+    Attribute(name=STAGE, field="stage", type="string", on=_BOTH,
+              description="Where a failure struck: connect, request, headers, first_chunk, streaming."),
+    Attribute(name=HTTP_STATUS, field="status", attempt="status", type="int", on=_BOTH | On.EVENT,
+              description="HTTP status of the deciding attempt."),
+    Attribute(name=PROTOCOL_VERSION, field="protocol", type="string", on=_SPAN,
+              description="HTTP version."),
+    Attribute(name=TLS_VERSION, field="tls", type="string", on=_SPAN,
+              description="TLS version, if the connection has TLS."),
+    Attribute(name=REQUEST_ID, field="request_id", type="string", on=_BOTH,
+              description="The provider's id of the request, from a response header."),
+    Attribute(name=RESPONSE_ID, field="response_id", type="string", on=_BOTH,
+              description="The provider's id of the response."),
+    Attribute(name=RESPONSE_MODEL, field="response_model", type="string", on=_SPAN,
+              description="The model that answered."),
+    Attribute(name=RESPONSE_FINISH_REASONS, field="finish_reasons", type="string[]", default=(), on=_SPAN,
+              description="The provider's finish reason of each choice; `error` if one was expected and did not come."),
+    Attribute(name=FINISH_REASON, field="finish_reason", type="string", default=NO_REASON, on=_ALL,
+              description="The first choice's finish reason, normalised across providers."),
+    Attribute(name=OPENAI_RESPONSE_TIER, field="extra", type="string", on=_SPAN,
+              description="The service tier that answered."),
+    Attribute(name=OPENAI_FINGERPRINT, field="extra", type="string", on=_SPAN,
+              description="Fingerprint of the back end."),
+    # Counts. `attempts` and `chunks` have no default, so that averages over spans count every call.
+    Attribute(name=ATTEMPTS, field="attempts", type="int", unit="{attempt}", on=_BOTH,
+              description="Sends of this call, the deciding one included."),
+    Attribute(name=FALLBACK, field="fallback", type="string", on=_ALL,
+              description="What the call fell back to: model, server or non_streaming."),
+    Attribute(name=CHUNKS, field="chunks", type="int", unit="{chunk}", on=_BOTH,
+              description="Frames that carried output."),
+    Attribute(name=FRAMES, field="frames", type="int", unit="{frame}", default=0, on=_SPAN,
+              description="All events of the stream."),
+    Attribute(name=READS, field="reads", type="int", unit="{read}", default=0, on=_SPAN,
+              description="Pieces of bytes that came from the network."),
+    Attribute(name=BYTES, field="bytes", type="int", unit="By", default=0, on=_BOTH,
+              description="Bytes of the body as they came, content coding included."),
+    Attribute(name=MALFORMED, field="malformed_events", type="int", unit="{frame}", default=0, on=_SPAN,
+              description="Events whose payload did not parse."),
+    Attribute(name=TERMINATOR, field="terminator", type="boolean", default=False, on=_SPAN,
+              description="Whether the dialect's own terminator was seen."),
+    Attribute(name=STALLS, field="stalls", type="int", unit="{stall}", default=0, on=_BOTH,
+              description="Gaps whose wait passed the stall threshold."),
+    Attribute(name=BUFFERED, field="buffered", type="boolean", default=False, on=_BOTH,
+              description="Whether many chunks came in one burst after a long wait."),
+    # Times.
+    Attribute(name=DURATION_SECONDS, field="duration", type="double", unit="s", on=On.LOG,
+              description="From the call's start to the end of the body, all attempts included."),
+    Attribute(name=RESPONSE_TTFC, field="time_to_first_chunk", type="double", unit="s", on=_BOTH,
+              description="From the call's start to the first chunk."),
+    Attribute(name=ATTEMPT_TTFC, field="attempt_time_to_first_chunk", type="double", unit="s", on=_SPAN,
+              description="From the deciding attempt's start to the first chunk."),
+    Attribute(name=TIME_TO_HEADERS, field="time_to_headers", type="double", unit="s", on=_SPAN,
+              description="From the deciding attempt's start to its response headers."),
+    Attribute(name=TIME_TO_LAST_CHUNK, field="time_to_last_chunk", type="double", unit="s", on=_BOTH,
+              description="From the call's start to the last chunk."),
+    Attribute(name=GAP_MEAN, field="gap_mean", type="double", unit="s", on=_SPAN,
+              description="Mean time between two chunks."),
+    Attribute(name=GAP_P95, field="gap_p95", type="double", unit="s", on=_SPAN,
+              description="95th percentile of the time between two chunks."),
+    Attribute(name=GAP_MAX, field="gap_max", type="double", unit="s", on=_BOTH,
+              description="Longest time between two chunks."),
+    Attribute(name=WAIT, field="wait", type="double", unit="s", on=_SPAN,
+              description="Time blocked on the network: for the headers and in reads of the body."),
+    Attribute(name=HOLD, field="hold", type="double", unit="s", on=_SPAN,
+              description="Time the application kept the stream between reads."),
+    Attribute(name=CHUNK_OFFSETS, field="timeline", type="string", unit="ms", default="", on=_SPAN,
+              description="Times of the chunks after the call's start, separated by spaces (`26 46 66 87`); at most "
+                          "128, evenly thinned."),
+    # Tokens.
+    Attribute(name=USAGE_INPUT, field="input_tokens", type="int", unit="{token}", on=_BOTH,
+              description="Input tokens, those of caches included."),
+    Attribute(name=USAGE_OUTPUT, field="output_tokens", type="int", unit="{token}", on=_BOTH,
+              description="Output tokens, reasoning included."),
+    Attribute(name=USAGE_CACHE_READ, field="cache_read_tokens", type="int", unit="{token}", on=_SPAN,
+              description="Input tokens that came out of a cache."),
+    Attribute(name=USAGE_CACHE_WRITE, field="cache_write_tokens", type="int", unit="{token}", on=_SPAN,
+              description="Input tokens that were written to a cache.", newest=USAGE_CACHE_WRITE_NEWEST),
+    Attribute(name=USAGE_REASONING, field="reasoning_tokens", type="int", unit="{token}", on=_SPAN,
+              description="Output tokens that were reasoning."),
+    # Rate limits. They are read if the response is no success, or if a limit is spent.
+    Attribute(name=REMAINING_REQUESTS, field="limits", type="int", unit="{request}", on=_BOTH | On.EVENT,
+              description="Requests left, if the response is no success or none is left."),
+    Attribute(name=REMAINING_TOKENS, field="limits", type="int", unit="{token}", on=_BOTH | On.EVENT,
+              description="Tokens left, if the response is no success or none is left."),
+    Attribute(name=RESET_REQUESTS, field="limits", type="double", unit="s", on=_BOTH | On.EVENT,
+              description="Time from the response until all requests are available again, in the same cases."),
+    Attribute(name=RESET_TOKENS, field="limits", type="double", unit="s", on=_BOTH | On.EVENT,
+              description="Time from the response until all tokens are available again, in the same cases."),
+    Attribute(name=RETRY_AFTER, field="limits", type="double", unit="s", on=_BOTH | On.EVENT,
+              description="When to try again, as the provider said in the response."),
+    # What the recording code adds.
+    Attribute(name=DETAIL, type="string", on=On.LOG, description="What went wrong, in words; without quoted data."),
+    Attribute(name=EXCEPTION_TYPE, type="string", on=On.LOG, description="Class of the exception that ended it."),
+    Attribute(name=EXCEPTION_MESSAGE, type="string", on=On.LOG, description="Its message, without quoted data."),
+    Attribute(name=EXCEPTION_STACKTRACE, type="string", on=On.LOG, description="Its traceback."),
+    Attribute(name=TOKEN_TYPE, type="string", on=On.METRIC, description="input or output."),
+    Attribute(name=TOKEN_MODALITY, type="string", on=On.METRIC, description="The kind of the tokens; `unknown` here."),
+    # What the event of a failed attempt adds.
+    Attribute(name=ATTEMPT_NUMBER, attempt="number", type="int", unit="{attempt}", on=On.EVENT,
+              description="Number of the attempt; the first is 1."),
+    Attribute(name=ATTEMPT_DURATION, attempt="duration", type="double", unit="s", on=On.EVENT,
+              description="From the attempt's start to its end."),
+    Attribute(name=ATTEMPT_BACKOFF, attempt="backoff", type="double", unit="s", on=On.EVENT,
+              description="From the end of the attempt before it to its own start."),
+    Attribute(name=STALL_WAIT, type="double", unit="s", on=On.EVENT,
+              description="On the event and the log line of a stall: how long the network was silent."),
 )
+"""The one table of attributes. The order is that of the keys on a log line."""
+# fmt: on
 
 # --- span events ------------------------------------------------------------------------------------------------
 
@@ -361,10 +534,10 @@ EVENT_FIRST_CHUNK: Final = "llmstream.first_chunk"
 EVENT_STALL: Final = "llmstream.stall"
 EVENT_ATTEMPT_FAILED: Final = "llmstream.attempt_failed"
 MAX_SPAN_EVENTS: Final = 32
-"""Events on one span. A stream that stalls a hundred times tells its story in 32; the counter has the rest."""
+"""Events on one span. 32 events show how a stream that stalls a hundred times behaves. The counter has all stalls."""
 
 EXCEPTION_EVENT: Final = "gen_ai.client.operation.exception"
-"""Name of the log record that the conventions want for a failed operation (severity WARN)."""
+"""Name of the log record that the conventions ask for if an operation failed (severity WARN)."""
 
 # --- log events -------------------------------------------------------------------------------------------------
 
@@ -398,7 +571,7 @@ class Metric:
     """One instrument.
 
     Attributes:
-        name: as exported, after the released conventions where it is a standard one.
+        name: as exported. A standard metric has the name of the released conventions.
         kind: histogram, counter, or (observable) gauge.
         unit: UCUM unit.
         description: what one value is.
@@ -418,14 +591,14 @@ class Metric:
     base: bool = True
 
 
-BASE_ATTRIBUTES: Final = (OPERATION, PROVIDER, REQUEST_MODEL, SERVER_ADDRESS)
-"""On every metric of a call. No port, no response id, nothing per request: each would make series without end."""
+BASE_ATTRIBUTES: Final = tuple(it.name for it in ATTRIBUTES if On.METRIC in it.on and it.field.startswith("request."))
+"""On every metric of a call. Port, response id and the like are on none: each value would make a new series."""
 
 # fmt: off
 SECONDS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 """The conventions' bounds for durations."""
 GAP_SECONDS: Final = (0.001, 0.002, 0.005, *SECONDS)
-"""Finer at the low end: most gaps of a healthy stream are below 10 ms and would all fall into one bucket."""
+"""Finer at the low end. Most gaps of a healthy stream are below 10 ms and would all be in one bucket."""
 TOKENS: Final = (
     1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 16777216.0,
     67108864.0,
@@ -434,7 +607,7 @@ TOKENS: Final = (
 # fmt: on
 
 DURATION: Final = Metric(
-    "gen_ai.client.operation.duration",
+    DURATION_SECONDS,
     "histogram",
     "s",
     "From the call's start to the end of the body, all attempts included.",
@@ -488,14 +661,14 @@ STREAMS: Final = Metric(
     "llmstream.streams",
     "counter",
     "{stream}",
-    "Calls that ended, by how.",
+    "Calls that ended, by outcome.",
     (OUTCOME, ERROR_TYPE, FINISH_REASON),
 )
 RETRIES: Final = Metric(
     "llmstream.retries",
     "counter",
     "{retry}",
-    "Attempts that failed and were tried again, by why.",
+    "Attempts that failed and were tried again, by error type.",
     (ERROR_TYPE,),
 )
 FALLBACK_COUNT: Final = Metric(
@@ -542,7 +715,7 @@ INTERNAL_ERRORS: Final = Metric(
 )
 
 STANDARD: Final = (DURATION, TTFC, TPOC, TOKEN_USAGE)
-"""The conventions' own; another instrumentation of the same call may emit them too."""
+"""The metrics of the conventions. Another instrumentation of the same call may emit them too."""
 
 METRICS: Final = (
     DURATION,
@@ -564,7 +737,7 @@ METRICS: Final = (
     STALLED,
     INTERNAL_ERRORS,
 )
-"""What is emitted under the released conventions."""
+"""The metrics that are emitted under the released conventions."""
 
 NEWEST_METRICS: Final = (OPERATION_INPUT, OPERATION_OUTPUT, *USAGE_COUNTERS)
-"""What takes `TOKEN_USAGE`'s place under the newest conventions."""
+"""The metrics that replace `TOKEN_USAGE` under the newest conventions."""

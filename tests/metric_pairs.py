@@ -1,7 +1,7 @@
-"""Two metric pipelines that are alike: one is recorded into through the API, the other one by `recorders._bulk`.
+"""Two equal metric pipelines. Values go to one through the API, to the other one through `telemetry.fast_path`.
 
-What both export must be equal. Imports OpenTelemetry only, in the forms that old versions have too: the checks of
-other SDK versions run it in processes of their own, with `_bulk` loaded by its path.
+What both export must be equal. This module imports only OpenTelemetry, in forms that old versions have too: the checks
+of other SDK versions run it in processes of their own, with `fast_path` loaded by its path.
 """
 
 import math
@@ -96,7 +96,7 @@ class Twins:
     """Both. Record into both with `record`, compare with `check`, and `close`.
 
     Args:
-        bulk: the module `recorders._bulk`.
+        fast_path: the module `telemetry.fast_path`.
         temporalities: one reader for each.
         views: of both providers.
         options: further arguments of both providers.
@@ -104,15 +104,16 @@ class Twins:
 
     def __init__(
         self,
-        bulk: ModuleType,
+        fast_path: ModuleType,
         temporalities: Iterable[AggregationTemporality] = (CUMULATIVE,),
         views: Sequence[View] = (),
         **options: Any,
     ) -> None:
-        self.bulk = bulk
+        self.fast_path = fast_path
         wanted = tuple(temporalities)
         self.plain = Pipeline(wanted, views, **options)
         self.direct = Pipeline(wanted, views, **options)
+        self.meter = fast_path.DirectMeter((self.direct.histogram, self.direct.counter))
         self.exported = 0
         self._series: dict[tuple[str, str], Any] = {}
 
@@ -129,16 +130,27 @@ class Twins:
         """Record values into both histograms, and add them to both counters."""
         for value in values:
             self.plain.histogram.record(value, attributes, context)
-        self.series("histogram", attributes).record(values, self.bulk.RecordContext(context))
+        self.direct_record("histogram", values, attributes, context)
         for value in values:
             self.plain.counter.add(value, attributes, context)
-            self.series("counter", attributes).record((value,), self.bulk.RecordContext(context))
+            self.direct_record("counter", (value,), attributes, context)
+
+    def direct_record(
+        self,
+        kind: str,
+        values: Sequence[float],
+        attributes: Mapping[str, str] = ATTRIBUTES,
+        context: Context = SAMPLED,
+    ) -> None:
+        """Record values into the direct one only."""
+        moment = self.fast_path.RecordContext(context)
+        self.series(kind, attributes).record(values, moment, self.meter.readers())
 
     def series(self, kind: str, attributes: Mapping[str, str]) -> Any:
         """The one series of these attributes."""
         key = (kind, repr(sorted(attributes.items())))
         if key not in self._series:
-            self._series[key] = self.bulk.Series(getattr(self.direct, kind), attributes)
+            self._series[key] = self.fast_path.Series(getattr(self.direct, kind), attributes)
         return self._series[key]
 
     def check(self) -> None:
@@ -204,7 +216,7 @@ def _kinds(exemplars: Sequence[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
     return {(*sorted(attributes), span_id, trace_id) for _, attributes, span_id, trace_id in exemplars}
 
 
-def check_all(bulk: ModuleType, say: Callable[[str], None]) -> None:
+def check_all(fast_path: ModuleType, say: Callable[[str], None]) -> None:
     """Every view with every set of readers, over rounds that mix few, many, one and none."""
     rounds = [
         [0.001, 0.0005, 5.0, 0.02, 0.02, 100.0, 0.1, 0.0],
@@ -215,7 +227,7 @@ def check_all(bulk: ModuleType, say: Callable[[str], None]) -> None:
     ]
     for view_name, views in VIEWS.items():
         for reader_name, temporalities in READERS.items():
-            with Twins(bulk, temporalities, views) as twins:
+            with Twins(fast_path, temporalities, views) as twins:
                 for values in rounds:
                     for context in (SAMPLED, UNSAMPLED):
                         if values:

@@ -1,9 +1,9 @@
-"""The tables of README and of the dashboards' guide, made of what the code says.
+"""The tables of README and of the dashboards' guide, made from the code.
 
-`python tests/readme_tables.py --write` puts them in.
+`python tests/readme_tables.py --write` writes them.
 
-A table stands between `<!-- table: NAME -->` and `<!-- end -->`; without `--write` the differences are printed, and
-the exit status is 1 where there are some.
+A table is between `<!-- table: NAME -->` and `<!-- end -->`. Without `--write`, the differences are printed, and the
+exit status is 1 if there are any.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _cell(value: Any) -> str:
 
 
 def code(value: Any) -> str:
-    """In backticks, or nothing of nothing."""
+    """In backticks; empty if there is no value."""
     return f"`{value}`" if value not in ("", None) else ""
 
 
@@ -69,9 +69,22 @@ def _error_types() -> str:
     return table(("error.type", "outcome", "cause", "remedy"), rows)
 
 
-def _span_attributes() -> str:
-    rows = ((code(it.name), it.type, it.unit, it.description) for it in semconv.SPAN_ATTRIBUTES)
-    return table(("attribute", "type", "unit", "what it says"), rows)
+def _attributes(*, ours: bool) -> str:
+    rows = (
+        (code(it.name), it.type, it.unit, _left_out(it), _where(it), it.description)
+        for it in semconv.ATTRIBUTES
+        if it.is_ours is ours and (semconv.On.SPAN | semconv.On.LOG) & it.on
+    )
+    return table(("attribute", "type", "unit", "left out if", "on", "what it says"), rows)
+
+
+def _left_out(attribute: semconv.Attribute) -> str:
+    return code(str(attribute.default).lower()) if attribute.default not in (None, "") else ""
+
+
+def _where(attribute: semconv.Attribute) -> str:
+    names = {semconv.On.SPAN: "span", semconv.On.LOG: "log", semconv.On.METRIC: "metrics"}
+    return ", ".join(name for flag, name in names.items() if flag in attribute.on)
 
 
 def _metrics() -> str:
@@ -115,8 +128,12 @@ def _caps() -> str:
     rows = (
         ("events of one span", semconv.MAX_SPAN_EVENTS, "in metrics only"),
         ("base attribute sets told apart by metrics", metrics.MAX_BASES, "one set, `otel.metric.overflow`"),
-        ("base attribute sets whose series are born at 0", metrics.MAX_PREINITIALIZED, "born with their first event"),
-        ("metric values that wait until somebody reads", measurement_buffer.MOST, "handed to the SDK at once"),
+        (
+            "base attribute sets whose series start at 0",
+            metrics.MAX_PREINITIALIZED,
+            "they start with their first event",
+        ),
+        ("calls whose metric values wait to be read", measurement_buffer.MAX_ENTRIES, "written to the SDK at once"),
         ("distinct provider codes in `error.type`", error_types.MAX_CODES, f"`{error_types.OTHER}`"),
         ("characters of a model's name, of a response's id", semconv.MAX_NAME, "cut"),
         ("bytes kept of one event of a stream", wire.MAX_FRAME, "its beginning tells its kind"),
@@ -204,7 +221,8 @@ def _ways(ways: Iterable[tuple[str, str, str]]) -> str:
 
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "error-types": _error_types,
-    "span-attributes": _span_attributes,
+    "attributes": lambda: _attributes(ours=True),
+    "standard-attributes": lambda: _attributes(ours=False),
     "metrics": _metrics,
     "newest-metrics": _newest_metrics,
     "log-events": _log_events,

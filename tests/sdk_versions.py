@@ -2,7 +2,7 @@
 
     python -S tests/sdk_versions.py otel_llmstream/telemetry/fast_path.py
 
-`_bulk` is loaded by its path: the package around it may need a newer OpenTelemetry than the one that is looked at.
+`fast_path` is loaded by its path: the package around it may need a newer OpenTelemetry than the one that is checked.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ import metric_pairs
 
 def load(path: str) -> ModuleType:
     """A module by its file."""
-    spec = importlib.util.spec_from_file_location("bulk", path)
+    spec = importlib.util.spec_from_file_location("fast_path", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -25,12 +25,12 @@ def load(path: str) -> ModuleType:
 
 
 def main() -> None:
-    """Fail where the two differ; say what was compared."""
-    bulk = load(sys.argv[1])
+    """Fail if the two differ. Print what was compared."""
+    fast_path = load(sys.argv[1])
     print("opentelemetry-sdk", version("opentelemetry-sdk"))  # noqa: T201
-    assert bulk.fast_path_supported(), "the probe found a difference"
-    bulk.Series.record_plainly = None  # from here on, nothing may fall back
-    metric_pairs.check_all(bulk, print)
+    assert fast_path.fast_path_supported(), "the self-check found a difference"
+    fast_path.Series.record_plainly = None  # from here on, nothing may fall back
+    metric_pairs.check_all(fast_path, print)
 
 
 if __name__ == "__main__":

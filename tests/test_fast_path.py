@@ -1,4 +1,4 @@
-"""The exported metrics are the same, whether values are recorded through the API or by `recorders._bulk`."""
+"""The exported metrics are the same, whether values are recorded through the API or by `telemetry.fast_path`."""
 
 import inspect
 import logging
@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from metric_pairs import ATTRIBUTES, BOUNDS, CUMULATIVE, DELTA, READERS, SAMPLED, UNSAMPLED, VIEWS, Twins
+from opentelemetry import metrics
 from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, NoOpMeterProvider
-from opentelemetry.metrics._internal import _ProxyMeterProvider
 from opentelemetry.sdk.metrics import (
     AlwaysOffExemplarFilter,
     AlwaysOnExemplarFilter,
@@ -28,9 +28,13 @@ from opentelemetry.sdk.metrics._internal import _MeterConfig
 from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
 from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import Resource
+from scripted_streams import HEALTHY, exported, measured
 
+from otel_llmstream import Settings, semconv
 from otel_llmstream.telemetry import fast_path
-from otel_llmstream.telemetry.fast_path import FEW, MAX_SEARCHES, RecordContext, Series
+from otel_llmstream.telemetry.fast_path import FEW, MAX_SEARCHES, DirectMeter, RecordContext, Series
+
+DURATION = semconv.DURATION.name
 
 MANY = [0.0, 0.001, 0.0011, 0.05, 0.05, 3.0, 1.0, 10.0, 11.0, 0.25, 500.0]
 
@@ -82,7 +86,7 @@ def test_the_comparison_can_fail() -> None:
             pair.record(MANY)
             pair.check()
             pair.record(MANY)
-            pair.series("histogram", ATTRIBUTES).record(other, RecordContext(SAMPLED))
+            pair.direct_record("histogram", other)
             with pytest.raises(AssertionError):
                 pair.check()
 
@@ -125,8 +129,8 @@ def test_past_the_cardinality_limit_values_go_to_the_overflow_series() -> None:
                 for model in "abcde":
                     pair.record(MANY, {**ATTRIBUTES, "model": model})
                 pair.check()
-            found = pair.series("histogram", {**ATTRIBUTES, "model": "e"})._found
-            assert {place._searches for place in found._places} <= {1, 2, MAX_SEARCHES}
+            bound = pair.series("histogram", {**ATTRIBUTES, "model": "e"})._bound
+            assert {place._searches for place in bound._places} <= {1, 2, MAX_SEARCHES}
 
 
 @limited
@@ -218,7 +222,7 @@ def test_a_moment_may_be_shared_by_providers() -> None:
         (AlwaysOnExemplarFilter(), 1),
     ):
         with Twins(fast_path, exemplar_filter=chosen) as pair:
-            pair.series("histogram", ATTRIBUTES).record([1.0], moment)
+            pair.series("histogram", ATTRIBUTES).record([1.0], moment, pair.meter.readers())
             ((point,),) = pair.direct.export()
             assert len(point["exemplars"]) == expected
 
@@ -259,14 +263,14 @@ def test_nothing_is_lost_or_counted_twice_while_readers_collect(batch: list[floa
     readers = [metric_pairs.reader(DELTA), metric_pairs.reader(CUMULATIVE)]
     provider = MeterProvider(readers, Resource.get_empty(), shutdown_on_exit=False)
     histogram = provider.get_meter("t").create_histogram("h", explicit_bucket_boundaries_advisory=list(BOUNDS))
-    series = Series(histogram, ATTRIBUTES)
+    series, meter = Series(histogram, ATTRIBUTES), DirectMeter((histogram,))
     running = threading.Event()
     running.set()
     collected: list[dict[str, Any]] = []
 
     def write() -> None:
         for turn in range(turns):
-            series.record(batch, RecordContext(SAMPLED))
+            series.record(batch, RecordContext(SAMPLED), meter.readers())
             if turn % 3 == 0:
                 histogram.record(batch[0], ATTRIBUTES, SAMPLED)
 
@@ -303,12 +307,10 @@ def test_whoever_holds_the_series_is_waited_for() -> None:
     """Plain records of other threads hold the series's own lock only."""
     with Twins(fast_path) as pair:
         pair.record(MANY)
-        found = pair.series("histogram", ATTRIBUTES)._found
-        (series,) = found._places[0]._match._attributes_aggregation.values()
+        bound = pair.series("histogram", ATTRIBUTES)._bound
+        (series,) = bound._places[0]._match._attributes_aggregation.values()
         before = sum(series._value)
-        thread = threading.Thread(
-            target=pair.series("histogram", ATTRIBUTES).record, args=(MANY, RecordContext(SAMPLED))
-        )
+        thread = threading.Thread(target=pair.direct_record, args=("histogram", MANY))
         with series._lock:
             thread.start()
             thread.join(0.05)
@@ -322,7 +324,7 @@ def test_a_collection_between_looking_and_writing_loses_nothing(monkeypatch: pyt
     """A delta collection takes the series away in the worst moment: the values are in the next one."""
     with Twins(fast_path, (DELTA,)) as pair:
         pair.record(MANY)
-        place = pair.series("histogram", ATTRIBUTES)._found._places[0]
+        place = pair.series("histogram", ATTRIBUTES)._bound._places[0]
         real, exported = type(place)._write, []
 
         def write(self: Any, *arguments: Any) -> bool:
@@ -330,7 +332,7 @@ def test_a_collection_between_looking_and_writing_loses_nothing(monkeypatch: pyt
             return bool(real(self, *arguments))
 
         monkeypatch.setattr(type(place), "_write", write)
-        pair.series("histogram", ATTRIBUTES).record(MANY, RecordContext(SAMPLED))
+        pair.direct_record("histogram", MANY)
         monkeypatch.undo()
         exported.extend(pair.direct.export()[0])
         assert sum(point["count"] for point in exported if point["metric"] == "h") == 2 * len(MANY)
@@ -341,18 +343,19 @@ def test_a_collection_between_looking_and_writing_loses_nothing(monkeypatch: pyt
 
 def test_before_a_provider_is_set_nothing_happens_and_afterwards_all_is_seen() -> None:
     """An instrument of the API's proxy begins to count when the application sets its provider up."""
-    proxy = _ProxyMeterProvider()
+    proxy = type(metrics.get_meter_provider())()
     histogram = proxy.get_meter("t").create_histogram("h", explicit_bucket_boundaries_advisory=list(BOUNDS))
-    series = Series(histogram, ATTRIBUTES)
-    series.record(MANY, RecordContext(SAMPLED))
+    series, meter = Series(histogram, ATTRIBUTES), DirectMeter((histogram,))
+    assert meter.readers() is None
+    series.record(MANY, RecordContext(SAMPLED), None)
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader], Resource.get_empty(), shutdown_on_exit=False)
     proxy.on_set_meter_provider(provider)
-    series.record(MANY, RecordContext(SAMPLED))
-    series.record([1.0], RecordContext(SAMPLED))
+    assert meter.readers() is not None, "behind the proxy is the SDK"
+    series.record(MANY, RecordContext(SAMPLED), meter.readers())
+    series.record([1.0], RecordContext(SAMPLED), meter.readers())
     (point,) = metric_pairs.points(reader.get_metrics_data())
     assert point["count"] == len(MANY) + 1
-    assert series._found is not None, "behind the proxy is the SDK"
     provider.shutdown()
 
 
@@ -360,9 +363,8 @@ def test_no_op_instruments_are_left_alone() -> None:
     """The API's no-op provider takes everything and keeps nothing."""
     meter = NoOpMeterProvider().get_meter("t")
     for instrument in (meter.create_histogram("h"), meter.create_counter("c")):
-        series = Series(instrument, ATTRIBUTES)
-        series.record(MANY, RecordContext(SAMPLED))
-        assert series._found is None
+        assert DirectMeter((instrument,)).readers() is None
+        Series(instrument, ATTRIBUTES).record(MANY, RecordContext(SAMPLED), None)
 
 
 class Foreign(Histogram):
@@ -379,7 +381,7 @@ class Foreign(Histogram):
 def test_a_foreign_implementation_gets_every_value() -> None:
     """Another implementation of the API sees just the calls that it would have seen."""
     foreign = Foreign()
-    Series(foreign, ATTRIBUTES).record(MANY, RecordContext(SAMPLED))
+    Series(foreign, ATTRIBUTES).record(MANY, RecordContext(SAMPLED), DirectMeter((foreign,)).readers())
     assert foreign.calls == [(value, ATTRIBUTES, SAMPLED) for value in MANY]
 
 
@@ -394,7 +396,7 @@ def test_a_subclass_of_the_sdks_instrument_gets_every_value() -> None:
                 recorded.append(amount)
 
         own = Own("own", None, pair.direct.histogram._measurement_consumer)  # type: ignore[attr-defined]
-        Series(own, ATTRIBUTES).record(MANY, RecordContext(SAMPLED))
+        Series(own, ATTRIBUTES).record(MANY, RecordContext(SAMPLED), DirectMeter((own,)).readers())
         assert recorded == MANY
 
 
@@ -411,7 +413,7 @@ def test_a_consumer_that_is_not_the_sdks_gets_every_measurement() -> None:
 
         consumer = instrument._measurement_consumer
         instrument._measurement_consumer = Own(consumer._sdk_config, ())
-        Series(instrument, ATTRIBUTES).record(MANY, RecordContext(SAMPLED))
+        Series(instrument, ATTRIBUTES).record(MANY, RecordContext(SAMPLED), DirectMeter((instrument,)).readers())
         assert seen == MANY
 
 
@@ -428,7 +430,7 @@ def test_a_meter_that_is_switched_off_records_nothing() -> None:
 def test_an_sdk_that_is_not_trusted_gets_plain_records(
     broken: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where the probe finds a difference, every value goes through the API, and one log line says so."""
+    """If the self-check finds a difference, every value goes through the API, and one log line says so."""
 
     def probe(_temporality: int, *, direct: bool) -> list[Any]:
         if broken == "raises":
@@ -438,17 +440,47 @@ def test_an_sdk_that_is_not_trusted_gets_plain_records(
     monkeypatch.setattr(fast_path, "_probe", probe)
     monkeypatch.setattr(fast_path.BoundInstrument, "take", _never)
     fast_path.fast_path_supported.cache_clear()
-    with caplog.at_level(logging.INFO, "otel_llmstream"), Twins(fast_path, (DELTA, CUMULATIVE)) as pair:
+    reader = InMemoryMetricReader()
+    with caplog.at_level(logging.INFO, "otel_llmstream"), measured(reader) as player:
+        lines = [record for record in caplog.records if record.name == "otel_llmstream"]
         for _ in range(3):
-            pair.record(MANY)
-            pair.check()
-    lines = [record for record in caplog.records if record.levelno >= logging.INFO]
-    assert len(lines) == 1
+            player.play(*HEALTHY)
+        assert player.engine.internal_errors == 0
+        assert [point.count for point in exported(reader)[DURATION].data.data_points] == [3]
+    assert [line.levelname for line in lines] == ["INFO"], "it is said when the instruments are made"
     assert "one by one" in lines[0].getMessage()
 
 
 def _never(*_args: object) -> None:
     raise AssertionError("an SDK that is not trusted is not written to")
+
+
+def test_the_fast_path_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Settings(metrics_fast_path=False)`: the SDK's internals are neither used nor looked at."""
+    monkeypatch.setattr(fast_path, "_internals", _never)
+    monkeypatch.setattr(fast_path, "_probe", _never)
+    fast_path.fast_path_supported.cache_clear()
+    reader = InMemoryMetricReader()
+    with measured(reader, settings=Settings(metrics_fast_path=False)) as player:
+        for _ in range(3):
+            player.play(*HEALTHY)
+        recorder: Any = player.engine.recorder
+        assert not recorder.metrics._buffer._entries
+        assert player.engine.internal_errors == 0
+        metrics = exported(reader)
+    assert [point.count for point in metrics[DURATION].data.data_points] == [3]
+    assert [point.count for point in metrics[semconv.TPOC.name].data.data_points] == [6]
+
+
+def test_no_call_pays_for_the_self_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The self-check runs when the recorders are made, also if the provider is set up later."""
+    fast_path.fast_path_supported.cache_clear()
+    reader = InMemoryMetricReader()
+    with measured(reader) as player:
+        assert fast_path.fast_path_supported.cache_info().currsize == 1
+        monkeypatch.setattr(fast_path, "_probe", _never)
+        player.play(*HEALTHY)
+        assert exported(reader)[DURATION].data.data_points[0].count == 1
 
 
 def test_an_sdk_whose_insides_moved_gets_plain_records(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -458,7 +490,7 @@ def test_an_sdk_whose_insides_moved_gets_plain_records(monkeypatch: pytest.Monke
         fast_path.fast_path_supported.cache_clear()
         pair.record(MANY)
         pair.check()
-        assert pair.series("histogram", ATTRIBUTES)._found is None
+        assert pair.meter.readers() is None
 
 
 def _moved() -> None:

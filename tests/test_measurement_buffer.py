@@ -1,4 +1,4 @@
-"""Metric values may wait, and nobody can tell: whoever reads gets what he would have got."""
+"""Metric values may wait, and no reader can tell: each one gets what it would have got."""
 
 import gc
 import os
@@ -8,13 +8,22 @@ import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import httpx2
 import metric_pairs
 import pytest
 from metric_pairs import ATTRIBUTES, BOUNDS, CUMULATIVE, DELTA, READERS, SAMPLED, UNSAMPLED, VIEWS, Twins
-from opentelemetry.context import Context, set_value
+from opentelemetry.context import Context, attach, detach, set_value
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions
-from opentelemetry.sdk.metrics import Counter, ExemplarFilter, Histogram, MeterProvider
+from opentelemetry.sdk.metrics import (
+    AlwaysOffExemplarFilter,
+    AlwaysOnExemplarFilter,
+    Counter,
+    ExemplarFilter,
+    Histogram,
+    MeterProvider,
+    TraceBasedExemplarFilter,
+)
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     InMemoryMetricReader,
@@ -23,21 +32,40 @@ from opentelemetry.sdk.metrics.export import (
     PeriodicExportingMetricReader,
 )
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
+from opentelemetry.trace import get_current_span
 from prometheus_client import generate_latest
-from scripted_streams import HEALTHY, exported, measured
+from scripted_streams import CUT, HEALTHY, Player, exported, measured
 from test_fast_path import MANY, Foreign
 
+from otel_llmstream import Settings, _instrumentor
+from otel_llmstream.core.states import End
 from otel_llmstream.telemetry import fast_path
-from otel_llmstream.telemetry.fast_path import RecordContext, Series
-from otel_llmstream.telemetry.measurement_buffer import MOST, SHORT, MeasurementBuffer
+from otel_llmstream.telemetry.fast_path import Readers, RecordContext, Series
+from otel_llmstream.telemetry.measurement_buffer import MAX_ENTRIES, MAX_VALUES, MeasurementBuffer, flush_all
+from otel_llmstream.testing import FakeClock
+
+
+class Where:
+    """Stands for a call's span: a context and its span's ids."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.ids = get_current_span(context).get_span_context()
+
+
+def values_of(payload: tuple[Series, Sequence[float]]) -> list[tuple[Series, Sequence[float]]]:
+    """Unrolls an entry that is one series with its values."""
+    return [payload]
 
 
 class LateTwins(Twins):
-    """As `Twins`, but the direct one's values wait, and a gauge of its provider hands them over."""
+    """As `Twins`, but the direct one's values wait, and a gauge of its provider flushes them."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(fast_path, *arguments, **options)
-        self.waiting = MeasurementBuffer()
+        self.waiting = MeasurementBuffer((self.direct.histogram, self.direct.counter))
         self.direct.provider.get_meter("twins").create_observable_gauge("g", [self._hand_over])
 
     def _hand_over(self, _options: CallbackOptions) -> Sequence[Any]:
@@ -52,7 +80,7 @@ class LateTwins(Twins):
             self.defer("counter", value, attributes, context)
 
     def defer(self, kind: str, value: float, attributes: Any = ATTRIBUTES, context: Context = SAMPLED) -> None:
-        self.waiting.add(self.series(kind, attributes), (value,), RecordContext(context))
+        self.waiting.add(values_of, (self.series(kind, attributes), (value,)), Where(context))
 
 
 @pytest.fixture(autouse=True)
@@ -80,17 +108,26 @@ def test_every_reader_gets_what_it_would_have_got(views: str, readers: str) -> N
 
 
 def test_values_do_wait() -> None:
-    """All but the first of a series wait, up to the cap, and are handed over together."""
+    """Entries wait, up to the cap, and are written together."""
     with LateTwins() as pair:
-        pair.record([1.0])
-        assert not pair.waiting._entries
-        for number in range(1, MOST):
+        for number in range(1, MAX_ENTRIES):
             pair.defer("histogram", 0.5)
             assert len(pair.waiting._entries) == number
         pair.defer("histogram", 0.5)
         assert not pair.waiting._entries
-        (series,) = pair.series("histogram", ATTRIBUTES)._found._places[0]._match._attributes_aggregation.values()
-        assert sum(series._value) == 1 + MOST
+        (series,) = pair.series("histogram", ATTRIBUTES)._bound._places[0]._match._attributes_aggregation.values()
+        assert sum(series._value) == MAX_ENTRIES
+
+
+def test_a_call_adds_one_entry() -> None:
+    """Of a call's ten series none is touched before something reads, apart from the chunk gaps."""
+    with measured(InMemoryMetricReader()) as player:
+        recorder: Any = player.engine.recorder
+        for number in range(1, 4):
+            player.play(*HEALTHY)
+            unrolls = [entry[0].__name__ for entry in recorder.metrics._buffer._entries]
+            assert unrolls.count("_ended_values") == number
+            assert unrolls.count("_gap_values") == number
 
 
 def test_many_values_of_one_stream_do_not_wait() -> None:
@@ -98,10 +135,10 @@ def test_many_values_of_one_stream_do_not_wait() -> None:
     with LateTwins() as pair:
         pair.record([1.0])
         series = pair.series("histogram", ATTRIBUTES)
-        pair.waiting.add(series, [0.5] * (SHORT + 1), RecordContext(SAMPLED))
-        assert not pair.waiting._entries
-        pair.waiting.add(series, [0.5] * SHORT, RecordContext(SAMPLED))
-        assert pair.waiting._entries
+        before = len(pair.waiting._entries)
+        for size in (MAX_VALUES + 1, MAX_VALUES):
+            pair.waiting.add(values_of, (series, [0.5] * size), Where(SAMPLED), size)
+            assert len(pair.waiting._entries) == before + (size <= MAX_VALUES)
 
 
 def test_each_exemplar_leads_to_its_own_call() -> None:
@@ -152,11 +189,11 @@ def test_an_applications_own_filter_is_asked_at_once() -> None:
 
 
 def test_other_implementations_get_every_value_at_once() -> None:
-    """Nobody promises that they ask a gauge before they read."""
-    foreign, waiting = Foreign(), MeasurementBuffer()
-    series = Series(foreign, ATTRIBUTES)
+    """Another implementation need not ask a gauge before it reads."""
+    foreign = Foreign()
+    series, waiting = Series(foreign, ATTRIBUTES), MeasurementBuffer((foreign,))
     for _ in range(3):
-        waiting.add(series, (1.0,), RecordContext(SAMPLED))
+        waiting.add(values_of, (series, (1.0,)), Where(SAMPLED))
     assert foreign.calls == [(1.0, ATTRIBUTES, SAMPLED)] * 3
 
 
@@ -176,14 +213,15 @@ def test_nothing_waits_where_the_sdk_asks_its_gauges_last(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Consumer, "collect", collect)
     assert not fast_path.fast_path_supported()
-    with LateTwins() as pair:
-        pair.record(MANY)
-        pair.record(MANY)
-        assert not pair.waiting._entries
-        pair.check()
+    reader = InMemoryMetricReader()
+    with measured(reader) as player:
+        player.play(*HEALTHY)
+        recorder: Any = player.engine.recorder
+        assert not recorder.metrics._buffer._entries
+        assert completed(exported(reader)) == 1
 
 
-# --- whoever reads ----------------------------------------------------------------------------------------------
+# --- those who read ----------------------------------------------------------------------------------------------
 
 NAME = "llmstream.streams"
 
@@ -223,7 +261,7 @@ def test_a_flush_and_a_shutdown_export_all(how: str) -> None:
         for _ in range(5):
             player.play(*HEALTHY)
         telemetry: Any = player.engine.recorder
-        assert telemetry.metrics._waiting._entries, "some do wait"
+        assert telemetry.metrics._buffer._entries, "some do wait"
         provider = telemetry.metrics._active.__self__._streams._measurement_consumer
         (reader,) = provider._reader_storages
         getattr(reader, how)()
@@ -240,21 +278,43 @@ def test_a_scrape_shows_all() -> None:
             assert float(line.rpartition(" ")[2]) == number
 
 
-def test_what_waits_holds_nothing_of_the_application() -> None:
-    """A context may hold anything; what waits keeps the span alone."""
+@pytest.mark.parametrize("chosen", [TraceBasedExemplarFilter(), AlwaysOnExemplarFilter(), AlwaysOffExemplarFilter()])
+@pytest.mark.parametrize("sampler", [ALWAYS_ON, ALWAYS_OFF], ids=["sampled", "not sampled"])
+def test_what_waits_keeps_neither_spans_nor_contexts_nor_exceptions(chosen: ExemplarFilter, sampler: Sampler) -> None:
+    """A context and a frame of an exception may hold anything. An entry keeps ids, if an exemplar may need them."""
 
     class Thing:
         pass
 
-    thing = Thing()
-    gone = weakref.ref(thing)
-    with LateTwins() as pair:
-        pair.record([1.0])
-        pair.defer("histogram", 2.0, context=set_value("thing", thing, SAMPLED))
-        assert pair.waiting._entries
-        del thing
+    class Noted(SpanProcessor):
+        def on_start(self, span: Any, parent_context: Any = None) -> None:  # noqa: ARG002
+            spans.append(weakref.ref(span))
+
+    spans: list[weakref.ref[Any]] = []
+    tracer_provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
+    tracer_provider.add_span_processor(Noted())
+    thing, error = Thing(), httpx2.ReadError("[Errno 104] Connection reset by peer")
+    gone = [weakref.ref(thing), weakref.ref(error)]
+    meter_provider = MeterProvider([InMemoryMetricReader()], exemplar_filter=chosen, shutdown_on_exit=False)
+    with _instrumentor.replaced(
+        Settings(), {"meter_provider": meter_provider, "tracer_provider": tracer_provider}, clock=FakeClock()
+    ) as engine:
+        player = Player(engine, engine.clock)
+        token = attach(set_value("thing", thing))
+        player.play(*CUT, how=End.FAILURE, error=error)
+        detach(token)
+        recorder: Any = engine.recorder
+        assert recorder.metrics._buffer._entries
+        del thing, error, player
         gc.collect()
-        assert gone() is None
+        assert [it() for it in (*gone, *spans)] == [None] * (2 + len(spans))
+        assert len(spans) == (sampler is ALWAYS_ON)
+        kept = [entry[2].span for entry in recorder.metrics._buffer._entries]
+        wanted = isinstance(chosen, AlwaysOnExemplarFilter) or (
+            isinstance(chosen, TraceBasedExemplarFilter) and sampler is ALWAYS_ON
+        )
+        assert [span is not None for span in kept] == [wanted] * len(kept)
+    meter_provider.shutdown()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -267,10 +327,12 @@ def test_what_waits_at_a_fork_is_the_parents() -> None:
         before = completed(exported(reader))
         player.play(*HEALTHY)
         telemetry: Any = player.engine.recorder
+        # Another recorder's buffer, as it is left behind if an application switches off and on again.
+        other = MeasurementBuffer(())
         held, go_on = threading.Event(), threading.Event()
 
         def hold() -> None:
-            with telemetry.metrics._waiting._lock:
+            with telemetry.metrics._buffer._lock, other._lock:
                 held.set()
                 go_on.wait(30)
 
@@ -280,7 +342,7 @@ def test_what_waits_at_a_fork_is_the_parents() -> None:
         child = os.fork()
         if child == 0:
             signal.alarm(30)
-            telemetry.reset_after_fork()
+            flush_all()
             os._exit(0 if completed(exported(reader)) == before else 1)
         _, status = os.waitpid(child, 0)
         go_on.set()
@@ -294,21 +356,20 @@ def test_what_waits_at_a_fork_is_the_parents() -> None:
 
 def test_nothing_is_lost_or_counted_twice_while_readers_collect() -> None:
     """Threads that record and a reader that collects, all at once: the deltas add up."""
-    writers, turns = 4, 3 * MOST
+    writers, turns = 4, 12 * MAX_ENTRIES
     reader = metric_pairs.reader(DELTA)
     provider = MeterProvider([reader], Resource.get_empty(), shutdown_on_exit=False)
     meter = provider.get_meter("t")
-    waiting = MeasurementBuffer()
+    histogram = meter.create_histogram("h", explicit_bucket_boundaries_advisory=list(BOUNDS))
+    series, waiting = Series(histogram, ATTRIBUTES), MeasurementBuffer((histogram,))
     meter.create_observable_gauge("g", [lambda _options: waiting.flush() or ()])  # type: ignore[func-returns-value]
-    series = Series(meter.create_histogram("h", explicit_bucket_boundaries_advisory=list(BOUNDS)), ATTRIBUTES)
-    series.record((0.5,), RecordContext(SAMPLED))
     running = threading.Event()
     running.set()
     collected: list[dict[str, Any]] = []
 
     def write() -> None:
         for _ in range(turns):
-            waiting.add(series, (0.5,), RecordContext(SAMPLED))
+            waiting.add(values_of, (series, (0.5,)), Where(SAMPLED))
 
     def collect() -> None:
         while running.is_set():
@@ -324,7 +385,7 @@ def test_nothing_is_lost_or_counted_twice_while_readers_collect() -> None:
     collector.join()
     collected.extend(metric_pairs.points(reader.get_metrics_data()))
     provider.shutdown()
-    assert sum(point["count"] for point in collected) == 1 + writers * turns
+    assert sum(point["count"] for point in collected) == writers * turns
 
 
 def test_a_collection_waits_for_who_is_handing_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,10 +396,10 @@ def test_a_collection_waits_for_who_is_handing_over(monkeypatch: pytest.MonkeyPa
         taken, go_on = threading.Event(), threading.Event()
         real = Series.record_late
 
-        def slowly(self: Series, values: Sequence[float], moments: Sequence[RecordContext]) -> None:
+        def slowly(self: Series, values: Sequence[float], moments: Sequence[RecordContext], readers: Readers) -> None:
             taken.set()
             go_on.wait(30)
-            real(self, values, moments)
+            real(self, values, moments, readers)
 
         monkeypatch.setattr(Series, "record_late", slowly)
         thread = threading.Thread(target=pair.waiting.flush)

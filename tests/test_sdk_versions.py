@@ -1,6 +1,6 @@
-"""Direct records export what plain records do, under every OpenTelemetry SDK that is supported, and under older ones.
+"""Direct records export the same as plain records, under every OpenTelemetry SDK that is supported, and older ones.
 
-Each version is installed into a folder of its own and looked at in a process of its own.
+Each version is installed into a folder of its own and is checked in a process of its own.
 """
 
 import os
@@ -17,7 +17,13 @@ from otel_llmstream.telemetry import fast_path
 
 TESTS = Path(__file__).parent
 
-VERSIONS = ("1.30.0", "1.36.0", "1.40.0", "1.44.0", "1.45.2")
+OLDER = ("1.30.0", "1.36.0", "1.40.0")
+"""Not supported, and equal all the same: the fast path depends on little."""
+
+SUPPORTED = ("1.44.0", "1.45.0", "1.45.1", "1.45.2")
+"""Every release since the oldest that is supported (`pip index versions opentelemetry-sdk`)."""
+
+VERSIONS = (*OLDER, *SUPPORTED)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ DEFAULTS = {
     "excluded_urls": (),
     "genai_spans": True,
     "genai_metrics": True,
+    "metrics_fast_path": True,
     "health_window": 1024,
 }
 
@@ -31,6 +32,7 @@ GOOD = [
     ("health_window", 100_000),
     ("genai_spans", False),
     ("genai_metrics", False),
+    ("metrics_fast_path", False),
 ]
 
 BAD = [
@@ -40,6 +42,7 @@ BAD = [
     *(("excluded_urls", value) for value in ("localhost", ["localhost"], None, ("(",), (1,), (b"x",))),
     *(("genai_spans", value) for value in ("false", 0, None)),
     ("genai_metrics", "no"),
+    *(("metrics_fast_path", value) for value in ("true", 1, None)),
     *(("health_window", value) for value in (0, 100_001, 2.0, None, False)),
 ]  # fmt: skip
 
@@ -52,6 +55,7 @@ ENVIRONMENT = [
     ("HEALTH_WINDOW", "10", "health_window", 10),
     ("GENAI_SPANS", "false", "genai_spans", False),
     ("GENAI_METRICS", " False ", "genai_metrics", False),
+    ("METRICS_FAST_PATH", "FALSE", "metrics_fast_path", False),
 ]
 
 BAD_ENVIRONMENT = [

@@ -1,7 +1,8 @@
-"""What leaves the process. Reads summaries, writes spans, metrics, logs and the health snapshot."""
+"""What leaves the process: spans, metrics, log lines and the health snapshot, made of summaries."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -14,7 +15,7 @@ from opentelemetry.trace import TracerProvider
 from .. import semconv
 from ..core.summary import Attempt, LLMRequest, Summary
 from .health import Health, HealthRecorder, Latency
-from .logs import LogRecorder, add_trace_context
+from .logs import EventLogger, LogRecorder, add_trace_context
 from .metrics import Base, Live, MetricsRecorder
 from .spans import CallSpan, SpanRecorder, attempt_facts
 
@@ -24,15 +25,19 @@ class Telemetry:
 
     Args:
         live: the streams that are open now, for the gauges.
-        tracer_provider: the application's; the global one unless given. So are the next two.
-        meter_provider: see above.
-        logger_provider: see above.
-        logger: where the structured log goes; see `LogRecorder`, also for the ValueError that it may be worth.
+        tracer_provider: the application's; the global one unless given.
+        meter_provider: the application's; the global one unless given.
+        logger_provider: the application's; the global one unless given.
+        logger: where the structured log goes; see `LogRecorder`.
         newest: whether standard names follow the newest conventions.
         genai_spans: see `Settings`.
         genai_metrics: see `Settings`.
-        health_window: calls that the health snapshot's percentiles are computed over.
-        failed: told of what the application's logger raised.
+        metrics_fast_path: see `Settings`.
+        health_window: how many calls the health snapshot computes its percentiles over.
+        failed: called with the exception that the application's logger raised.
+
+    Raises:
+        ValueError: the logger has no method for one of the levels.
     """
 
     def __init__(
@@ -42,15 +47,16 @@ class Telemetry:
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
         logger_provider: LoggerProvider | None = None,
-        logger: Any = None,
+        logger: EventLogger | logging.Logger | None = None,
         newest: bool = False,
         genai_spans: bool = True,
         genai_metrics: bool = True,
+        metrics_fast_path: bool = True,
         health_window: int = 1024,
         failed: Callable[[Exception], None] = lambda _exc: None,
     ) -> None:
         self.spans = SpanRecorder(tracer_provider, newest=newest, genai=genai_spans)
-        self.metrics = MetricsRecorder(meter_provider, live, newest=newest)
+        self.metrics = MetricsRecorder(meter_provider, live, newest=newest, fast=metrics_fast_path)
         self.not_measured = frozenset() if genai_metrics else frozenset(metric.name for metric in semconv.STANDARD)
         self.logs = LogRecorder(logger, logger_provider, failed=failed)
         self._health_window = health_window
@@ -67,9 +73,8 @@ class Telemetry:
         return CallRecording(self, request, self.spans.open(request, name, attributes, unix_ns, where))
 
     def reset_after_fork(self) -> None:
-        """After a fork: what was counted is the parent's, and the lock may have been held by a thread of its."""
+        """After a fork: the counts are the parent's, and another thread of the parent may have held the lock."""
         self.health = HealthRecorder(self._health_window)
-        self.metrics.reset_after_fork()
 
     def internal_error(self) -> None:
         """An error of ours was caught."""
@@ -77,7 +82,7 @@ class Telemetry:
 
 
 class CallRecording:
-    """One call, on its way to the four recorders."""
+    """Passes one call to the four recorders."""
 
     __slots__ = ("_base", "_not_measured", "_request", "_span", "_telemetry", "is_borrowed")
 
@@ -88,7 +93,7 @@ class CallRecording:
         self.is_borrowed = span.is_borrowed
         self._not_measured = telemetry.not_measured or span.measured
         self._base = telemetry.metrics.base(request)
-        telemetry.logs.started(request, span.ids)
+        telemetry.logs.started(request, span)
 
     def activate(self) -> AbstractContextManager[Any]:
         """Make the call's span the current one."""
@@ -96,10 +101,11 @@ class CallRecording:
 
     def attempt_failed(self, attempt: Attempt, unix_ns: int) -> None:
         """An attempt failed, and another one begins now."""
-        self._span.event(semconv.EVENT_ATTEMPT_FAILED, attempt_facts(attempt), unix_ns)
-        self._telemetry.metrics.attempt_failed(self._base, attempt, self._span.context)
-        self._telemetry.logs.retry(attempt, self._span.ids)
-        self._telemetry.health.attempt_failed()
+        telemetry, span = self._telemetry, self._span
+        span.event(semconv.EVENT_ATTEMPT_FAILED, attempt_facts(attempt), unix_ns)
+        telemetry.metrics.attempt_failed(self._base, attempt, span)
+        telemetry.logs.retry(attempt, span)
+        telemetry.health.attempt_failed()
 
     def first_chunk(self, seconds: float, unix_ns: int) -> None:
         """The first chunk came."""
@@ -108,24 +114,24 @@ class CallRecording:
     def stalled(self, seconds: float, unix_ns: int) -> None:
         """The network was silent for too long between two chunks."""
         self._span.event(semconv.EVENT_STALL, {semconv.STALL_WAIT: seconds}, unix_ns)
-        self._telemetry.logs.stalled(self._request, seconds, self._span.ids)
+        self._telemetry.logs.stalled(self._request, seconds, self._span)
 
     def gaps(self, seconds: Sequence[float]) -> None:
         """Times between chunks."""
         if semconv.TPOC.name not in self._not_measured:
-            self._telemetry.metrics.gaps(self._base, seconds, self._span.context)
+            self._telemetry.metrics.gaps(self._base, seconds, self._span)
 
     def ended(self, summary: Summary, unix_ns: int) -> None:
         """The call is over. The log line is written first: it belongs inside the span's time."""
         telemetry, span = self._telemetry, self._span
-        telemetry.logs.ended(summary, span.ids, span.context)
-        telemetry.metrics.ended(self._final_base(summary), summary, span.context, self._not_measured)
+        telemetry.logs.ended(summary, span)
+        telemetry.metrics.ended(self._final_base(summary), summary, span, self._not_measured)
         telemetry.health.ended(summary)
         span.end(summary, unix_ns)
 
     def _final_base(self, summary: Summary) -> Base:
-        """A fallback may have asked another model than the first attempt did."""
+        """The base attributes of the deciding attempt. A fallback may have asked for another model."""
         return self._base if summary.request is self._request else self._telemetry.metrics.base(summary.request)
 
 
-__all__ = ["CallRecording", "Health", "Latency", "Live", "Telemetry", "add_trace_context"]
+__all__ = ["CallRecording", "EventLogger", "Health", "Latency", "Live", "Telemetry", "add_trace_context"]

@@ -1,17 +1,19 @@
-"""Metric series that are looked up once, and take many values at the price of a few.
+"""Writes metric values to where the SDK keeps a series. Many values then cost hardly more than one.
 
-The API has only `Histogram.record` and `Counter.add`. Each costs 7-8 µs, nearly all of it for cleaning and hashing
-attributes that are the same for every chunk of a stream and for every stream of a model. Here a `Series` remembers
-where the SDK keeps it, and hands its values over there: one value to the SDK's own aggregation, whatever it is, and
-many values to an explicit-bucket histogram in one step.
+The API has only `Histogram.record` and `Counter.add`. Each call costs 7 to 8 µs. Nearly all of it is spent on cleaning
+and hashing attributes, which are the same for every chunk of a stream and for every stream of a model. A `Series`
+remembers where the SDK keeps it, and writes its values there. One value goes to the SDK's own aggregation, whatever
+that is. Many values go to an explicit-bucket histogram in one step.
 
-That leans on the SDK's internals, so it is fenced in. `fast_path_supported` compares both ways on a private provider
-before the first use. Only the SDK's own instruments are written to directly; whatever does not look as expected
-(another implementation, a proxy without a provider, an unknown SDK) gets plain records through the API. A series that
-the SDK keeps nowhere of its own (past the cardinality limit, or not any more after a delta collection) goes to the
-SDK's own entrance for measurements, one by one.
+This depends on the SDK's internals, so it is fenced in:
 
-Values may come late, as long as they come before somebody reads: see `measurement_buffer`.
+- `fast_path_supported` compares both ways on a private provider, when the instruments are made.
+- Only the SDK's own instruments are written to directly. Anything else gets plain records through the API: another
+  implementation, a proxy without a provider, an unknown SDK.
+- If the SDK has no series of its own for some attributes (because of the cardinality limit, or after a delta
+  collection), the values go to the SDK's own method for measurements, one by one.
+
+Values may come late, if they come before anything reads the metrics: see `measurement_buffer`.
 """
 
 from __future__ import annotations
@@ -28,46 +30,117 @@ from typing import Any, Final, NamedTuple
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation
-from opentelemetry.trace import get_current_span, set_span_in_context
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, SpanContext, set_span_in_context
 
 FEW: Final = 4
-"""Up to so many values are as cheap to aggregate one by one."""
+"""Up to this many values, aggregating them one by one costs as little."""
 
 MAX_SEARCHES: Final = 3
-"""How often a series is looked for that the SDK should have and does not. A collection may have come in between;
-past the cardinality limit it will never be found, and each search looks through all there are."""
+"""How often a series is looked for that the SDK should have and does not. A collection may have come in between. Past
+the cardinality limit it is never found, and each search looks through all series."""
 
 Attributes = Mapping[str, str | bool]
 
 
 class RecordContext:
-    """What values that are recorded together share: the time, the context, and whether it is worth an exemplar.
+    """What values share that are recorded together: the time, and the span that an exemplar leads to.
 
     Args:
-        context: where exemplars take the trace from.
+        context: where an exemplar takes the trace from. If values are to wait, give `span` instead: a context may keep
+            anything alive.
+        span: the span that an exemplar leads to, if there is no `context`.
     """
 
-    __slots__ = ("_filter", "_kept", "_sampled", "context", "now")
+    __slots__ = ("_context", "now", "span")
 
-    def __init__(self, context: Context) -> None:
-        self.context = context
+    def __init__(self, context: Context | None = None, span: SpanContext | None = None) -> None:
+        self._context = context
+        self.span = span
         self.now = time_ns()
-        self._filter: Any = None
-        self._sampled = False
-        self._kept = False
 
-    def keep(self) -> None:
-        """Let go of all that is in the context but the span: what waits must not keep the application's objects."""
-        if not self._kept:
-            self.context = set_span_in_context(get_current_span(self.context), Context())
-            self._kept = True
+    @property
+    def context(self) -> Context:
+        """The context, as it was given, or made of the span."""
+        if self._context is None:
+            self._context = set_span_in_context(NonRecordingSpan(self.span or INVALID_SPAN_CONTEXT), Context())
+        return self._context
 
-    def is_sampled(self, by: Any) -> bool:
-        """Whether one of the SDK's own filters, which look at the context only, lets values become exemplars."""
-        if self._filter is not by:
-            self._sampled = bool(by.should_sample(0.0, self.now, {}, self.context))
-            self._filter = by
-        return self._sampled
+
+class Readers:
+    """The readers that one meter has at one time, and what decides about exemplars. Made by `DirectMeter`.
+
+    Args:
+        consumer: the SDK's object that takes the measurements of all instruments.
+    """
+
+    __slots__ = ("consumer", "filter", "is_plain", "storages", "wants_all", "wants_sampled")
+
+    def __init__(self, consumer: Any) -> None:
+        known = _internals()
+        self.consumer = consumer
+        self.storages = consumer._reader_storages
+        self.filter = consumer._sdk_config.exemplar_filter
+        self.wants_all = type(self.filter) is known.always_on
+        self.wants_sampled = type(self.filter) is known.trace_based
+        # The SDK's own filters only look at the span. An application's filter may look at anything, so that it must be
+        # asked at once.
+        self.is_plain = self.wants_all or self.wants_sampled or type(self.filter) is known.always_off
+
+    def is_current(self) -> bool:
+        """Whether no reader was added or removed. The SDK makes a new mapping then."""
+        return self.consumer._reader_storages is self.storages
+
+    def waiting(self, span: SpanContext) -> RecordContext:
+        """What a value that waits keeps: the time, and the span if the filter lets it into exemplars."""
+        wanted = self.wants_all or (self.wants_sampled and span.trace_flags.sampled)
+        return RecordContext(span=span if wanted else None)
+
+    def samples(self, values: Sequence[float], attributes: Attributes, moment: RecordContext) -> list[bool]:
+        """Which of the values may become exemplars."""
+        should_sample, now, context = self.filter.should_sample, moment.now, moment.context
+        if self.is_plain:
+            return [bool(should_sample(0.0, now, attributes, context))] * len(values)
+        return [bool(should_sample(value, now, attributes, context)) for value in values]
+
+
+class DirectMeter:
+    """Tells whether a meter's instruments can be written to directly.
+
+    Args:
+        instruments: of one meter, of any OpenTelemetry implementation.
+    """
+
+    __slots__ = ("_instruments", "_is_enabled", "_readers")
+
+    def __init__(self, instruments: Iterable[Counter | Histogram]) -> None:
+        self._instruments = tuple(instruments)
+        self._readers: Readers | None = None
+        self._is_enabled: Callable[[], bool] = _always
+
+    def readers(self) -> Readers | None:
+        """The readers that there are now. None if this is no SDK that we know, or if the meter is switched off."""
+        readers = self._readers
+        if readers is None or not readers.is_current():
+            readers = self._readers = self._find()
+        return readers if readers is not None and self._is_enabled() else None
+
+    def _find(self) -> Readers | None:
+        try:
+            known = _internals()
+            found = [_behind_proxy(instrument) for instrument in self._instruments]
+            consumer = getattr(found[0], "_measurement_consumer", None)
+            if type(consumer) is not known.consumer or any(type(it) not in known.instruments for it in found):
+                return None
+            # Whether the meter is switched on. Older SDKs have no such switch.
+            self._is_enabled = getattr(found[0], "_is_enabled", _always)
+            return Readers(consumer)
+        except (ImportError, AttributeError, TypeError):
+            _log(logging.DEBUG, "the metrics SDK has changed", exc_info=True)
+            return None
+
+
+def _always() -> bool:
+    return True
 
 
 class Series:
@@ -75,51 +148,40 @@ class Series:
 
     Args:
         instrument: of any OpenTelemetry implementation.
-        attributes: the series's own, never changed afterwards. Strings, so that there is nothing to clean.
+        attributes: those of the series; never changed afterwards. They are strings, which need no cleaning.
     """
 
-    __slots__ = ("_attributes", "_found", "_instrument")
+    __slots__ = ("_attributes", "_bound", "_instrument")
 
     def __init__(self, instrument: Counter | Histogram, attributes: Attributes) -> None:
         self._instrument = instrument
         self._attributes = attributes
-        self._found: BoundInstrument | None = None
+        self._bound: BoundInstrument | None = None
 
-    def record(self, values: Sequence[float], moment: RecordContext) -> None:
+    def record(self, values: Sequence[float], moment: RecordContext, readers: Readers | None) -> None:
         """Record values as if each had been given to the instrument's `record`, or `add`.
 
         Args:
             values: one or more; finite, not negative, in the instrument's unit.
             moment: when and where they are recorded.
+            readers: what `DirectMeter.readers` says now.
         """
-        found = self._find()
-        if found is not None and fast_path_supported():
-            found.take(values, moment)
-        else:
+        if readers is None:
             self.record_plainly(values, moment)
+            return
+        sampled = readers.samples(values, self._attributes, moment)
+        self._bind(readers).take(values, (moment,) * len(values), sampled)
 
-    def can_wait(self) -> bool:
-        """Whether values may be handed over later: the SDK has had one already, and nothing has changed since."""
-        found = self._found
-        return (
-            found is not None and found.is_plain and found.is_current() and found.is_enabled() and fast_path_supported()
-        )
-
-    def record_late(self, values: Sequence[float], moments: Sequence[RecordContext]) -> None:
-        """Hand over what has waited, to the readers that were there when it came.
+    def record_late(self, values: Sequence[float], moments: Sequence[RecordContext], readers: Readers) -> None:
+        """Record values that have waited.
 
         Args:
             values: see `record`.
-            moments: each one's own.
+            moments: one for each value, made by `Readers.waiting`.
+            readers: the readers that there were when the values came.
         """
-        assert self._found is not None, "what could not wait has not waited"
-        self._found.take_late(values, moments)
-
-    def record_directly(self, values: Sequence[float], moment: RecordContext) -> None:
-        """Record without asking whether the SDK is to be trusted."""
-        found = self._find()
-        assert found is not None, "this is the SDK, and it is switched on"
-        found.take(values, moment)
+        sampled = [True] * len(moments) if readers.wants_all else [moment.span is not None for moment in moments]
+        self._bind(readers).take(values, moments, sampled)
 
     def record_plainly(self, values: Sequence[float], moment: RecordContext) -> None:
         """Record through the API, one by one."""
@@ -128,33 +190,34 @@ class Series:
         for value in values:
             take(value, self._attributes, moment.context)
 
-    def _find(self) -> BoundInstrument | None:
-        """Where the SDK would send a measurement; None where this is not the SDK, or switched off."""
-        found = self._found
-        if found is None or not found.is_current():
-            found = self._found = _look_for(self._instrument, self._attributes)
-        return found if found is not None and found.is_enabled() else None
+    def _bind(self, readers: Readers) -> BoundInstrument:
+        bound = self._bound
+        if bound is None or bound.readers is not readers:
+            bound = self._bound = BoundInstrument(_behind_proxy(self._instrument), readers, self._attributes)
+        return bound
 
 
 class _Value(NamedTuple):
-    """What the SDK's aggregations read of a measurement. Its own class would clean the attributes once more."""
+    """What the SDK's aggregations read of a measurement. The SDK's own class would clean the attributes again."""
 
     value: float
     time_unix_nano: int
     attributes: Attributes
-    context: Context
+    context: Context | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Internals:
-    """The SDK's classes that are leaned on. All are compared by identity: a subclass may do anything."""
+    """The classes of the SDK that are used. All are compared by identity: a subclass may do anything."""
 
     consumer: type[Any]
     instruments: tuple[type[Any], ...]
     measurement: type[Any]
     explicit: type[Any]
     keeps_last: type[Any]
-    plain_filters: tuple[type[Any], ...]
+    always_off: type[Any]
+    always_on: type[Any]
+    trace_based: type[Any]
 
 
 @cache
@@ -167,32 +230,21 @@ def _internals() -> _Internals:
         measurement=measurement.Measurement,
         explicit=aggregation._ExplicitBucketHistogramAggregation,
         keeps_last=exemplar.AlignedHistogramBucketExemplarReservoir,
-        plain_filters=(
-            exemplar.AlwaysOffExemplarFilter,
-            exemplar.AlwaysOnExemplarFilter,
-            exemplar.TraceBasedExemplarFilter,
-        ),
+        always_off=exemplar.AlwaysOffExemplarFilter,
+        always_on=exemplar.AlwaysOnExemplarFilter,
+        trace_based=exemplar.TraceBasedExemplarFilter,
     )
 
 
-def _say(level: int, message: str, **how: Any) -> None:
-    """As `_log.say`; this module stands alone, so that any version of the SDK can be tried with it."""
+def _log(level: int, message: str, **options: Any) -> None:
+    """As `_log.log`. This module imports nothing of the package, so that it can run with any version of the SDK."""
     with suppress(Exception):
-        logging.getLogger("otel_llmstream").log(level, message, **how)
+        logging.getLogger("otel_llmstream").log(level, message, **options)
 
 
-def _look_for(api_instrument: Any, attributes: Attributes) -> BoundInstrument | None:
-    instrument = getattr(api_instrument, "_real_instrument", None) or api_instrument  # behind a proxy
-    consumer = getattr(instrument, "_measurement_consumer", None)
-    if consumer is None:
-        return None
-    try:
-        known = _internals()
-        if type(instrument) in known.instruments and type(consumer) is known.consumer:
-            return BoundInstrument(instrument, consumer, attributes)
-    except (ImportError, AttributeError, TypeError):
-        _say(logging.DEBUG, "the metrics SDK has changed", exc_info=True)
-    return None
+def _behind_proxy(instrument: Any) -> Any:
+    """The instrument that the API's proxy passes values on to, if it is a proxy with a provider."""
+    return getattr(instrument, "_real_instrument", None) or instrument
 
 
 class BoundInstrument:
@@ -200,45 +252,22 @@ class BoundInstrument:
 
     Args:
         instrument: the SDK's own.
-        consumer: where its measurements go.
-        attributes: the series's own.
+        readers: the readers that get the values.
+        attributes: those of the series.
     """
 
-    __slots__ = ("_attributes", "_consumer", "_filter", "_places", "_storages", "is_enabled", "is_plain")
+    __slots__ = ("_places", "readers")
 
-    def __init__(self, instrument: Any, consumer: Any, attributes: Attributes) -> None:
-        self._attributes = attributes
-        self._consumer = consumer
-        self._storages = consumer._reader_storages
-        self._filter = consumer._sdk_config.exemplar_filter
-        # Whether the filter is one of the SDK's own, which look at the context only.
-        self.is_plain = type(self._filter) in _internals().plain_filters
-        # Whether the meter is switched on; older SDKs have no such switch.
-        self.is_enabled: Callable[[], bool] = getattr(instrument, "_is_enabled", lambda: True)
+    def __init__(self, instrument: Any, readers: Readers, attributes: Attributes) -> None:
+        self.readers = readers
         self._places = [
             SeriesStorage(instrument, match, attributes)
-            for storage in self._storages.values()
+            for storage in readers.storages.values()
             for match in storage._get_or_init_view_instrument_match(instrument)
         ]
 
-    def is_current(self) -> bool:
-        """Whether no reader has come or gone; the SDK then makes a new mapping."""
-        return self._consumer._reader_storages is self._storages
-
-    def take(self, values: Sequence[float], moment: RecordContext) -> None:
-        """Hand values over to all places."""
-        moments = (moment,) * len(values)
-        if self.is_plain:
-            sampled = [moment.is_sampled(self._filter)] * len(values)
-        else:  # an application's own filter may ask for anything
-            attributes, now, context = self._attributes, moment.now, moment.context
-            sampled = [bool(self._filter.should_sample(value, now, attributes, context)) for value in values]
-        for place in self._places:
-            place.take(values, moments, sampled)
-
-    def take_late(self, values: Sequence[float], moments: Sequence[RecordContext]) -> None:
-        """Hand values that have waited over to all places."""
-        sampled = [moment.is_sampled(self._filter) for moment in moments]
+    def take(self, values: Sequence[float], moments: Sequence[RecordContext], sampled: Sequence[bool]) -> None:
+        """Write values to all places."""
         for place in self._places:
             place.take(values, moments, sampled)
 
@@ -248,8 +277,8 @@ class SeriesStorage:
 
     Args:
         instrument: the SDK's own.
-        match: the SDK's meeting of a view and an instrument, for one reader.
-        attributes: the series's own.
+        match: the SDK's object for a view and an instrument, of one reader.
+        attributes: those of the series.
     """
 
     __slots__ = ("_attributes", "_instrument", "_kept", "_key", "_match", "_searches")
@@ -260,16 +289,16 @@ class SeriesStorage:
         self._match = match
         self._attributes = attributes
         self._kept = {name: value for name, value in attributes.items() if names is None or name in names}
-        self._key: Any = None  # how the SDK makes one of attributes differs among its versions: it is looked up
+        self._key: Any = None  # versions of the SDK make it of attributes in different ways, so it is looked up
         self._searches = 0
 
     def take(self, values: Sequence[float], moments: Sequence[RecordContext], sampled: Sequence[bool]) -> None:
-        """Hand values over. Where there is no series (any more), the first one makes it.
+        """Write values. If there is no series (any more), the first value makes it.
 
         Args:
             values: one or more.
-            moments: each one's own.
-            sampled: whether each may become an exemplar.
+            moments: one for each value.
+            sampled: whether each value may become an exemplar.
         """
         if self._write(values, moments, sampled):
             return
@@ -289,17 +318,18 @@ class SeriesStorage:
             if len(values) > FEW and type(series) is _internals().explicit:
                 counts = _merge(series, values)
                 for number in _for_exemplars(series, values, counts, sampled) if True in sampled else ():
-                    series._sample_exemplar(self._value(values[number], moments[number]), True)
+                    series._sample_exemplar(self._value(values[number], moments[number], sampled=True), True)
             else:
                 for value, moment, may in zip(values, moments, sampled, strict=True):
-                    series.aggregate(self._value(value, moment), may)
+                    series.aggregate(self._value(value, moment, sampled=may), may)
         return True
 
-    def _value(self, value: float, moment: RecordContext) -> _Value:
-        return _Value(value, moment.now, self._attributes, moment.context)
+    def _value(self, value: float, moment: RecordContext, *, sampled: bool) -> _Value:
+        # Only exemplars need a context.
+        return _Value(value, moment.now, self._attributes, moment.context if sampled else None)
 
     def _enter(self, value: float, moment: RecordContext, *, sampled: bool) -> None:
-        """Hand a value over at the SDK's own entrance."""
+        """Give a value to the SDK's own method for measurements."""
         measurement = _internals().measurement(value, moment.now, self._instrument, moment.context, self._attributes)
         self._match.consume_measurement(measurement, sampled)
         if self._key is None and self._searches < MAX_SEARCHES:
@@ -309,7 +339,7 @@ class SeriesStorage:
         self._searches += 1
         match = self._match
         with match._lock:
-            for key, series in reversed(match._attributes_aggregation.items()):  # the newest is the likeliest
+            for key, series in reversed(match._attributes_aggregation.items()):  # it is probably the newest
                 if series._attributes == self._kept:
                     self._key = key
                     return
@@ -332,9 +362,9 @@ def _merge(series: Any, values: Sequence[float]) -> list[int]:
 def _for_exemplars(
     series: Any, values: Sequence[float], counts: Sequence[int], sampled: Sequence[bool]
 ) -> Iterable[int]:
-    """The numbers of the values that the reservoir must be offered.
+    """The numbers of the values that must be offered to the reservoir.
 
-    The default one keeps the last value of each bucket, another may keep any.
+    The default reservoir keeps the last value of each bucket. Another one may keep any value.
     """
     if type(series._reservoir) is _internals().keeps_last:
         return _last_of_each_bucket(series._boundaries, values, counts, sampled)
@@ -344,7 +374,7 @@ def _for_exemplars(
 def _bucket_counts(bounds: Sequence[float], values: Sequence[float]) -> list[int]:
     """How many values fall into each bucket; a bound belongs to the bucket below it.
 
-    One sort and a search for each bound cost half of a search for each value.
+    One sort and one search per bound cost half as much as one search per value.
     """
     ordered = sorted(values)
     below = [bisect_right(ordered, bound) for bound in bounds]
@@ -366,24 +396,27 @@ def _last_of_each_bucket(
 
 @cache
 def fast_path_supported() -> bool:
-    """Whether writing directly gives, with the SDK that is installed, just what plain records give.
+    """Whether writing directly gives the same results as plain records, with the SDK that is installed.
 
-    Tried once, some ms; logged once where it does not.
+    It is tried once in a process, which takes some milliseconds. If it is not supported, one log line says so.
     """
     try:
         good = all(_probe(temporality, direct=True) == _probe(temporality, direct=False) for temporality in (1, 2))
     except Exception:  # noqa: BLE001 - an SDK that has changed may fail in any way
         good = False
-        _say(logging.DEBUG, "the probe of the metrics SDK failed", exc_info=True)
+        _log(logging.DEBUG, "the check of the metrics SDK failed", exc_info=True)
     if not good:
-        _say(logging.INFO, "this OpenTelemetry SDK is not known: chunk times are recorded one by one, some 8 µs each")
+        _log(
+            logging.INFO, "this OpenTelemetry SDK is not known: metric values are recorded one by one, about 8 µs each"
+        )
     return good
 
 
 def _probe(temporality: int, *, direct: bool) -> list[Any]:
     """The points that a private provider exports for three rounds of values.
 
-    They are recorded plainly; or directly and late, when the provider asks its gauges at the beginning of a collection.
+    They are recorded plainly. Or they are recorded late and directly: at the beginning of a collection, when the
+    provider asks its gauges.
     """
     from opentelemetry.sdk import metrics as sdk
     from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
@@ -396,30 +429,34 @@ def _probe(temporality: int, *, direct: bool) -> list[Any]:
     )
     meter = provider.get_meter("probe")
     attributes = {"a": "b"}
-    histogram = Series(meter.create_histogram("h", explicit_bucket_boundaries_advisory=[0.5, 2.0]), attributes)
-    counter = Series(meter.create_counter("c"), attributes)
+    instruments = (
+        meter.create_histogram("h", explicit_bucket_boundaries_advisory=[0.5, 2.0]),
+        meter.create_counter("c"),
+    )
+    both = [Series(instrument, attributes) for instrument in instruments]
+    readers = DirectMeter(instruments).readers() if direct else None
+    assert readers is not None or not direct, "this is the SDK, and it is switched on"
     waiting: list[Callable[[], None]] = []
 
-    def hand_over(_options: CallbackOptions) -> Iterable[Observation]:
+    def flush(_options: CallbackOptions) -> Iterable[Observation]:
         while waiting:
             waiting.pop(0)()
         return ()
 
-    meter.create_observable_gauge("g", [hand_over])
+    meter.create_observable_gauge("g", [flush])
     points: list[Any] = []
     for values in ([0.25, 0.5, 1.0, 4.0, 0.125, 8.0], [2.0, 16.0, 0.5, 0.25, 32.0, 1.0], [1.0]):
-        for series in (histogram, counter):
-            record = series.record_directly if direct else series.record_plainly
-            waiting.append(partial(record, values, RecordContext(get_current())))
+        moment = RecordContext(get_current())
+        waiting += [partial(series.record, values, moment, readers) for series in both]
         if not direct:
-            hand_over(CallbackOptions())
+            flush(CallbackOptions())
         points += _points(reader.get_metrics_data())
     provider.shutdown()
     return points
 
 
 def _points(data: Any) -> list[Any]:
-    """What must be equal: all that is exported but the times, and but a counter's exemplar, which is drawn by lot."""
+    """What must be equal: everything that is exported, except times and a counter's exemplar, which is random."""
     numbers = ("value", "count", "sum", "bucket_counts", "min", "max")
     return [
         (

@@ -1,8 +1,8 @@
-"""One structlog event for each thing that happened, and the conventions' exception event for a failed call.
+"""Writes one structured log line for each event, and the conventions' exception event for a failed call.
 
-The keys are flat and are the catalogue's. By default the events end in the standard library's logger
-`otel_llmstream`, which is silent until the application configures logging; an application's own structlog logger
-can be given instead.
+The keys are flat. They are the names of `semconv`. By default the lines go to the standard library's logger
+`otel_llmstream`, which is silent until the application configures logging. The application can give a structlog logger
+of its own instead.
 """
 
 from __future__ import annotations
@@ -11,25 +11,55 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 from opentelemetry import trace
 from opentelemetry._logs import LoggerProvider, SeverityNumber, get_logger
 from opentelemetry.context import Context
-from opentelemetry.trace import SpanContext, format_span_id, format_trace_id
+from opentelemetry.trace import format_span_id, format_trace_id
 
 from .. import semconv
 from .._version import __version__
 from ..core.error_types import exception_message
 from ..core.summary import Attempt, LLMRequest, Outcome, Summary
+from ..semconv import On
+from . import attributes as table
 from .redaction import kind, redact_message, stack
+from .spans import CallSpan, attempt_facts
 
 LEVELS: Final = {name: level for name, level, _ in semconv.LOG_EVENTS}
 
 _NUMBERS: Final = {name: logging.getLevelNamesMapping()[level.upper()] for name, level in LEVELS.items()}
 
 _stdlib: Final = logging.getLogger("otel_llmstream")
+
+_DECIMALS: Final = 6
+"""Of the seconds on a log line."""
+
+
+class EventLogger(Protocol):
+    """A logger that takes an event's name and its facts as keywords. structlog's loggers do.
+
+    Keys have dots (`error.type`), so that the methods must take any keyword.
+    """
+
+    def debug(self, event: str, /, **keys: Any) -> Any:
+        """Log at this level."""
+        ...
+
+    def info(self, event: str, /, **keys: Any) -> Any:
+        """Log at this level."""
+        ...
+
+    def warning(self, event: str, /, **keys: Any) -> Any:
+        """Log at this level."""
+        ...
+
+    def error(self, event: str, /, **keys: Any) -> Any:
+        """Log at this level."""
+        ...
+
 
 _ENDS: Final[Mapping[Outcome, str]] = {
     Outcome.COMPLETED: semconv.LOG_COMPLETED,
@@ -41,12 +71,12 @@ _ENDS: Final[Mapping[Outcome, str]] = {
 
 
 def default_logger(logger: logging.Logger = _stdlib) -> Any:
-    """A structlog logger that ends in one of the standard library's, `otel_llmstream` unless given.
+    """A structlog logger that writes to one of the standard library's: to `otel_llmstream` unless given.
 
-    The message is a line that reads well alone; every key is also an attribute of the record (`extra`), for JSON
+    The message is a line that can be read alone. Every key is also an attribute of the record (`extra`), for JSON
     formatters and for OpenTelemetry's logging handler.
     """
-    # Without a handler of our own, an application that never configured logging would get warnings on its stderr.
+    # If an application has not configured logging, and we had no handler, Python would print warnings on stderr.
     if logger is _stdlib and not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
         logger.addHandler(logging.NullHandler())
     return structlog.wrap_logger(
@@ -64,7 +94,7 @@ def _to_record(_logger: Any, _method: str, event: structlog.typing.EventDict) ->
 
 
 def _readable(value: Any) -> str:
-    """A value on one line, in quotes where it would not be one word."""
+    """A value on one line. It is in quotes if it is not one word."""
     text = str(value)
     return text if _WORD.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
@@ -73,10 +103,10 @@ _WORD: Final = re.compile(r"""[^\s"=\x00-\x1f\x7f]+""")
 
 
 def add_trace_context(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """A structlog processor: puts the current span's `trace_id` and `span_id` on the application's own lines.
+    """A structlog processor that adds the current span's `trace_id` and `span_id` to the application's own lines.
 
-    Lower-case hexadecimal, as in `traceparent`. An event that has them already keeps them; without a current span
-    nothing is added.
+    They are lower-case hexadecimal, as in `traceparent`. An event that has them already keeps them. If there is no
+    current span, nothing is added.
     """
     context = trace.get_current_span().get_span_context()
     if context.is_valid and "trace_id" not in event:
@@ -89,102 +119,90 @@ class LogRecorder:
     """Writes the lines.
 
     Args:
-        logger: a structlog logger, or anything with `debug`, `info`, `warning`, `error` that takes an event and
-            keywords; or one of the standard library's, which gets lines as the default one does.
+        logger: a structlog logger, or any `EventLogger`. A logger of the standard library gets lines as the default
+            logger does.
         provider: OpenTelemetry's logger provider, for the exception events; the global one unless given.
-        failed: told of what the application's logger, or its log processor, raised.
+        failed: called with the exception that the application's logger or log processor raised.
 
     Raises:
-        ValueError: the logger is none.
+        ValueError: the logger has no method for one of the levels.
     """
 
     def __init__(
         self,
-        logger: Any = None,
+        logger: EventLogger | logging.Logger | None = None,
         provider: LoggerProvider | None = None,
         *,
         failed: Callable[[Exception], None] = lambda _exc: None,
     ) -> None:
         self._failed = failed
-        # The standard library's logger that the lines end in, if we know: it says which of them are wanted.
-        self._end = _stdlib if logger is None else logger if isinstance(logger, logging.Logger) else None
-        self._logger = _checked(logger) if self._end is None else default_logger(self._end)
+        # The standard library's logger that gets the lines, if it is known. It says which lines are wanted.
+        self._target = _stdlib if logger is None else logger if isinstance(logger, logging.Logger) else None
+        self._logger = _checked(logger) if self._target is None else default_logger(self._target)
         self._events = get_logger(semconv.SCOPE, __version__, provider, semconv.SCHEMA_URL)
 
-    def started(self, request: LLMRequest, span: SpanContext) -> None:
+    def started(self, request: LLMRequest, span: CallSpan) -> None:
         """A call began."""
-        self._write(semconv.LOG_STARTED, request, span)
+        if self._is_wanted(semconv.LOG_STARTED):
+            self._write(semconv.LOG_STARTED, request, span, {})
 
-    def retry(self, attempt: Attempt, span: SpanContext) -> None:
+    def retry(self, attempt: Attempt, span: CallSpan) -> None:
         """An attempt failed and another one began."""
-        self._write(
-            semconv.LOG_RETRY,
-            attempt.request,
-            span,
-            {
-                semconv.ERROR_TYPE: attempt.error_type,
-                semconv.ATTEMPT_NUMBER: attempt.number,
-                semconv.HTTP_STATUS: attempt.status,
-                semconv.ATTEMPT_DURATION: round(attempt.duration, 6),
-                semconv.ATTEMPT_BACKOFF: round(attempt.backoff, 6),
-                **dict(attempt.limits),
-                **_exception(attempt.error),
-            },
-        )
+        if self._is_wanted(semconv.LOG_RETRY):
+            facts = {**_rounded(attempt_facts(attempt), _ATTEMPT_SECONDS), **_exception(attempt.error)}
+            self._write(semconv.LOG_RETRY, attempt.request, span, facts)
 
-    def stalled(self, request: LLMRequest, seconds: float, span: SpanContext) -> None:
+    def stalled(self, request: LLMRequest, seconds: float, span: CallSpan) -> None:
         """The network was silent for too long."""
-        self._write(semconv.LOG_STALLED, request, span, {semconv.STALL_WAIT: round(seconds, 6)})
+        if self._is_wanted(semconv.LOG_STALLED):
+            self._write(semconv.LOG_STALLED, request, span, {semconv.STALL_WAIT: round(seconds, _DECIMALS)})
 
-    def ended(self, summary: Summary, span: SpanContext, context: Context) -> None:
+    def ended(self, summary: Summary, span: CallSpan) -> None:
         """A call is over."""
         name = _ENDS[summary.outcome]
-        if self._wanted(name):
-            self._write(name, summary.request, span, _facts(summary))
+        if self._is_wanted(name):
+            self._write(name, summary.request, span, _ended(summary))
         if summary.outcome.is_failure:
-            self._guarded(self._exception_event, summary, context)
+            self._guarded(self._exception_event, summary, span)
 
-    def _wanted(self, name: str) -> bool:
-        return self._end is None or self._end.isEnabledFor(_NUMBERS[name])
+    def _is_wanted(self, name: str) -> bool:
+        return self._target is None or self._target.isEnabledFor(_NUMBERS[name])
 
-    def _write(self, name: str, request: LLMRequest, span: SpanContext, extra: Mapping[str, Any] | None = None) -> None:
-        if not self._wanted(name):
-            return
+    def _write(self, name: str, request: LLMRequest, span: CallSpan, facts: Mapping[str, Any]) -> None:
+        ids = span.ids
         keys = {
-            "trace_id": format_trace_id(span.trace_id),
-            "span_id": format_span_id(span.span_id),
-            semconv.OPERATION: request.operation,
-            semconv.PROVIDER: request.provider,
-            semconv.REQUEST_MODEL: request.model,
-            semconv.SERVER_ADDRESS: request.server_address,
-            **(extra or {}),
+            "trace_id": format_trace_id(ids.trace_id),
+            "span_id": format_span_id(ids.span_id),
+            **_request.read(request),
+            **facts,
         }
-        write = getattr(self._logger, LEVELS[name])
-        self._guarded(write, name, **{key: value for key, value in keys.items() if value is not None})
+        self._guarded(getattr(self._logger, LEVELS[name]), name, **keys)
 
     def _guarded(self, write: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-        """The one guard outside the observer.
+        """The one guard outside the engine.
 
-        A logger and a log processor are the application's own code, and the span and the metrics of a call must not
-        be lost with its line.
+        A logger and a log processor are the application's code. If one of them raises, the span and the metrics of the
+        call must not be lost.
         """
         try:
             write(*args, **kwargs)
         except Exception as exc:
             self._failed(exc)
 
-    def _exception_event(self, summary: Summary, context: Context) -> None:
+    def _exception_event(self, summary: Summary, span: CallSpan) -> None:
+        context = span.context
         if not self._events_enabled(context):
             return
+        request = summary.request
         attributes = {
+            semconv.EXCEPTION_TYPE: summary.error_type,
+            semconv.EXCEPTION_MESSAGE: redact_message(summary.message) or _TRUNCATION_MESSAGE,
             **_exception(summary.error),
             semconv.ERROR_TYPE: summary.error_type,
-            semconv.OPERATION: summary.request.operation,
-            semconv.PROVIDER: summary.request.provider,
-            semconv.REQUEST_MODEL: summary.request.model,
+            semconv.OPERATION: request.operation,
+            semconv.PROVIDER: request.provider,
+            semconv.REQUEST_MODEL: request.model,
         }
-        attributes.setdefault(semconv.EXCEPTION_TYPE, summary.error_type)
-        attributes.setdefault(semconv.EXCEPTION_MESSAGE, redact_message(summary.message) or _TRUNCATION_MESSAGE)
         self._events.emit(
             event_name=semconv.EXCEPTION_EVENT,
             severity_number=SeverityNumber.WARN,
@@ -210,6 +228,20 @@ def _checked(logger: Any) -> Any:
 
 _TRUNCATION_MESSAGE: Final = "the stream ended before its end"
 
+_request: Final = table.of_request(On.LOG)
+_summary: Final = table.of_summary(On.LOG)
+_SECONDS: Final = table.seconds(On.LOG)
+_ATTEMPT_SECONDS: Final = table.seconds(On.EVENT)
+
+
+def _ended(summary: Summary) -> dict[str, Any]:
+    """The facts of a call's end, beside those of the request."""
+    facts = _rounded(_summary.read(summary), _SECONDS)
+    detail = redact_message(summary.message)
+    if detail:
+        facts[semconv.DETAIL] = detail
+    return {**facts, **dict(summary.limits), **_exception(summary.error)}
+
 
 def _exception(error: BaseException | None) -> dict[str, Any]:
     if error is None:
@@ -221,34 +253,5 @@ def _exception(error: BaseException | None) -> dict[str, Any]:
     }
 
 
-def _facts(summary: Summary) -> dict[str, Any]:
-    """What an ending's line says beside the request."""
-    facts: dict[str, Any] = {
-        semconv.OUTCOME: summary.outcome.value,
-        semconv.ERROR_TYPE: summary.error_type,
-        semconv.STAGE: summary.stage,
-        semconv.HTTP_STATUS: summary.status,
-        semconv.REQUEST_ID: summary.request_id,
-        semconv.RESPONSE_ID: summary.response_id,
-        semconv.ATTEMPTS: summary.attempts,
-        semconv.FALLBACK: summary.fallback,
-        semconv.CHUNKS: summary.chunks,
-        semconv.BYTES: summary.bytes,
-        semconv.FINISH_REASON: summary.finish_reason,
-        semconv.STALLS: summary.stalls,
-        semconv.BUFFERED: summary.buffered,
-        semconv.DURATION.name: _rounded(summary.duration),
-        semconv.RESPONSE_TTFC: _rounded(summary.time_to_first_chunk),
-        semconv.TIME_TO_LAST_CHUNK: _rounded(summary.time_to_last_chunk),
-        semconv.GAP_MAX: _rounded(summary.gap_max),
-        semconv.USAGE_INPUT: summary.input_tokens,
-        semconv.USAGE_OUTPUT: summary.output_tokens,
-        semconv.DETAIL: redact_message(summary.message) or None,
-        **dict(summary.limits),
-        **_exception(summary.error),
-    }
-    return facts
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 6)
+def _rounded(facts: Mapping[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    return {name: round(value, _DECIMALS) if name in names else value for name, value in facts.items()}

@@ -1,94 +1,136 @@
-"""Values that wait until somebody reads metrics, or until there are many of them.
+"""Metric values that wait until something reads the metrics, or until many calls have ended.
 
-A call records ten series or so, each one value. To hand one value over costs 2 to 4 µs, nearly all of it for locks,
-for an exemplar, and for code and data that the application has driven out of the caches since the last call. Twenty
-values of one series cost hardly more than one.
+A call that ends records about ten values, each into another series. To write one value costs 2 to 4 µs: for locks, for
+an exemplar, and for code and data that have left the processor's caches since the last call. Twenty values of one
+series cost hardly more than one. So a call adds one entry here. `flush` makes series of all entries together.
 
-Nobody can tell the difference: whatever collects (a reader on its own time, a scrape, a flush, a shutdown) asks the
-observable instruments first, and one of ours hands over what waits. `fast_path_supported` tries that, too,
-before it says that an SDK is known; with any other one nothing waits.
+Readers get what they would have got: whatever collects (a reader on its own time, a scrape, a flush, a shutdown) asks
+the observable instruments first, and one of ours calls `flush_all`. `fast_path_supported` tries that too. With an SDK
+that is not known, or with another implementation of the API, nothing waits.
 """
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Sequence
-from threading import Lock, RLock
-from typing import Final
-from weakref import WeakSet
+from collections.abc import Callable, Iterable, Sequence
+from threading import RLock
+from typing import Any, Final, Protocol
+from weakref import ref
 
-from .fast_path import RecordContext, Series
+from opentelemetry.context import Context
+from opentelemetry.metrics import Counter, Histogram
+from opentelemetry.trace import SpanContext
 
-MOST: Final = 256
-"""What waits at most, some twenty calls' worth. By then a value costs a quarter of what it costs alone; and to hand
-over so many takes a caller's thread a third of a millisecond, which is not to grow."""
+from .fast_path import DirectMeter, Readers, RecordContext, Series
 
-SHORT: Final = 32
-"""Values of one entry that may wait. More are cheap enough, and would be memory: 256 entries of 32 are 300 KB."""
+MAX_ENTRIES: Final = 64
+"""Entries that wait at most. By then, a value costs a quarter of what it costs alone. Writing all of them takes the
+thread of one call about half a millisecond, which should not grow. They hold about 40 KB."""
+
+MAX_VALUES: Final = 32
+"""Values of one entry that may wait. More values are cheap enough when they are written at once, and would need memory:
+64 entries of 512 chunk times are 800 KB."""
+
+Values = Iterable[tuple[Series, Sequence[float]]]
+Unroll = Callable[[Any], Values]
+"""Makes series and values of an entry's payload. The payload keeps neither spans nor contexts nor exceptions alive."""
+
+
+class Source(Protocol):
+    """The span that values belong to. An exemplar leads to it."""
+
+    @property
+    def ids(self) -> SpanContext:
+        """Trace id, span id, and whether the span is sampled."""
+        ...
+
+    @property
+    def context(self) -> Context:
+        """A context in which this span is the current one."""
+        ...
 
 
 class MeasurementBuffer:
-    """What waits. Safe to use from any thread."""
+    """The entries of one meter that wait. Safe to use from any thread.
 
-    __slots__ = ("__weakref__", "_entries", "_lock")
+    Args:
+        instruments: all instruments that values are recorded into.
+        fast: whether the SDK's internals may be used. If not, values are recorded at once, through the API.
+    """
 
-    def __init__(self) -> None:
-        self._entries: deque[tuple[Series, Sequence[float], RecordContext]] = deque()
-        # A collection must not overtake another thread that has taken entries out and not handed them over yet.
-        # Reentrant, because a signal's handler may stream, too.
+    __slots__ = ("__weakref__", "_entries", "_lock", "_meter")
+
+    def __init__(self, instruments: Iterable[Counter | Histogram], *, fast: bool = True) -> None:
+        self._meter = DirectMeter(instruments) if fast else None
+        self._entries: deque[tuple[Unroll, Any, RecordContext, Readers]] = deque()
+        # A collection must wait for another thread that has taken entries out and has not written them yet.
+        # Reentrant, because a signal handler may use streams too.
         self._lock = RLock()
-        with _all_lock:
-            _all.add(self)
+        _buffers.append(ref(self, _buffers.remove))
 
-    def add(self, series: Series, values: Sequence[float], moment: RecordContext) -> None:
+    def add(self, unroll: Unroll, payload: Any, span: Source, size: int = 1) -> None:
         """Record values, now or later.
 
         Args:
-            series: where.
-            values: one or more, never changed afterwards.
-            moment: when.
+            unroll: makes series and values of the payload.
+            payload: never changed afterwards.
+            span: the span that the values belong to.
+            size: how many values the payload has for its largest series.
         """
-        if not series.can_wait():
-            if self._entries:
-                self.flush()  # to the readers there were: one may have come or gone
-            series.record(values, moment)
-        elif len(values) > SHORT:
-            series.record(values, moment)
-        else:
-            moment.keep()
-            self._entries.append((series, values, moment))
-            if len(self._entries) >= MOST:
-                self.flush()
+        readers = self._meter.readers() if self._meter is not None else None
+        if readers is None or not readers.is_plain or size > MAX_VALUES:
+            moment = RecordContext(span.context)
+            for series, values in unroll(payload):
+                series.record(values, moment, readers)
+            return
+        self._entries.append((unroll, payload, readers.waiting(span.ids), readers))
+        if len(self._entries) >= MAX_ENTRIES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write all entries. After it returns, everything that waited when it was called has been written."""
+        with self._lock:
+            together: dict[tuple[Series, Readers], tuple[list[float], list[RecordContext]]] = {}
+            while self._entries:
+                unroll, payload, moment, readers = self._entries.popleft()
+                for series, values in unroll(payload):
+                    found = together.get((series, readers))
+                    if found is None:
+                        found = together[series, readers] = ([], [])
+                    found[0].extend(values)
+                    found[1].extend((moment,) * len(values))
+            for (series, readers), (all_values, moments) in together.items():
+                series.record_late(all_values, moments, readers)
 
     def reset_after_fork(self) -> None:
-        """Let go of it: after a fork it is the parent's, and so is who holds the lock."""
+        """Forget all entries: they are the parent's. The lock may be held by a thread that the child does not have."""
         self._entries.clear()
         self._lock = RLock()
 
-    def flush(self) -> None:
-        """Record what waits; when it returns, whatever waited when it was called has been recorded."""
-        with self._lock:
-            together: dict[Series, tuple[list[float], list[RecordContext]]] = {}
-            while self._entries:
-                series, values, moment = self._entries.popleft()
-                all_values, all_moments = together.setdefault(series, ([], []))
-                all_values += values
-                all_moments += [moment] * len(values)
-            for series, (all_values, all_moments) in together.items():
-                series.record_late(all_values, all_moments)
-
 
 def flush_all() -> None:
-    """Record what waits anywhere in the process.
+    """Write the entries of all buffers of the process.
 
-    Of two observable instruments of one name the SDK asks the first alone: where an application switches off and on
-    again, the recorder that is asked is not the one that has the values.
+    If an application switches us off and on again, there are two observable instruments of one name. The SDK only asks
+    the first one, which may belong to another buffer.
     """
-    with _all_lock:
-        found = tuple(_all)
-    for waiting in found:
-        waiting.flush()
+    for reference in tuple(_buffers):
+        buffer = reference()
+        if buffer is not None:
+            buffer.flush()
 
 
-_all: Final[WeakSet[MeasurementBuffer]] = WeakSet()
-_all_lock: Final = Lock()
+def _reset_after_fork() -> None:
+    for reference in tuple(_buffers):
+        buffer = reference()
+        if buffer is not None:
+            buffer.reset_after_fork()
+
+
+_buffers: Final[list[ref[MeasurementBuffer]]] = []
+"""All buffers. A list needs no lock: its methods are atomic. A lock could be held by another thread during a fork, and
+the child's first collection would wait for it for ever."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_after_fork)

@@ -1,31 +1,31 @@
-"""The metrics of `semconv`, recorded when something ends; two gauges that look at what is open now."""
+"""Records the metrics of `semconv` when a call ends. Two gauges look at what is open now."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
 
 from opentelemetry import metrics
-from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, MeterProvider, Observation
 
 from .. import semconv
 from .._version import __version__
 from ..core.summary import Attempt, LLMRequest, Outcome, Summary
 from ..semconv import Metric
-from .fast_path import Attributes, RecordContext, Series
-from .measurement_buffer import MeasurementBuffer, flush_all
+from .fast_path import Attributes, Series, fast_path_supported
+from .measurement_buffer import MeasurementBuffer, Source, Values, flush_all
 
 Live = Callable[[], Iterable[tuple[LLMRequest, bool]]]
 """The streams that are open now, each with whether it is stalled."""
 
 MAX_PREINITIALIZED: Final = 20
-"""Base attribute sets whose series are born at 0. Each set makes 40 series of `llmstream.streams`, and past 2,000
-series of one instrument the SDK puts all others into one: half of them at most are for births."""
+"""Base attribute sets whose series start at 0. Each set makes 40 series of `llmstream.streams`. Past 2,000 series of
+one instrument, the SDK puts all others into one series. At most half of them are series that start at 0."""
 
 MAX_BASES: Final = 1000
-"""Base attribute sets that are told apart. The model's name comes from the request: a gateway that lets its users
-choose it would otherwise fill the memory. All others share `OVERFLOW`, as the SDK does it with series."""
+"""Base attribute sets that are told apart. The model's name comes from the request. If a gateway lets its users choose
+it, the names would fill the memory. All further sets share `OVERFLOW`; the SDK does the same with its series."""
 
 OVERFLOW: Final[Attributes] = {"otel.metric.overflow": True}
 
@@ -34,55 +34,74 @@ _NOTHING: Final[frozenset[str]] = frozenset()
 Extra = tuple[str, str]
 """An attribute beside the base ones."""
 
+Instrument = Counter | Histogram
+
 
 class Base:
-    """A base attribute set, with its series.
+    """A base attribute set with its series.
 
     Args:
         attributes: never changed afterwards.
-        waiting: where values wait.
     """
 
-    __slots__ = ("_series", "_waiting", "attributes")
+    __slots__ = ("_series", "attributes")
 
-    def __init__(self, attributes: Attributes, waiting: MeasurementBuffer) -> None:
+    def __init__(self, attributes: Attributes) -> None:
         self.attributes = attributes
-        self._waiting = waiting
-        self._series: dict[tuple[int, tuple[Extra, ...]], Series] = {}
+        self._series: dict[tuple[Instrument, tuple[Extra, ...]], Series] = {}
 
-    def record(self, instrument: Counter | Histogram, value: float, moment: RecordContext, *extra: Extra) -> None:
-        """Record one value into a series of this base set."""
-        self._waiting.add(self._series_of(instrument, extra), (value,), moment)
-
-    def record_all(self, instrument: Counter | Histogram, values: Sequence[float], moment: RecordContext) -> None:
-        """Record values into the series that has the base attributes alone."""
-        self._waiting.add(self._series_of(instrument, ()), values, moment)
-
-    def _series_of(self, instrument: Counter | Histogram, extra: tuple[Extra, ...]) -> Series:
-        """An instrument's series with these attributes beside the base ones."""
-        key = (id(instrument), extra)
-        found = self._series.get(key)
+    def series(self, instrument: Instrument, extra: tuple[Extra, ...] = ()) -> Series:
+        """The series of an instrument that has these attributes beside the base ones."""
+        found = self._series.get((instrument, extra))
         if found is None:
-            found = self._series[key] = Series(instrument, {**self.attributes, **dict(extra)})
+            found = self._series[instrument, extra] = Series(instrument, {**self.attributes, **dict(extra)})
         return found
 
 
+class _Ended(NamedTuple):
+    """What the metrics need of a call's `Summary`. The summary itself would keep an exception alive."""
+
+    outcome: Outcome
+    error_type: str | None
+    finish_reason: str
+    fallback: str | None
+    duration: float
+    time_to_headers: float | None
+    time_to_first_chunk: float | None
+    time_to_last_chunk: float | None
+    gap_max: float | None
+    hold: float
+    stalls: int
+    buffered: bool
+    total_chunks: int
+    total_bytes: int
+    input_tokens: int | None
+    output_tokens: int | None
+    cache_read_tokens: int | None
+    cache_write_tokens: int | None
+    reasoning_tokens: int | None
+
+
+_ended: Final[Callable[[Summary], tuple[Any, ...]]] = attrgetter(*_Ended._fields)
+
+
 class MetricsRecorder:
-    """Holds the instruments.
+    """Has the instruments, and records into them.
 
     Args:
-        provider: the application's, or the global one.
+        provider: the application's; the global one unless given.
         live: what the gauges look at.
         newest: whether names follow the newest conventions.
+        fast: whether the SDK's internals may be used. They are checked here, so that no later call pays for it.
     """
 
-    def __init__(self, provider: MeterProvider | None, live: Live, *, newest: bool = False) -> None:
+    def __init__(self, provider: MeterProvider | None, live: Live, *, newest: bool = False, fast: bool = True) -> None:
         self._meter = metrics.get_meter(semconv.SCOPE, __version__, provider, semconv.SCHEMA_URL)
         self._live = live
         self._newest = newest
         self._bases: dict[tuple[str | None, ...], Base] = {}
-        self._waiting = MeasurementBuffer()
-        self._overflow = Base(OVERFLOW, self._waiting)
+        self._overflow = Base(OVERFLOW)
+        self._instruments: list[Instrument] = []
         self._duration = self._histogram(semconv.DURATION)
         self._ttfc = self._histogram(semconv.TTFC)
         self._gaps = self._histogram(semconv.TPOC)
@@ -99,11 +118,14 @@ class MetricsRecorder:
         self._buffered = self._counter(semconv.BUFFERED_STREAMS)
         self._internal_errors = self._counter(semconv.INTERNAL_ERRORS)
         self._tokens = _NewestTokens(self._meter) if newest else _ReleasedTokens(self._meter)
+        self._buffer = MeasurementBuffer(
+            (*self._instruments, *self._tokens.instruments), fast=fast and fast_path_supported()
+        )
         _gauge(self._meter, semconv.ACTIVE, self._active)
         _gauge(self._meter, semconv.STALLED, self._stalled)
 
     def base(self, request: LLMRequest) -> Base:
-        """The base attributes of a call. A new set is born with its series at 0."""
+        """The base attributes of a call. The series of a new set start at 0."""
         known = len(self._bases)
         found = self._base(request)
         if known < len(self._bases) <= MAX_PREINITIALIZED:
@@ -117,73 +139,90 @@ class MetricsRecorder:
             if len(self._bases) >= MAX_BASES:
                 return self._overflow
             attributes = {name: value for name, value in zip(semconv.BASE_ATTRIBUTES, key, strict=True) if value}
-            found = self._bases[key] = Base(attributes, self._waiting)
+            found = self._bases[key] = Base(attributes)
         return found
 
-    def attempt_failed(self, base: Base, attempt: Attempt, context: Context) -> None:
-        """Count a retry, by the reason of the attempt that was retried."""
-        base.record(self._retries, 1, RecordContext(context), (semconv.ERROR_TYPE, attempt.error_type or ""))
+    def attempt_failed(self, base: Base, attempt: Attempt, span: Source) -> None:
+        """Count a retry, by the error type of the attempt that was retried."""
+        self._buffer.add(self._retry_values, (base, attempt.error_type or ""), span)
 
-    def gaps(self, base: Base, seconds: Sequence[float], context: Context) -> None:
+    def gaps(self, base: Base, seconds: Sequence[float], span: Source) -> None:
         """Record times between chunks."""
-        base.record_all(self._gaps, seconds, RecordContext(context))
+        self._buffer.add(self._gap_values, (base, seconds), span, len(seconds))
 
-    def ended(self, base: Base, summary: Summary, context: Context, measured: frozenset[str] = _NOTHING) -> None:
+    def ended(self, base: Base, summary: Summary, span: Source, measured: frozenset[str] = _NOTHING) -> None:
         """Record a call that is over.
 
         Args:
             base: its base attributes.
-            summary: what it came to.
-            context: where exemplars take the trace from.
-            measured: names of the standard metrics that are another's to emit.
+            summary: its result.
+            span: the span that exemplars lead to.
+            measured: names of the standard metrics that another instrumentation emits for this call.
         """
-        moment = RecordContext(context)
-        error = ((semconv.ERROR_TYPE, summary.error_type),) if summary.error_type else ()
-        ending = _ending(summary.outcome, summary.finish_reason)
-        if semconv.DURATION.name not in measured:
-            base.record(self._duration, summary.duration, moment, *error)
-        base.record(self._streams, 1, moment, *ending, *error)
-        if summary.total_bytes:
-            base.record(self._received, summary.total_bytes, moment)
-        if summary.fallback is not None:
-            base.record(self._fallbacks, 1, moment, (semconv.FALLBACK, summary.fallback))
-        if summary.stalls:
-            base.record(self._stalls, summary.stalls, moment)
-        if summary.buffered:
-            base.record(self._buffered, 1, moment)
-        if summary.time_to_first_chunk is not None:
-            if semconv.TTFC.name not in measured:
-                base.record(self._ttfc, summary.time_to_first_chunk, moment)
-            self._output(base, summary, moment)
-        if semconv.TOKEN_USAGE.name not in measured:
-            self._tokens.record(base, error, summary, moment)
-
-    def reset_after_fork(self) -> None:
-        """After a fork: the calls so far are the parent's."""
-        self._waiting.reset_after_fork()
+        self._buffer.add(self._ended_values, (base, _ended(summary), measured), span)
 
     def internal_error(self) -> None:
         """Count an error of ours."""
         self._internal_errors.add(1)
 
-    def _output(self, base: Base, summary: Summary, moment: RecordContext) -> None:
-        base.record(self._chunks, summary.total_chunks, moment)
-        base.record(self._headers_time, summary.time_to_headers or 0.0, moment)
-        base.record(self._ttlc, summary.time_to_last_chunk or 0.0, moment)
-        base.record(self._hold, summary.hold, moment)
-        if summary.gap_max is not None:
-            base.record(self._max_gap, summary.gap_max, moment)
+    # --- what an entry's values are ---------------------------------------------------------------------------------
+
+    def _retry_values(self, payload: tuple[Base, str]) -> Values:
+        base, error_type = payload
+        return ((base.series(self._retries, ((semconv.ERROR_TYPE, error_type),)), (1,)),)
+
+    def _gap_values(self, payload: tuple[Base, Sequence[float]]) -> Values:
+        base, seconds = payload
+        return ((base.series(self._gaps), seconds),)
+
+    def _ended_values(self, payload: tuple[Base, tuple[Any, ...], frozenset[str]]) -> Values:
+        base, facts, measured = payload
+        call = _Ended._make(facts)
+        error = ((semconv.ERROR_TYPE, call.error_type),) if call.error_type else ()
+        ending = (*_ending(call.outcome, call.finish_reason), *error)
+        found: list[tuple[Series, Sequence[float]]] = [(base.series(self._streams, ending), (1,))]
+        if semconv.DURATION.name not in measured:
+            found.append((base.series(self._duration, error), (call.duration,)))
+        if call.total_bytes:
+            found.append((base.series(self._received), (call.total_bytes,)))
+        if call.fallback is not None:
+            found.append((base.series(self._fallbacks, ((semconv.FALLBACK, call.fallback),)), (1,)))
+        if call.stalls:
+            found.append((base.series(self._stalls), (call.stalls,)))
+        if call.buffered:
+            found.append((base.series(self._buffered), (1,)))
+        if call.time_to_first_chunk is not None:
+            if semconv.TTFC.name not in measured:
+                found.append((base.series(self._ttfc), (call.time_to_first_chunk,)))
+            found.extend(self._output_values(base, call))
+        if semconv.TOKEN_USAGE.name not in measured:
+            found.extend(self._tokens.values(base, error, call))
+        return found
+
+    def _output_values(self, base: Base, call: _Ended) -> Values:
+        yield base.series(self._chunks), (call.total_chunks,)
+        yield base.series(self._headers_time), (call.time_to_headers or 0.0,)
+        yield base.series(self._ttlc), (call.time_to_last_chunk or 0.0,)
+        yield base.series(self._hold), (call.hold,)
+        if call.gap_max is not None:
+            yield base.series(self._max_gap), (call.gap_max,)
+
+    # --- instruments ------------------------------------------------------------------------------------------------
 
     def _histogram(self, metric: Metric) -> Histogram:
-        return _histogram(self._meter, metric, newest=self._newest)
+        made = _histogram(self._meter, metric, newest=self._newest)
+        self._instruments.append(made)
+        return made
 
     def _counter(self, metric: Metric) -> Counter:
-        return self._meter.create_counter(metric.name, metric.unit, metric.description)
+        made = self._meter.create_counter(metric.name, metric.unit, metric.description)
+        self._instruments.append(made)
+        return made
 
     def _preinitialize(self, base: Attributes) -> None:
-        """Add nothing to the series that a first event would otherwise create.
+        """Add 0 to the series that a first event would make.
 
-        A counter that is born at 1 has not increased, and the first failure would be the one that nobody sees.
+        A counter that starts at 1 has not increased, so that no query would see the first failure.
         """
         for ending in _ENDINGS:
             self._streams.add(0, {**base, **dict(ending)})
@@ -197,14 +236,14 @@ class MetricsRecorder:
 
     def _active(self, _options: CallbackOptions) -> Iterable[Observation]:
         found = self._observe(lambda _stalled: True)
-        flush_all()  # afterwards: looking at the live streams ends those that the collector found
+        flush_all()  # last: looking at the live streams ends those that the garbage collector found
         return found
 
     def _stalled(self, _options: CallbackOptions) -> Iterable[Observation]:
         return self._observe(lambda stalled: stalled)
 
     def _observe(self, counts: Callable[[bool], bool]) -> list[Observation]:
-        """One value for every base set there ever was, so that a gauge goes back to 0."""
+        """One value for every base set that was ever used, so that a gauge goes back to 0."""
         totals = dict.fromkeys(tuple(self._bases.values()), 0)
         for request, stalled in self._live():
             base = self._base(request)
@@ -213,20 +252,21 @@ class MetricsRecorder:
 
 
 class _ReleasedTokens:
-    """One histogram by token type; nothing where the provider did not say."""
+    """One histogram by token type. Nothing is recorded if the provider did not say."""
 
     def __init__(self, meter: Meter) -> None:
         self._usage = _histogram(meter, semconv.TOKEN_USAGE, newest=False)
+        self.instruments: Sequence[Instrument] = (self._usage,)
 
-    def record(self, base: Base, _error: tuple[Extra, ...], summary: Summary, moment: RecordContext) -> None:
-        if summary.input_tokens is not None:
-            base.record(self._usage, summary.input_tokens, moment, _INPUT)
-        if summary.output_tokens is not None:
-            base.record(self._usage, summary.output_tokens, moment, _OUTPUT)
+    def values(self, base: Base, _error: tuple[Extra, ...], call: _Ended) -> Values:
+        if call.input_tokens is not None:
+            yield base.series(self._usage, _INPUT), (call.input_tokens,)
+        if call.output_tokens is not None:
+            yield base.series(self._usage, _OUTPUT), (call.output_tokens,)
 
 
 class _NewestTokens:
-    """Counters by kind and two histograms; 0 where the provider did not say, as these conventions ask."""
+    """Counters by kind and two histograms. 0 is recorded if the provider did not say, as these conventions ask."""
 
     def __init__(self, meter: Meter) -> None:
         self._input = _histogram(meter, semconv.OPERATION_INPUT, newest=False)
@@ -234,25 +274,26 @@ class _NewestTokens:
         self._counters = [
             meter.create_counter(metric.name, metric.unit, metric.description) for metric in semconv.USAGE_COUNTERS
         ]
+        self.instruments: Sequence[Instrument] = (self._input, self._output, *self._counters)
 
-    def record(self, base: Base, error: tuple[Extra, ...], summary: Summary, moment: RecordContext) -> None:
-        base.record(self._input, summary.input_tokens or 0, moment, *error)
-        base.record(self._output, summary.output_tokens or 0, moment, *error)
-        values = (
-            summary.input_tokens,
-            summary.output_tokens,
-            summary.cache_read_tokens,
-            summary.cache_write_tokens,
-            summary.reasoning_tokens,
+    def values(self, base: Base, error: tuple[Extra, ...], call: _Ended) -> Values:
+        yield base.series(self._input, error), (call.input_tokens or 0,)
+        yield base.series(self._output, error), (call.output_tokens or 0,)
+        counts = (
+            call.input_tokens,
+            call.output_tokens,
+            call.cache_read_tokens,
+            call.cache_write_tokens,
+            call.reasoning_tokens,
         )
-        for counter, value in zip(self._counters, values, strict=True):
-            if value:
-                base.record(counter, value, moment, _MODALITY)
+        for counter, count in zip(self._counters, counts, strict=True):
+            if count:
+                yield base.series(counter, _MODALITY), (count,)
 
 
-_INPUT: Final = (semconv.TOKEN_TYPE, "input")
-_OUTPUT: Final = (semconv.TOKEN_TYPE, "output")
-_MODALITY: Final = (semconv.TOKEN_MODALITY, "unknown")
+_INPUT: Final = ((semconv.TOKEN_TYPE, "input"),)
+_OUTPUT: Final = ((semconv.TOKEN_TYPE, "output"),)
+_MODALITY: Final = ((semconv.TOKEN_MODALITY, "unknown"),)
 
 
 def _histogram(meter: Meter, metric: Metric, *, newest: bool) -> Histogram:
@@ -271,7 +312,7 @@ def _ending(outcome: Outcome, finish_reason: str) -> tuple[Extra, ...]:
 
 
 def _endings() -> Iterable[tuple[Extra, ...]]:
-    """The endings that a stream is likely to come to."""
+    """The endings that streams usually have."""
     for reason in (semconv.STOP, semconv.LENGTH, semconv.TOOL_CALLS, semconv.CONTENT_FILTER):
         yield _ending(Outcome.COMPLETED, reason)
     for outcome in (Outcome.CANCELLED, Outcome.ABANDONED):
