@@ -96,8 +96,10 @@ def endless(gaps: Gaps, *, shared: bool) -> Iterator[bytes]:
 
 
 def http_client(options: Options, gaps: Gaps) -> Any:
-    """An httpx2 client whose transport answers at once. A request for the model `short` gets a stream that ends."""
+    """An httpx2 client whose transport answers at once. The answers to the first `WARM` requests end."""
     import httpx2
+
+    short_ones = iter([body(LENGTHS[0])] * WARM)
 
     class Stream(httpx2.SyncByteStream):  # type: ignore[misc]
         def __init__(self, reads: Iterable[bytes]) -> None:
@@ -107,34 +109,35 @@ def http_client(options: Options, gaps: Gaps) -> Any:
             return iter(self._reads)
 
     class Transport(httpx2.BaseTransport):  # type: ignore[misc]
-        def handle_request(self, request: Any) -> Any:
-            reads = body(LENGTHS[0]) if b'"short"' in request.read() else endless(gaps, shared=options.shared)
+        def handle_request(self, request: Any) -> Any:  # noqa: ARG002
+            reads = next(short_ones, None) or endless(gaps, shared=options.shared)
             headers = {"content-type": "text/event-stream", "x-request-id": "req_1", "transfer-encoding": "chunked"}
             return httpx2.Response(200, headers=headers, stream=Stream(reads))
 
     return httpx2.Client(transport=Transport())
 
 
-def httpx2_streams(http: Any) -> Callable[[str], Iterator[Any]]:
+def httpx2_streams(http: Any) -> Callable[[], Iterator[Any]]:
     """Open a stream with httpx2 itself. The iterator keeps the response alive."""
 
-    def open_one(model: str) -> Iterator[Any]:
-        payload = {"model": model, "messages": MESSAGES, "stream": True}
+    payload = {"model": "m", "messages": MESSAGES, "stream": True}
+
+    def open_one() -> Iterator[Any]:
         response = http.send(http.build_request("POST", URL + "/chat/completions", json=payload), stream=True)
         return iter(response.iter_raw())
 
     return open_one
 
 
-def openai_streams(http: Any) -> Callable[[str], Iterator[Any]]:
+def openai_streams(http: Any) -> Callable[[], Iterator[Any]]:
     """Open a stream with the SDK."""
     import openai
 
     sdk = openai.OpenAI(base_url=URL, api_key="any", http_client=http)
-    return lambda model: iter(sdk.chat.completions.create(model=model, messages=MESSAGES, stream=True))  # type: ignore[call-overload]
+    return lambda: iter(sdk.chat.completions.create(model="m", messages=MESSAGES, stream=True))  # type: ignore[call-overload]
 
 
-CLIENTS: dict[str, Callable[[Any], Callable[[str], Iterator[Any]]]] = {
+CLIENTS: dict[str, Callable[[Any], Callable[[], Iterator[Any]]]] = {
     "httpx2": httpx2_streams,
     "openai": openai_streams,
 }
@@ -173,12 +176,12 @@ def child(variant: str, options: Options) -> None:
     beside = START[variant](gaps)
     open_one = CLIENTS[options.client](http_client(options, gaps))
     for _ in range(WARM):
-        list(open_one("short"))
+        list(open_one())
     held: list[Any] = [None] * options.streams
     gc.collect()
     tracemalloc.start(options.frames)
     for number in range(options.streams):
-        held[number] = (beside(), open_one("m"))
+        held[number] = (beside(), open_one())
     read = 0
     for length in options.chunks:
         for _, items in held:
@@ -206,7 +209,7 @@ def measure(options: Options) -> Held:
 def short(filename: str) -> str:
     """The file's path inside the project or inside site-packages."""
     for root in ("site-packages/", "otel_llmstream/"):
-        before, found, rest = filename.rpartition(root)
+        _, found, rest = filename.rpartition(root)
         if found:
             return rest if root == "site-packages/" else root + rest
     return filename
