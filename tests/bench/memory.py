@@ -119,7 +119,6 @@ def http_client(options: Options, gaps: Gaps) -> Any:
 
 def httpx2_streams(http: Any) -> Callable[[], Iterator[Any]]:
     """Open a stream with httpx2 itself. The iterator keeps the response alive."""
-
     payload = {"model": "m", "messages": MESSAGES, "stream": True}
 
     def open_one() -> Iterator[Any]:

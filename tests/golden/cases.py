@@ -51,7 +51,15 @@ TIMED = {
 }
 """Scenarios that are about time. They run alone, so that the machine has time for them."""
 
-TIMED_CLIENTS = ("openai chat", "openai chat async", "openai responses", "anthropic", "httpx2", "aiohttp", "boto3 converse")
+TIMED_CLIENTS = (
+    "openai chat",
+    "openai chat async",
+    "openai responses",
+    "anthropic",
+    "httpx2",
+    "aiohttp",
+    "boto3 converse",
+)
 
 
 @dataclass(frozen=True)
@@ -257,7 +265,10 @@ def own_trace(number: int) -> Any:
 
 def told(result: Any, error: BaseException | None) -> dict[str, Any]:
     """What the application got: the exception's class, and the summary of `call()`."""
-    return {"raised": None if error is None else f"{type(error).__module__}.{type(error).__qualname__}", "summary": result}
+    return {
+        "raised": None if error is None else f"{type(error).__module__}.{type(error).__qualname__}",
+        "summary": result,
+    }
 
 
 def play_sync(clients: Clients, number: int, case: Case) -> dict[str, Any]:
@@ -265,7 +276,7 @@ def play_sync(clients: Clients, number: int, case: Case) -> dict[str, Any]:
     with own_trace(number):
         try:
             return told(case.run(clients, case.name), None)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - what the application is told is part of the result
             return told(None, error)
 
 
@@ -274,7 +285,7 @@ async def play_async(clients: Clients, number: int, case: Case) -> dict[str, Any
     with own_trace(number):
         try:
             return told(await case.run(clients, case.name), None)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - what the application is told is part of the result
             return told(None, error)
 
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, aclosing, closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import anthropic
@@ -69,7 +69,9 @@ class Clients:
         self.httpx = httpx.Client(verify=False, trust_env=False, limits=httpx.Limits(**LIMITS))
         self.openai = openai.OpenAI(**self._options(server.openai_url), http_client=self.httpx2)
         self.anthropic = anthropic.Anthropic(**self._options(server.anthropic_url), http_client=self.httpx2)
-        self.google = genai.Client(api_key=KEY, http_options={"base_url": server.google_url, "client_args": {"verify": False}})
+        self.google = genai.Client(
+            api_key=KEY, http_options={"base_url": server.google_url, "client_args": {"verify": False}}
+        )
         self.mistral = Mistral(api_key=KEY, server_url=server.mistral_url, client=self.httpx)
         self.cohere = cohere.ClientV2(api_key=KEY, base_url=server.cohere_url, httpx_client=self.httpx)
         self.ollama = ollama.Client(host=server.ollama_url, verify=False, trust_env=False)
@@ -78,16 +80,14 @@ class Clients:
         self.bedrock = boto3.client("bedrock-runtime", endpoint_url=server.bedrock_url, config=config, **keys)
         self._stack = AsyncExitStack()
 
-    async def __aenter__(self) -> Clients:
+    async def __aenter__(self) -> Self:
         """Make the async clients. They belong to the running event loop."""
         enter = self._stack.enter_async_context
         self.httpx2_async = await enter(
             httpx2.AsyncClient(verify=False, trust_env=False, limits=httpx2.Limits(**LIMITS))
         )
         self.httpx_async = await enter(httpx.AsyncClient(verify=False, trust_env=False, limits=httpx.Limits(**LIMITS)))
-        self.openai_async = openai.AsyncOpenAI(
-            **self._options(self.server.openai_url), http_client=self.httpx2_async
-        )
+        self.openai_async = openai.AsyncOpenAI(**self._options(self.server.openai_url), http_client=self.httpx2_async)
         self.anthropic_async = anthropic.AsyncAnthropic(
             **self._options(self.server.anthropic_url), http_client=self.httpx2_async
         )
@@ -143,9 +143,7 @@ def bare_httpx(clients: Clients, ask: Ask) -> Iterator[Any]:
 
 
 def _bare(client: Any, clients: Clients, ask: Ask) -> Iterator[Any]:
-    with client.stream(
-        "POST", clients.chat_url, json=ask.body, timeout=ask.timeout, headers=ask.headers
-    ) as response:
+    with client.stream("POST", clients.chat_url, json=ask.body, timeout=ask.timeout, headers=ask.headers) as response:
         yield from response.iter_bytes()
 
 
@@ -160,9 +158,7 @@ def google(clients: Clients, ask: Ask) -> Iterator[Any]:
 
 
 def mistral(clients: Clients, ask: Ask) -> Iterator[Any]:
-    with clients.mistral.chat.stream(
-        model=ask.model, messages=MESSAGES, timeout_ms=int(ask.timeout * 1000)
-    ) as stream:
+    with clients.mistral.chat.stream(model=ask.model, messages=MESSAGES, timeout_ms=int(ask.timeout * 1000)) as stream:
         yield from stream
 
 

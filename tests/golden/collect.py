@@ -62,7 +62,9 @@ def as_text(value: Any, depth: int = 0) -> str:
     """JSON, indented down to `DEEP` levels."""
     if isinstance(value, (dict, list)) and value and depth < DEEP:
         inner = [
-            json.dumps(key) + ": " + as_text(value[key], depth + 1) if isinstance(value, dict) else as_text(key, depth + 1)
+            json.dumps(key) + ": " + as_text(value[key], depth + 1)
+            if isinstance(value, dict)
+            else as_text(key, depth + 1)
             for key in (sorted(value) if isinstance(value, dict) else value)
         ]
         left, right = "{}" if isinstance(value, dict) else "[]"

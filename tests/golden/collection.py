@@ -125,7 +125,9 @@ def collect() -> dict[str, Any]:
         phases = {phase.name: asyncio.run(run_phase(server, phase)) for phase in PHASES}
     return {
         "cases": {f"{phase}, {name}": case for phase, it in phases.items() for name, case in it["cases"].items()},
-        "metrics": {f"{phase}, {name}": metric for phase, it in phases.items() for name, metric in it["metrics"].items()},
+        "metrics": {
+            f"{phase}, {name}": metric for phase, it in phases.items() for name, metric in it["metrics"].items()
+        },
         "health": {f"{phase}, {key}": value for phase, it in phases.items() for key, value in it["health"].items()},
         "messages": messages.found,
     }

@@ -47,7 +47,9 @@ def report(found: list[Difference]) -> str:
     lines = []
     for kind, group in sorted(grouped.items()):
         lines.append(f"{kind}: {sum(map(len, group.values()))} differences")
-        for (name, change, before, after), places in sorted(group.items(), key=lambda entry: (entry[0][0], -len(entry[1]))):
+        for (name, change, before, after), places in sorted(
+            group.items(), key=lambda entry: (entry[0][0], -len(entry[1]))
+        ):
             values = {"added": after, "removed": before}.get(change, f"{before} -> {after}")
             more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
             lines.append(f"  {change:<8}{name}: {values}   ({len(places)}x: {'; '.join(places[:SHOWN])}{more})")
@@ -76,7 +78,9 @@ def _rows(kind: str, key: str, before: list[Any], after: list[Any], place: str) 
             rest.remove(new)
             yield from _members(kind, _facts(old), _facts(new), f"{place}: {old[key]}")
             yield from _members(f"{kind} attribute", _attributes(old), _attributes(new), f"{place}: {old[key]}")
-            yield from _rows(f"{kind} event", "name", old.get("events", []), new.get("events", []), f"{place}: {old[key]}")
+            yield from _rows(
+                f"{kind} event", "name", old.get("events", []), new.get("events", []), f"{place}: {old[key]}"
+            )
 
 
 def _attributes(row: dict[str, Any]) -> dict[str, Any]:
