@@ -97,6 +97,7 @@ def aiohttp_requests(url: str, payload: Any) -> Send:
             stream_writer=SimpleNamespace(output_size=0),
         )
         response._headers = CIMultiDictProxy(CIMultiDict({"Content-Type": "application/json"}))
+        response.content = aiohttp.streams.EMPTY_PAYLOAD
         response._raw_headers = ((b"Content-Type", b"application/json"),)
         response.status = 200
         response._closed = True  # it has no connection
