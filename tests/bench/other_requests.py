@@ -99,7 +99,7 @@ def aiohttp_requests(url: str, payload: Any) -> Send:
         response._headers = CIMultiDictProxy(CIMultiDict({"Content-Type": "application/json"}))
         response.content = aiohttp.streams.EMPTY_PAYLOAD
         response._raw_headers = ((b"Content-Type", b"application/json"),)
-        response.status = 200
+        response.status, response.version = 200, aiohttp.HttpVersion11
         response._closed = True  # it has no connection
         return response
 
