@@ -32,8 +32,8 @@ from instructions import _meter_provider, _tracer_provider, instructions_of
 from process import Process
 
 BUDGET = 2.0  # µs
-ROW = {"id": 1_000_000, "name": "a name of thirty-two characters.", "done": False}
-ROWS = {"1KB": 14, "1MB": 14_000}  # a row has about 73 bytes
+TEXT = "a text of thirty-two characters."
+ROWS = {"1KB": 20, "1MB": 20_000}  # a row has about 50 bytes
 REQUESTS = {"1KB": 400, "1MB": 8}  # in one measurement
 COUNTED = {"1KB": (300, 800), "1MB": (4, 12)}  # requests of two runs; their difference leaves starting up out
 HOST = "http://127.0.0.1:9"
@@ -124,7 +124,7 @@ CLIENTS: dict[str, Callable[[str, Any], Send]] = {
 
 def child(variant: str, client: str, size: str, path: str, *options: str) -> None:
     """For each line with a number, send that many requests and print the CPU seconds of one."""
-    send = CLIENTS[client](HOST + path, {"rows": [ROW] * ROWS[size]})
+    send = CLIENTS[client](HOST + path, {"rows": {f"row {number:06}": TEXT for number in range(ROWS[size])}})
     if variant == "with us":
         instrument(http_spans="--http-spans" in options)
     send(1)  # imports and caches
