@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from process import Process
 from worker import CLIENTS
 
 HERE = Path(__file__).parent
@@ -33,31 +32,6 @@ CHUNKS = 5000
 LONG = f"huge?chunks={CHUNKS}&size=300&delay=0&ttft=0"
 CALL = "huge?chunks=20&size=300&delay=0&ttft=0"
 VARIANTS = ("bare", "with us")
-
-
-class Process:
-    """A child that answers a line with a line."""
-
-    def __init__(self, *command: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def read(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit("a benchmark process ended early; its own message is above")
-        return line.strip()
-
-    def ask(self, line: str) -> float:
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        return float(self.read())
-
-    def close(self) -> None:
-        self._process.communicate()
 
 
 @contextmanager

@@ -240,16 +240,25 @@ def child(variant: str, name: str, calls: int, chunks: int) -> None:
 
 
 def count(variant: str, name: str, calls: int, chunks: int) -> int:
-    """The instructions of a whole process."""
+    """The instructions of some calls."""
+    return instructions_of([str(Path(__file__)), "--child", variant, name, str(calls), str(chunks)])
+
+
+def instructions_of(arguments: list[str], given: str = "") -> int:
+    """The instructions of a whole process.
+
+    Args:
+        arguments: of the Python interpreter.
+        given: the process's standard input.
+    """
     command = [
-        "valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null",
-        sys.executable, str(Path(__file__)), "--child", variant, name, str(calls), str(chunks),
+        "valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null", sys.executable, *arguments
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, input=given, capture_output=True, text=True, check=False)
     found = re.search(r"I\s+refs:\s+([\d,]+)", done.stderr)
     if done.returncode or found is None:
-        raise SystemExit(f"{variant.strip()!r} failed:\n{done.stderr}")
+        raise SystemExit(f"{' '.join(arguments)} failed:\n{done.stderr}")
     return int(found[1].replace(",", ""))
 
 
