@@ -206,7 +206,9 @@ class JSONDialect(Dialect):
 
     def _interpret(self, payload: Any, frame: Frame) -> Events:
         events = self.interpret(payload, frame)
-        error = self.find_error(payload, frame) or self._failure(events)
+        error = self.find_error(payload, frame)
+        if error is None and self.failure_words:
+            error = self._failure(events)
         if error is None:
             return events
         end = len(events) - (TERMINATOR in events[-1:])  # nothing counts after a terminator

@@ -156,12 +156,16 @@ class GoogleGenerate(GoogleDialect):
 
     def interpret(self, payload: _Payload, frame: Frame) -> Events:  # noqa: ARG002
         """Every payload has all that is known."""
-        events: list[Event] = [*self.start(payload.response_id, payload.model_version)]
+        events: list[Event] = []
+        if not self.named:
+            events += self.start(payload.response_id, payload.model_version)
         if payload.usage_metadata is not None:
             events.append(self._usage(payload.usage_metadata))
         for candidate in payload.candidates or ():
-            events += self._candidate(candidate)
-        return (*events, *self._refusal(payload))
+            self._candidate(candidate, events)
+        if payload.prompt_feedback:
+            events += self._refusal(payload)
+        return tuple(events)
 
     def describe_error(self, error: Any) -> InBandError:
         """A word stands in `status`, beside a `code` that is an HTTP status."""
@@ -182,14 +186,20 @@ class GoogleGenerate(GoogleDialect):
             counts.thoughts_token_count,
         )
 
-    def _candidate(self, candidate: _Candidate) -> Events:
-        index = choice_index(candidate.index)
-        parts = (candidate.content.parts if candidate.content is not None else None) or ()
-        self.tool_called = self.tool_called or any(part.function_call for part in parts)
+    def _candidate(self, candidate: _Candidate, events: list[Event]) -> None:
+        index, content = choice_index(candidate.index), candidate.content
+        if content is not None and content.parts and any(map(self._is_output, content.parts)):
+            events += chunk(index)
         reason = candidate.finish_reason
         word = _NUMBERED.get(reason, reason) if isinstance(reason, int) else reason
-        ended = self.finish(word, index) if text(word) not in _UNSAID else NOTHING
-        return (*(chunk(index) if any(map(_is_output, parts)) else NOTHING), *ended)
+        if word and text(word) not in _UNSAID:
+            events += self.finish(word, index)
+
+    def _is_output(self, part: _Part) -> object:
+        if part.function_call:
+            self.tool_called = True
+        output = part.text or part.function_call or part.inline_data or part.file_data
+        return output or part.executable_code or part.tool_call
 
     def _refusal(self, payload: _Payload) -> Events:
         """A blocked prompt has no candidates, however many were asked for."""
@@ -200,11 +210,6 @@ class GoogleGenerate(GoogleDialect):
 def _sum(first: int | None, second: int | None) -> int | None:
     """The sum of two counts of which either may not have been given."""
     return second if first is None else first + (second or 0)
-
-
-def _is_output(part: _Part) -> object:
-    output = part.text or part.function_call or part.inline_data or part.file_data
-    return output or part.executable_code or part.tool_call
 
 
 def _last_counts_all(payloads: Sequence[_Payload]) -> bool:
