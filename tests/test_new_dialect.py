@@ -92,7 +92,7 @@ def test_it_claims_its_requests(dialect, monkeypatch):
     """One line registers it: its path, its provider, its parameters under the common names."""
     monkeypatch.setattr(dialects, "_PATHS", type(dialects._PATHS)((*dialects.DIALECTS, dialect)))
     body = json.dumps({"model": "a-1", "stream": True, "limit": 9}).encode()
-    asked = RequestInfo(method="POST", host="acme.example", path="/acme/v1/complete", port=443, body=body)
+    asked = RequestInfo(method="POST", host="acme.example", path="/acme/write", port=443, body=body)
     found = dialects.match_request(asked)
     assert found is not None
     kind, request = found

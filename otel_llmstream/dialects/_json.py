@@ -15,7 +15,8 @@ T = TypeVar("T")
 BROKEN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for a payload that is no JSON, or that is nested deeper than the stack."""
 
-_BRACE: Final = 0x7D
+_OPEN: Final = 0x7B
+_CLOSE: Final = 0x7D
 
 _skim: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -73,8 +74,11 @@ def decode_each(decoder: Callable[[bytes], list[T]], payloads: Sequence[bytes]) 
     # The decoder reads one value after another, and a value may go over two lines. If each payload begins and ends as
     # an object does, no value can: JSON never has `}` and `{` with nothing between them. So each payload holds one
     # value or more, and their number shows which.
-    if len([payload for payload in payloads if payload[:1] == b"{" and payload[-1] == _BRACE]) != len(payloads):
-        return None
+    try:
+        if len([0 for payload in payloads if payload[0] == _OPEN and payload[-1] == _CLOSE]) != len(payloads):
+            return None
+    except IndexError:
+        return None  # an empty payload
     try:
         found = decoder(b"\n".join(payloads))
     except BROKEN:

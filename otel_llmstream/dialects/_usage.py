@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from ..core.events import NOTHING, Event, Usage
 from ._json import count, entry
 
 
-class UsageFields(NamedTuple):
+class UsageFields:
     """The names of the token counts in a JSON object. A dot leads into an inner object.
 
-    Attributes:
+    Args:
         input: the counts whose sum is the input.
         output: the counts whose sum is the output.
-        cache_read: the part of the input that came out of a cache.
+        cache_read: the part of the input that came out of a cache. The first name that is found counts, as below.
         cache_write: the part of the input that was written to a cache.
         reasoning: the part of the output that was reasoning.
     """
 
-    input: tuple[str, ...] = ()
-    output: tuple[str, ...] = ()
-    cache_read: tuple[str, ...] = ()
-    cache_write: tuple[str, ...] = ()
-    reasoning: tuple[str, ...] = ()
+    def __init__(
+        self,
+        *,
+        input: tuple[str, ...] = (),  # noqa: A002 - as in the conventions
+        output: tuple[str, ...] = (),
+        cache_read: tuple[str, ...] = (),
+        cache_write: tuple[str, ...] = (),
+        reasoning: tuple[str, ...] = (),
+    ) -> None:
+        self._input = input
+        self._output = output
+        self._cache_read = cache_read
+        self._cache_write = cache_write
+        self._reasoning = reasoning
+        names = dict.fromkeys((*input, *output, *cache_read, *cache_write, *reasoning))
+        self._paths = tuple((name, *name.partition(".")[::2]) for name in names)
 
     def read(self, counts: Any, earlier: dict[str, int] | None = None) -> tuple[Event, ...]:
         """The counts as an event. No event if the value is no object.
@@ -36,17 +46,19 @@ class UsageFields(NamedTuple):
         """
         if not isinstance(counts, dict):
             return NOTHING
-        values = {name: found for name in chain.from_iterable(self) if (found := _value(counts, name)) is not None}
-        if earlier is not None:
-            earlier |= values
-            values = earlier
+        values = {} if earlier is None else earlier
+        for name, outer, inner in self._paths:
+            found = counts.get(outer)
+            number = count(entry(found, inner) if inner else found)
+            if number is not None:
+                values[name] = number
         return (
             Usage(
-                _total(values, self.input),
-                _total(values, self.output),
-                _first(values, self.cache_read),
-                _first(values, self.cache_write),
-                _first(values, self.reasoning),
+                _total(values, self._input),
+                _total(values, self._output),
+                _first(values, self._cache_read),
+                _first(values, self._cache_write),
+                _first(values, self._reasoning),
             ),
         )
 
@@ -67,10 +79,3 @@ def _total(values: dict[str, int], names: tuple[str, ...]) -> int | None:
 
 def _first(values: dict[str, int], names: tuple[str, ...]) -> int | None:
     return next((values[name] for name in names if name in values), None)
-
-
-def _value(counts: dict[str, Any], name: str) -> int | None:
-    found: Any = counts
-    for key in name.split("."):
-        found = entry(found, key)
-    return count(found)

@@ -39,9 +39,9 @@ class AnthropicComplete(JSONDialect):
         """A piece of text by this dialect's name for it."""
         return frame.event == b"completion" and b'"completion"' in frame.data
 
-    def is_output(self, payload: _Payload) -> bool:
+    def is_output(self, payload: _Payload) -> object:
         """A piece of text, in an answer that goes on."""
-        return bool(self.named and payload.completion) and not (payload.stop_reason or payload.error)
+        return self.named and payload.completion and not (payload.stop_reason or payload.error)
 
     def interpret(self, payload: _Payload, frame: Frame) -> Events:  # noqa: ARG002
         """Every payload has all that is known."""

@@ -68,10 +68,10 @@ class AnthropicMessages(TypedJSONDialect):
         super().__init__()
         self._counts: dict[str, int] = {}  # a later event may leave out a part of the input
 
-    def has_output(self, payload: _Payload) -> bool:
+    def has_output(self, payload: _Payload) -> object:
         """A delta of text, thinking or a tool's arguments."""
         delta = payload.delta
-        return delta is not None and bool(delta.text or delta.thinking or delta.partial_json)
+        return delta is not None and (delta.text or delta.thinking or delta.partial_json)
 
     def _message_start(self, payload: _Payload) -> Events:
         message = payload.message

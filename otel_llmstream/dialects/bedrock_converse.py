@@ -37,18 +37,18 @@ class ConversePayload(Payload, gc=False):
     stopReason: Any = None  # noqa: N815
     usage: Any = None
 
-    def has_output(self) -> bool:
+    def has_output(self) -> object:
         """Whether a delta is output: not if it is empty, and not if it is a signature."""
         delta = self.delta
         if delta is None:
             return False
         reasoning = delta.reasoningContent
         output = delta.text or delta.image or entry(delta.toolUse, "input")
-        return bool(output or entry(reasoning, "text") or entry(reasoning, "redactedContent"))
+        return output or entry(reasoning, "text") or entry(reasoning, "redactedContent")
 
-    def starts_tool(self) -> bool:
+    def starts_tool(self) -> object:
         """Whether a block starts with the name of a tool, which is output."""
-        return bool(entry(entry(self.start, "toolUse"), "name"))
+        return entry(entry(self.start, "toolUse"), "name")
 
 
 FINISH_WORDS: Final = {
@@ -100,11 +100,11 @@ class BedrockConverse(TypedJSONDialect):
         """The payload does not repeat the type."""
         return frame.event.decode(errors="replace")
 
-    def is_output(self, payload: ConversePayload) -> bool:
+    def is_output(self, payload: ConversePayload) -> object:
         """See `JSONDialect`."""
         return self._event == _DELTA and payload.has_output() and not payload.error
 
-    def has_output(self, payload: ConversePayload) -> bool:
+    def has_output(self, payload: ConversePayload) -> object:
         """See `ConversePayload`."""
         return payload.has_output()
 

@@ -206,7 +206,7 @@ class Vendors(JSONDialect):
         cache_write=("cacheWriteInputTokenCount",),
     )
 
-    def is_output(self, payload: _Vendor) -> bool:
+    def is_output(self, payload: _Vendor) -> object:
         """Output, in an answer that goes on, and no count of tokens."""
         ends = payload.messageStop or payload.metadata or payload.error or _reason(payload)
         return not ends and not _counts(payload) and _has_output(payload)
@@ -222,11 +222,11 @@ class Vendors(JSONDialect):
         )
 
 
-def _has_output(payload: _Vendor) -> bool:
+def _has_output(payload: _Vendor) -> object:
     delta, start = payload.contentBlockDelta, payload.contentBlockStart
     nova = (delta is not None and delta.has_output()) or (start is not None and start.starts_tool())
     words = payload.outputText or payload.generation or payload.completion or payload.text
-    return bool(nova or words or entry(_output(payload), "text"))
+    return nova or words or entry(_output(payload), "text")
 
 
 def _output(payload: _Vendor) -> Any:

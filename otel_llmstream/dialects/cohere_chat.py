@@ -78,13 +78,13 @@ class CohereChat(TypedJSONDialect):
     failure_words = FAILURE_WORDS
     terminator = DONE
 
-    def has_output(self, payload: _Payload) -> bool:
+    def has_output(self, payload: _Payload) -> object:
         """Text, thinking, a tool plan, or a tool call, whose name comes with its start."""
         message = payload.delta.message if payload.delta is not None else None
         if message is None:
             return False
         content = message.content
-        return bool(entry(content, "text") or entry(content, "thinking") or message.tool_plan or message.tool_calls)
+        return entry(content, "text") or entry(content, "thinking") or message.tool_plan or message.tool_calls
 
     def find_error(self, payload: _Payload, frame: Frame) -> InBandError | None:
         """The last event may say why the model failed."""

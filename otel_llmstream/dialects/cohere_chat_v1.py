@@ -62,9 +62,9 @@ class CohereChatV1(TypedJSONDialect):
         message = bytes(request.parsed_as(cls.body).message)
         return message.startswith(b'"') or provider_of(request.host, "") == "cohere"
 
-    def has_output(self, payload: _Payload) -> bool:
+    def has_output(self, payload: _Payload) -> object:
         """Text, or a tool call."""
-        return bool(payload.text or payload.tool_calls or payload.tool_call_delta)
+        return payload.text or payload.tool_calls or payload.tool_call_delta
 
     def find_error(self, payload: _Payload, frame: Frame) -> InBandError | None:
         """The last event may say why the model failed. A payload without a type may be an error as a whole."""

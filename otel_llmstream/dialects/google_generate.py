@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from .. import semconv
-from ..core.events import NOTHING, TERMINATOR, Event, InBandError
+from ..core.events import NOTHING, TERMINATOR, Event, InBandError, Usage
 from ..wire import Frame, JSONArrayFramer, SSEJSONFramer
 from ._base import Events, JSONDialect, Payload, choice_index, chunk
 from ._json import count, decode_each, entry, text
@@ -23,7 +23,6 @@ from ._matching import StreamFlag
 from ._providers import provider_of
 from ._request import RequestInfo
 from ._request_body import BodyLayout
-from ._usage import UsageFields
 
 
 class _Part(msgspec.Struct, gc=False, rename="camel"):
@@ -125,16 +124,10 @@ class GoogleGenerate(GoogleDialect):
         "image_recitation": semconv.CONTENT_FILTER,
         "blocked": semconv.CONTENT_FILTER,
     }
-    usage = UsageFields(
-        input=("prompt_token_count", "tool_use_prompt_token_count"),
-        output=("candidates_token_count", "thoughts_token_count"),
-        cache_read=("cached_content_token_count",),
-        reasoning=("thoughts_token_count",),
-    )
 
     def __init__(self) -> None:
         super().__init__()
-        self._counts: dict[str, int] = {}  # a frame may leave out what an earlier one counted
+        self._counts = _Usage()  # a frame may leave out what an earlier one counted
 
     @classmethod
     def parameters(cls, request: RequestInfo) -> Any:
@@ -145,7 +138,7 @@ class GoogleGenerate(GoogleDialect):
         found.response_format = {"type": _OUTPUT_TYPES.get(text(entry(config, "responseMimeType")))}
         return found
 
-    def is_output(self, payload: _Payload) -> bool:
+    def is_output(self, payload: _Payload) -> object:
         """Text of the one candidate, and token counts. A function call is output too, and changes what the end says."""
         candidates = payload.candidates
         if not (self.named and candidates and len(candidates) == 1) or payload.prompt_feedback or payload.error:
@@ -154,34 +147,59 @@ class GoogleGenerate(GoogleDialect):
         parts = candidate.content.parts if candidate.content is not None else None
         if candidate.index or candidate.finish_reason or not parts or len(parts) != 1:
             return False
-        return bool(parts[0].text) and not parts[0].function_call
+        return parts[0].text and not parts[0].function_call
 
     def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is output, and the last one counts again all that the others count."""
         found = decode_each(self.decoder.decode_lines, payloads) if self.named else None
-        return found is not None and all(map(self.is_output, found)) and _last_counts_all(found)
+        return found is not None and self.are_output(found) and _last_counts_all(found)
 
     def interpret(self, payload: _Payload, frame: Frame) -> Events:  # noqa: ARG002
         """Every payload has all that is known."""
-        events: list[Event] = [*self.start(payload.response_id, payload.model_version)]
+        events: list[Event] = []
+        if not self.named:
+            events += self.start(payload.response_id, payload.model_version)
         if payload.usage_metadata is not None:
-            events += self.usage.read(msgspec.structs.asdict(payload.usage_metadata), self._counts)
+            events.append(self._usage(payload.usage_metadata))
         for candidate in payload.candidates or ():
-            events += self._candidate(candidate)
-        return (*events, *self._refusal(payload))
+            self._candidate(candidate, events)
+        if payload.prompt_feedback:
+            events += self._refusal(payload)
+        return tuple(events)
 
     def describe_error(self, error: Any) -> InBandError:
         """A word stands in `status`, beside a `code` that is an HTTP status."""
         return InBandError(text(entry(error, "status")) or text(entry(error, "code")), text(entry(error, "message")))
 
-    def _candidate(self, candidate: _Candidate) -> Events:
-        index = choice_index(candidate.index)
-        parts = (candidate.content.parts if candidate.content is not None else None) or ()
-        self.tool_called = self.tool_called or any(part.function_call for part in parts)
+    def _usage(self, newer: _Usage) -> Usage:
+        """A struct, because every frame has it: an object of JSON would take three times as long."""
+        counts = self._counts
+        for name in _Usage.__struct_fields__:
+            found = count(getattr(newer, name))
+            if found is not None:
+                setattr(counts, name, found)
+        return Usage(
+            _sum(counts.prompt_token_count, counts.tool_use_prompt_token_count),
+            _sum(counts.candidates_token_count, counts.thoughts_token_count),
+            counts.cached_content_token_count,
+            None,
+            counts.thoughts_token_count,
+        )
+
+    def _candidate(self, candidate: _Candidate, events: list[Event]) -> None:
+        index, content = choice_index(candidate.index), candidate.content
+        if content is not None and content.parts and any(map(self._is_output, content.parts)):
+            events += chunk(index)
         reason = candidate.finish_reason
         word = _NUMBERED.get(reason, reason) if isinstance(reason, int) else reason
-        ended = self.finish(word, index) if text(word) not in _UNSAID else NOTHING
-        return (*(chunk(index) if any(map(_is_output, parts)) else NOTHING), *ended)
+        if word and text(word) not in _UNSAID:
+            events += self.finish(word, index)
+
+    def _is_output(self, part: _Part) -> object:
+        if part.function_call:
+            self.tool_called = True
+        output = part.text or part.function_call or part.inline_data or part.file_data
+        return output or part.executable_code or part.tool_call
 
     def _refusal(self, payload: _Payload) -> Events:
         """A blocked prompt has no candidates, however many were asked for."""
@@ -189,9 +207,9 @@ class GoogleGenerate(GoogleDialect):
         return (*self.finish(blocked, cause="blocked"), TERMINATOR) if blocked not in _UNSAID else NOTHING
 
 
-def _is_output(part: _Part) -> bool:
-    output = part.text or part.function_call or part.inline_data or part.file_data
-    return bool(output or part.executable_code or part.tool_call)
+def _sum(first: int | None, second: int | None) -> int | None:
+    """The sum of two counts of which either may not have been given."""
+    return second if first is None else first + (second or 0)
 
 
 def _last_counts_all(payloads: Sequence[_Payload]) -> bool:

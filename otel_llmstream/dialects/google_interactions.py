@@ -70,12 +70,12 @@ class GoogleInteractions(GoogleDialect, TypedJSONDialect):
     )
     terminator = DONE
 
-    def has_output(self, payload: _Payload) -> bool:
+    def has_output(self, payload: _Payload) -> object:
         """A delta of the model's, not the result of a tool."""
         delta = payload.delta
         if delta is None or (isinstance(delta.type, str) and delta.type.endswith("_result")):
             return False
-        return bool(delta.text or delta.arguments or delta.content or delta.data or delta.uri)
+        return delta.text or delta.arguments or delta.content or delta.data or delta.uri
 
     def _created(self, payload: _Payload) -> Events:
         found = payload.interaction

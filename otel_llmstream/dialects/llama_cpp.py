@@ -62,9 +62,9 @@ class LlamaCpp(JSONDialect):
     finish_words = {"eos": semconv.STOP, "word": semconv.STOP, "limit": semconv.LENGTH}
     terminator = DONE
 
-    def is_output(self, payload: _Payload) -> bool:
+    def is_output(self, payload: _Payload) -> object:
         """Output for the first prompt, in a text that goes on."""
-        return bool(payload.content) and payload.stop is not True and not (payload.index or payload.error)
+        return payload.content and payload.stop is not True and not (payload.index or payload.error)
 
     def interpret(self, payload: _Payload, frame: Frame) -> Events:
         """The last frame has many members. They are decoded only there."""

@@ -47,11 +47,11 @@ class MistralConversations(TypedJSONDialect):
         super().__init__()
         self._model = ""
 
-    def has_output(self, payload: _Payload) -> bool:
+    def has_output(self, payload: _Payload) -> object:
         """A piece of a message, a function to call, or a tool that the server calls."""
-        return bool(payload.content or payload.arguments or payload.name)
+        return payload.content or payload.arguments or payload.name
 
-    def is_output(self, payload: _Payload) -> bool:
+    def is_output(self, payload: _Payload) -> object:
         """A piece by the model that is known."""
         return super().is_output(payload) and text(payload.model) in ("", self._model)
 

@@ -84,7 +84,7 @@ class OllamaChat(JSONDialect):
         found.response_format = {"type": "json_object"} if body.format else None
         return found
 
-    def is_output(self, payload: _Payload) -> bool:
+    def is_output(self, payload: _Payload) -> object:
         """Output, in an answer that goes on. A tool call is output too, and changes what the end says."""
         return self.named and _has_output(payload) and not (payload.done or payload.error or _calls(payload))
 
@@ -112,11 +112,11 @@ class OllamaGenerate(OllamaChat):
     content = "prompt"
 
 
-def _has_output(payload: _Payload) -> bool:
+def _has_output(payload: _Payload) -> object:
     message = payload.message
     if message is not None and (message.content or message.thinking or message.tool_calls or message.images):
         return True
-    return bool(payload.response or payload.thinking)
+    return payload.response or payload.thinking
 
 
 def _calls(payload: _Payload) -> bool:

@@ -16,7 +16,7 @@ from ..wire import Frame
 from ._base import DONE, Events, TypedJSONDialect, TypedPayload, in_band_error, started
 from ._json import decode, entry, text
 from ._openai import OpenAIRequests
-from ._usage import OPENAI_USAGE
+from ._usage import UsageFields
 
 
 class _Payload(TypedPayload, gc=False):
@@ -56,15 +56,21 @@ class OpenAIAssistants(OpenAIRequests, TypedJSONDialect):
         "max_prompt_tokens": semconv.LENGTH,
         "content_filter": semconv.CONTENT_FILTER,
     }
-    usage = OPENAI_USAGE._replace(  # the first name is sent, the second is documented
-        cache_read=("prompt_token_details.cached_tokens", "prompt_tokens_details.cached_tokens")
+    usage = UsageFields(
+        input=("prompt_tokens",),
+        output=("completion_tokens",),
+        cache_read=(
+            "prompt_token_details.cached_tokens",
+            "prompt_tokens_details.cached_tokens",
+        ),  # sent, and documented
+        reasoning=("completion_tokens_details.reasoning_tokens",),
     )
     terminator = DONE
 
-    def has_output(self, payload: _Payload) -> bool:
+    def has_output(self, payload: _Payload) -> object:
         """A piece of a message, or of a tool call."""
         delta = payload.delta
-        return bool(entry(delta, "content") or entry(entry(delta, "step_details"), "tool_calls"))
+        return entry(delta, "content") or entry(entry(delta, "step_details"), "tool_calls")
 
     def type_of(self, payload: _Payload, frame: Frame) -> str:
         """An error has no `object`, or one of its own."""

@@ -82,7 +82,7 @@ class ChatDialect(JSONDialect):
     usage = OPENAI_USAGE
     terminator = DONE
 
-    def is_output(self, payload: ChatPayload) -> bool:
+    def is_output(self, payload: ChatPayload) -> object:
         """Output of the one choice, in an answer that goes on."""
         choices = payload.choices
         if not choices or not self.named or len(choices) != 1:
@@ -91,7 +91,7 @@ class ChatDialect(JSONDialect):
         if choice.finish_reason or choice.index or payload.usage or payload.error or payload.x_groq:
             return False
         delta = choice.delta
-        return bool((delta is not None and (delta.content or _has_output(delta))) or choice.text)
+        return (delta is not None and (delta.content or _has_output(delta))) or choice.text
 
     def interpret(self, payload: ChatPayload, frame: Frame) -> Events:
         """Azure's first frame, of filter results for the prompt, has an empty id and model: the next one has both.
@@ -153,8 +153,8 @@ def _extra(rest: _Rest) -> tuple[tuple[str, str], ...]:
     return tuple(pair for pair in extra if pair[1])
 
 
-def _has_output(delta: _Delta) -> bool:
-    return bool(
+def _has_output(delta: _Delta) -> object:
+    return (
         delta.content
         or delta.tool_calls
         or delta.reasoning_content

@@ -24,6 +24,7 @@ class _Payload(TypedPayload, gc=False):
     partial_image_b64: Any = None
 
 
+_DELTA: Final = "delta"
 _TYPE: Final = re.compile(rb'"type"\s*:\s*"([a-z_.]+)"')
 
 
@@ -39,7 +40,7 @@ class OpenAIResponses(OpenAIRequests, TypedJSONDialect):
     first_events = (b"response.",)
     first_payload = (re.compile(rb'"type"\s*:\s*"response\.'),)
     payload = _Payload
-    output_types = ("delta", "partial_image")
+    output_types = ("response.image_generation_call.partial_image",)
     finish_words = {
         "completed": semconv.STOP,
         "max_output_tokens": semconv.LENGTH,
@@ -54,15 +55,22 @@ class OpenAIResponses(OpenAIRequests, TypedJSONDialect):
     )
     terminator = DONE
 
-    def has_output(self, payload: _Payload) -> bool:
-        """Every delta, and a part of an image."""
-        return bool(payload.delta or payload.partial_image_b64)
+    def is_output(self, payload: _Payload) -> object:
+        """Every delta is output, whatever its type is."""
+        kind = payload.type
+        if payload.delta and isinstance(kind, str) and kind.endswith(_DELTA):
+            return not payload.error
+        return super().is_output(payload)
+
+    def has_output(self, payload: _Payload) -> object:
+        """A part of an image."""
+        return payload.partial_image_b64
 
     def oversized(self, frame: Frame) -> Events:
         """The last event repeats the response with all its images, and may pass any cap. Its type is enough."""
         found = _TYPE.search(frame.data) if frame.event == MESSAGE else None
         kind = (found[1] if found else frame.event).decode(errors="replace")
-        if kind.endswith(self.output_types):
+        if kind.endswith(_DELTA) or kind in self.output_types:
             return ONE_CHUNK
         handler = self.handlers.get(kind)
         return handler(self, _Payload()) if handler is not None else NOTHING

@@ -52,7 +52,7 @@ class TGI(JSONDialect):
         found = _HUB.search(request.path)
         return super().model_of(request) or (found[1] if found else None)
 
-    def is_output(self, payload: _Payload) -> bool:
+    def is_output(self, payload: _Payload) -> object:
         """A token of a text that goes on."""
         return payload.generated_text is None and not payload.error and _has_output(payload)
 
@@ -71,6 +71,6 @@ class TGI(JSONDialect):
         return super().find_error(payload, frame)
 
 
-def _has_output(payload: _Payload) -> bool:
+def _has_output(payload: _Payload) -> object:
     token = payload.token
-    return bool(entry(token, "text")) and not entry(token, "special")
+    return entry(token, "text") and not entry(token, "special")

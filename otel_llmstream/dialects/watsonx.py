@@ -45,7 +45,7 @@ class WatsonxDialect(JSONDialect):
     stream_flag = StreamFlag.IGNORED
     provider = PROVIDER
 
-    def is_output(self, payload: Any) -> bool:
+    def is_output(self, payload: Any) -> object:
         """See `JSONDialect`."""
         return not payload.errors and super().is_output(payload)
 
@@ -85,13 +85,13 @@ class WatsonxText(WatsonxDialect):
         """Results with a reason not to have stopped yet."""
         return b'"generated_text"' in frame.data and b'"stop_reason"' in frame.data
 
-    def is_output(self, payload: _Payload) -> bool:
+    def is_output(self, payload: _Payload) -> object:
         """Text, in an answer that goes on."""
         results = payload.results
         if not results or not self.named or payload.errors or payload.error:
             return False
         result = results[0]
-        return result.stop_reason == NOT_FINISHED and bool(result.generated_text) and not result.input_token_count
+        return result.stop_reason == NOT_FINISHED and result.generated_text and not result.input_token_count
 
     def interpret(self, payload: _Payload, frame: Frame) -> Events:  # noqa: ARG002
         """Every frame has all that is known."""

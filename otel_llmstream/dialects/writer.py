@@ -42,9 +42,9 @@ class WriterCompletions(JSONDialect):
     payload = _Payload
     preface = (NO_TERMINATOR,)
 
-    def is_output(self, payload: _Payload) -> bool:
+    def is_output(self, payload: _Payload) -> object:
         """A piece of the text."""
-        return bool(payload.value) and not payload.error
+        return payload.value and not payload.error
 
     def interpret(self, payload: _Payload, frame: Frame) -> Events:  # noqa: ARG002
         """There is nothing else."""
