@@ -94,7 +94,7 @@ def aiohttp_requests(url: str, payload: Any) -> Send:
             traces=[],
             loop=loop,
             session=request.session,
-            stream_writer=SimpleNamespace(output_size=0),
+            stream_writer=SimpleNamespace(output_size=0),  # type: ignore[arg-type]
         )
         response._headers = CIMultiDictProxy(CIMultiDict({"Content-Type": "application/json"}))
         response.content = aiohttp.streams.EMPTY_PAYLOAD

@@ -84,7 +84,8 @@ def _rows(kind: str, key: str, before: list[Any], after: list[Any], place: str) 
 
 
 def _attributes(row: dict[str, Any]) -> dict[str, Any]:
-    return row.get("attributes", row.get("keys", {}))
+    found: dict[str, Any] = row.get("attributes", row.get("keys", {}))
+    return found
 
 
 def _facts(row: dict[str, Any]) -> dict[str, Any]:
@@ -95,9 +96,16 @@ def _metrics(before: dict[str, Any], after: dict[str, Any]) -> Iterator[Differen
     yield from _keys("metric", before, after, "")
     for name in before.keys() & after.keys():
         old, new = before[name], after[name]
-        yield from _members("metric", *({k: v for k, v in it.items() if k != "series"} for it in (old, new)), name)
-        rows = ({_label(row): _values(row) for row in it["series"]} for it in (old, new))
-        yield from _members(f"metric series of {name}", *rows, name)
+        yield from _members("metric", _head(old), _head(new), name)
+        yield from _members(f"metric series of {name}", _series(old), _series(new), name)
+
+
+def _head(metric: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in metric.items() if key != "series"}
+
+
+def _series(metric: dict[str, Any]) -> dict[str, Any]:
+    return {_label(row): _values(row) for row in metric["series"]}
 
 
 def _label(row: dict[str, Any]) -> str:
