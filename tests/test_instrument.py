@@ -274,7 +274,7 @@ def test_where_nothing_is_named_one_line_says_so() -> None:
 
 def test_our_own_handler_hears_nothing() -> None:
     """The one that keeps the default logger silent is none that an application has configured."""
-    done = run("from otel_llmstream.telemetry.logs import default_logger\ndefault_logger()\n" + INSTRUMENT)
+    done = run("from otel_llmstream.telemetry.loggers import event_logger\nevent_logger(None)\n" + INSTRUMENT)
     assert len(done.stderr.splitlines()) == 1
 
 
