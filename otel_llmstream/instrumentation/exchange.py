@@ -66,9 +66,16 @@ class Exchange:
         observer = engine.begin(request)
         return cls(engine, request, observer) if observer is not None or streams else None
 
-    def activate(self) -> AbstractContextManager[None]:
-        """The context to send the request in."""
-        return Send(self._request, self._observer.activate() if self._observer is not None else nullcontext())
+    def activate(self, body: object = None) -> AbstractContextManager[None]:
+        """The context to send the request in.
+
+        Args:
+            body: the client's object for the body; see `Send`.
+        """
+        observer = self._observer
+        if observer is None:
+            return Send(self._request, nullcontext())
+        return Send(self._request, observer.activate(), None if observer.recording is None else body)
 
     def responded(self, response: ResponseInfo) -> Observer | None:
         """The response's headers came.

@@ -50,7 +50,7 @@ def _sync_send(tap: type[Any], original: Callable[..., Any]) -> Callable[..., An
             return original(client, *args, **kwargs)
         reads_whole = not kwargs.get("stream")
         try:
-            with exchange.activate():
+            with exchange.activate(_body(args, kwargs)):
                 response = original(client, *args, **_streaming(kwargs))
         except BaseException as exc:
             exchange.raised(exc, guarded(_response_of, exc, args, kwargs))
@@ -74,7 +74,7 @@ def _async_send(tap: type[Any], original: Callable[..., Any]) -> Callable[..., A
             return await original(client, *args, **kwargs)
         reads_whole = not kwargs.get("stream")
         try:
-            with exchange.activate():
+            with exchange.activate(_body(args, kwargs)):
                 response = await original(client, *args, **_streaming(kwargs))
         except BaseException as exc:
             exchange.raised(exc, guarded(_response_of, exc, args, kwargs))
@@ -100,6 +100,10 @@ def _begin(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Exchange | None:
 
 def _request(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     return args[0] if args else kwargs.get("request")
+
+
+def _body(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
+    return getattr(_request(args, kwargs), "stream", None)
 
 
 def _streaming(kwargs: dict[str, Any]) -> dict[str, Any]:
