@@ -72,7 +72,9 @@ class HTTPSpans:
             tracer_provider=_TracerProvider(providers.get("tracer_provider")),
             meter_provider=providers.get("meter_provider"),
         )
-        found = [(owner, method, getattr(vars(owner)[method], "_self_wrapper", None)) for owner, method in _owners(module)]
+        found = [
+            (owner, method, getattr(vars(owner)[method], "_self_wrapper", None)) for owner, method in _owners(module)
+        ]
         instrumentor.uninstrument()  # nothing is wrapped any more: we have the wrappers
         self._switched_on.append((instrumentor, module))
         instrumentor.instrument = partial(self._hand_over, instrumentor)

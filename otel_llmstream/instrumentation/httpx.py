@@ -19,7 +19,7 @@ from typing import Any, Final
 from ..core.response import ResponseInfo
 from ..dialects import RequestInfo
 from .close_reason import watch_garbage_collector
-from .exchange import Exchange, attach, guarded, read_already, response_info, tls_version
+from .exchange import Exchange, attach, guarded, may_be_llm, read_already, response_info, tls_version
 from .patching import replace_method, when_imported
 from .tap import async_tap, sync_tap
 
@@ -95,7 +95,11 @@ def _async_send(tap: type[Any], original: Callable[..., Any]) -> Callable[..., A
 
 
 def _begin(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Exchange | None:
-    return Exchange.begin(_request_info(_request(args, kwargs)), streams=bool(kwargs.get("stream")))
+    request = _request(args, kwargs)
+    streams = bool(kwargs.get("stream"))
+    if not streams and not may_be_llm(request.url.path, request.url.host):
+        return None  # nearly all requests of an application end here
+    return Exchange.begin(_request_info(request), streams=streams)
 
 
 def _request(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -143,6 +147,8 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def _tap(exchange: Exchange, response: Any, tap: type[Any]) -> None:
+    if not exchange.wants(response.status_code, response.headers.get("content-type", "")):
+        return
     observer = exchange.responded(_response_info(response))
     if observer is None:
         return
