@@ -318,6 +318,8 @@ class Observer:
         in_doubt = self._reader is not None and self._reader.in_doubt and not self.waiting
         if in_doubt and how in _STOPS:
             how = _doubt(stream, how, error)
+        if how is End.SDK_RAISED and self._reader is not None and self._reader.saw_empty_block:
+            how = End.CLOSED_ON_MALFORMED
         return stream.end(how, now, asked=self.asked_at if self.waiting else None, **_explain(how, error))
 
     def _lose(self, stream: Stream, now: float) -> Summary:
