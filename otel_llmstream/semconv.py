@@ -110,6 +110,7 @@ INVALID_FRAMING: Final = "invalid_framing"
 CONTENT_DECODING: Final = "content_decoding"
 TOO_MANY_REDIRECTS: Final = "too_many_redirects"
 HTTP2_ERROR: Final = "http2_error"
+EVENT_LOOP_CLOSED: Final = "event_loop_closed"
 
 ERROR_TYPES: Final = (
     ErrorType(
@@ -146,6 +147,12 @@ ERROR_TYPES: Final = (
         "failed",
         "An event's JSON did not parse and the application gave up there.",
         "Report it to the provider or gateway with llmstream.request_id; upgrade the SDK.",
+    ),
+    ErrorType(
+        SDK_ERROR,
+        "failed",
+        "The SDK raised an exception over the bytes of the stream, which are well-formed as far as we can tell.",
+        "The log line names the exception's class. Upgrade the SDK, or report it to the SDK or to the gateway.",
     ),
     ErrorType(
         DNS_ERROR, "failed", "The host name did not resolve.", "Check base URL, DNS and the network policy of the pod."
@@ -225,6 +232,13 @@ ERROR_TYPES: Final = (
         "failed",
         "The HTTP/2 stream was reset or the connection was terminated (GOAWAY).",
         "Look at the error code in the log line; retry; limit connection age on the proxy to more than a stream's.",
+    ),
+    ErrorType(
+        EVENT_LOOP_CLOSED,
+        "failed",
+        "An async client was used in another event loop than the one that its connections were opened in, and that loop "
+        "is closed (asyncio.run() called more than once, a task queue with a loop for each task).",
+        "Make one async client for each event loop, and close it before the loop ends.",
     ),
 )
 

@@ -92,8 +92,8 @@ class Reader:
         listener: who is told.
     """
 
-    __slots__ = ("_decoder", "_dialect", "_empty", "_framer", "_held", "_last", "_listener", "_malformed", "_saw_chunk",
-                 "_sniffer", "_stall_after", "_stream")  # fmt: skip
+    __slots__ = ("_decoder", "_dialect", "_empty", "_framer", "_held", "_is_alone", "_last", "_listener", "_malformed",
+                 "_saw_chunk", "_sniffer", "_stall_after", "_stream")  # fmt: skip
 
     _decoder: Decoder | None
     _dialect: Dialect
@@ -109,6 +109,7 @@ class Reader:
         self._last = 0.0  # when the last read came
         self._malformed = -1.0  # when the last read with a malformed event came
         self._empty = -1.0  # when the last read with a block without data came
+        self._is_alone = False  # whether that read completed nothing else
 
     @property
     def in_doubt(self) -> bool:
@@ -119,6 +120,11 @@ class Reader:
     def saw_empty_block(self) -> bool:
         """Whether a block without data came with the last read. Some SDKs raise an exception there."""
         return self._empty == self._last
+
+    @property
+    def saw_only_empty_block(self) -> bool:
+        """Whether the last read completed nothing but that: an SDK has nothing to give to the application."""
+        return self.saw_empty_block and self._is_alone
 
     def read(self, reads: Sequence[Read], *, last: bool = False) -> None:
         """Read what came.
@@ -189,7 +195,7 @@ class Reader:
         except DecodingError as exc:
             broken = str(exc)
         if _empty_blocks(sniffer.framer) != blocks:
-            self._empty = came
+            self._empty, self._is_alone = came, not frames
         self._held.append(_Held(len(data), waited, came, frames, broken))
         self._last = came
 
@@ -267,10 +273,11 @@ class Reader:
         blocks, feed = framer.empty_blocks, framer.feed
         for data, asked, came in reads:
             stream.arrived(len(data), came - asked)
-            for frame in feed(data) if decoder is None else self._decode(decoder, data, came):
+            frames = feed(data) if decoder is None else self._decode(decoder, data, came)
+            for frame in frames:
                 self._take(self._events(frame), came)
             if framer.empty_blocks != blocks:
-                blocks, self._empty = framer.empty_blocks, came
+                blocks, self._empty, self._is_alone = framer.empty_blocks, came, not frames
 
     def _decode(self, decoder: Decoder, data: bytes, now: float) -> list[Frame]:
         frames: list[Frame] = []
