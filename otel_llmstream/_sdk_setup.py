@@ -178,8 +178,8 @@ def _hint(exporters: Mapping[str, Sequence[str]]) -> str:
 
 _CANNOT_SERVE: Final = (
     "cannot serve /metrics on port {port}: {problem} (process {pid}). If the port is taken, the likely cause is "
-    "another process of the same application: the parent of a reloader, or a second worker. Only one process can serve a port: "
-    "switch on in one process only, give each worker a port of its own, or send metrics by OTLP."
+    "another process of the same application: the parent of a reloader, or a second worker. Only one process can "
+    "serve a port: switch on in one process only, give each worker a port of its own, or send metrics by OTLP."
 )
 
 _served: dict[int, Any] = {}

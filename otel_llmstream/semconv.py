@@ -149,12 +149,6 @@ ERROR_TYPES: Final = (
         "Report it to the provider or gateway with llmstream.request_id; upgrade the SDK.",
     ),
     ErrorType(
-        SDK_ERROR,
-        "failed",
-        "The SDK raised an exception over the bytes of the stream, which are well-formed as far as we can tell.",
-        "The log line names the exception's class. Upgrade the SDK, or report it to the SDK or to the gateway.",
-    ),
-    ErrorType(
         DNS_ERROR, "failed", "The host name did not resolve.", "Check base URL, DNS and the network policy of the pod."
     ),
     ErrorType(

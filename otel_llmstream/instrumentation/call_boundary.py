@@ -57,7 +57,7 @@ class Boundary:
             self._token = CURRENT.set(self._call)
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(self, *raised: object) -> None:
         call, token = self._call, self._token
         if call is None or token is None:
             return
@@ -67,7 +67,7 @@ class Boundary:
         with suppress(ValueError):
             CURRENT.reset(token)
         engine = SWITCH.engine
-        if self._explicit and call.attempts == 0 and exc[:1] in ((), (None,)):
+        if self._explicit and call.attempts == 0 and raised[:1] in ((), (None,)):
             _mention_nothing()
         try:
             call.leave()
@@ -78,8 +78,8 @@ class Boundary:
 
 NOTHING: Final = (
     "nothing was observed in a call() block. If it sends LLM requests that stream, they are probably sent where the "
-    "block's context variable is not set: in a thread of a pool, or outside of a dependency that the framework runs in a "
-    "thread. Put the block next to the request, or run the thread's work with contextvars.copy_context().run()"
+    "block's context variable is not set: in a thread of a pool, or outside of a dependency that the framework runs in "
+    "a thread. Put the block next to the request, or run the thread's work with contextvars.copy_context().run()"
 )
 
 _mentioned: Final[list[str]] = []

@@ -99,12 +99,12 @@ def _is_other(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     """
     if SWITCH.engine is None:
         return True
-    if "stream" in kwargs and kwargs["stream"]:
+    if kwargs.get("stream"):
         return False
     try:
         parsed = args[1].url._uri_reference  # noqa: SLF001 - its own properties cost three times as much
         return not may_be_llm(parsed.path, parsed.host)
-    except Exception:  # noqa: BLE001 - the request is a keyword, or no request, or of another version
+    except Exception:  # the request is a keyword, or no request, or of another version
         return False
 
 
