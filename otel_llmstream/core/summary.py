@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from msgspec import Struct
+from msgspec.json import encode
 from msgspec.structs import replace
 
 from .. import semconv
@@ -210,4 +211,4 @@ class Summary(Record, frozen=True, kw_only=True):
     @property
     def timeline(self) -> str:
         """`chunk_offsets` as one string: milliseconds, separated by spaces."""
-        return " ".join(map(str, self.chunk_offsets))
+        return encode(self.chunk_offsets)[1:-1].decode().replace(",", " ")  # faster than to join strings
