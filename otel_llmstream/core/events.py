@@ -63,9 +63,24 @@ class Chunk(Event):
 
     Attributes:
         index: the highest choice index that the frame carries output for.
+        is_answer: whether the output is the answer (text, a refusal, a tool call, media), and not reasoning.
     """
 
     index: int = 0
+    is_answer: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall(Chunk):
+    """A frame that carries a tool call, or a piece of one.
+
+    Attributes:
+        key: which tool call of the stream it is: the provider's index or id.
+        arguments: the next piece of its arguments, which are JSON.
+    """
+
+    key: str = ""
+    arguments: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +101,8 @@ class Finish(Event):
 @dataclass(frozen=True, slots=True)
 class Usage(Event):
     """Token counts. They are cumulative: a later count replaces an earlier one, field by field.
+
+    A later 0 does not: gateways repeat fields as 0 that the provider had counted.
 
     Attributes:
         input_tokens: tokens of the prompt, including cached ones.
@@ -149,6 +166,7 @@ class UnknownDialect(Event):
 
 
 CHUNK = Chunk()
+REASONING = Chunk(is_answer=False)
 TERMINATOR = Terminator()
 MALFORMED = Malformed()
 NO_TERMINATOR = NoTerminator()
@@ -159,3 +177,6 @@ NOTHING: tuple[Event, ...] = ()
 
 ONE_CHUNK: tuple[Event, ...] = (CHUNK,)
 """What nine frames of ten become."""
+
+ONE_REASONING: tuple[Event, ...] = (REASONING,)
+"""What a frame of reasoning becomes."""

@@ -13,7 +13,20 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from .. import semconv
-from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Chunk, Event, Finish, InBandError, Started
+from ..core.events import (
+    MALFORMED,
+    NOTHING,
+    ONE_CHUNK,
+    TERMINATOR,
+    Chunk,
+    Event,
+    Finish,
+    InBandError,
+    Malformed,
+    NoTerminator,
+    Started,
+    UnknownDialect,
+)
 from ..wire import Frame
 from ._json import BROKEN, decode_each, entry, is_json, text
 from ._matching import RequestMatcher
@@ -38,6 +51,15 @@ class Dialect(RequestMatcher):
         """What a frame says."""
         raise NotImplementedError
 
+    def understands(self, frame: Frame) -> bool:
+        """Whether a first frame means something to this dialect. Names alone do not: a `model` may be anybody's."""
+        return any(not isinstance(event, _MEANS_LITTLE) for event in self.read(frame))
+
+    @classmethod
+    def reads_like(cls, other: type[Dialect]) -> bool:
+        """Whether this dialect reads the payloads of another one: it is the same, or a variant of it."""
+        return issubclass(cls, other)
+
     def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """The short cut for many frames at once: whether `read` would answer `ONE_CHUNK` to each payload.
 
@@ -45,6 +67,9 @@ class Dialect(RequestMatcher):
         type of the frame that was read last. The call changes nothing. False is always a right answer that costs time.
         """
         raise NotImplementedError
+
+
+_MEANS_LITTLE: Final = (Started, Malformed, NoTerminator, UnknownDialect)
 
 
 class Payload(msgspec.Struct, gc=False):
@@ -106,6 +131,11 @@ class JSONDialect(Dialect):
         self._short = self._begun and not self.counts_in_every_frame  # whether `is_output` is all that is to be known
         self.named = False
         self.tool_called = False
+
+    @classmethod
+    def reads_like(cls, other: type[Dialect]) -> bool:
+        """See `Dialect`."""
+        return cls.payload is getattr(other, "payload", None) or super().reads_like(other)
 
     # --- what a dialect writes ----------------------------------------------------------------------------------
 

@@ -106,6 +106,10 @@ class ChatDialect(JSONDialect):
             events += self._choice(choice)
         return (*events, *self.usage.read(payload.usage or entry(payload.x_groq, "usage")))
 
+    def understands(self, frame: Frame) -> bool:
+        """See `Dialect`. The first frame of most streams only names the role."""
+        return b'"choices"' in frame.data or super().understands(frame)
+
     def find_error(self, payload: ChatPayload, frame: Frame) -> InBandError | None:
         """Groq's errors stand under `x_groq`. In older vLLM the whole payload is the error, and `object` says so."""
         error = payload.error or entry(payload.x_groq, "error")
