@@ -487,8 +487,7 @@ class Stream:
 def _newer(old: Usage, new: Usage) -> Usage:
     if old is _NO_USAGE:  # most streams have one
         return new
-    # Written out: some providers count with every chunk, and a loop over the fields would be a third of what such a chunk
-    # costs.
+    # Written out: some providers count with every chunk, and a loop over the fields would cost a third of such a chunk.
     return Usage(
         _later(old.input_tokens, new.input_tokens),
         _later(old.output_tokens, new.output_tokens),
