@@ -153,6 +153,7 @@ def test_the_span_of_a_failure(player: Player, captured: Captured) -> None:
         "llmstream.chunks": 0,
         "llmstream.wait": 0.0,
         "llmstream.hold": 1.5,
+        "llmstream.finish_reason": "none",
     }
     assert told(span) == []
     assert span.status.status_code is StatusCode.ERROR

@@ -605,7 +605,7 @@ def slow_application() -> Play:
 
 
 def few_chunks() -> Play:
-    return Play().responded(wait=3.0).reads(9)
+    return Play().responded(wait=3.0).reads(4)
 
 
 def short_wait() -> Play:
@@ -671,13 +671,13 @@ def test_chunk_offsets_are_the_applications_to_set(chunk_times):
 
 
 def test_usage_is_merged_field_by_field():
-    """Later counts win, what they leave out stays, and 0 is a count."""
+    """Later counts win. What they leave out stays, and so does a count that falls to 0; a first 0 is a count."""
     play = Play().responded()
     play.read(Usage(10, 1, cache_read_tokens=4, cache_write_tokens=5))
     play.read(Usage(None, 7, cache_read_tokens=0, reasoning_tokens=3))
     summary = play.end()
     assert (summary.input_tokens, summary.output_tokens, summary.reasoning_tokens) == (10, 7, 3)
-    assert (summary.cache_read_tokens, summary.cache_write_tokens) == (0, 5)
+    assert (summary.cache_read_tokens, summary.cache_write_tokens) == (4, 5)
 
 
 def test_usage_after_the_end_counts():

@@ -23,9 +23,13 @@ from ..core.events import (
     Chunk,
     Event,
     Finish,
+    ForeignTerminator,
     InBandError,
+    Malformed,
+    NoTerminator,
     Started,
     ToolCall,
+    UnknownDialect,
 )
 from ..wire import Frame
 from ._errors import decode_first, describe_error, error_of, hidden_error, is_error, said, whole_error
@@ -70,6 +74,15 @@ class Dialect(RequestMatcher):
         """What a frame says."""
         raise NotImplementedError
 
+    def understands(self, frame: Frame) -> bool:
+        """Whether a first frame means something to this dialect. Names alone do not: a `model` may be anybody's."""
+        return any(not isinstance(event, _MEANS_LITTLE) for event in self.read(frame))
+
+    @classmethod
+    def reads_like(cls, other: type[Dialect]) -> bool:
+        """Whether this dialect reads the payloads of another one: it is the same, or a variant of it."""
+        return issubclass(cls, other)
+
     def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """The short cut for many frames at once: whether `read` would answer `ONE_CHUNK` to each payload.
 
@@ -77,6 +90,9 @@ class Dialect(RequestMatcher):
         type of the frame that was read last. The call changes nothing. False is always a right answer that costs time.
         """
         raise NotImplementedError
+
+
+_MEANS_LITTLE: Final = (Started, Malformed, NoTerminator, UnknownDialect, ForeignTerminator)
 
 
 class Payload(msgspec.Struct, gc=False):
@@ -129,6 +145,11 @@ class JSONDialect(Dialect):
         self._begun = not self.preface
         self._short = self._begun and not self.counts_in_every_frame  # whether `is_output` is all that is to be known
         self.named = False
+
+    @classmethod
+    def reads_like(cls, other: type[Dialect]) -> bool:
+        """See `Dialect`."""
+        return cls.payload is getattr(other, "payload", None) or super().reads_like(other)
 
     # --- what a dialect writes ----------------------------------------------------------------------------------
 

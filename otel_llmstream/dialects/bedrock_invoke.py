@@ -87,6 +87,10 @@ class BedrockInvoke(Dialect):
         body = request.parsed_as(cls.body)
         return "text_completion" if any(map(bytes, (body.prompt, body.inputText, body.message))) else "chat"
 
+    def understands(self, frame: Frame) -> bool:
+        """See `Dialect`. The words inside a chunk may be those of an unknown model."""
+        return frame.event == b"chunk" or super().understands(frame)
+
     def read(self, frame: Frame) -> Events:
         """What a frame says."""
         self._event = frame.event

@@ -131,6 +131,10 @@ class ChatDialect(JSONDialect):
             events += self._choice(choice)
         return (*events, *self._usage(payload))
 
+    def understands(self, frame: Frame) -> bool:
+        """See `Dialect`. The first frame of most streams only names the role."""
+        return b'"choices"' in frame.data or super().understands(frame)
+
     def find_error(self, payload: ChatPayload, frame: Frame) -> InBandError | None:
         """Groq's errors stand under `x_groq`. In older vLLM the whole payload is the error, and `object` says so."""
         error = entry(payload.x_groq, "error")
