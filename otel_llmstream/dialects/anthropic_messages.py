@@ -47,6 +47,7 @@ class AnthropicMessages(TypedJSONDialect):
 
     name = "anthropic.messages"
     paths = ("/messages",)
+    own_path = False
     provider = "anthropic"
     first_events = (b"message_start",)
     first_payload = (re.compile(rb'"type"\s*:\s*"message_start"'),)
@@ -146,6 +147,7 @@ class AnthropicVertex(AnthropicMessages):
     __slots__ = ()
 
     paths = ("/publishers/anthropic/models/{model}:streamRawPredict",)
+    own_path = True
     non_streaming_paths = {":rawPredict": ":streamRawPredict"}
     stream_flag = StreamFlag.DEFAULT
     provider = "gcp.vertex_ai"

@@ -20,7 +20,7 @@ from ._json import entry, text
 from ._request_body import BodyLayout
 from ._usage import UsageFields
 
-BODY: Final = BodyLayout({"p": "top_p", "k": "top_k"}, content=("message",))
+BODY: Final = BodyLayout({"p": "top_p", "k": "top_k"}, more=("chat_history", "preamble"), content=("message",))
 
 FINISH_WORDS: Final = {
     "complete": semconv.STOP,
@@ -71,6 +71,7 @@ class CohereChat(TypedJSONDialect):
 
     name = "cohere.chat"
     paths = ("/v2/chat",)
+    own_path = False
     provider = "cohere"
     body = BODY
     first_events = (b"message-start",)

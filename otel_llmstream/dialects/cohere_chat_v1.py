@@ -47,6 +47,8 @@ class CohereChatV1(TypedJSONDialect):
 
     name = "cohere.chat_v1"
     paths = ("/v1/chat",)
+    own_path = False
+    own_fields = ("chat_history", "preamble")
     provider = "cohere"
     body = BODY
     first_payload = (re.compile(rb'"event_type"\s*:\s*"stream-start"'),)

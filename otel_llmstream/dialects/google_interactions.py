@@ -57,6 +57,7 @@ class GoogleInteractions(GoogleDialect, TypedJSONDialect):
     name = "google.interactions"
     paths = ("/interactions",)
     resume_paths = ("/interactions/{}",)
+    own_path = False
     body = BodyLayout({"agent": "model"})  # an agent stands in for a model
     first_events = (b"interaction.",)
     first_payload = (re.compile(rb'"event_type"\s*:\s*"interaction\.'),)

@@ -56,9 +56,11 @@ class LlamaCpp(JSONDialect):
 
     name = "llama_cpp.completion"
     paths = ("/completion", "/infill")
+    own_path = False
+    own_fields = ("prompt", "input_prefix")
     operation = "text_completion"
     provider = "llama.cpp"
-    body = BodyLayout({"n_predict": "max_tokens"})
+    body = BodyLayout({"n_predict": "max_tokens"}, content=("prompt", "input_prefix"))
     first_payload = (re.compile(rb'"content"\s*:\s*"'), re.compile(rb'"stop"\s*:\s*(?:true|false)'))
     payload = _Payload
     finish_words = {"eos": semconv.STOP, "word": semconv.STOP, "limit": semconv.LENGTH}

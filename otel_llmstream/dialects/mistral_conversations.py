@@ -33,6 +33,7 @@ class MistralConversations(TypedJSONDialect):
 
     name = "mistral.conversations"
     paths = ("/conversations", "/conversations/{}", "/conversations/{}/restart")
+    own_path = False
     provider = "mistral_ai"
     body = BodyLayout({"random_seed": "seed", "agent_id": "model"}, within=("completion_args",))
     first_events = (b"conversation.response.",)

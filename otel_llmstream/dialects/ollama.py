@@ -49,6 +49,7 @@ class OllamaChat(JSONDialect):
 
     name = "ollama.chat"
     paths = ("/api/chat",)
+    own_path = False
     stream_flag = StreamFlag.DEFAULT
     provider = "ollama"
     body = BodyLayout(

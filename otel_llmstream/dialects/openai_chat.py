@@ -182,6 +182,7 @@ class OpenAICompletions(OpenAIChat):
 
     name = "openai.completions"
     paths = ("/completions",)
+    own_path = False
     operation = "text_completion"
     api = "completions"
     first_payload = (re.compile(rb'"text_completion"'),)

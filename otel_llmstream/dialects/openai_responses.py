@@ -45,6 +45,7 @@ class OpenAIResponses(OpenAIRequests, TypedJSONDialect):
     name = "openai.responses"
     paths = ("/responses",)
     resume_paths = ("/responses/{}",)
+    own_path = False
     api = "responses"
     first_events = (b"response.",)
     first_payload = (re.compile(rb'"type"\s*:\s*"response\.'),)

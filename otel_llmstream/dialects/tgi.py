@@ -36,10 +36,12 @@ class TGI(JSONDialect):
 
     name = "tgi.generate"
     paths = ("/generate_stream",)
+    own_path = False
+    own_fields = ("inputs",)
     stream_flag = StreamFlag.IGNORED
     operation = "text_completion"
     provider = "huggingface"
-    body = BodyLayout({"max_new_tokens": "max_tokens"}, within=("parameters",))
+    body = BodyLayout({"max_new_tokens": "max_tokens"}, within=("parameters",), content=("inputs",))
     first_payload = (re.compile(rb'"token"\s*:\s*\{'), re.compile(rb'"generated_text"\s*:'))
     payload = _Payload
     finish_words = {"eos_token": semconv.STOP, "stop_sequence": semconv.STOP, "length": semconv.LENGTH}
