@@ -23,6 +23,9 @@ _BESIDE: Final = ("code", "error_code", "error_type", "status", "status_code")
 """Where the code may be if `error` is only a text. The payload's `type` is the event's type, and no code."""
 _MESSAGES: Final = ("message", "detail", "msg", "reason")
 
+MAX_MESSAGE: Final = 1024
+"""Characters of an error's message. It is for one log line; a gateway may send a whole page."""
+
 _MARKS: Final = re.compile(rb':\s*"error"|"errors?"\s*:\s*[^\sn]')
 """An error in a payload that says nothing else: a type `error`, or a member that is not null."""
 
@@ -48,7 +51,8 @@ def describe_error(error: Any, payload: Any = None) -> InBandError:
     if isinstance(error, list):
         error = error[0] if error else None
     code = _first(error, _CODES) or _first(payload, _BESIDE)
-    return InBandError(code, _first(error, _MESSAGES) or _first(payload, ("message",)) or text(error))
+    message = _first(error, _MESSAGES) or _first(payload, ("message",)) or text(error)
+    return InBandError(code[:MAX_MESSAGE], message[:MAX_MESSAGE])
 
 
 def error_of(payload: Any) -> InBandError | None:

@@ -23,10 +23,13 @@ MAX_DEPTH: Final = 4
 _NOT_CONTENT: Final = re.compile(
     r"(?:^|_)(?:role|ids?|index|type|object|name|model|status|format|channel|recipient|language|citations?|references?"
     r"|annotations?|sources?|context|logprobs?|signatures?|encrypted|opaque|obfuscation|padding|hash|checksum|token"
-    r"|tokens|usage|metadata|provider|filters?|results?|reason|stop|stopreason|sequence|created|timestamp|time|expires"
+    r"|tokens|executed|usage|metadata|provider|filters?|results?|reason|stop|stopreason|sequence|created|timestamp|time|expires"
     r"|at|version|fingerprint|tier|mime|p)(?:_|$)"
 )
-"""Words that a name may not have. `reasoning` is content, and `finish_reason` is not."""
+"""Words that a name may not have. `reasoning` is content, and `finish_reason` is not.
+
+What tools of the server came back with (`search_results`, Groq's `executed_tools`) is no output of the model.
+"""
 
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _REASONING: Final = re.compile(r"reasoning|think|thought|compaction|summary", re.IGNORECASE)

@@ -116,7 +116,8 @@ class ChatDialect(JSONDialect):
             return choice.text
         if delta.tool_calls or delta.function_call:
             return False
-        return (delta.content and delta.content.__class__ is str) or choice.text
+        is_text = delta.content and delta.content.__class__ is str  # a list may be thinking
+        return is_text or choice.text or delta.refusal or delta.audio or delta.images
 
     def interpret(self, payload: ChatPayload, frame: Frame) -> Events:
         """Azure's first frame, of filter results for the prompt, has an empty id and model: the next one has both.

@@ -70,8 +70,11 @@ class OpenAIResponses(OpenAIRequests, TypedJSONDialect):
         self._has_called = False  # whether a delta of a tool call came
 
     def is_output(self, payload: _Payload) -> object:
-        """A piece of text."""
-        return payload.delta and payload.type == _TEXT and not payload.error
+        """A piece of the answer, whatever its type is."""
+        kind = payload.type
+        if not payload.delta or payload.error or not isinstance(kind, str):
+            return False
+        return kind == _TEXT or (kind.endswith(_DELTA) and kind not in _CALLS and _REASONING not in kind)
 
     def interpret(self, payload: _Payload, frame: Frame) -> Events:
         """Every delta is output, whatever its type is."""

@@ -74,7 +74,6 @@ class WatsonxText(WatsonxDialect):
         "stop_sequence": semconv.STOP,
         "max_tokens": semconv.LENGTH,
         "token_limit": semconv.LENGTH,
-        "time_limit": semconv.LENGTH,
     }
 
     def __init__(self) -> None:
