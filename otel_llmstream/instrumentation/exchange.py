@@ -79,7 +79,7 @@ class Exchange:
         observer = self._observer
         if observer is not None:
             observer.responded(response)
-            return observer
+            return observer if observer.is_watching else None
         return self._engine.sniff(self._request, response, self._started) if self._may_be_ours(response) else None
 
     def raised(self, error: BaseException, response: ResponseInfo | None = None) -> None:
