@@ -37,7 +37,7 @@ class Telemetry:
         failed: called with the exception that the application's logger raised.
 
     Raises:
-        ValueError: the logger has no method for one of the levels.
+        TypeError: the logger cannot take the lines.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Telemetry:
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
         logger_provider: LoggerProvider | None = None,
-        logger: EventLogger | logging.Logger | None = None,
+        logger: EventLogger | logging.Logger | logging.LoggerAdapter[Any] | None = None,
         newest: bool = False,
         genai_spans: bool = True,
         genai_metrics: bool = True,
