@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from opentelemetry import context as otel
@@ -17,6 +17,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import TracerProvider
 
 from .coexistence import DURATION_AND_TOKENS, NONE, InferenceSpan
+from .processors import ProcessorSearch, is_of
 
 Measured = Callable[[Any, Context, "TracerProvider | None"], "frozenset[str] | None"]
 """Which standard metrics an instrumentation emits for a call in this context, or None if it is off."""
@@ -107,7 +108,7 @@ def _litellm(module: Any, _where: Context, _provider: TracerProvider | None) -> 
 
 
 def _makes_spans(callback: Any) -> bool:
-    return callback in LITELLM_NAMES if isinstance(callback, str) else _is_of(callback, LITELLM_CLASSES)
+    return callback in LITELLM_NAMES if isinstance(callback, str) else is_of(callback.__class__, LITELLM_CLASSES)
 
 
 def _makes_metrics(callback: Any) -> bool:
@@ -117,42 +118,10 @@ def _makes_metrics(callback: Any) -> bool:
 
 
 def _langfuse(_module: Any, _where: Context, provider: TracerProvider | None) -> frozenset[str] | None:
-    parts = _parts(trace.get_tracer_provider() if provider is None else provider)
-    return NONE if any(_is_of(part, ("langfuse",)) for part in parts) else None
+    return NONE if _LANGFUSE.is_on(trace.get_tracer_provider() if provider is None else provider) else None
 
 
-MAX_PARTS: Final = 100
-"""How many span processors are looked at. Applications have fewer than ten."""
-
-
-def _parts(provider: Any) -> Iterator[Any]:
-    """The span processors of a provider, also inside other processors and providers.
-
-    OpenTelemetry has no method for it, and the names of the attributes are private. So all attributes are looked at.
-    """
-    waiting, seen = [provider], {id(provider)}
-    while waiting:
-        for part in _processors(waiting.pop()):
-            if id(part) not in seen and len(seen) < MAX_PARTS:
-                seen.add(id(part))
-                waiting.append(part)
-                yield part
-
-
-def _processors(owner: Any) -> Iterator[Any]:
-    for value in list(getattr(owner, "__dict__", {}).values()):
-        for part in value if isinstance(value, (tuple, list)) else (value,):
-            if hasattr(part, "on_end") or hasattr(part, "get_tracer"):
-                yield part
-
-
-def _is_of(thing: Any, modules: Iterable[str]) -> bool:
-    """Whether a thing's class, or a class that it is derived from, comes from one of these modules or packages."""
-    return any(
-        kind.__module__ == module or kind.__module__.startswith(f"{module}.")
-        for kind in type(thing).__mro__
-        for module in modules
-    )
+_LANGFUSE: Final = ProcessorSearch("langfuse")
 
 
 _DETACHED: Final[Mapping[str, Measured]] = {
