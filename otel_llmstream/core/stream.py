@@ -452,11 +452,12 @@ class Stream:
             return semconv.TOOL_CALLS  # some providers say `stop` then
         return found.normal
 
-    def _usage_state(self, outcome: Outcome) -> str:
+    def _usage_state(self, outcome: Outcome) -> str | None:
         """Whether the provider counted the tokens. The counts of a stream that did not complete are partial at most."""
         usage = self._usage
         if usage.input_tokens is None and usage.output_tokens is None:
-            return semconv.USAGE_ABSENT
+            has_output = self._first is not None or outcome is Outcome.COMPLETED
+            return semconv.USAGE_ABSENT if has_output else None
         return semconv.USAGE_REPORTED if outcome is Outcome.COMPLETED else semconv.USAGE_PARTIAL
 
     def _rate(self, outcome: Outcome) -> float | None:
@@ -487,8 +488,7 @@ class Stream:
 def _newer(old: Usage, new: Usage) -> Usage:
     if old is _NO_USAGE:  # most streams have one
         return new
-    # Written out: some providers count with every chunk, and a loop over the fields would be a third of what such a chunk
-    # costs.
+    # Written out: some providers count with every chunk, and a loop over the fields would cost a third of such a chunk.
     return Usage(
         _later(old.input_tokens, new.input_tokens),
         _later(old.output_tokens, new.output_tokens),

@@ -140,7 +140,8 @@ class Summary(Record, frozen=True, kw_only=True):
         buffered: whether all output came in one burst after a long wait; None if there are too few chunks to tell.
         finish_reasons: the provider's own values in choice order; `error` if one was expected and did not come.
         finish_reason: the first choice's reason, normalised (`semconv.FINISH_REASONS`).
-        usage: whether the provider counted the tokens: `reported`, `partial` (the stream did not complete) or `absent`.
+        usage: whether the provider counted the tokens: `reported`, `partial` (the stream did not complete) or `absent`;
+            None if a stream without output did not complete.
         output_tokens_per_second: output tokens after the first chunk, divided by the time from the first to the last
             chunk; None if the stream did not complete, was buffered, has one chunk or no count.
         incomplete_tool_calls: tool calls whose arguments are unterminated JSON.
@@ -193,7 +194,7 @@ class Summary(Record, frozen=True, kw_only=True):
     buffered: bool | None = None
     finish_reasons: tuple[str, ...] = ()
     finish_reason: str = semconv.NO_REASON
-    usage: str = semconv.USAGE_ABSENT
+    usage: str | None = None
     output_tokens_per_second: float | None = None
     incomplete_tool_calls: int = 0
     input_tokens: int | None = None

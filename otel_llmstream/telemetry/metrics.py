@@ -74,7 +74,7 @@ class _Ended(NamedTuple):
     stalls: int
     buffered: bool | None
     time_to_first_answer: float | None
-    usage: str
+    usage: str | None
     output_tokens_per_second: float | None
     incomplete_tool_calls: int
     total_chunks: int
