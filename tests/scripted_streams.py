@@ -87,7 +87,7 @@ class Player:
             observer.feed(piece)
 
     def call_tool(self, observer: Observer, arguments: str) -> None:
-        """The next piece of a tool call comes, in whatever words the dialect says it."""
+        """The next piece of a tool call comes."""
         assert observer.stream is not None
         observer.stream.receive(ToolCall(key="0", arguments=arguments), self.clock.now())
 
