@@ -80,10 +80,10 @@ def _is_bare() -> bool:
 def _is_proxy(provider: metrics.MeterProvider) -> bool:
     """Whether this is what the API gives as long as no meter provider is set.
 
-    The class of the proxy is private. But all other classes of providers are the no-op's, or come from elsewhere.
+    The class of the proxy is private. The API's only other provider is the no-op one.
     """
-    api = metrics.MeterProvider.__module__
-    return type(provider).__module__ == api and not isinstance(provider, metrics.NoOpMeterProvider)
+    is_of_api = type(provider).__module__.startswith(metrics.__name__)
+    return is_of_api and not isinstance(provider, metrics.NoOpMeterProvider)
 
 
 def _exporters() -> dict[str, list[str]]:

@@ -50,6 +50,13 @@ FINISH_REASONS: Final = (STOP, LENGTH, TOOL_CALLS, CONTENT_FILTER, REFUSAL, PAUS
 MISSING_REASON: Final = "error"
 """In `gen_ai.response.finish_reasons`: a reason was expected and did not come (GenAI conventions, note 18)."""
 
+# --- usage ------------------------------------------------------------------------------------------------------
+
+USAGE_REPORTED: Final = "reported"
+USAGE_PARTIAL: Final = "partial"
+USAGE_ABSENT: Final = "absent"
+USAGE_STATES: Final = (USAGE_REPORTED, USAGE_PARTIAL, USAGE_ABSENT)
+
 # --- stages of a failure ----------------------------------------------------------------------------------------
 
 STAGE_CONNECT: Final = "connect"
@@ -147,6 +154,13 @@ ERROR_TYPES: Final = (
         "failed",
         "An event's JSON did not parse and the application gave up there.",
         "Report it to the provider or gateway with llmstream.request_id; upgrade the SDK.",
+    ),
+    ErrorType(
+        SDK_ERROR,
+        "failed",
+        "The SDK raised an exception over the provider's bytes, though each event parsed: an event has a shape that "
+        "this version of the SDK does not expect.",
+        "Look at the exception in the log line; upgrade the SDK; report it with llmstream.request_id.",
     ),
     ErrorType(
         DNS_ERROR, "failed", "The host name did not resolve.", "Check base URL, DNS and the network policy of the pod."
@@ -344,6 +358,7 @@ BYTES: Final = "llmstream.bytes"
 MALFORMED: Final = "llmstream.malformed_events"
 TERMINATOR: Final = "llmstream.terminator"
 TIME_TO_HEADERS: Final = "llmstream.time_to_headers"
+TIME_TO_FIRST_ANSWER: Final = "llmstream.time_to_first_answer"
 TIME_TO_LAST_CHUNK: Final = "llmstream.time_to_last_chunk"
 ATTEMPT_TTFC: Final = "llmstream.attempt.time_to_first_chunk"
 GAP_MEAN: Final = "llmstream.gap.mean"
@@ -353,6 +368,9 @@ WAIT: Final = "llmstream.wait"
 HOLD: Final = "llmstream.hold"
 STALLS: Final = "llmstream.stalls"
 BUFFERED: Final = "llmstream.buffered"
+USAGE: Final = "llmstream.usage"
+OUTPUT_RATE: Final = "llmstream.output_tokens_per_second"
+INCOMPLETE_TOOL_CALLS: Final = "llmstream.incomplete_tool_calls"
 STAGE: Final = "llmstream.failure.stage"
 REQUEST_ID: Final = "llmstream.request_id"
 REMAINING_REQUESTS: Final = "llmstream.ratelimit.remaining_requests"
@@ -443,8 +461,8 @@ ATTRIBUTES: Final = (
               description="The model that answered."),
     Attribute(name=RESPONSE_FINISH_REASONS, field="finish_reasons", type="string[]", default=(), on=_SPAN,
               description="The provider's finish reason of each choice; `error` if one was expected and did not come."),
-    Attribute(name=FINISH_REASON, field="finish_reason", type="string", default=NO_REASON, on=_ALL,
-              description="The first choice's finish reason, normalised across providers."),
+    Attribute(name=FINISH_REASON, field="finish_reason", type="string", on=_ALL,
+              description="The first choice's finish reason, normalised across providers; none if no reason came."),
     Attribute(name=OPENAI_RESPONSE_TIER, field="extra", type="string", on=_SPAN,
               description="The service tier that answered."),
     Attribute(name=OPENAI_FINGERPRINT, field="extra", type="string", on=_SPAN,
@@ -468,8 +486,11 @@ ATTRIBUTES: Final = (
               description="Whether the dialect's own terminator was seen."),
     Attribute(name=STALLS, field="stalls", type="int", unit="{stall}", default=0, on=_BOTH,
               description="Gaps whose wait passed the stall threshold."),
-    Attribute(name=BUFFERED, field="buffered", type="boolean", default=False, on=_BOTH,
-              description="Whether many chunks came in one burst after a long wait."),
+    Attribute(name=BUFFERED, field="buffered", type="boolean", on=_BOTH,
+              description="Whether all output came in one burst after a long wait. Left out if there are fewer than 5 "
+                          "chunks, which are too few to tell."),
+    Attribute(name=INCOMPLETE_TOOL_CALLS, field="incomplete_tool_calls", type="int", unit="{call}", default=0, on=_BOTH,
+              description="Tool calls whose arguments are unterminated JSON."),
     # Times.
     Attribute(name=DURATION_SECONDS, field="duration", type="double", unit="s", on=On.LOG,
               description="From the call's start to the end of the body, all attempts included."),
@@ -479,6 +500,8 @@ ATTRIBUTES: Final = (
               description="From the deciding attempt's start to the first chunk."),
     Attribute(name=TIME_TO_HEADERS, field="time_to_headers", type="double", unit="s", on=_SPAN,
               description="From the deciding attempt's start to its response headers."),
+    Attribute(name=TIME_TO_FIRST_ANSWER, field="time_to_first_answer", type="double", unit="s", on=_BOTH,
+              description="From the call's start to the first chunk that is not reasoning."),
     Attribute(name=TIME_TO_LAST_CHUNK, field="time_to_last_chunk", type="double", unit="s", on=_BOTH,
               description="From the call's start to the last chunk."),
     Attribute(name=GAP_MEAN, field="gap_mean", type="double", unit="s", on=_SPAN,
@@ -495,6 +518,11 @@ ATTRIBUTES: Final = (
               description="Times of the chunks after the call's start, separated by spaces (`26 46 66 87`); at most "
                           "128, evenly thinned."),
     # Tokens.
+    Attribute(name=USAGE, field="usage", type="string", on=_SPAN,
+              description="Whether the provider counted the tokens: reported, partial (the stream did not complete) or "
+                          "absent."),
+    Attribute(name=OUTPUT_RATE, field="output_tokens_per_second", type="double", unit="{token}/s", on=_SPAN,
+              description="Output tokens after the first chunk, divided by the time from the first to the last chunk."),
     Attribute(name=USAGE_INPUT, field="input_tokens", type="int", unit="{token}", on=_BOTH,
               description="Input tokens, those of caches included."),
     Attribute(name=USAGE_OUTPUT, field="output_tokens", type="int", unit="{token}", on=_BOTH,
@@ -553,6 +581,7 @@ LOG_STARTED: Final = "llm_stream.started"
 LOG_RETRY: Final = "llm_stream.retry"
 LOG_STALLED: Final = "llm_stream.stalled"
 LOG_COMPLETED: Final = "llm_stream.completed"
+LOG_INCOMPLETE_TOOL_CALL: Final = "llm_stream.incomplete_tool_call"
 LOG_CANCELLED: Final = "llm_stream.cancelled"
 LOG_ABANDONED: Final = "llm_stream.abandoned"
 LOG_TRUNCATED: Final = "llm_stream.truncated"
@@ -563,6 +592,7 @@ LOG_EVENTS: Final = (
     (LOG_RETRY, "warning", "An attempt failed and another one began."),
     (LOG_STALLED, "warning", "The network was silent for longer than the stall threshold between two chunks."),
     (LOG_COMPLETED, "info", "A stream ended as it should."),
+    (LOG_INCOMPLETE_TOOL_CALL, "warning", "A stream ended, and the arguments of a tool call are unterminated JSON."),
     (LOG_CANCELLED, "info", "The application closed a stream before its end."),
     (LOG_ABANDONED, "warning", "A stream was dropped without being closed."),
     (LOG_TRUNCATED, "error", "A stream ended early and cleanly; the SDK raised nothing."),
@@ -607,6 +637,8 @@ SECONDS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10
 """The conventions' bounds for durations."""
 GAP_SECONDS: Final = (0.001, 0.002, 0.005, *SECONDS)
 """Finer at the low end. Most gaps of a healthy stream are below 10 ms and would all be in one bucket."""
+TOKENS_PER_SECOND: Final = (1.0, 5.0, 10.0, 20.0, 30.0, 50.0, 75.0, 100.0, 150.0, 250.0, 500.0, 1000.0, 2500.0)
+"""A person reads about 5 tokens a second. Large hosted models write 20 to 150, the fastest hardware above 1,000."""
 TOKENS: Final = (
     1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048576.0, 4194304.0, 16777216.0,
     67108864.0,
@@ -692,6 +724,31 @@ STALL_COUNT: Final = Metric("llmstream.stalls", "counter", "{stall}", "Gaps whos
 BUFFERED_STREAMS: Final = Metric(
     "llmstream.buffered_streams", "counter", "{stream}", "Streams that came in one burst after a long wait."
 )
+USAGE_ABSENT_STREAMS: Final = Metric(
+    "llmstream.usage_absent",
+    "counter",
+    "{stream}",
+    "Completed streams without token counts: the request did not ask for them, or a gateway drops them.",
+)
+INCOMPLETE_TOOL_CALL_COUNT: Final = Metric(
+    "llmstream.incomplete_tool_calls", "counter", "{call}", "Tool calls whose arguments are unterminated JSON."
+)
+TTFA: Final = Metric(
+    "llmstream.time_to_first_answer",
+    "histogram",
+    "s",
+    "From the call's start to the first chunk that is not reasoning.",
+    (),
+    SECONDS,
+)
+OUTPUT_RATE_METRIC: Final = Metric(
+    "llmstream.output_tokens_per_second",
+    "histogram",
+    "{token}/s",
+    "Output tokens after the first chunk, divided by the time from the first to the last chunk.",
+    (),
+    TOKENS_PER_SECOND,
+)
 HEADERS_TIME: Final = Metric(
     "llmstream.time_to_headers",
     "histogram",
@@ -737,6 +794,10 @@ METRICS: Final = (
     RECEIVED,
     STALL_COUNT,
     BUFFERED_STREAMS,
+    USAGE_ABSENT_STREAMS,
+    INCOMPLETE_TOOL_CALL_COUNT,
+    TTFA,
+    OUTPUT_RATE_METRIC,
     HEADERS_TIME,
     TTLC,
     MAX_GAP,

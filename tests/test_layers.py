@@ -48,7 +48,7 @@ THIRD_PARTY = {
     "": {"opentelemetry", "prometheus_client"},
 }
 # A hook has to honour the switch that suppresses instrumentations, which is a context key of OpenTelemetry.
-MODULES = {"instrumentation.httpx": {"opentelemetry.instrumentation.utils"}}
+MODULES = {"instrumentation.switch": {"opentelemetry.instrumentation.utils"}}
 
 
 def module_name(path: Path) -> str:
@@ -147,7 +147,7 @@ def test_there_is_no_circle():
             ["otel_llmstream.engine.observer.Observer"],
         ),
         ("telemetry.spans", "import wrapt", ["wrapt"]),
-        ("instrumentation.httpx", "from opentelemetry.instrumentation.utils import is_enabled", []),
+        ("instrumentation.switch", "from opentelemetry.instrumentation.utils import is_enabled", []),
         ("instrumentation.httpx", "from opentelemetry import trace", ["opentelemetry.trace"]),
         ("instrumentation.tap", "from ..telemetry import spans", ["otel_llmstream.telemetry.spans"]),
         (

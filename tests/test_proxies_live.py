@@ -132,7 +132,7 @@ def ask(url: str, model: str) -> Captured:
 def verdict(captured: Captured) -> tuple[str, str | None, bool]:
     """Outcome, error type, and whether the delivery was buffered."""
     found = dict(captured.span.attributes or {})
-    return found["llmstream.outcome"], found.get("error.type"), found["llmstream.buffered"]
+    return found["llmstream.outcome"], found.get("error.type"), found.get("llmstream.buffered", False)
 
 
 def first(captured: Captured) -> float:

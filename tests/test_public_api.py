@@ -24,6 +24,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 PUBLIC = {
     "Attempt",
+    "EventLogger",
     "Health",
     "LLMRequest",
     "LLMStreamInstrumentor",
@@ -97,7 +98,8 @@ def test_docstrings(public):
         ]
         assert missing == []
         # A percentile's name says all there is to say.
-        fields = [name for name in getattr(public, "__dataclass_fields__", {}) if not re.match(r"_|p\d\d$", name)]
+        declared = getattr(public, "__dataclass_fields__", getattr(public, "__struct_fields__", ()))
+        fields = [name for name in declared if not re.match(r"_|p\d\d$", name)]
         assert [name for name in fields if f"{name}:" not in described] == []
 
 
@@ -255,8 +257,8 @@ def test_the_check_for_credentials(tmp_path):
 def test_error_types():
     """Every error type that is ours: the design's list, each with a cause and a remedy."""
     listed = [
-        "stream_truncated", "stream_incomplete_event", "stream_empty", "not_a_stream", "malformed_event", "dns_error",
-        "connect_error", "connect_timeout", "tls_error", "proxy_error", "pool_timeout", "write_timeout",
+        "stream_truncated", "stream_incomplete_event", "stream_empty", "not_a_stream", "malformed_event", "sdk_error",
+        "dns_error", "connect_error", "connect_timeout", "tls_error", "proxy_error", "pool_timeout", "write_timeout",
         "write_error", "broken_pipe", "read_timeout", "connection_reset", "incomplete_body", "invalid_framing",
         "content_decoding", "too_many_redirects", "http2_error",
     ]  # fmt: skip
@@ -292,12 +294,75 @@ def test_low_cardinality():
     assert {*semconv.BASE_ATTRIBUTES, *(name for metric in metrics for name in metric.attributes)} == allowed
 
 
-def test_span_attributes():
-    """Our own span attributes carry our own prefix, and each is described once."""
-    names = [attribute.name for attribute in semconv.SPAN_ATTRIBUTES]
+def test_attributes():
+    """Each attribute is in the one table once, is described, and says where its value comes from."""
+    names = [it.name for it in semconv.ATTRIBUTES]
     assert len(set(names)) == len(names)
-    assert all(re.fullmatch(r"llmstream(\.[a-z_0-9]+)+", name) for name in names)
-    assert all(attribute.description and attribute.type for attribute in semconv.SPAN_ATTRIBUTES)
+    fields = {*otel_llmstream.Summary.__struct_fields__, "timeline"}
+    for it in semconv.ATTRIBUTES:
+        assert re.fullmatch(
+            r"(llmstream|gen_ai|openai|error|server|http|network|tls|exception)(\.[a-z_0-9]+)+", it.name
+        )
+        assert it.description.endswith(".")
+        assert it.type in ("string", "int", "double", "boolean", "string[]")
+        assert it.on
+        assert not it.field or it.field.partition(".")[0] in fields
+        assert not it.attempt or it.attempt.partition(".")[0] in otel_llmstream.Attempt.__struct_fields__
+        assert bool(it.attempt) <= (semconv.On.EVENT in it.on)
+
+
+def test_constants():
+    """Each constant that names an attribute is in the one table, so that what it means is documented."""
+    constants = {value for name, value in vars(semconv).items() if name.isupper() and isinstance(value, str)}
+    listed = {it.name for it in semconv.ATTRIBUTES} | {it.newest for it in semconv.ATTRIBUTES}
+    prefixes = ("llmstream.", "gen_ai.", "openai.", "server.", "http.", "network.", "tls.", "exception.")
+    events = {semconv.EVENT_FIRST_CHUNK, semconv.EVENT_STALL, semconv.EVENT_ATTEMPT_FAILED, semconv.EXCEPTION_EVENT}
+    assert {value for value in constants if value.startswith(prefixes)} <= listed | events
+
+
+def test_attributes_of_metrics():
+    """The table and the metrics agree on which attributes are on metrics."""
+    metrics = (*semconv.METRICS, *semconv.NEWEST_METRICS)
+    used = {*semconv.BASE_ATTRIBUTES, *(name for metric in metrics for name in metric.attributes)}
+    assert used == {it.name for it in semconv.ATTRIBUTES if semconv.On.METRIC in it.on}
+
+
+def test_summary_fields_are_written_somewhere():
+    """A field of `Summary` is on a span or a log line, or it is named here with the reason."""
+    elsewhere = {
+        "error": "as exception.*, on log lines",
+        "message": "as llmstream.detail, and as the span's status",
+        "chunk_offsets": "as one string, the timeline",
+        "total_chunks": "on metrics only",
+        "total_bytes": "on metrics only",
+    }
+    written = {it.field.partition(".")[0] for it in semconv.ATTRIBUTES}
+    assert set(otel_llmstream.Summary.__struct_fields__) - written == set(elsewhere)
+
+
+def private_names(docstring: str) -> list[str]:
+    """The names in a docstring that are private, or that are in a module of a private folder."""
+    found = re.findall(r"`([A-Za-z_][\w.]*)`", docstring)
+    modules = {path.stem for path in FILES if path.parent != ROOT}
+    return [name for name in found if name.startswith("_") or ("." in name and name.partition(".")[0] in modules)]
+
+
+@pytest.mark.parametrize("public", objects())
+def test_public_docstrings_name_no_private_module(public):
+    """What a user reads in the docstrings can be looked up in the public API."""
+    members = (
+        [getattr(public, name) for name in vars(public) if not name.startswith("_")] if isinstance(public, type) else []
+    )
+    texts = [inspect.getdoc(it) or "" for it in (public, *members) if callable(it) or isinstance(it, property)]
+    assert [name for text in texts for name in private_names(text)] == []
+
+
+def test_the_check_for_private_names():
+    """It would be found."""
+    assert private_names("See `_json` and `measurement_buffer.MAX_ENTRIES`, and `Settings`.") == [
+        "_json",
+        "measurement_buffer.MAX_ENTRIES",
+    ]
 
 
 def test_finish_reasons_and_stages():
@@ -312,7 +377,9 @@ def test_finish_reasons_and_stages():
         "cancelled",
         "abandoned",
     ]
-    assert [event for event, _, _ in semconv.LOG_EVENTS] == [
-        f"llm_stream.{word}"
-        for word in ("started", "retry", "stalled", "completed", "cancelled", "abandoned", "truncated", "failed")
-    ]
+    assert semconv.USAGE_STATES == ("reported", "partial", "absent")
+    events = (
+        "started", "retry", "stalled", "completed", "incomplete_tool_call", "cancelled", "abandoned", "truncated",
+        "failed",
+    )  # fmt: skip
+    assert [event for event, _, _ in semconv.LOG_EVENTS] == [f"llm_stream.{word}" for word in events]

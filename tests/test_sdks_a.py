@@ -306,7 +306,7 @@ def test_verdict(kit: str, way: str, name: str, chaos_server: ChaosServer) -> No
         found = attributes(captured)
         assert found["llmstream.outcome"] == verdict.outcome
         assert found.get("error.type") == verdict.error
-        assert found["llmstream.malformed_events"] == verdict.malformed
+        assert found.get("llmstream.malformed_events", 0) == verdict.malformed
         if name != "malformed" or verdict.outcome == "completed":  # how far the SDK got depends on the reads
             assert found["llmstream.chunks"] == verdict.chunks
         assert (seen.error is not None) is verdict.raises, seen.error
@@ -353,7 +353,7 @@ def test_healthy(kit: str, way: str, chaos_server: ChaosServer) -> None:
         assert found["gen_ai.response.finish_reasons"] == (KITS[kit].stop,)
         assert found["llmstream.finish_reason"] == "stop"
         assert (found["gen_ai.usage.input_tokens"], found["gen_ai.usage.output_tokens"]) == (12, 6)
-        assert found["llmstream.terminator"] is (kit != "google")
+        assert found.get("llmstream.terminator", False) is (kit != "google")
 
 
 @BOTH

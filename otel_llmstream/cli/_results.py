@@ -103,7 +103,7 @@ class CallResult:
         kind = Kind(planned.scenario, verdict, report.exception or report.event, summary.outcome, summary.error_type)
         return cls(
             kind, planned.api, report.items, summary.time_to_first_chunk, summary.time_to_last_chunk, summary.gap_max,
-            summary.attempts - 1, summary.stalls > 0, summary.buffered,
+            summary.attempts - 1, summary.stalls > 0, bool(summary.buffered),
         )  # fmt: skip
 
 

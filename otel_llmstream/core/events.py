@@ -63,9 +63,26 @@ class Chunk(Event):
 
     Attributes:
         index: the highest choice index that the frame carries output for.
+        is_answer: whether the output is the answer (text, a refusal, a tool call, media), and not reasoning.
     """
 
     index: int = 0
+    is_answer: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall(Chunk):
+    """A frame that carries a tool call, or a piece of one.
+
+    Attributes:
+        key: which tool call of the stream it is: the provider's index or id.
+        arguments: the next piece of its arguments, which are JSON.
+        counted: whether another event of the same frame is the chunk already. A frame may carry several tool calls.
+    """
+
+    key: str = ""
+    arguments: str = ""
+    counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +104,8 @@ class Finish(Event):
 class Usage(Event):
     """Token counts. They are cumulative: a later count replaces an earlier one, field by field.
 
+    A later 0 does not: gateways repeat fields as 0 that the provider had counted.
+
     Attributes:
         input_tokens: tokens of the prompt, including cached ones.
         output_tokens: tokens of the answer, including reasoning.
@@ -105,6 +124,14 @@ class Usage(Event):
 @dataclass(frozen=True, slots=True)
 class Terminator(Event):
     """The dialect's own mark that the stream is over (`[DONE]`, `message_stop`, `response.completed`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignTerminator(Event):
+    """A mark of the end that this dialect does not have (`[DONE]` on the Responses API). A gateway added it.
+
+    It completes nothing. But most SDKs stop reading there, so nothing more will come.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +176,9 @@ class UnknownDialect(Event):
 
 
 CHUNK = Chunk()
+REASONING = Chunk(is_answer=False)
 TERMINATOR = Terminator()
+FOREIGN_TERMINATOR = ForeignTerminator()
 MALFORMED = Malformed()
 NO_TERMINATOR = NoTerminator()
 UNKNOWN_DIALECT = UnknownDialect()
@@ -159,3 +188,6 @@ NOTHING: tuple[Event, ...] = ()
 
 ONE_CHUNK: tuple[Event, ...] = (CHUNK,)
 """What nine frames of ten become."""
+
+ONE_REASONING: tuple[Event, ...] = (REASONING,)
+"""What a frame of reasoning becomes."""

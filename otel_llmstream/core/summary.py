@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from msgspec import Struct
+from msgspec.json import encode
 from msgspec.structs import replace
 
 from .. import semconv
@@ -121,6 +122,7 @@ class Summary(Record, frozen=True, kw_only=True):
         time_to_headers: from the deciding attempt's start to its response headers; None if none came.
         time_to_first_chunk: from the call's start to the first chunk; None if none came.
         attempt_time_to_first_chunk: from the deciding attempt's start to the first chunk; None if none came.
+        time_to_first_answer: from the call's start to the first chunk that is not reasoning; None if none came.
         time_to_last_chunk: from the call's start to the last chunk; None if none came.
         attempts: sends of the call, the deciding one included.
         chunks: frames that carry output.
@@ -130,15 +132,19 @@ class Summary(Record, frozen=True, kw_only=True):
         malformed_events: frames whose payload did not parse.
         terminator: whether the dialect's terminator was seen.
         gap_mean: mean time between two chunks; None if there are fewer than two.
-        gap_p95: 95th percentile of the time between two chunks. It is exact up to 4,096 gaps; of more gaps, an even
-            sample is used.
+        gap_p95: 95th percentile of the time between two chunks, at most 5 % off.
         gap_max: the longest time between two chunks.
         wait: time blocked in network reads of the body, and waiting for the headers.
         hold: time the application kept the stream between reads.
         stalls: gaps whose wait passed `Settings.stall_after`.
-        buffered: whether many chunks came in one burst after a long wait.
+        buffered: whether all output came in one burst after a long wait; None if there are too few chunks to tell.
         finish_reasons: the provider's own values in choice order; `error` if one was expected and did not come.
         finish_reason: the first choice's reason, normalised (`semconv.FINISH_REASONS`).
+        usage: whether the provider counted the tokens: `reported`, `partial` (the stream did not complete) or `absent`;
+            None if a stream without output did not complete.
+        output_tokens_per_second: output tokens after the first chunk, divided by the time from the first to the last
+            chunk; None if the stream did not complete, was buffered, has one chunk or no count.
+        incomplete_tool_calls: tool calls whose arguments are unterminated JSON.
         input_tokens: input tokens, those of caches included. All token counts are None if the provider did not say.
         output_tokens: output tokens, reasoning included.
         cache_read_tokens: input tokens that came out of a cache.
@@ -170,6 +176,7 @@ class Summary(Record, frozen=True, kw_only=True):
     time_to_headers: float | None = None
     time_to_first_chunk: float | None = None
     attempt_time_to_first_chunk: float | None = None
+    time_to_first_answer: float | None = None
     time_to_last_chunk: float | None = None
     attempts: int = 1
     chunks: int = 0
@@ -184,9 +191,12 @@ class Summary(Record, frozen=True, kw_only=True):
     wait: float = 0.0
     hold: float = 0.0
     stalls: int = 0
-    buffered: bool = False
+    buffered: bool | None = None
     finish_reasons: tuple[str, ...] = ()
     finish_reason: str = semconv.NO_REASON
+    usage: str | None = None
+    output_tokens_per_second: float | None = None
+    incomplete_tool_calls: int = 0
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_read_tokens: int | None = None
@@ -210,4 +220,4 @@ class Summary(Record, frozen=True, kw_only=True):
     @property
     def timeline(self) -> str:
         """`chunk_offsets` as one string: milliseconds, separated by spaces."""
-        return " ".join(map(str, self.chunk_offsets))
+        return encode(self.chunk_offsets)[1:-1].decode().replace(",", " ")  # faster than to join strings

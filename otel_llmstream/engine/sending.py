@@ -63,6 +63,8 @@ class Send:
             return False
         if (mine.host, mine.path, mine.method) != (request.host, request.path, request.method):
             return False
+        if mine.port and request.port and mine.port != request.port:
+            return False
         bodies = mine.content, request.content
         return None in bodies or bodies[0] == bodies[1]
 

@@ -10,16 +10,28 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
-from ..core.events import CHUNK, MALFORMED, Chunk, Event, Malformed, NoTerminator, Started, UnknownDialect
+from ..core.events import Chunk
 from ..core.response import ResponseInfo
 from ..dialects import Dialect, Generic, match_frame
-from ..wire import MAX_SNIFFED, Decoder, DecodingError, Frame, Framer, NDJSONFramer, Sniffed, decoder_for, sniff
+from ..wire import (
+    MAX_SNIFFED,
+    Decoder,
+    DecodingError,
+    Frame,
+    Framer,
+    JSONArrayFramer,
+    NDJSONFramer,
+    Sniffed,
+    decoder_for,
+    sniff,
+)
 
 MAX_FRAMES: Final = 8
 """Frames without a meaning before the dialect is given up. An answer says something by then."""
 
-_SAYS_LITTLE: Final = (Started, Malformed, NoTerminator, UnknownDialect)
-"""Events that do not show that a frame was understood: a `model` or an `id` may be anybody's."""
+MIN_STRANGE: Final = 2
+"""Frames that must say something, and nothing to the request's dialect, before a short stream counts as one of an
+unknown dialect. One alone may be the first of a stream that was cut."""
 
 
 class Verdict(Enum):
@@ -52,8 +64,8 @@ class Sniffer:
         verdict: what is known so far.
     """
 
-    __slots__ = ("_asked", "_candidate", "_confirmed", "_frames", "_head", "_says_something", "_scratch", "_size",
-                 "_typed_otherwise", "decoder", "dialect", "framer", "verdict")  # fmt: skip
+    __slots__ = ("_asked", "_candidate", "_confirmed", "_frames", "_head", "_is_array", "_scratch",
+                 "_size", "_strange", "_typed_otherwise", "decoder", "dialect", "framer", "verdict")  # fmt: skip
 
     def __init__(
         self,
@@ -76,7 +88,8 @@ class Sniffer:
         self._head = b""
         self._size = 0
         self._frames = 0
-        self._says_something = False
+        self._strange = 0  # frames that say something, and nothing to the candidate
+        self._is_array = False
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take the next bytes of the body; give the frames that they complete.
@@ -133,6 +146,7 @@ class Sniffer:
         if isinstance(found, Sniffed):
             return self._single_line(head)
         self.framer = found()
+        self._is_array = found is JSONArrayFramer
         return self.framer.feed(head)
 
     def _single_line(self, head: bytes) -> list[Frame]:
@@ -157,37 +171,40 @@ class Sniffer:
             self._frames += 1
 
     def _recognize(self, frame: Frame) -> type[Dialect] | None:
-        """The dialect that knows a frame. If the request's own dialect is a variant of it, that one."""
-        found = match_frame(frame)
-        candidate = self._candidate
-        return candidate if found is not None and candidate is not None and issubclass(candidate, found) else found
+        """The dialect that knows a frame. If the request's own dialect reads the same payloads, that one."""
+        found, candidate = match_frame(frame), self._candidate
+        if found is None or candidate is None or not self._confirmed:
+            return found
+        return candidate if candidate.reads_like(found) else found
 
     def _is_understood(self, frame: Frame) -> bool:
         """Whether the request's own dialect sees a meaning in a frame."""
         if self._scratch is None:
             return False
-        events = self._scratch.read(frame)
-        if MALFORMED not in events and _is_chunk(Generic().read(frame)):
-            self._says_something = True
-        return any(not isinstance(event, _SAYS_LITTLE) for event in events)
+        if self._scratch.understands(frame):
+            return True
+        if any(isinstance(event, Chunk) for event in Generic().read(frame)):
+            self._strange += 1
+        return False
 
     def _give_up(self) -> None:
         """Nothing more will tell: take what the request says."""
         if self._confirmed:
-            is_none = self.framer is None and (self._size > 0 or self._typed_otherwise)
-            self._decide(
-                Verdict.NOT_A_STREAM if is_none else Verdict.STREAM,
-                Generic if self._says_something else self._candidate,
-            )
+            if self._is_document():
+                self._decide(Verdict.NOT_A_STREAM, self._candidate)
+            else:
+                self._decide(Verdict.STREAM, Generic if self._strange >= MIN_STRANGE else self._candidate)
         elif self.framer is not None and self._asked and self._frames:
             self._decide(Verdict.STREAM, Generic)
         else:
             self._decide(Verdict.NOT_OURS)
 
+    def _is_document(self) -> bool:
+        """Whether the body is in no framing, or a JSON array that means nothing to any dialect."""
+        if self.framer is None:
+            return self._size > 0 or self._typed_otherwise
+        return self._is_array and self._frames > 0
+
     def _decide(self, verdict: Verdict, dialect: type[Dialect] | None = None) -> None:
         self.verdict = verdict
         self.dialect = dialect
-
-
-def _is_chunk(events: tuple[Event, ...]) -> bool:
-    return CHUNK in events or any(isinstance(event, Chunk) for event in events)

@@ -165,8 +165,8 @@ def _parameters(value: Any) -> Any:
 def _parameter(value: Any) -> Any:
     if isinstance(value, str):
         return value[:LONG]
-    if isinstance(value, (list, tuple)):
-        return [item for item in value if isinstance(item, str) and len(item) < LONG]
+    if isinstance(value, (list, tuple)):  # that it is not empty may tell what the request is for
+        return [item for item in value if isinstance(item, str) and len(item) < LONG] or [{}] * bool(value)
     return {name: item for name, item in value.items() if _is_small(item)} if isinstance(value, Mapping) else value
 
 

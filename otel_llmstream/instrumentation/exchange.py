@@ -132,7 +132,7 @@ class Exchange:
         observer = self._observer
         if observer is not None:
             observer.responded(response)
-            return observer
+            return observer if observer.is_watching else None
         if not self.wants(response.status, response.content_type):
             return None
         return self._engine.sniff(self._request, response, self._started)

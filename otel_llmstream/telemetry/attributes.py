@@ -20,18 +20,19 @@ class Reader:
         rows: (attribute name, field of the record, default).
     """
 
-    __slots__ = ("_read", "_rows")
+    __slots__ = ("_defaults", "_names", "_read")
 
     def __init__(self, rows: Iterable[tuple[str, str, Any]]) -> None:
         found = tuple(rows)
-        self._rows = tuple((name, default) for name, _, default in found)
+        self._names = tuple(name for name, _, _ in found)
+        self._defaults = tuple(default for _, _, default in found)
         self._read: Callable[[Any], tuple[Any, ...]] = attrgetter(*(field for _, field, _ in found))
 
     def read(self, record: Any) -> dict[str, Any]:
         """The attributes of a record, in the table's order."""
         return {
             name: value
-            for (name, default), value in zip(self._rows, self._read(record), strict=True)
+            for name, default, value in zip(self._names, self._defaults, self._read(record), strict=True)
             if value is not None and value != default
         }
 

@@ -1,4 +1,4 @@
-"""What `health()` answers: a snapshot of this process, for a readiness page or a test; no exporter needed."""
+"""Makes the result of `health()`: a snapshot of this process, for a readiness page or a test. It needs no exporter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..core.summary import Outcome, Summary
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Percentiles of one duration over the window, in seconds; None of no streams."""
+    """Percentiles of one duration over the window, in seconds; None if there were no streams."""
 
     p50: float | None
     p95: float | None
@@ -29,12 +29,12 @@ class Health:
         active: streams open now.
         stalled: open streams whose network has been silent for longer than `Settings.stall_after`.
         totals: ended calls by outcome, since `instrument()`.
-        failure_ratio: truncated and failed calls as a part of those that completed or failed; cancelled and
-            abandoned ones are the application's own doing and count for neither. None before the first.
+        failure_ratio: truncated and failed calls, divided by all calls that completed, were truncated or failed.
+            Cancelled and abandoned calls are not counted: the application ended them. None before the first call.
         error_types: failed and truncated calls by `error.type`, since `instrument()`.
         retries: attempts that failed and were tried again, since `instrument()`.
         time_to_first_chunk: over the last `Settings.health_window` calls.
-        time_to_last_chunk: the same.
+        time_to_last_chunk: over the last `Settings.health_window` calls.
         internal_errors: errors of this library, since `instrument()`.
     """
 
@@ -51,7 +51,7 @@ class Health:
 
 
 class HealthRecorder:
-    """Counts what ended.
+    """Counts calls that have ended.
 
     Args:
         window: how many calls the percentiles are computed over.

@@ -126,6 +126,8 @@ class LogRecorder:
             self._write(name, summary.request, span, _ended(summary))
         if summary.outcome.is_failure:
             self._guarded(self._exception_event, summary, span)
+        elif summary.incomplete_tool_calls and self._is_wanted(semconv.LOG_INCOMPLETE_TOOL_CALL):
+            self._write(semconv.LOG_INCOMPLETE_TOOL_CALL, summary.request, span, _incomplete(summary))
 
     def _is_wanted(self, name: str) -> bool:
         return self._is_enabled_for is None or self._is_enabled_for(NUMBERS[name])
@@ -197,6 +199,15 @@ def _ended(summary: Summary) -> dict[str, Any]:
     if detail:
         facts[semconv.DETAIL] = detail
     return {**facts, **dict(summary.limits), **_exception(summary.error)}
+
+
+def _incomplete(summary: Summary) -> dict[str, Any]:
+    """The facts of a call whose tool calls are incomplete. The line of its end has the others."""
+    return {
+        semconv.INCOMPLETE_TOOL_CALLS: summary.incomplete_tool_calls,
+        semconv.FINISH_REASON: summary.finish_reason,
+        semconv.RESPONSE_ID: summary.response_id or "",
+    }
 
 
 def _exception(error: BaseException | None) -> dict[str, Any]:

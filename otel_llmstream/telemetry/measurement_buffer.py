@@ -91,17 +91,27 @@ class MeasurementBuffer:
     def flush(self) -> None:
         """Write all entries. After it returns, everything that waited when it was called has been written."""
         with self._lock:
-            together: dict[tuple[Series, Readers], tuple[list[float], list[RecordContext]]] = {}
             while self._entries:
-                unroll, payload, moment, readers = self._entries.popleft()
-                for series, values in unroll(payload):
-                    found = together.get((series, readers))
-                    if found is None:
-                        found = together[series, readers] = ([], [])
+                self._write(self._entries[0][3])
+
+    def _write(self, readers: Readers) -> None:
+        """Write the oldest entries that are for these readers."""
+        entries = self._entries
+        together: dict[Series, tuple[list[float], list[RecordContext]]] = {}
+        while entries and entries[0][3] is readers:
+            unroll, payload, moment, _ = entries.popleft()
+            for series, values in unroll(payload):
+                found = together.get(series)
+                if found is None:
+                    found = together[series] = ([], [])
+                if len(values) == 1:
+                    found[0].append(values[0])
+                    found[1].append(moment)
+                else:
                     found[0].extend(values)
-                    found[1].extend((moment,) * len(values))
-            for (series, readers), (all_values, moments) in together.items():
-                series.record_late(all_values, moments, readers)
+                    found[1].extend([moment] * len(values))
+        for series, (all_values, moments) in together.items():
+            series.record_late(all_values, moments, readers)
 
     def reset_after_fork(self) -> None:
         """Forget all entries: they are the parent's. The lock may be held by a thread that the child does not have."""

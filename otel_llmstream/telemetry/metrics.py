@@ -72,7 +72,11 @@ class _Ended(NamedTuple):
     gap_max: float | None
     hold: float
     stalls: int
-    buffered: bool
+    buffered: bool | None
+    time_to_first_answer: float | None
+    usage: str | None
+    output_tokens_per_second: float | None
+    incomplete_tool_calls: int
     total_chunks: int
     total_bytes: int
     input_tokens: int | None
@@ -116,6 +120,10 @@ class MetricsRecorder:
         self._received = self._counter(semconv.RECEIVED)
         self._stalls = self._counter(semconv.STALL_COUNT)
         self._buffered = self._counter(semconv.BUFFERED_STREAMS)
+        self._usage_absent = self._counter(semconv.USAGE_ABSENT_STREAMS)
+        self._incomplete_tool_calls = self._counter(semconv.INCOMPLETE_TOOL_CALL_COUNT)
+        self._ttfa = self._histogram(semconv.TTFA)
+        self._output_rate = self._histogram(semconv.OUTPUT_RATE_METRIC)
         self._internal_errors = self._counter(semconv.INTERNAL_ERRORS)
         self._tokens = _NewestTokens(self._meter) if newest else _ReleasedTokens(self._meter)
         self._buffer = MeasurementBuffer(
@@ -183,14 +191,7 @@ class MetricsRecorder:
         found: list[tuple[Series, Sequence[float]]] = [(base.series(self._streams, ending), (1,))]
         if semconv.DURATION.name not in measured:
             found.append((base.series(self._duration, error), (call.duration,)))
-        if call.total_bytes:
-            found.append((base.series(self._received), (call.total_bytes,)))
-        if call.fallback is not None:
-            found.append((base.series(self._fallbacks, ((semconv.FALLBACK, call.fallback),)), (1,)))
-        if call.stalls:
-            found.append((base.series(self._stalls), (call.stalls,)))
-        if call.buffered:
-            found.append((base.series(self._buffered), (1,)))
+        found.extend(self._count_values(base, call))
         if call.time_to_first_chunk is not None:
             if semconv.TTFC.name not in measured:
                 found.append((base.series(self._ttfc), (call.time_to_first_chunk,)))
@@ -199,11 +200,29 @@ class MetricsRecorder:
             found.extend(self._tokens.values(base, error, call))
         return found
 
+    def _count_values(self, base: Base, call: _Ended) -> Values:
+        if call.fallback is not None:
+            yield base.series(self._fallbacks, ((semconv.FALLBACK, call.fallback),)), (1,)
+        counts = (
+            (self._received, call.total_bytes),
+            (self._stalls, call.stalls),
+            (self._buffered, bool(call.buffered)),
+            (self._incomplete_tool_calls, call.incomplete_tool_calls),
+            (self._usage_absent, call.usage == semconv.USAGE_ABSENT and call.outcome is Outcome.COMPLETED),
+        )
+        for counter, count in counts:
+            if count:
+                yield base.series(counter), (int(count),)
+
     def _output_values(self, base: Base, call: _Ended) -> Values:
         yield base.series(self._chunks), (call.total_chunks,)
         yield base.series(self._headers_time), (call.time_to_headers or 0.0,)
         yield base.series(self._ttlc), (call.time_to_last_chunk or 0.0,)
         yield base.series(self._hold), (call.hold,)
+        if call.time_to_first_answer is not None:
+            yield base.series(self._ttfa), (call.time_to_first_answer,)
+        if call.output_tokens_per_second is not None:
+            yield base.series(self._output_rate), (call.output_tokens_per_second,)
         if call.gap_max is not None:
             yield base.series(self._max_gap), (call.gap_max,)
 
@@ -226,7 +245,9 @@ class MetricsRecorder:
         """
         for ending in _ENDINGS:
             self._streams.add(0, {**base, **dict(ending)})
-        for counter in (self._chunks, self._received, self._stalls, self._buffered):
+        for counter in (
+            self._chunks, self._received, self._stalls, self._buffered, self._usage_absent, self._incomplete_tool_calls,
+        ):  # fmt: skip
             counter.add(0, base)
         for fallback in semconv.FALLBACKS:
             self._fallbacks.add(0, {**base, semconv.FALLBACK: fallback})

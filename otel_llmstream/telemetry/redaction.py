@@ -1,8 +1,8 @@
-"""What may be said of an exception in words: where it struck and why, but nothing of what was sent or received.
+"""Makes messages and tracebacks of exceptions that quote nothing that was sent or received.
 
-Exceptions of the HTTP libraries quote: h11 prints the header value that it refuses, a credential with a line break at
-its end for one, and the bytes that it cannot read, the model's own for another. And Python chains to an exception
-whatever was being handled when it was raised, the application's own errors with what they quote.
+Exceptions of the HTTP libraries quote data. For example, h11 prints a header value that it refuses, which may be a
+credential with a line break. It also prints bytes that it cannot read, which may be the model's. And Python adds to an
+exception the one that was being handled when it was raised, which may be the application's own.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Final
 from ..core.error_types import exception_message
 
 MAX_MESSAGE: Final = 1024
-"""Characters of a message. A provider's own may be of any length; this is four screens' lines."""
+"""Characters of a message. A provider's message may have any length."""
 
 _QUOTED_BYTES: Final = re.compile(r"""(?:\bbytearray\()?\bb['"]""")
-"""Where a literal of bytes begins: all that such libraries quote is bytes."""
+"""The beginning of a literal of bytes. Everything that such libraries quote is bytes."""
 
 _CAUSES: Final = 16
-"""Causes followed at most; a chain may be a cycle."""
+"""Causes that are followed at most. A chain may be a cycle."""
 
 
 def redact_message(message: str) -> str:
-    """A message without what it quotes.
+    """A message without the data that it quotes.
 
     Args:
-        message: an exception's or a provider's.
+        message: of an exception or a provider.
     """
     shown = message[:MAX_MESSAGE]
     quoted = _QUOTED_BYTES.search(shown)
@@ -41,7 +41,10 @@ def kind(error: BaseException) -> str:
 
 
 def stack(error: BaseException) -> str:
-    """An exception's stack and those of its causes, as Python prints them but for what was only being handled."""
+    """The tracebacks of an exception and of its causes, as Python prints them.
+
+    Exceptions that were only being handled when another one was raised are left out.
+    """
     return _CAUSED.join(
         "".join(
             (
@@ -55,7 +58,7 @@ def stack(error: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception, and what it says it was raised from."""
+    """The exception, and the ones that it was raised from."""
     each: BaseException | None = error
     for _ in range(_CAUSES):
         if each is None:

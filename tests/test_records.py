@@ -1,0 +1,79 @@
+"""The three records of a call: frozen, compared by value, copied with changes, pickled."""
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+
+from otel_llmstream import Attempt, LLMRequest, Outcome, Summary
+
+REQUEST = LLMRequest("openai.chat", "chat", "openai", "m", "h", 443, parameters=(("gen_ai.request.seed", 1),))
+ATTEMPT = Attempt(
+    number=1, request=REQUEST, outcome=Outcome.FAILED, error_type="429", status=429, duration=0.5, backoff=0.0
+)
+SUMMARY = Summary(
+    request=REQUEST, outcome=Outcome.COMPLETED, duration=1.0, chunk_offsets=(26, 46), finish_reason="stop"
+)
+RECORDS = [pytest.param(record, id=type(record).__name__) for record in (REQUEST, ATTEMPT, SUMMARY)]
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_records_are_frozen(record: Any) -> None:
+    """No field can be set or deleted, and none can be added."""
+    name = type(record).__struct_fields__[0]
+    for change in (lambda: setattr(record, name, 1), lambda: delattr(record, name), lambda: setattr(record, "new", 1)):
+        with pytest.raises(AttributeError):
+            change()
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_records_are_compared_by_value(record: Any) -> None:
+    """Two with the same values are equal and have the same hash; they have no order and are no tuples."""
+    other = copy.deepcopy(record)
+    assert (other == record, hash(other) == hash(record)) == (True, True)
+    assert record not in (tuple(getattr(record, name) for name in type(record).__struct_fields__), None)
+    assert not isinstance(record, tuple)
+    with pytest.raises(TypeError):
+        assert record < other
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_records_can_be_copied_and_pickled(record: Any) -> None:
+    """A copy is equal, and its text names every field."""
+    for made in (copy.copy(record), copy.deepcopy(record), pickle.loads(pickle.dumps(record))):
+        assert made == record
+        assert type(made) is type(record)
+    assert all(f"{name}=" in repr(record) for name in type(record).__struct_fields__)
+
+
+def test_replace() -> None:
+    """A copy with changes; the original stays as it is, and a field that does not exist is an error."""
+    changed = SUMMARY.replace(attempts=3, outcome=Outcome.FAILED)
+    assert (changed.attempts, changed.outcome, changed.duration) == (3, Outcome.FAILED, 1.0)
+    assert SUMMARY.attempts == 1
+    assert REQUEST.replace(model="n").model == "n"
+    assert ATTEMPT.replace(number=2).number == 2
+    with pytest.raises(TypeError, match="unheard_of"):
+        SUMMARY.replace(unheard_of=1)
+
+
+def test_summary_and_attempt_take_names_only() -> None:
+    """Their fields have no order that may be relied on."""
+    for kind in (Summary, Attempt):
+        with pytest.raises(TypeError):
+            kind(REQUEST)  # type: ignore[misc]
+
+
+def test_a_summary_with_an_exception() -> None:
+    """The exception is compared by identity, as exceptions are, and is pickled as far as it can be."""
+    error = ValueError("gone")
+    failed = SUMMARY.replace(error=error)
+    assert failed == SUMMARY.replace(error=error) != SUMMARY.replace(error=ValueError("gone"))
+    assert str(pickle.loads(pickle.dumps(failed)).error) == "gone"
+
+
+@pytest.mark.parametrize("offsets", [(), (0,), (26, 46, 66, 87), tuple(range(0, 12800, 100))], ids=len)
+def test_the_timeline(offsets: tuple[int, ...]) -> None:
+    """The offsets in one string, separated by spaces."""
+    assert SUMMARY.replace(chunk_offsets=offsets).timeline == " ".join(map(str, offsets))
