@@ -135,8 +135,9 @@ def test_keys_in_the_query(module: Any, chaos_server: ChaosServer) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["key", "api_key", "api-key", "apikey", "KEY", "access_token", "token", "sig", "X-Amz-Signature", "X-Goog-Signature",
-     "AWSAccessKeyId", "X-Amz-Credential", "X-Amz-Security-Token", "client_secret", "password", "code", "subscription-key"],
+    ["key", "api_key", "api-key", "apikey", "KEY", "access_token", "token", "sig", "X-Amz-Signature", "code",
+     "X-Goog-Signature", "AWSAccessKeyId", "X-Amz-Credential", "X-Amz-Security-Token", "client_secret", "password",
+     "subscription-key"],
 )  # fmt: skip
 def test_names_that_are_redacted(name: str) -> None:
     """Wherever the parameter stands, and also in a query alone."""
