@@ -1,4 +1,4 @@
-"""`flush()` before `os._exit`, and what says that telemetry is lost: a taken port, a `call()` block without requests."""
+"""`flush()` before `os._exit`, and what says that telemetry is lost: a taken port, a `call()` block with nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -78,7 +77,9 @@ def test_forked_worker_that_exits_at_once(providers: str) -> None:
         capture_output=True, text=True, check=False, timeout=50, env=environment,
     )  # fmt: skip
     found = done.stdout.splitlines()
-    assert [line for line in found if "task" in line] == [f"span chat task {number}" for number in range(6)], done.stderr
+    assert [line for line in found if "task" in line] == [f"span chat task {number}" for number in range(6)], (
+        done.stderr
+    )
     assert "streams 6" in found or "streams 7" in found  # metrics of the parent's are the SDK's matter
     assert found[-1] == "flushed True"
 
@@ -104,7 +105,7 @@ class Provider(TracerProvider):
         super().__init__(shutdown_on_exit=False)
         self._action = action
 
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
+    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 - as the SDK calls it
         return bool(self._action())
 
 
@@ -153,10 +154,12 @@ def test_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def unmentioned(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+def unmentioned(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> pytest.LogCaptureFixture:
     monkeypatch.setattr(call_boundary, "_mentioned", [])
     caplog.set_level(logging.DEBUG, "otel_llmstream")
-    yield caplog
+    return caplog
 
 
 def ask() -> None:
@@ -196,14 +199,14 @@ def test_client_of_a_closed_event_loop() -> None:
     with ChaosServer() as server, capture() as captured:
         client = httpx2.AsyncClient()
 
-        async def request() -> None:
+        async def request(client: httpx2.AsyncClient) -> None:
             body = {"model": "ok?chunks=1&delay=0&ttft=0", "stream": True, "messages": []}
             await client.post(f"{server.openai_url}/chat/completions", json=body)
 
-        asyncio.run(request())
+        asyncio.run(request(client))
         with pytest.raises(RuntimeError, match="Event loop is closed"):
-            asyncio.run(request())
-    del client, request
+            asyncio.run(request(client))
+    del client
     gc.collect()  # what the closed loop could not close warns here, and not in another test
     found = [(span.attributes or {}).get("error.type") for span in captured.spans]
     assert found == [None, "event_loop_closed"]

@@ -84,6 +84,8 @@ def _function(slot: Slot) -> Method:
 
         @wraps(slot.original)
         async def coroutine(*args: Any, **kwargs: Any) -> Any:
+            if not args and "self" in kwargs:  # as a keyword, of a method taken out of its class
+                args = (kwargs.pop("self"),)
             return await (slot.original if slot.skips(args, kwargs) else slot.call)(*args, **kwargs)
 
         setattr(coroutine, SLOT, slot)
@@ -91,6 +93,8 @@ def _function(slot: Slot) -> Method:
 
     @wraps(slot.original)
     def function(*args: Any, **kwargs: Any) -> Any:
+        if not args and "self" in kwargs:
+            args = (kwargs.pop("self"),)
         return (slot.original if slot.skips(args, kwargs) else slot.call)(*args, **kwargs)
 
     setattr(function, SLOT, slot)
