@@ -192,8 +192,8 @@ class Observer:
 
     @property
     def is_watching(self) -> bool:
-        """Whether the observer wants to see the body."""
-        return not self._inert
+        """Whether the observer wants to see the body, or at least its end."""
+        return not self._inert or self.recording is not None
 
     @property
     def waiting(self) -> bool:
