@@ -75,7 +75,7 @@ FAILURE_WORDS: Final = frozenset(
         "no_image",
     }
 )
-"""Google, API reference of Gemini and of Vertex AI, `FinishReason`. `OTHER` and `LANGUAGE` do not say who is to blame."""
+"""Google, API reference of Gemini and of Vertex AI, `FinishReason`. `OTHER` and `LANGUAGE` do not blame the server."""
 
 _NUMBERED: Final = {1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY", 4: "RECITATION", 5: "OTHER"}
 """With `enum-encoding=int` the words come as numbers. Above these, Gemini and Vertex number differently."""
