@@ -9,6 +9,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader
 
 from otel_llmstream import Settings, _instrumentor
+from otel_llmstream.core.events import ToolCall
 from otel_llmstream.core.response import ResponseInfo
 from otel_llmstream.core.states import End
 from otel_llmstream.dialects import RequestInfo
@@ -84,6 +85,11 @@ class Player:
             observer.asked_at = self.clock.now()
             self.clock.advance(gap)
             observer.feed(piece)
+
+    def call_tool(self, observer: Observer, arguments: str) -> None:
+        """The next piece of a tool call comes."""
+        assert observer.stream is not None
+        observer.stream.receive(ToolCall(key="0", arguments=arguments), self.clock.now())
 
     def end(self, observer: Observer, how: End = End.EOF, error: BaseException | None = None) -> None:
         """The stream ends; while the application waits for more, where the network ends it."""

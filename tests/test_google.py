@@ -217,10 +217,17 @@ def test_gemini_json_that_is_an_error():
     assert (page.outcome, page.error_type) == (Outcome.TRUNCATED, "not_a_stream")
 
 
-def test_json_is_a_stream_of_gemini_alone():
-    """Elsewhere a JSON document is no stream, as it ever was."""
+def test_a_json_array_is_a_stream_if_a_dialect_knows_its_frames():
+    """The bytes decide, and not the media type. An array that means nothing, or one document, is not a stream."""
     message = replace(WIRES["anthropic on vertex"], content_type="application/json")
-    assert message.replay(b'[{"type":"message_stop"}]').error_type == "not_a_stream"
+    start = b'{"type":"message_start","message":{"id":"m","model":"claude-opus-5","usage":{"input_tokens":3}}}'
+    delta = b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hi"}}'
+    end = b'{"type":"message_delta","delta":{"stop_reason":"end_turn"}},{"type":"message_stop"}'
+    whole = message.replay(b"[%s,%s,%s]" % (start, delta, end))
+    assert (whole.outcome, whole.chunks, whole.terminator) == (Outcome.COMPLETED, 1, True)
+    for body in (b'[{"role": "user"}, {"role": "assistant"}]', b"[1, 2, 3]", b'{"detail": "Hello"}'):
+        found = message.replay(body)
+        assert (found.outcome, found.error_type) == (Outcome.TRUNCATED, "not_a_stream"), body
 
 
 def test_gemini_oversized():

@@ -26,7 +26,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import format_span_id, format_trace_id
-from scripted_streams import CUT, HEALTHY, Player, chunk, finish, measured
+from scripted_streams import CUT, DONE, HEALTHY, Player, chunk, finish, measured
 
 import otel_llmstream
 from otel_llmstream import Settings, semconv
@@ -88,6 +88,7 @@ def test_a_healthy_stream_leaves_two_lines(player: Player, captured: Captured) -
             "llmstream.finish_reason": "stop",
             "gen_ai.client.operation.duration": 1.0,
             "gen_ai.response.time_to_first_chunk": 0.375,
+            "llmstream.time_to_first_answer": 0.375,
             "llmstream.time_to_last_chunk": 0.625,
             "llmstream.gap.max": 0.125,
             "gen_ai.usage.input_tokens": 11,
@@ -187,6 +188,42 @@ def test_retries_and_stalls_have_lines(player: Player, captured: Captured) -> No
     ]
 
 
+def play_incomplete_tool_call(player: Player, how: End = End.EOF) -> None:
+    """A stream that the token limit ends inside the arguments of a tool call."""
+    observer = player.open()
+    player.answer(observer)
+    player.feed(observer, chunk())
+    player.call_tool(observer, '{"city": "Par')
+    if how is End.EOF:
+        player.feed(observer, finish("length"), DONE)
+    player.end(observer, how)
+
+
+def test_an_incomplete_tool_call_has_a_line(player: Player, captured: Captured) -> None:
+    """A warning beside the line of a healthy end: the SDK raises nothing, and the application cannot use the call."""
+    play_incomplete_tool_call(player)
+    (warning,), (completed,) = captured.log("llm_stream.incomplete_tool_call"), captured.log("llm_stream.completed")
+    assert warning == {
+        "event": "llm_stream.incomplete_tool_call",
+        "level": "warning",
+        **ids(captured),
+        **REQUEST,
+        "llmstream.incomplete_tool_calls": 1,
+        "llmstream.finish_reason": "length",
+        "gen_ai.response.id": "chatcmpl-7",
+    }
+    assert completed["llmstream.incomplete_tool_calls"] == 1
+    assert not any("Par" in str(value) for value in (*warning.values(), *completed.values()))
+
+
+def test_a_failure_needs_no_second_warning(player: Player, captured: Captured) -> None:
+    """If the stream broke off, its line says so, and the number of incomplete tool calls is on this line."""
+    play_incomplete_tool_call(player, End.FAILURE)
+    assert captured.log("llm_stream.incomplete_tool_call") == []
+    (failed,) = captured.log("llm_stream.failed")
+    assert failed["llmstream.incomplete_tool_calls"] == 1
+
+
 def test_every_event_of_the_catalogue_occurs_at_its_level(player: Player, captured: Captured) -> None:
     """And there is no event beside the catalogue's."""
     player.play(*HEALTHY)
@@ -195,6 +232,7 @@ def test_every_event_of_the_catalogue_occurs_at_its_level(player: Player, captur
     with otel_llmstream.call():
         player.play(*CUT)
         player.play(*HEALTHY, gap=2.5)
+    play_incomplete_tool_call(player)
     assert {(line["event"], line["level"]) for line in captured.logs} == {
         (name, level) for name, level, _ in semconv.LOG_EVENTS
     }

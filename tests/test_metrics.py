@@ -170,6 +170,7 @@ def test_durations_are_the_clocks(player: Player, reader: InMemoryMetricReader) 
         "gen_ai.client.operation.time_to_first_chunk": 0.25 + 0.625,
         "gen_ai.client.operation.time_per_output_chunk": 2 * 0.625,
         "llmstream.time_to_headers": 0.25,
+        "llmstream.time_to_first_answer": 0.25 + 0.625,
         "llmstream.time_to_last_chunk": 0.25 + 3 * 0.625,
         "llmstream.max_gap": 0.625,
         "llmstream.hold_time": 1.5,
@@ -220,6 +221,35 @@ def test_tokens_by_type(player: Player, reader: InMemoryMetricReader) -> None:
         for point in metrics["gen_ai.client.token.usage"].data.data_points
     }
     assert points == {"input": (1, 1000), "output": (1, 7)}
+
+
+def test_completed_streams_without_token_counts(player: Player, reader: InMemoryMetricReader) -> None:
+    """They are counted, so that an empty panel of tokens explains itself. A stream that broke off is not counted."""
+    player.play(*HEALTHY)
+    player.play(*CUT)
+    assert value(exported(reader), "llmstream.usage_absent") == 0
+    player.play(*CUT, finish(), DONE)
+    assert value(exported(reader), "llmstream.usage_absent") == 1
+
+
+def test_incomplete_tool_calls(player: Player, reader: InMemoryMetricReader) -> None:
+    """Each tool call whose arguments are unterminated JSON is counted. A complete one is not."""
+    for arguments in ('{"city": "Paris"}', '{"city": "Par'):
+        observer = player.open()
+        player.answer(observer)
+        player.call_tool(observer, arguments)
+        player.feed(observer, finish("length"), DONE)
+        player.end(observer)
+    assert value(exported(reader), "llmstream.incomplete_tool_calls") == 1
+
+
+def test_output_tokens_per_second(player: Player, reader: InMemoryMetricReader) -> None:
+    """Recorded if the provider counted the tokens and there is a time to divide them by."""
+    player.play(*[chunk()] * 5, finish(), usage(11, 100), DONE)  # five chunks in half a second
+    player.play(*[chunk()] * 5, finish(), DONE)
+    player.play(chunk(), finish(), usage(11, 100), DONE)
+    (point,) = exported(reader)["llmstream.output_tokens_per_second"].data.data_points
+    assert (point.count, point.sum) == (1, 100 * 4 / 5 / 0.5)
 
 
 def test_bytes_and_chunks_of_all_attempts(player: Player, reader: InMemoryMetricReader) -> None:
@@ -474,6 +504,10 @@ PROMETHEUS = {
     "llmstream_received_bytes": "counter",
     "llmstream_stalls": "counter",
     "llmstream_buffered_streams": "counter",
+    "llmstream_usage_absent": "counter",
+    "llmstream_incomplete_tool_calls": "counter",
+    "llmstream_time_to_first_answer_seconds": "histogram",
+    "llmstream_output_tokens_per_second": "histogram",
     "llmstream_time_to_headers_seconds": "histogram",
     "llmstream_time_to_last_chunk_seconds": "histogram",
     "llmstream_max_gap_seconds": "histogram",

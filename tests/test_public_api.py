@@ -257,8 +257,8 @@ def test_the_check_for_credentials(tmp_path):
 def test_error_types():
     """Every error type that is ours: the design's list, each with a cause and a remedy."""
     listed = [
-        "stream_truncated", "stream_incomplete_event", "stream_empty", "not_a_stream", "malformed_event", "dns_error",
-        "connect_error", "connect_timeout", "tls_error", "proxy_error", "pool_timeout", "write_timeout",
+        "stream_truncated", "stream_incomplete_event", "stream_empty", "not_a_stream", "malformed_event", "sdk_error",
+        "dns_error", "connect_error", "connect_timeout", "tls_error", "proxy_error", "pool_timeout", "write_timeout",
         "write_error", "broken_pipe", "read_timeout", "connection_reset", "incomplete_body", "invalid_framing",
         "content_decoding", "too_many_redirects", "http2_error",
     ]  # fmt: skip
@@ -377,7 +377,9 @@ def test_finish_reasons_and_stages():
         "cancelled",
         "abandoned",
     ]
-    assert [event for event, _, _ in semconv.LOG_EVENTS] == [
-        f"llm_stream.{word}"
-        for word in ("started", "retry", "stalled", "completed", "cancelled", "abandoned", "truncated", "failed")
-    ]
+    assert semconv.USAGE_STATES == ("reported", "partial", "absent")
+    events = (
+        "started", "retry", "stalled", "completed", "incomplete_tool_call", "cancelled", "abandoned", "truncated",
+        "failed",
+    )  # fmt: skip
+    assert [event for event, _, _ in semconv.LOG_EVENTS] == [f"llm_stream.{word}" for word in events]

@@ -139,7 +139,7 @@ def test_every_page_has_causes_with_remedies(name):
     other = re.findall(r"^- .+$", part, re.MULTILINE)
 
     assert len(rows) + len(other) >= 2
-    assert all(re.search(r".{10,} \*\*ProxyFix:\*\* .{10,}", line) for line in other)
+    assert all(re.search(r".{10,} \*\*Remedy:\*\* .{10,}", line) for line in other)
 
 
 @pytest.mark.parametrize(

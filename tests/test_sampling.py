@@ -1,12 +1,15 @@
-"""Evenly spaced samples of a series of any length, and the percentile of what they are."""
+"""Evenly spaced samples of a series of any length, and percentiles: exact ones, and those of a sketch."""
 
+import math
+import random
 import statistics
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_llmstream.core.sampling import Decimator, percentile
+from otel_llmstream.core.sampling import GROWTH, MAX_BUCKETS, SMALLEST, Decimator, LogSketch, percentile
 
 
 def taken(most: int, batches: list[list[float]]) -> list[float]:
@@ -80,3 +83,69 @@ def test_a_thinned_series_keeps_its_median():
     """Of a long series the sample tells the same."""
     series = [float(number % 1000) for number in range(100_003)]
     assert statistics.median(taken(4096, [series])) == pytest.approx(statistics.median(series), rel=0.05)
+
+
+# --- the sketch -------------------------------------------------------------------------------------------------------
+
+SHARES = (0.0, 0.5, 0.9, 0.95, 0.99, 1.0)
+LARGEST = SMALLEST * GROWTH**MAX_BUCKETS
+SECONDS = st.floats(SMALLEST, LARGEST * 0.999)
+
+
+def sketch_of(*batches: list[float]) -> LogSketch:
+    sketch = LogSketch()
+    for batch in batches:
+        sketch.extend(batch)
+    return sketch
+
+
+@given(values=st.lists(SECONDS, min_size=1, max_size=100), share=st.sampled_from(SHARES))
+def test_a_sketch_is_at_most_five_percent_off(values, share):
+    """Compared with the exact percentile by nearest rank."""
+    assert sketch_of(values).percentile(share) == pytest.approx(percentile(values, share), rel=0.05)
+
+
+@given(values=st.lists(st.floats(-1.0, 1e9), min_size=1, max_size=50), share=st.sampled_from(SHARES))
+def test_a_sketch_never_leaves_the_range(values, share):
+    """Not even for values that are too small or too large for its buckets, or negative."""
+    found = sketch_of(values).percentile(share)
+    assert found is not None
+    assert max(min(values), 0.0) <= found <= max(*values, 0.0)
+
+
+@given(
+    values=st.lists(st.floats(0.0, 1e5), max_size=60),
+    cuts=st.lists(st.integers(0, 60), max_size=6),
+    share=st.sampled_from(SHARES),
+)
+def test_batches_make_no_difference_to_a_sketch(values, cuts, share):
+    """However the values come in batches, empty ones included, and in whatever order."""
+    bounds = [0, *sorted(cuts), 60]
+    batches = [values[start:end] for start, end in pairwise(bounds)]
+    expected = sketch_of(values)
+    for sketch in (sketch_of(*batches), sketch_of(*reversed(batches)), sketch_of(*([value] for value in values))):
+        assert sketch.percentile(share) == expected.percentile(share)
+        assert sketch.count == len(values)
+
+
+def test_a_sketch_of_nothing():
+    """There is no percentile of no values."""
+    assert sketch_of([], []).percentile(0.95) is None
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-9, SMALLEST, 0.02, LARGEST, 1e9])
+def test_a_single_value_is_exact(value):
+    """The range is one point."""
+    assert sketch_of([value]).percentile(0.95) == value
+
+
+def test_a_sketch_is_bounded():
+    """Of a million values of any size it holds 800 bytes of counts. Of a usual stream it holds fewer."""
+    chance = random.Random(7)
+    sketch = LogSketch()
+    for _ in range(1_000):
+        sketch.extend([math.exp(chance.uniform(-30, 30)) for _ in range(1_000)])
+    assert sketch.count == 1_000_000
+    assert len(sketch._counts) * sketch._counts.itemsize <= 4 * MAX_BUCKETS
+    usual = sketch_of([chance.uniform(0.01, 0.1) for _ in range(10_000)])
+    assert len(usual._counts) <= 26  # the buckets from 10 ms to 100 ms

@@ -95,6 +95,8 @@ def test_a_whole_span(player: Player, captured: Captured) -> None:
         "gen_ai.response.model": "gpt-4o-2024-08-06",
         "gen_ai.response.finish_reasons": ("stop",),
         "gen_ai.response.time_to_first_chunk": 1.5,
+        "llmstream.usage": "reported",
+        "llmstream.output_tokens_per_second": (3 - 1) * (2 / 3) / (5.125 - 1.5),  # one token was reasoning, unseen
         "gen_ai.usage.input_tokens": 11,
         "gen_ai.usage.output_tokens": 3,
         "gen_ai.usage.cache_read.input_tokens": 4,
@@ -110,6 +112,7 @@ def test_a_whole_span(player: Player, captured: Captured) -> None:
         "llmstream.terminator": True,
         "llmstream.time_to_headers": 0.25,
         "llmstream.attempt.time_to_first_chunk": 1.5,
+        "llmstream.time_to_first_answer": 1.5,
         "llmstream.time_to_last_chunk": 5.125,
         "llmstream.gap.mean": (0.625 + 3.0) / 2,
         "llmstream.gap.p95": 3.0,
@@ -172,6 +175,12 @@ def test_what_is_emitted_is_documented(player: Player, captured: Captured) -> No
     player.answer(buffered, after=1.0)
     player.feed(buffered, b"".join((*[chunk()] * 20, finish(), DONE)), gap=0.0)
     player.end(buffered)
+    player.play(*HEALTHY)
+    calling = player.open()
+    player.answer(calling)
+    player.call_tool(calling, '{"city": "Par')
+    player.feed(calling, finish("length"), DONE)
+    player.end(calling)
     with otel_llmstream.call():
         player.play(*CUT)
         player.play(*HEALTHY, model="gpt-4o-mini")

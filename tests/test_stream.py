@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from otel_llmstream.core.events import (
     CHUNK,
     MALFORMED,
+    NO_TERMINATOR,
+    REASONING,
     TERMINATOR,
+    UNKNOWN_DIALECT,
     Chunk,
     Event,
     Finish,
@@ -23,6 +26,7 @@ from otel_llmstream.core.events import (
     Opened,
     Started,
     Terminator,
+    ToolCall,
     Undecodable,
     UnknownDialect,
     Usage,
@@ -635,6 +639,24 @@ def test_not_buffered(make):
     assert not make().end().buffered
 
 
+@pytest.mark.parametrize(("chunks", "expected"), [(0, None), (1, None), (4, None), (5, True), (8, True)])
+def test_a_short_answer_can_be_buffered(chunks, expected):
+    """Five chunks in a burst are enough. Fewer tell nothing, whatever they look like."""
+    assert Play().responded(wait=1.0).reads(chunks).end().buffered is expected
+
+
+@pytest.mark.parametrize(("chunks", "expected"), [(4, None), (5, False), (8, False)])
+def test_a_short_answer_that_is_not_buffered(chunks, expected):
+    """Chunks that come 20 ms apart were written one by one."""
+    assert Play().responded(wait=1.0).reads(chunks, wait=0.02).end().buffered is expected
+
+
+def test_a_burst_may_be_interrupted_once():
+    """The event loop or another thread may come between two chunks of a burst."""
+    assert Play().responded(wait=1.0).reads(4).reads(4, wait=0.00045).end().buffered is True
+    assert Play().responded(wait=1.0).reads(4).reads(4, wait=0.002).end().buffered is False
+
+
 def test_the_wait_before_a_burst_is_the_applications_to_set():
     """How long a wait makes a burst count is set by the application."""
     assert Play(buffered_after=0.3).responded(wait=0.4).reads(50).end().buffered
@@ -665,6 +687,317 @@ def test_chunk_offsets_are_thinned_evenly(chunks, batch):
 def test_chunk_offsets_are_the_applications_to_set(chunk_times):
     """Fewer, or none."""
     assert len(Play(chunk_times=chunk_times).responded().reads(20, wait=0.1).end().chunk_offsets) <= chunk_times
+
+
+# --- output after a finish reason -------------------------------------------------------------------------------------
+
+
+def test_output_after_a_finish_reason_reopens_the_choice():
+    """A server that writes `stop` into every chunk has not ended yet: its stream can still be truncated or reset."""
+    play = Play().responded()
+    play.read(CHUNK, STOP)
+    assert play.stream.state is State.FINISHED
+    play.read(CHUNK)
+    assert play.stream.state is State.STREAMING
+    play.read(STOP)
+    summary = play.end()
+    assert (summary.outcome, summary.error_type) == (Outcome.TRUNCATED, "stream_truncated")
+    assert (summary.finish_reason, summary.finish_reasons) == ("none", ("error",))
+
+
+@pytest.mark.parametrize("how", [End.EOF, End.FAILURE, End.CLOSED])
+def test_a_disproved_reason_completes_nothing_any_more(how):
+    """After one wrong reason, the next one may be wrong too. Only the terminator completes such a stream."""
+    cut, whole = Play().responded(), Play().responded()
+    for play in (cut, whole):
+        play.read(CHUNK, STOP)
+        play.read(CHUNK, STOP)
+    whole.read(TERMINATOR)
+    error = "connection_reset" if how is End.FAILURE else None
+    expected = {End.EOF: Outcome.TRUNCATED, End.FAILURE: Outcome.FAILED, End.CLOSED: Outcome.CANCELLED}
+    summary = cut.end(how, error_type=error)
+    assert (summary.outcome, summary.finish_reason) == (expected[how], "none")
+    summary = whole.end(how, error_type=error)
+    assert (summary.outcome, summary.finish_reason, summary.finish_reasons) == (Outcome.COMPLETED, "stop", ("stop",))
+
+
+def test_a_run_of_chunks_reopens_too():
+    """The batch shortcut and the reading of one event agree."""
+    play = Play().responded()
+    play.read(CHUNK, STOP)
+    play.stream.add_chunks([play.now + 1.0, play.now + 2.0], 20, 2.0)
+    play.now += 2.0
+    assert play.stream.state is State.STREAMING
+    assert play.end().outcome is Outcome.TRUNCATED
+
+
+def test_only_the_choice_with_output_is_reopened():
+    """Output of another choice says nothing about a reason. The later output of the choice itself does."""
+    play = Play(choices=2).responded()
+    play.read(CHUNK, STOP)
+    play.read(Chunk(1), Finish(1, "stop", "stop"))
+    assert play.stream.state is State.FINISHED
+    play.read(Chunk(1))
+    assert play.stream.state is State.STREAMING
+    play.read(Finish(1, "length", "length"))
+    assert play.stream.state is State.STREAMING, "only the terminator completes it now"
+    play.read(TERMINATOR)
+    assert play.end().finish_reasons == ("stop", "length")
+
+
+@pytest.mark.parametrize("mark", [NO_TERMINATOR, UNKNOWN_DIALECT])
+def test_a_dialect_without_an_end_is_reopened_to_its_own_state(mark):
+    """If the dialect marks no end, a clean end of the body stays legal after a wrong reason."""
+    play = Play().responded()
+    play.read(mark, CHUNK, STOP)
+    play.read(CHUNK)
+    summary = play.end()
+    assert (summary.outcome, summary.finish_reason) == (Outcome.COMPLETED, "none")
+
+
+def test_what_is_no_output_reopens_nothing():
+    """Usage, a name and a malformed event may come after the reason."""
+    play = Play().responded()
+    play.read(CHUNK, STOP)
+    play.read(Usage(1, 2), Started("id"), MALFORMED)
+    summary = play.end()
+    assert (summary.outcome, summary.finish_reason) == (Outcome.COMPLETED, "stop")
+
+
+def test_the_last_reason_counts():
+    """A gateway may correct itself: the reason that came last is the one that is reported."""
+    play = Play().responded()
+    play.read(CHUNK, STOP)
+    play.read(Finish(0, "max_tokens", "length"))
+    summary = play.end()
+    assert (summary.outcome, summary.finish_reason, summary.finish_reasons) == (
+        Outcome.COMPLETED, "length", ("max_tokens",),
+    )  # fmt: skip
+
+
+# --- tool calls -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("normal", "expected"), [("stop", "tool_calls"), ("tool_calls", "tool_calls"), ("length", "length")]
+)
+def test_the_reason_of_a_choice_that_called_a_tool(normal, expected):
+    """Some providers say `stop` after a tool call. A limit that ended the call is still told as one."""
+    play = Play().responded()
+    play.read(ToolCall(key="0", arguments="{}"))
+    play.read(Finish(0, "word", normal))
+    summary = play.end()
+    assert (summary.finish_reason, summary.finish_reasons) == (expected, ("word",))
+
+
+def test_a_tool_call_of_another_choice_says_nothing():
+    """The reason that is reported is the first choice's."""
+    play = Play(choices=2).responded()
+    play.read(CHUNK, ToolCall(1, key="0", arguments="{}"))
+    play.read(STOP, Finish(1, "stop", "stop"))
+    assert play.end().finish_reason == "stop"
+
+
+def test_a_tool_call_without_a_reason():
+    """If no reason came, a tool call makes none."""
+    play = Play().responded()
+    play.read(ToolCall(key="0", arguments="{}"), TERMINATOR)
+    assert play.end().finish_reason == "none"
+
+
+def test_incomplete_tool_calls_are_counted():
+    """Of three tool calls, two end inside their arguments: one in a string, one in an object."""
+    play = Play().responded()
+    for key, arguments in (("0", '{"a": 1}'), ("1", '{"a": "b'), ("2", '{"a": [')):
+        for letter in arguments:
+            play.read(ToolCall(key=key, arguments=letter))
+    play.read(Finish(0, "length", "length"))
+    assert play.end().incomplete_tool_calls == 2
+
+
+@pytest.mark.parametrize("play", [Play().responded(), Play().responded().reads(3)])
+def test_no_incomplete_tool_calls(play):
+    """A stream without tool calls has none."""
+    assert play.end().incomplete_tool_calls == 0
+
+
+def test_tool_calls_are_output():
+    """A tool call is a chunk, and it is an answer."""
+    play = Play().responded()
+    play.read(ToolCall(key="0", arguments="{}"), wait=1.5)
+    summary = play.end()
+    assert (summary.chunks, summary.time_to_first_chunk, summary.time_to_first_answer) == (1, 1.5, 1.5)
+
+
+# --- reasoning and answers --------------------------------------------------------------------------------------------
+
+
+def test_reasoning_comes_before_the_answer():
+    """Reasoning chunks are chunks. The first chunk that is an answer has a time of its own."""
+    play = Play().responded(wait=1.0)
+    play.read(REASONING, wait=0.5)
+    play.read(REASONING, wait=0.5)
+    play.read(CHUNK, wait=2.0)
+    play.read(CHUNK, wait=1.0)
+    summary = play.end()
+    assert (summary.time_to_first_chunk, summary.time_to_first_answer, summary.time_to_last_chunk) == (1.5, 4.0, 5.0)
+    assert summary.chunks == 4
+
+
+def test_the_answer_may_begin_in_a_run():
+    """The batch shortcut takes runs of answers only, so the first one of the first run is the first answer."""
+    play = Play().responded()
+    play.read(REASONING, wait=1.0)
+    play.stream.add_chunks([play.now + 2.0, play.now + 3.0], 20, 3.0)
+    play.now += 3.0
+    assert play.end().time_to_first_answer == 3.0
+
+
+def test_reasoning_alone_is_no_answer():
+    """A stream that is cut while the model reasons has no time to the first answer."""
+    play = Play().responded()
+    play.read(REASONING, wait=1.0)
+    summary = play.end()
+    assert (summary.time_to_first_chunk, summary.time_to_first_answer) == (1.0, None)
+
+
+def test_the_first_answer_counts_from_the_call():
+    """Retries are included, as in the time to the first chunk."""
+    play = Play(origin=90.0).responded()
+    play.read(CHUNK, wait=1.0)
+    assert play.end().time_to_first_answer == 11.0
+
+
+# --- output tokens per second -----------------------------------------------------------------------------------------
+
+
+def counted(*events: Event, wait: float = 0.25, **usage: int) -> Play:
+    """A stream with these chunks, each after a wait, and with these token counts."""
+    play = Play().responded(wait=1.0)
+    for event in events:
+        play.read(event, wait=wait)
+    play.read(STOP, Usage(3, **usage))
+    return play
+
+
+def test_tokens_per_second():
+    """The tokens after the first chunk, by the time from the first to the last chunk, whenever the body ends."""
+    play = counted(*[CHUNK] * 5, output_tokens=100)
+    play.read(TERMINATOR, wait=5.0)
+    assert play.end(wait=5.0).output_tokens_per_second == pytest.approx(100 * 4 / 5 / 1.0)
+
+
+def test_hidden_reasoning_does_not_count():
+    """It was written before the first chunk: as part of the speed it would make a slow model fast."""
+    summary = counted(*[CHUNK] * 5, output_tokens=1_000, reasoning_tokens=900).end()
+    assert summary.output_tokens_per_second == pytest.approx(100 * 4 / 5 / 1.0)
+
+
+def test_streamed_reasoning_counts():
+    """If the reasoning was streamed, its tokens came in the measured time."""
+    summary = counted(REASONING, REASONING, CHUNK, CHUNK, CHUNK, output_tokens=1_000, reasoning_tokens=900).end()
+    assert summary.output_tokens_per_second == pytest.approx(1_000 * 4 / 5 / 1.0)
+
+
+def test_more_reasoning_than_output():
+    """Counts that do not fit together make no negative speed."""
+    assert counted(CHUNK, CHUNK, output_tokens=10, reasoning_tokens=20).end().output_tokens_per_second == 0.0
+
+
+def one_read() -> Play:
+    play = Play().responded()
+    play.read(*[CHUNK] * 3, STOP, Usage(3, 100))
+    return play
+
+
+def buffered_answer() -> Play:
+    return counted(*[CHUNK] * 8, wait=0.00001, output_tokens=100)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: counted(CHUNK, output_tokens=100),
+        one_read,
+        buffered_answer,
+        lambda: counted(CHUNK, CHUNK),
+        lambda: counted(output_tokens=100),
+    ],
+    ids=["one chunk", "one read", "buffered", "no count", "no chunk"],
+)
+def test_no_speed(make):
+    """Without a count, or without a time in which the model wrote, there is no speed."""
+    summary = make().end()
+    assert (summary.outcome, summary.output_tokens_per_second) == (Outcome.COMPLETED, None)
+
+
+def test_the_buffered_answer_is_buffered():
+    """It is the reason why it has no speed."""
+    assert buffered_answer().end().buffered is True
+
+
+@pytest.mark.parametrize("how", [End.EOF, End.CLOSED, End.FAILURE])
+def test_no_speed_of_a_stream_that_did_not_complete(how):
+    """Its counts are partial."""
+    play = Play().responded()
+    play.read(Usage(3, 50), CHUNK)
+    play.read(CHUNK, wait=1.0)
+    assert play.end(how).output_tokens_per_second is None
+
+
+# --- usage ------------------------------------------------------------------------------------------------------------
+
+
+def test_usage_that_was_reported():
+    """A completed stream with a count: one of the two is enough."""
+    for usage in (Usage(3, 5), Usage(input_tokens=3), Usage(output_tokens=0)):
+        play = Play().responded()
+        play.read(CHUNK, STOP, usage)
+        assert play.end().usage == "reported"
+
+
+@pytest.mark.parametrize("how", [End.EOF, End.CLOSED, End.FAILURE, End.GARBAGE_COLLECTED])
+def test_usage_that_is_partial(how):
+    """The counts of a stream that did not complete are not those of the whole answer."""
+    play = Play().responded()
+    play.read(Usage(3, 1), CHUNK)
+    summary = play.end(how)
+    assert (summary.usage, summary.input_tokens) == ("partial", 3)
+
+
+@pytest.mark.parametrize("how", [End.EOF, End.CLOSED])
+@pytest.mark.parametrize("last", [STOP, CHUNK])
+def test_usage_that_is_absent(how, last):
+    """A stream with output and without counts says so, whether it completed or not."""
+    play = Play().responded()
+    play.read(CHUNK)
+    play.read(last, Usage(reasoning_tokens=3))
+    assert play.end(how).usage == "absent"
+
+
+def test_no_usage_can_be_missed_before_the_first_chunk():
+    """A call that failed before its output says nothing about usage."""
+    assert Play().end(End.FAILURE, error_type="dns_error").usage is None
+    assert Play().responded(HTTPError(500), status=500).end().usage is None
+    assert Play().responded().end().usage is None
+
+
+@given(
+    counts=st.lists(
+        st.builds(Usage, *[st.none() | st.integers(0, 5)] * 5),
+        max_size=6,
+    )
+)
+def test_counts_never_fall_to_zero(counts):
+    """Of the counts of a field the last positive one is reported; 0 if all were 0; None if none was said."""
+    play = Play().responded()
+    for usage in counts:
+        play.read(usage)
+    summary = play.end()
+    for field in ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"):
+        said = [value for usage in counts if (value := getattr(usage, field)) is not None]
+        positive = [value for value in said if value]
+        assert getattr(summary, field) == (positive[-1] if positive else 0 if said else None)
 
 
 # --- what else is summarised ------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from struct import pack
 from typing import Final
 
 from .. import semconv
@@ -175,7 +176,7 @@ class Stream:
         self.bytes += size
         self.frames += len(times)
         self.chunks += len(times)
-        self._batch().extend(times)
+        self._batch().frombytes(pack(f"{len(times)}d", *times))  # half the cost of `extend`
 
     def receive(self, event: Event, now: float) -> float:
         """Take one event.
@@ -308,8 +309,8 @@ class Stream:
 
     def _keep_times(self, times: array[float]) -> None:
         if isinstance(self._chunk_times, int):
-            self._chunk_times = Decimator(self._chunk_times)
-        self._chunk_times.extend([time - self._origin for time in times])
+            self._chunk_times = Decimator(self._chunk_times, self._origin)
+        self._chunk_times.extend(times)
 
     def _count_gaps(self, gaps: list[float]) -> None:
         if self._gap_sketch is None:
@@ -430,7 +431,7 @@ class Stream:
 
     def _offsets(self) -> tuple[int, ...]:
         kept = self._chunk_times
-        return () if isinstance(kept, int) else tuple(round(offset * 1000) for offset in kept.values)
+        return () if isinstance(kept, int) else tuple([round(offset * 1000) for offset in kept.values])
 
     def _stage(self, why: str) -> str:
         if self.state is State.HTTP_ERROR:

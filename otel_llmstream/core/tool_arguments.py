@@ -52,17 +52,17 @@ class ToolCalls:
     __slots__ = ("_calls", "_choices")
 
     def __init__(self) -> None:
-        self._calls: dict[str, Arguments] = {}
+        self._calls: dict[tuple[int, str], Arguments] = {}
         self._choices: set[int] = set()
 
     def add(self, choice: int, key: str, arguments: str) -> None:
         """A piece of a tool call came."""
         self._choices.add(choice)
-        call = self._calls.get(key)
+        call = self._calls.get((choice, key))
         if call is None:
             if len(self._calls) >= MAX_CALLS:
                 return
-            call = self._calls[key] = Arguments()
+            call = self._calls[choice, key] = Arguments()
         call.feed(arguments)
 
     def called_by(self, choice: int) -> bool:

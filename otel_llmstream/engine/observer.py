@@ -144,10 +144,9 @@ class Observer:
 
         They are seen, and not always read at once; see `BACKLOG`.
         """
-        now = self.clock()
-        asked, self.asked_at = self.asked_at, HELD
-        reads = self._reads
+        now, asked, reads = self.clock(), self.asked_at, self._reads
         reads.append((data, asked, now))
+        self.asked_at = HELD
         if len(reads) >= BACKLOG or now - asked > PATIENCE or len(data) > LARGE or self._is_eager:
             self._read_backlog()
 

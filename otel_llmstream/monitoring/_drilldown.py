@@ -54,6 +54,7 @@ STAGES: Final = (
             semconv.CONTENT_DECODING,
             semconv.HTTP2_ERROR,
             semconv.MALFORMED_EVENT,
+            semconv.SDK_ERROR,
         ),
     ),
 )
@@ -77,7 +78,7 @@ def failures(flavour: Flavour) -> Json:
         Row("Stage of the failure", tuple(_failure_stages(promql))),
         Row("By provider, model and server", tuple(_by_subject(promql))),
         Row("Single calls: traces and log lines", tuple(_single_calls())),
-        Row("Error types: causes and proxy_fixes", (_error_type_table(),)),
+        Row("Error types: causes and remedies", (_error_type_table(),)),
     )
     selector = flavour.selector(semconv.STREAMS, "", *VARIABLE_MATCHERS, FAILED)
     values = f"label_values({selector}, {flavour.label_name(semconv.ERROR_TYPE)})"
@@ -229,7 +230,7 @@ def _failure_stages(promql: PromQL) -> Iterator[SizedPanel]:
             ),
         ],
         "reqps",
-        width=8,
+        width=6,
         stacked=True,
         colours=palette.STAGES,
     )
@@ -239,7 +240,7 @@ def _failure_stages(promql: PromQL) -> Iterator[SizedPanel]:
         "How long failed calls took. A sharp line at a round number of seconds is a time-out. 60 s is the usual idle "
         "time-out of a load balancer.",
         Query(promql.sum(failed, "le"), "{{le}}", exemplar=True),
-        width=8,
+        width=6,
     )
     ended, began = promql.total(semconv.STREAMS), promql.total(semconv.TTLC, part="count")
     yield graph(
@@ -249,9 +250,32 @@ def _failure_stages(promql: PromQL) -> Iterator[SizedPanel]:
         # Rounded: without it, floating-point error would show a share of 0 as 2.2e-14 %.
         [Query(f"clamp_min(round(1 - {began} / ({ended} > 0), 0.0001), 0)", "no output")],
         "percentunit",
-        width=8,
+        width=6,
         colours={"no output": "red"},
         most=1,
+    )
+    model = semconv.REQUEST_MODEL
+    yield graph(
+        "Incomplete tool calls by model",
+        "Tool calls per second whose arguments are unterminated JSON. If the stream was completed, it is not a failure "
+        "above, and the SDK raised no error. The application cannot parse these arguments. The usual cause is a limit "
+        "of output tokens.",
+        [
+            Query(
+                f"{promql.total(semconv.INCOMPLETE_TOOL_CALL_COUNT, by=(model,))} > 0",
+                f"{{{{{promql.flavour.label_name(model)}}}}}",
+                exemplar=True,
+            )
+        ],
+        "cps",
+        width=6,
+        bars=True,
+        stacked=True,
+        links=[
+            link_to_traces(
+                "Traces with incomplete tool calls", traceql(f"{span_attribute(semconv.INCOMPLETE_TOOL_CALLS)} > 0")
+            )
+        ],
     )
 
 

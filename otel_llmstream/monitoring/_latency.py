@@ -22,7 +22,7 @@ from ._links import (
 )
 from ._names import Flavour
 from ._panels import Column, Json, Query, Row, SizedPanel, graph, heatmap, stat, table, traces
-from ._promql import PromQL
+from ._promql import SPEED_QUANTILES, PromQL
 
 _QUANTILES: Final = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
@@ -40,8 +40,9 @@ def latency(flavour: Flavour) -> Json:
     rows = (
         Row("In this window", tuple(_stats(promql))),
         Row("Where the time goes", tuple(_stages(promql))),
-        Row("First chunk, last chunk", tuple(_first_and_last_chunk(promql))),
+        Row("First chunk, first answer, last chunk", tuple(_whole_times(promql))),
         Row("Between chunks", tuple(_gaps(promql))),
+        Row("Speed of the output", tuple(_speed(promql))),
         Row("By model", tuple(_models(promql))),
         Row("Single calls", (_slowest(),), collapsed=True),
     )
@@ -53,8 +54,9 @@ def latency(flavour: Flavour) -> Json:
         flavour,
         LATENCY,
         "LLM streams / Latency breakdown",
-        "Times to the headers, the first chunk and the last chunk. Network time compared with the application's hold "
-        "time. Gaps and stalls. Models side by side. This window compared with an earlier one.",
+        "Times to the headers, the first chunk, the first answer and the last chunk. Network time compared with the "
+        "application's hold time. Gaps, stalls and tokens per second. Models side by side. This window compared with "
+        "an earlier one.",
         rows,
         variables,
     )
@@ -100,7 +102,7 @@ def _stats(promql: PromQL) -> Iterator[SizedPanel]:
     yield stat(
         "Hold time",
         "The share of the time to the last chunk in which the application held the stream instead of reading it. A "
-        "with_height share means that the application reads slowly. The network and the provider do not cause it.",
+        "high share means that the application reads slowly. The network and the provider do not cause it.",
         Query(f"{window.total(semconv.HOLD_TIME, part='sum')} / {window.total(semconv.TTLC, part='sum')}"),
         "percentunit",
         steps=((None, "green"), (0.25, "yellow"), (0.5, "red")),
@@ -177,12 +179,25 @@ def _clamped(difference: str) -> str:
     return f"clamp_min({difference}, 0)"
 
 
-def _first_and_last_chunk(promql: PromQL) -> Iterator[SizedPanel]:
-    yield _quantiles_compared(promql, semconv.TTFC, "Time to the first chunk", "LLMStreamFirstTokenSlow")
-    yield _quantiles_compared(promql, semconv.TTLC, "Time to the last chunk", "LLMStreamStalls")
+_FROM_START: Final = "From the call's start, retries included."
 
 
-def _quantiles_compared(promql: PromQL, metric: Metric, title: str, runbook: str) -> SizedPanel:
+def _whole_times(promql: PromQL) -> Iterator[SizedPanel]:
+    yield _quantiles_compared(
+        promql, semconv.TTFC, "Time to the first chunk", _FROM_START, runbook="LLMStreamFirstTokenSlow"
+    )
+    yield _quantiles_compared(
+        promql,
+        semconv.TTFA,
+        "Time to the first answer",
+        f"{_FROM_START} Reasoning is no answer. If this time is much longer than that to the first chunk, the model "
+        "reasons first.",
+        runbook="LLMStreamFirstTokenSlow",
+    )
+    yield _quantiles_compared(promql, semconv.TTLC, "Time to the last chunk", _FROM_START, runbook="LLMStreamStalls")
+
+
+def _quantiles_compared(promql: PromQL, metric: Metric, title: str, description: str, *, runbook: str) -> SizedPanel:
     """Current quantiles, and those of an earlier window as dashed lines."""
     earlier = promql.offset_by("$before")
     now = [Query(promql.quantile(q, metric), name, exemplar=q == 0.95) for q, name in _QUANTILES]  # noqa: PLR2004
@@ -191,10 +206,10 @@ def _quantiles_compared(promql: PromQL, metric: Metric, title: str, runbook: str
     colours = {**palette.QUANTILES, dashed[0]: "light-blue", dashed[1]: "blue"}
     return graph(
         title,
-        "From the call's start, retries included. Dashed lines: the same, $before earlier.",
+        f"{description} Dashed lines: the same, $before earlier.",
         [*now, *then],
         "s",
-        width=12,
+        width=8,
         colours=colours,
         dashed=dashed,
         links=[link_to_runbook(runbook)],
@@ -257,6 +272,30 @@ def _gaps(promql: PromQL) -> Iterator[SizedPanel]:
     )
 
 
+def _speed(promql: PromQL) -> Iterator[SizedPanel]:
+    model = semconv.REQUEST_MODEL
+    name = promql.flavour.label_name(model)
+    yield graph(
+        "Output tokens per second of one call",
+        "Output tokens after the first chunk, divided by the time from the first to the last chunk. If p5 is low, "
+        "the slowest streams are slow to read. A person reads about 5 tokens a second. Calls without token counts and "
+        "buffered answers are left out.",
+        [
+            Query(promql.quantile(q, semconv.OUTPUT_RATE_METRIC), f"p{q * 100:g}", exemplar=True)
+            for q in SPEED_QUANTILES
+        ],
+        "short",
+        colours=palette.SPEEDS,
+    )
+    yield graph(
+        "Output tokens per second, p50, by model",
+        "Half of the calls of a model wrote faster than its line.",
+        [Query(promql.quantile(0.5, semconv.OUTPUT_RATE_METRIC, model), f"{{{{{name}}}}}", exemplar=True)],
+        "short",
+        links=[link_to_dashboard(LATENCY, "Only this model", model=field_label(promql.flavour, model))],
+    )
+
+
 def _models(promql: PromQL) -> Iterator[SizedPanel]:
     model = semconv.REQUEST_MODEL
     name = promql.flavour.label_name(model)
@@ -309,6 +348,7 @@ _TRACE_COLUMNS: Final = (
     semconv.REQUEST_MODEL,
     semconv.TIME_TO_HEADERS,
     semconv.RESPONSE_TTFC,
+    semconv.TIME_TO_FIRST_ANSWER,
     semconv.TIME_TO_LAST_CHUNK,
     semconv.WAIT,
     semconv.HOLD,

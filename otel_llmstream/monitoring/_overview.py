@@ -11,8 +11,8 @@ from ._layout import dashboard, ttfc_variable
 from ._links import FAILURES, LATENCY, OVERVIEW, field_label, link_to_dashboard, link_to_runbook, row_label
 from ._names import Flavour, Matcher
 from ._panels import Column, Json, Query, Row, SizedPanel, graph, heatmap, stat, table, with_height
-from ._promql import ERROR_BUDGET, PromQL
-from ._selectors import FAILED, JOB
+from ._promql import ERROR_BUDGET, SPEED_QUANTILES, PromQL
+from ._selectors import COMPLETED, FAILED, JOB
 
 _QUANTILES: Final = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
@@ -213,14 +213,16 @@ def _outcomes(promql: PromQL) -> Iterator[SizedPanel]:
 
 
 def _latency(promql: PromQL) -> Iterator[SizedPanel]:
-    yield _quantiles(promql, semconv.TTFC, "Time to the first chunk", "From the call's start, retries included.", 8)
-    yield _quantiles(promql, semconv.TTLC, "Time to the last chunk", "From the call's start, retries included.", 8)
+    start = "From the call's start, retries included."
+    yield _quantiles(promql, semconv.TTFC, "Time to the first chunk", start, 6)
+    yield _quantiles(promql, semconv.TTFA, "Time to the first answer", f"{start} Reasoning is no answer.", 6)
+    yield _quantiles(promql, semconv.TTLC, "Time to the last chunk", start, 6)
     yield heatmap(
         "Gaps between chunks",
         "Time from one chunk to the next. Healthy streams form a band near the bottom. A second band far above it "
         "means that a provider or a proxy holds chunks back.",
         Query(promql.total(semconv.TPOC, part="bucket", by=("le",)), "{{le}}"),
-        width=8,
+        width=6,
     )
 
 
@@ -349,7 +351,7 @@ def _tokens(promql: PromQL) -> Iterator[SizedPanel]:
             for name, side, counter in sides
         ],
         "cps",
-        width=6,
+        width=8,
         colours=palette.TOKENS,
     )
     sizes = (("input", INPUT, semconv.OPERATION_INPUT), ("output", OUTPUT, semconv.OPERATION_OUTPUT))
@@ -358,8 +360,30 @@ def _tokens(promql: PromQL) -> Iterator[SizedPanel]:
         "95 of 100 calls had at most this many tokens.",
         [Query(_token_quantile(promql, side, newest), name) for name, side, newest in sizes],
         "short",
-        width=6,
+        width=8,
         colours=palette.TOKENS,
+    )
+    yield graph(
+        "Completed streams without token counts",
+        "The share of completed streams whose provider sent no token counts. Their tokens are missing in the other "
+        "panels of this row. OpenAI and most gateways send counts only if the request has "
+        '`"stream_options": {"include_usage": true}`.',
+        [Query(_uncounted(promql), f"{{{{{promql.flavour.label_name(semconv.REQUEST_MODEL)}}}}}")],
+        "percentunit",
+        width=8,
+        most=1,
+    )
+    yield graph(
+        "Output tokens per second of one call",
+        "Output tokens after the first chunk, divided by the time from the first to the last chunk.",
+        [
+            Query(promql.quantile(q, semconv.OUTPUT_RATE_METRIC), f"p{q * 100:g}", exemplar=True)
+            for q in SPEED_QUANTILES
+        ],
+        "short",
+        width=8,
+        colours=palette.SPEEDS,
+        links=[link_to_dashboard(LATENCY, "Where the time goes")],
     )
     yield graph(
         "Cached and reasoning tokens",
@@ -375,17 +399,24 @@ def _tokens(promql: PromQL) -> Iterator[SizedPanel]:
             )
         ],
         "cps",
-        width=6,
+        width=8,
     )
     yield graph(
         "Chunks and bytes",
         "Chunks per second, and bytes of response bodies per second, retried attempts included.",
         [Query(promql.total(semconv.CHUNK_COUNT), "chunks"), Query(promql.total(semconv.RECEIVED), "bytes")],
         "cps",
-        width=6,
+        width=8,
         colours={"chunks": "blue", "bytes": "green"},
         right={"bytes": "Bps"},
     )
+
+
+def _uncounted(promql: PromQL) -> str:
+    """The share of completed streams without token counts, by model."""
+    by = (semconv.REQUEST_MODEL,)
+    completed = promql.total(semconv.STREAMS, COMPLETED, by=by)
+    return f"{promql.total(semconv.USAGE_ABSENT_STREAMS, by=by)} / ({completed} > 0)"
 
 
 def _token_quantile(promql: PromQL, side: Matcher, newest: semconv.Metric) -> str:

@@ -60,6 +60,7 @@ ERRORS: Final[Mapping[str, str]] = {
         semconv.READ_TIMEOUT,
         semconv.INCOMPLETE_BODY,
         semconv.MALFORMED_EVENT,
+        semconv.SDK_ERROR,
     ),
     **_shades(
         "reported by the provider", "overloaded_error", "server_error", "rate_limit_exceeded", "rate_limit_error"
@@ -68,6 +69,8 @@ ERRORS: Final[Mapping[str, str]] = {
 """Fixed colours of the usual error types: shades of their stage's colour. Without them, colours differ by panel."""
 
 QUANTILES: Final[Mapping[str, str]] = {"p50": "light-blue", "p95": "blue", "p99": "dark-purple"}
+
+SPEEDS: Final[Mapping[str, str]] = {"p5": "dark-purple", "p50": "light-blue", "p95": "blue"}
 
 TOKENS: Final[Mapping[str, str]] = {"input": "blue", "output": "green"}
 

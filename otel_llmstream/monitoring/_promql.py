@@ -21,6 +21,9 @@ VARIABLE_MATCHERS: Final = (
 ERROR_BUDGET: Final = "(1 - $slo / 100)"
 """The error budget: the share of streams that may fail under the SLO."""
 
+SPEED_QUANTILES: Final = (0.05, 0.5, 0.95)
+"""Quantiles of a speed. Its low end is the bad one."""
+
 
 @dataclass(frozen=True, slots=True)
 class PromQL:

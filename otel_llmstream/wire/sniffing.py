@@ -49,7 +49,7 @@ def sniff(head: bytes, *, complete: bool = False) -> Callable[[], Framer] | Snif
     if head[:1] == b"\0":
         return _sniff_prelude(head, complete=complete)
     text = head.removeprefix(_BOM).lstrip(b" \t\r\n")
-    if not text:
+    if not text or _BOM.startswith(text):
         return Sniffed.UNKNOWN if complete else Sniffed.UNDECIDED
     if text[:1] == b"[":
         return JSONArrayFramer
