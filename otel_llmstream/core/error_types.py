@@ -63,6 +63,8 @@ def classify(exc: BaseException) -> str:
         One of the transport values in `semconv.ERROR_TYPES`, or `_OTHER`.
     """
     causes = tuple(exception_chain(exc))
+    if any(type(cause) is RuntimeError and exception_message(cause) == "Event loop is closed" for cause in causes):
+        return semconv.EVENT_LOOP_CLOSED
     names = {cls.__name__ for cause in causes for cls in type(cause).__mro__}
     for cls in type(exc).__mro__:
         rule = _RULES.get(cls.__name__)
