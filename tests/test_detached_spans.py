@@ -1,4 +1,4 @@
-"""Instrumentations whose spans are never current: while one is active, our spans are plain ones. Here they are imitated."""
+"""Instrumentations whose spans are never current: while one is active, our spans are plain ones. They are imitated."""
 
 import sys
 import types
