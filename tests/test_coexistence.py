@@ -1,8 +1,8 @@
 """Other instrumentations of the same calls, each with ours in one process, in both orders (see `peers/`).
 
 They live in environments of their own, because their entry points and pytest plugins would act in this one. For the
-instrumentations, install `-r tests/peers/requirements.txt -e '.[testing]'`, and let OTEL_LLMSTREAM_PEERS name its Python.
-For the frameworks, use `requirements-frameworks.txt` and OTEL_LLMSTREAM_FRAMEWORKS.
+instrumentations, install `-r tests/peers/requirements.txt -e '.[testing]'`. OTEL_LLMSTREAM_PEERS names its Python. For
+the frameworks, these are `requirements-frameworks.txt` and OTEL_LLMSTREAM_FRAMEWORKS.
 """
 
 import fcntl
