@@ -14,6 +14,7 @@ exceptions and types that the application sees stay the same.
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from opentelemetry._logs import LoggerProvider
 from opentelemetry.metrics import MeterProvider
@@ -33,7 +34,7 @@ def instrument(
     tracer_provider: TracerProvider | None = None,
     meter_provider: MeterProvider | None = None,
     logger_provider: LoggerProvider | None = None,
-    logger: EventLogger | logging.Logger | None = None,
+    logger: EventLogger | logging.Logger | logging.LoggerAdapter[Any] | None = None,
     http_spans: bool = True,
     prometheus_port: int | None = None,
 ) -> None:
@@ -49,15 +50,16 @@ def instrument(
         tracer_provider: where spans go; the global provider unless given.
         meter_provider: where metrics go; the global provider unless given.
         logger_provider: where OpenTelemetry log events go; the global provider unless given.
-        logger: a structlog logger for the structured log, or one of the standard library's; its logger
-            `otel_llmstream` unless given.
+        logger: a structlog logger for the structured log, or a logger or an adapter of the standard library; the
+            standard library's logger `otel_llmstream` unless given.
         http_spans: also switch opentelemetry-instrumentation-httpx on, so that each attempt has its HTTP span and
             `traceparent` travels. If it is on already, it is left alone.
         prometheus_port: TCP port to serve `/metrics` on (needs the extra `prometheus`).
 
     Raises:
-        ValueError: `settings` are no `Settings`, `prometheus_port` is no number, or `logger` has no method for one of
-            the levels. Nothing else is raised: if the environment or a port cannot be used, a warning says so.
+        TypeError: `logger` cannot take the lines (it is async, for example). The message says what to pass.
+        ValueError: `settings` are no `Settings`, or `prometheus_port` is no number. Nothing else is raised: if the
+            environment or a port cannot be used, a warning says so.
     """
     LLMStreamInstrumentor().instrument(
         settings=settings,

@@ -9,15 +9,12 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
-from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
-from opentelemetry.instrumentation.environment_variables import OTEL_PYTHON_DISABLED_INSTRUMENTATIONS
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
 from . import _sdk_setup
+from ._http_spans import HTTPSpans
 from ._log import log
 from ._settings import Settings
 from .core.clock import Clock, SystemClock
@@ -27,6 +24,7 @@ from .instrumentation import aiohttp, botocore, httpx, sdk_boundaries
 from .instrumentation.switch import SWITCH
 from .telemetry import Health, Telemetry
 from .telemetry.health import HealthRecorder
+from .telemetry.loggers import event_logger
 
 _OPTIONS: Final = frozenset(
     ("settings", "tracer_provider", "meter_provider", "logger_provider", "logger", "http_spans", "prometheus_port",
@@ -120,6 +118,7 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         port = kwargs.get("prometheus_port")
         if port is not None and (not isinstance(port, int) or isinstance(port, bool)):
             raise ValueError(f"prometheus_port must be a number, not {port!r}")
+        event_logger(kwargs.get("logger"))  # it raises before anything is set up
         if not any(kwargs.get(name) is not None for name in ("tracer_provider", "meter_provider")):
             _sdk_setup.set_up(silent=port is not None)
         if port is not None:
@@ -134,7 +133,7 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             PROCESS.engine, PROCESS.telemetry = capturing
             SWITCH.on(capturing[0])
         if kwargs.get("http_spans", True) and _LOADER not in sys.modules:
-            _switch_http_spans_on(kwargs)
+            HTTP_SPANS.on(kwargs)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
         """Observe no new stream. The open ones are observed to their end."""
@@ -142,7 +141,7 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             PROCESS.covered = PROCESS.covered._replace(switched=None)
         else:
             SWITCH.off()
-        _switch_http_spans_off()
+        HTTP_SPANS.off()
 
 
 @contextmanager
@@ -154,12 +153,12 @@ def replaced(
     engine = start(settings, providers, clock=clock)
     PROCESS.covered = before
     if http_spans:
-        _switch_http_spans_on(providers)
+        HTTP_SPANS.on(providers)
     try:
         yield engine
     finally:
         if http_spans:
-            _switch_http_spans_off()
+            HTTP_SPANS.off()
         engine.run_deferred()
         PROCESS.uncover()
         PROCESS.covered = outer
@@ -240,59 +239,7 @@ def _settings(kwargs: Mapping[str, Any]) -> Settings:
     return replace(settings, **single) if single else settings
 
 
-# --- HTTP spans -------------------------------------------------------------------------------------------------
-
 _LOADER: Final = "opentelemetry.instrumentation.auto_instrumentation._load"
 """The module that `opentelemetry-instrument` runs. It switches on every installed instrumentation, also this one."""
 
-_switched_on: list[tuple[Any, str, tuple[Any, ...]]] = []
-"""Instrumentors that we switched on, each with its module, and the module's methods as they were left."""
-
-
-def _switch_http_spans_on(kwargs: Mapping[str, Any]) -> None:
-    from opentelemetry.instrumentation import httpx as instrumentation
-
-    unwanted = {name.strip() for name in os.environ.get(OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, "").split(",")}
-    providers = {name: kwargs.get(name) for name in ("tracer_provider", "meter_provider")}
-    for module, name in (("httpx", "HTTPXClientInstrumentor"), ("httpx2", "HTTPX2ClientInstrumentor")):
-        factory = getattr(instrumentation, name, None)
-        if factory is None or find_spec(module) is None or unwanted & {module, "*"}:
-            continue
-        instrumentor = factory()
-        if not instrumentor.is_instrumented_by_opentelemetry:
-            instrumentor.instrument(skip_dep_check=True, **providers)
-            instrumentor.instrument = partial(_hand_over, instrumentor)
-            _switched_on.append((instrumentor, module, _wrapped(module)))
-
-
-def _hand_over(instrumentor: Any, **kwargs: Any) -> None:
-    """The application switches on what we have switched on. From now on it is the application's, with its options."""
-    mine = [entry for entry in _switched_on if entry[0] is instrumentor]
-    _switched_on[:] = [entry for entry in _switched_on if entry not in mine]
-    for entry in mine:
-        _switch_off(*entry)
-    instrumentor.instrument(**kwargs)
-
-
-def _switch_http_spans_off() -> None:
-    while _switched_on:
-        _switch_off(*_switched_on.pop())
-
-
-def _switch_off(instrumentor: Any, module: str, methods: tuple[Any, ...]) -> None:
-    """Switch off what we switched on, unless another package has wrapped around it since.
-
-    Unwrapping would take the outermost wrapper, which is that of the other package.
-    """
-    del instrumentor.instrument
-    if all(now is then for now, then in zip(_wrapped(module), methods, strict=True)):  # wrappers are all equal
-        instrumentor.uninstrument()
-
-
-def _wrapped(module: str) -> tuple[Any, ...]:
-    """The methods that the instrumentation wraps, as they are now."""
-    loaded = import_module(module)
-    return (
-        loaded.HTTPTransport.__dict__.get("handle_request"),
-        loaded.AsyncHTTPTransport.__dict__.get("handle_async_request"),
-    )
+HTTP_SPANS: Final = HTTPSpans()

@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from ._log import log
 
@@ -27,9 +27,12 @@ class Settings:
         chunk_offsets: how many chunk times a span keeps at most (0 to 128); 0 switches the timeline off.
         excluded_urls: regular expressions that are searched for in `scheme://host/path`. Requests that match are not
             observed. In the environment they are separated by commas, so that they cannot contain any.
-        genai_spans: whether our spans are GenAI spans. If another instrumentation makes GenAI spans of the same calls
-            and does not make them the current span, calls would be counted twice. False makes our spans plain ones:
-            named `llmstream {model}`, without `gen_ai.*`. If the other span is the current one, we use it in any case.
+        genai_spans: whether our spans are GenAI spans: True, False, or "auto". False makes our spans plain ones: named
+            `llmstream {model}`, without `gen_ai.*`. If another instrumentation makes GenAI spans of the same calls and
+            does not make them the current span, calls would be counted twice. With "auto", our spans are plain ones
+            while we know that such an instrumentation is active: OpenInference or OpenLLMetry for LangChain, litellm's
+            `otel` callback, or Langfuse on our tracer provider. If the other span is the current one, we use it in any
+            case.
         genai_metrics: whether we emit the four standard metrics (`gen_ai.client.*`). Choose False if another
             instrumentation emits them.
         metrics_fast_path: whether metric values are written into the OpenTelemetry SDK directly, in batches. This uses
@@ -45,7 +48,7 @@ class Settings:
     buffered_after: float = 0.5
     chunk_offsets: int = 128
     excluded_urls: tuple[str, ...] = ()
-    genai_spans: bool = True
+    genai_spans: bool | Literal["auto"] = "auto"
     genai_metrics: bool = True
     metrics_fast_path: bool = True
     health_window: int = 1024
@@ -96,12 +99,19 @@ def _boolean(text: str) -> bool:
     return word == "true"
 
 
+def _boolean_or_auto(text: str) -> bool | Literal["auto"]:
+    try:
+        return "auto" if text.strip().lower() == "auto" else _boolean(text)
+    except ValueError:
+        raise ValueError("must be auto, true or false") from None
+
+
 _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "stall_after": float,
     "buffered_after": float,
     "chunk_offsets": int,
     "excluded_urls": _expressions,
-    "genai_spans": _boolean,
+    "genai_spans": _boolean_or_auto,
     "genai_metrics": _boolean,
     "metrics_fast_path": _boolean,
     "health_window": int,
@@ -138,12 +148,16 @@ def _flag(value: Any) -> str:
     return "" if isinstance(value, bool) else "must be True or False"
 
 
+def _flag_or_auto(value: Any) -> str:
+    return "" if isinstance(value, bool) or value == "auto" else 'must be True, False or "auto"'
+
+
 _CHECKS: Final[Mapping[str, Callable[[Any], str]]] = {
     "stall_after": _positive,
     "buffered_after": _positive,
     "chunk_offsets": _between(0, 128),
     "excluded_urls": _patterns,
-    "genai_spans": _flag,
+    "genai_spans": _flag_or_auto,
     "genai_metrics": _flag,
     "metrics_fast_path": _flag,
     "health_window": _between(1, 100_000),

@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 from recorded import found
 
 from otel_llmstream import Outcome, Summary, semconv
-from otel_llmstream.core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Finish, InBandError, Usage
+from otel_llmstream.core.events import (
+    MALFORMED,
+    NOTHING,
+    ONE_CHUNK,
+    ONE_REASONING,
+    TERMINATOR,
+    Finish,
+    InBandError,
+    ToolCall,
+    Usage,
+)
 from otel_llmstream.core.states import End
 from otel_llmstream.dialects import RequestInfo, match_frame, match_request
 from otel_llmstream.dialects.bedrock_converse import BedrockConverse
@@ -149,15 +159,16 @@ def test_bodies_that_say_nothing(body):
         (converse("messageStart", role="assistant"), NOTHING),
         (converse("contentBlockDelta", delta={"text": "hi"}, p="abc"), ONE_CHUNK),
         (converse("contentBlockDelta", delta={"text": ""}), NOTHING),
-        (converse("contentBlockDelta", delta={"toolUse": {"input": '{"a'}}), ONE_CHUNK),
+        (converse("contentBlockDelta", delta={"toolUse": {"input": '{"a'}}, contentBlockIndex=1),
+         (ToolCall(key="1", arguments='{"a'),)),
         (converse("contentBlockDelta", delta={"toolUse": {"input": ""}}), NOTHING),
-        (converse("contentBlockDelta", delta={"reasoningContent": {"text": "hm"}}), ONE_CHUNK),
-        (converse("contentBlockDelta", delta={"reasoningContent": {"redactedContent": "eA=="}}), ONE_CHUNK),
+        (converse("contentBlockDelta", delta={"reasoningContent": {"text": "hm"}}), ONE_REASONING),
+        (converse("contentBlockDelta", delta={"reasoningContent": {"redactedContent": "eA=="}}), ONE_REASONING),
         (converse("contentBlockDelta", delta={"reasoningContent": {"signature": "x"}}), NOTHING),
         (converse("contentBlockDelta", delta={"citation": {"title": "x"}}), NOTHING),
         (converse("contentBlockDelta", delta=None), NOTHING),
         (converse("contentBlockDelta", delta=[1]), NOTHING),
-        (converse("contentBlockStart", start={"toolUse": {"name": "look_up", "toolUseId": "t"}}), ONE_CHUNK),
+        (converse("contentBlockStart", start={"toolUse": {"name": "look_up", "toolUseId": "t"}}), (ToolCall(),)),
         (converse("contentBlockStart", start={}), NOTHING),
         (converse("contentBlockStop", contentBlockIndex=0), NOTHING),
         (converse("messageStop", stopReason="end_turn"), (Finish(0, "end_turn", semconv.STOP),)),
@@ -166,11 +177,11 @@ def test_bodies_that_say_nothing(body):
         (converse("messageStop", stopReason="guardrail_intervened"),
          (Finish(0, "guardrail_intervened", semconv.CONTENT_FILTER),)),
         (converse("messageStop", stopReason="malformed_tool_use"),
-         (Finish(0, "malformed_tool_use", semconv.OTHER_REASON),)),
+         (Finish(0, "malformed_tool_use", semconv.OTHER_REASON), InBandError("malformed_tool_use"))),
         (converse("metadata", usage={"inputTokens": 3, "outputTokens": 2}), (Usage(3, 2), TERMINATOR)),
         (converse("metadata", usage={"inputTokens": 3, "outputTokens": 2, "cacheReadInputTokens": 40,
                                      "cacheWriteInputTokens": 7}), (Usage(50, 2, 40, 7), TERMINATOR)),
-        (converse("metadata"), (Usage(), TERMINATOR)),
+        (converse("metadata"), (TERMINATOR,)),
         (converse("somethingNew", delta={"text": "x"}), NOTHING),
         (Frame(b"contentBlockDelta", b'{"delta": {"te'), (MALFORMED,)),
         (Frame(b"contentBlockDelta", b"\xff"), (MALFORMED,)),
@@ -395,7 +406,8 @@ def test_plain_is_taken():
     """A run of output is plain in every model's shape that has one."""
     dialect = BedrockConverse()
     dialect.read(Frame(b"contentBlockDelta", SAID[0]))
-    assert dialect.is_output_only([SAID[0], SAID[2]])
+    assert dialect.is_output_only([SAID[0], SAID[0]])
+    assert not dialect.is_output_only([SAID[0], SAID[2]])
     for model, at in {"nova": 1, "anthropic": 2, "mistral": 0, "cohere": 0, "chat": 0}.items():
         dialect = BedrockInvoke()
         frames = MODELS[model][0]

@@ -36,6 +36,7 @@ NOT_IN_THE_INDEX = {
     "cohere-a267a8f67f21.sse": 19 + 2,  # tool-plan-delta, tool-call-start
     "ollama-1d0f8495ecf4.ndjson": 708,  # message.thinking
     "gemini-c07cdf00b479.sse": 1,  # step.delta with text
+    "anthropic-abe6694e3451.sse": 1,  # compaction_delta
     # Of Gemini's it counts the parts of a frame, empty texts too, and no code that the model runs at the server.
     "gemini-011c67c44cb7.sse": 1 - 2,
     "gemini-12a0d2b17f3a.sse": -1,
@@ -88,6 +89,8 @@ OTHERWISE: dict[str, dict[str, Any]] = {
         "output": 13 + 220,
         "model": "gemini-2.5-flash",
     },
+    # A compaction: the tokens of both iterations are counted.
+    "anthropic-abe6694e3451.sse": {"input": 55377, "output": 91},
     # Version 1 gives its tokens in the response that `stream-end` repeats.
     "cohere-2fba34f9b8be.ndjson": {"input": 7, "output": 149},
 }

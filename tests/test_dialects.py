@@ -11,15 +11,18 @@ from loops import about
 
 from otel_llmstream.core.events import (
     CHUNK,
+    FOREIGN_TERMINATOR,
     MALFORMED,
     NOTHING,
     ONE_CHUNK,
+    ONE_REASONING,
     TERMINATOR,
     Chunk,
     Event,
     Finish,
     InBandError,
     Started,
+    ToolCall,
     Usage,
 )
 from otel_llmstream.dialects import DIALECTS, RequestInfo, match_frame, match_non_streaming, match_request
@@ -31,6 +34,7 @@ from otel_llmstream.dialects.bedrock_converse import BedrockConverse
 from otel_llmstream.dialects.bedrock_invoke import BedrockInvoke
 from otel_llmstream.dialects.google_generate import GoogleGenerate
 from otel_llmstream.dialects.openai_chat import OpenAIChat, OpenAICompletions
+from otel_llmstream.dialects.openai_images import OpenAIImages
 from otel_llmstream.dialects.openai_responses import OpenAIResponses
 from otel_llmstream.dialects.replicate import Replicate
 from otel_llmstream.wire import Frame, SSEFramer
@@ -108,14 +112,26 @@ def delta(index: int = 0, reason: str | None = None, **fields: Any) -> dict[str,
     ],
 )
 def test_chat_output(fields):
-    """All that a model can put out is a chunk, whoever's field it stands in; of a later choice it names the choice."""
+    """All that a model can put out is a chunk, in any member. It names the choice, and says whether it is the answer.
+
+    Pieces of the answer are read in bulk. Reasoning and tool calls are not.
+    """
+    is_answer = not (set(fields) & {"reasoning_content", "reasoning", "reasoning_details"} or _is_thinking(fields))
+    is_call = bool(set(fields) & {"tool_calls", "function_call"})
     reader = OpenAIChat()
-    first = spoken(reader, sse(delta(**fields)))
-    assert first == [(Started("c"), CHUNK)]
-    assert spoken(reader, sse(delta(**fields))) == [ONE_CHUNK]
-    assert spoken(reader, sse(delta(index=3, **fields))) == [(Chunk(3),)]
-    assert reader.is_output_only([json.dumps(delta(**fields)).encode()] * 3)
+    (first,) = spoken(reader, sse(delta(**fields)))
+    (second,) = spoken(reader, sse(delta(**fields)))
+    (third,) = spoken(reader, sse(delta(index=3, **fields)))
+    assert first == (Started("c"), *second)
+    for (found,), index in ((second, 0), (third, 3)):
+        assert isinstance(found, ToolCall) is is_call
+        assert (found.index, found.is_answer) == (index, is_answer)
+    assert reader.is_output_only([json.dumps(delta(**fields)).encode()] * 3) is (is_answer and not is_call)
     assert not reader.is_output_only([json.dumps(delta(index=3, **fields)).encode()] * 3)
+
+
+def _is_thinking(fields: dict[str, Any]) -> bool:
+    return isinstance(fields.get("content"), list)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +167,7 @@ def test_chat_says_nothing(payload):
     ("reason", "normal"),
     [("stop", "stop"), ("eos", "stop"), ("STOP", "stop"), ("length", "length"), ("model_length", "length"),
      ("tool_calls", "tool_calls"), ("function_call", "tool_calls"), ("content_filter", "content_filter"),
-     ("insufficient_system_resource", "other")],
+     ("sensitive", "content_filter"), ("model_context_window_exceeded", "length"), ("repetition", "other")],
 )  # fmt: skip
 def test_chat_finish_reasons(reason, normal):
     """A finish reason keeps the provider's word and has a normal one; output in the same frame comes first."""
@@ -234,9 +250,9 @@ def test_deepseek():
     )  # fmt: skip
     assert spoken(OpenAIChat, body) == [
         (Started("c"),),
+        ONE_REASONING,
         ONE_CHUNK,
-        ONE_CHUNK,
-        (Finish(0, "stop", "stop"), Usage(1, 2)),
+        (Finish(0, "stop", "stop"), Usage(1, 2, 0)),
         (TERMINATOR,),
     ]
 
@@ -282,7 +298,7 @@ def test_vllm():
         ({"error": {"message": "Boom", "type": "server_error", "param": None, "code": "internal"}},
          InBandError("internal", "Boom")),
         ({"error": {"message": "Boom", "type": "InternalServerError", "param": None, "code": 500}},
-         InBandError("InternalServerError", "Boom")),
+         InBandError("500", "Boom")),
         ({"error": {"message": "Boom", "type": None, "param": None, "code": "500"}}, InBandError("500", "Boom")),
         ({"error": {"message": "Boom", "type": "rate_limit_error", "code": None}},
          InBandError("rate_limit_error", "Boom")),
@@ -292,7 +308,7 @@ def test_vllm():
         ({"error": "Boom"}, InBandError("", "Boom")),
         ({"error": {}, "object": "error"}, InBandError("error", "")),
         ({"error": 7}, InBandError("", "7")),
-        ({"error": [1]}, InBandError("", "")),
+        ({"error": [1]}, InBandError("", "1")),
         ({"error": True}, InBandError("", "")),
     ],
 )  # fmt: skip
@@ -321,12 +337,12 @@ def test_mistral():
     payload["usage"] = {"prompt_tokens": 1, "completion_tokens": 2, "num_cached_tokens": None}
     assert spoken(OpenAIChat, sse(delta(role="assistant", content=""), payload)) == [
         (Started("c"),),
-        (CHUNK, Finish(0, "tool_calls", "tool_calls"), Usage(1, 2)),
+        (ToolCall(key="0.0", arguments="{}"), Finish(0, "tool_calls", "tool_calls"), Usage(1, 2)),
     ]
 
 
-@pytest.mark.parametrize("dialect", [OpenAIChat, OpenAICompletions, OpenAIResponses])
-@pytest.mark.parametrize("payload", [b"[DONE]", b"[DONE] ", b"[DONE]{"])
+@pytest.mark.parametrize("dialect", [OpenAIChat, OpenAICompletions])
+@pytest.mark.parametrize("payload", [b"[DONE]", b"[DONE] ", b"[DONE]{", b'"[DONE]"', b" [DONE]"])
 def test_done(dialect, payload):
     """Anything that starts with `[DONE]` ends the stream, as it does for the SDKs."""
     assert dialect().read(Frame(b"message", payload)) == (TERMINATOR,)
@@ -407,8 +423,11 @@ def test_responses():
 def test_responses_output(kind):
     """Every kind of delta is a chunk unless it is empty, named by `event:` or not."""
     full, empty = output(kind, delta="x"), output(kind, delta="")
-    assert spoken(OpenAIResponses, named(full, empty) + sse(full)) == [ONE_CHUNK, NONE, ONE_CHUNK]
-    assert OpenAIResponses().is_output_only([json.dumps(full).encode()] * 2)
+    expected: tuple[Event, ...] = ONE_REASONING if "reasoning" in kind else ONE_CHUNK
+    if kind in ("function_call_arguments.delta", "custom_tool_call_input.delta"):
+        expected = (ToolCall(key="i", arguments="x" if kind.startswith("function") else ""),)
+    assert spoken(OpenAIResponses, named(full, empty) + sse(full)) == [expected, NONE, expected]
+    assert OpenAIResponses().is_output_only([json.dumps(full).encode()] * 2) is (expected is ONE_CHUNK)
     assert not OpenAIResponses().is_output_only([json.dumps(full).encode(), json.dumps(empty).encode()])
 
 
@@ -425,9 +444,10 @@ def test_responses_image():
 
 @pytest.mark.parametrize("kind", ["function_call_arguments.done", "custom_tool_call_input.done"])
 def test_responses_with_a_tool_call(kind):
-    """The status says `completed`; that the output asks for a tool is told apart in the normal reason."""
-    *_, last = spoken(OpenAIResponses, named(*BEGIN, output(kind, arguments="{}"), COMPLETED))
-    assert Finish(0, "completed", "tool_calls") in last
+    """A tool call that comes whole is a chunk. One that came in pieces is not counted twice."""
+    whole, piece = output(kind, arguments="{}"), output(kind.replace("done", "delta"), delta="{}")
+    assert spoken(OpenAIResponses, named(*BEGIN, whole, COMPLETED))[-2] == (ToolCall(key="i"),)
+    assert spoken(OpenAIResponses, named(*BEGIN, piece, whole, COMPLETED))[-2] == NONE
 
 
 @pytest.mark.parametrize(
@@ -489,7 +509,7 @@ def test_responses_of_bedrock_mantle():
     found = spoken(OpenAIResponses, body + sse(b"[DONE]"))
     assert found[:2] == [(Started("resp_1", "gpt-5"),), ONE_CHUNK]
     assert found[2][2:] == (Finish(0, "completed", "stop"), TERMINATOR)
-    assert found[3] == (TERMINATOR,)
+    assert found[3] == (FOREIGN_TERMINATOR,)
 
 
 @pytest.mark.parametrize("by_name", [True, False])
@@ -507,8 +527,6 @@ def test_responses_oversized(by_name):
     assert read("response.completed", reader)[-2:] == (Finish(0, "completed", "stop"), TERMINATOR)
     assert read("response.incomplete", reader)[-2:] == (Finish(0, "incomplete", "other"), TERMINATOR)
     assert read("response.failed", reader)[-1] == InBandError("", "")
-    reader.read(Frame(b"message", json.dumps(output("function_call_arguments.done")).encode()))
-    assert Finish(0, "completed", "tool_calls") in read("response.completed", reader)
     assert reader.read(Frame(b"message", b'{"x": 1', b"", oversized=True)) == NONE
 
 
@@ -565,18 +583,18 @@ data: {"type":"message_stop"         }
 def test_anthropic():
     """A message: thinking, text and tool calls are output; pings, signatures and citations are not."""
     assert spoken(AnthropicMessages, MESSAGES) == [
-        (Started("msg_1", "claude-5"), Usage(3210, 1, 3000, 200)),
+        (Started("msg_1", "claude-5"), Usage(3210, None, 3000, 200)),
         NONE,
         NONE,
-        ONE_CHUNK,
+        ONE_REASONING,
         NONE,
         NONE,
-        NONE,
-        ONE_CHUNK,
         NONE,
         ONE_CHUNK,
         NONE,
-        ONE_CHUNK,
+        (ToolCall(key="2"),),
+        NONE,
+        (ToolCall(key="2", arguments="{}"),),
         (Usage(3210, 89, 3000, 200), Finish(0, "tool_use", "tool_calls")),
         (TERMINATOR,),
     ]
@@ -624,7 +642,7 @@ def test_anthropic_stop_reasons(reason, normal):
         ({"type": "content_block_start"}, NONE),
         ({"type": "content_block_delta"}, NONE),
         ({"type": "content_block_delta", "delta": "x"}, NONE),
-        ({"type": "content_block_delta", "delta": {"type": "new_delta", "data": "x"}}, NONE),
+        ({"type": "content_block_delta", "delta": {"type": "new_delta", "data": "x"}}, ONE_CHUNK),
         ({"type": "message_delta"}, NONE),
         ({"type": "message_start"}, (Started(),)),
         ({"type": "message_start", "message": []}, (Started(),)),
@@ -663,7 +681,10 @@ BROKEN = [
 
 @pytest.mark.parametrize("payload", BROKEN + DEEP, ids=lambda payload: repr(payload[:16]))
 def test_broken_payloads(payload):
-    """What is no JSON, no UTF-8, or nested deeper than any stack is malformed, and raises nothing."""
+    """What is no JSON, no UTF-8, or nested deeper than any stack is malformed, and raises nothing.
+
+    In an event that is called `error` it is an error: its text may be plain.
+    """
     for dialect in READERS:
         if dialect is Replicate:  # its payloads are plain text
             continue
@@ -671,7 +692,7 @@ def test_broken_payloads(payload):
             reader = dialect()
             prime(reader)
             assert reader.read(Frame(b"message", payload)) == (MALFORMED,)
-            assert reader.read(Frame(b"error", payload)) == (MALFORMED,)
+            assert isinstance(reader.read(Frame(b"error", payload))[-1], InBandError)
             assert not reader.is_output_only([payload])
             assert not reader.is_output_only([payload, payload])
 
@@ -681,6 +702,7 @@ def test_oversized():
     heads = {
         AnthropicMessages: b'{"type":"content_block_delta","delta":{"text":"',
         OpenAIResponses: b'{"type":"response.output_text.delta","delta":"',
+        OpenAIImages: b'{"type":"image_generation.partial_image","b64_json":"',
     }
     for dialect in READERS:
         with about(dialect.name):
@@ -990,7 +1012,8 @@ def test_requests_that_are_ours(path, name, operation):
     """A POST to a known path that asks for a stream is claimed by its dialect."""
     found = match_request(target(path, STREAM))
     assert found is not None
-    dialect, request = found
+    dialect, request, confirmed = found
+    assert confirmed
     assert (dialect.name, request.dialect, request.operation, request.model) == (name, name, operation, "m")
     assert (request.server_address, request.server_port, request.choices) == ("h", 443, 1)
 
@@ -1043,7 +1066,7 @@ def test_azure_deployment():
     """Azure names the model in the path; the body's model, where there is one, says more."""
     path = "/openai/deployments/my-gpt/chat/completions"
     host = "corp.openai.azure.com"
-    _, request = match_request(target(path, {"stream": True}, host=host))
+    _, request, _ = match_request(target(path, {"stream": True}, host=host))
     assert (request.model, request.provider) == ("my-gpt", "azure.ai.openai")
     assert match_request(target(path, STREAM, host=host))[1].model == "m"
     assert match_request(target("/v1/chat/completions", {"stream": True, "model": 7}))[1].model is None

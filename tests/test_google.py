@@ -15,12 +15,14 @@ from otel_llmstream.core.events import (
     MALFORMED,
     NOTHING,
     ONE_CHUNK,
+    ONE_REASONING,
     TERMINATOR,
     Chunk,
     Event,
     Finish,
     InBandError,
     Started,
+    ToolCall,
     Usage,
 )
 from otel_llmstream.dialects import RequestInfo, match_request
@@ -60,10 +62,17 @@ def piece(*parts: dict[str, Any], reason: Any = None, index: int | None = 0, **m
 def test_gemini_output(part):
     """All that a model can put out is a chunk, one for a frame; of a later candidate it names the candidate."""
     reader = GoogleGenerate()
-    assert said(reader, piece(part)) == ONE_CHUNK
-    assert said(reader, piece(part, index=None)) == ONE_CHUNK
-    assert said(reader, piece({"text": ""}, part, part)) == ONE_CHUNK
-    assert said(reader, piece(part, index=2)) == (Chunk(2),)
+    (found,) = said(reader, piece(part))
+    assert isinstance(found, Chunk)
+    assert found.is_answer is ("thought" not in part)
+    assert isinstance(found, ToolCall) is ("functionCall" in part)
+    assert said(reader, piece(part, index=None)) == (found,)
+    first, *rest = said(reader, piece({"text": ""}, part, part))
+    assert first == found
+    assert all(isinstance(more, ToolCall) and more.counted for more in rest)
+    (later,) = said(reader, piece(part, index=2))
+    assert isinstance(later, Chunk)
+    assert later.index == 2
 
 
 @pytest.mark.parametrize(
@@ -99,8 +108,7 @@ def test_gemini_says_nothing(payload):
      ("RECITATION", "RECITATION", "content_filter"), ("BLOCKLIST", "BLOCKLIST", "content_filter"),
      ("PROHIBITED_CONTENT", "PROHIBITED_CONTENT", "content_filter"), ("SPII", "SPII", "content_filter"),
      ("MODEL_ARMOR", "MODEL_ARMOR", "content_filter"), ("IMAGE_SAFETY", "IMAGE_SAFETY", "content_filter"),
-     ("LANGUAGE", "LANGUAGE", "other"), ("OTHER", "OTHER", "other"), ("NO_IMAGE", "NO_IMAGE", "other"),
-     ("MALFORMED_FUNCTION_CALL", "MALFORMED_FUNCTION_CALL", "other"), ("NEW", "NEW", "other"),
+     ("LANGUAGE", "LANGUAGE", "other"), ("OTHER", "OTHER", "other"), ("NEW", "NEW", "other"),
      (1, "STOP", "stop"), (2, "MAX_TOKENS", "length"), (3, "SAFETY", "content_filter"), (5, "OTHER", "other"),
      (11, "11", "other")],
 )  # fmt: skip
@@ -112,13 +120,12 @@ def test_gemini_finish_reasons(reason, word, normal):
 
 
 def test_gemini_function_calls():
-    """The word is STOP whether or not a function is called; the normal reason tells the two apart."""
+    """A function call is an event of its own. Several calls, and text beside them, are one chunk."""
     call = {"functionCall": {"name": "f"}}
-    reader = GoogleGenerate()
-    assert said(reader, piece(call)) == ONE_CHUNK
-    assert said(reader, piece({"text": ""}, reason="STOP")) == (Finish(0, "STOP", "tool_calls"),)
-    assert said(GoogleGenerate(), piece(call, reason="STOP")) == (CHUNK, Finish(0, "STOP", "tool_calls"))
-    assert said(GoogleGenerate(), piece(call, reason="MAX_TOKENS")) == (CHUNK, Finish(0, "MAX_TOKENS", "length"))
+    assert said(GoogleGenerate(), piece(call)) == (ToolCall(key="0"),)
+    assert said(GoogleGenerate(), piece(call, reason="STOP")) == (ToolCall(key="0"), Finish(0, "STOP", "stop"))
+    assert said(GoogleGenerate(), piece({"text": "x"}, call)) == (CHUNK, ToolCall(key="0", counted=True))
+    assert said(GoogleGenerate(), piece(call, call)) == (ToolCall(key="0"), ToolCall(key="0", counted=True))
 
 
 @pytest.mark.parametrize("index", [-1, 128, 10**18, 1.5, "1", None, []])
@@ -167,14 +174,15 @@ def test_gemini_blocked_prompt(candidates):
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        ({"code": 503, "message": "Overloaded", "status": "UNAVAILABLE"}, InBandError("UNAVAILABLE", "Overloaded")),
+        ({"code": 503, "message": "Overloaded", "status": "UNAVAILABLE"}, InBandError("503", "Overloaded")),
         ({"code": 500, "message": "Boom"}, InBandError("500", "Boom")),
         ({"code": 429}, InBandError("429", "")),
-        ("Boom", InBandError("", "")),
+        ({"status": "UNAVAILABLE"}, InBandError("UNAVAILABLE", "")),
+        ("Boom", InBandError("", "Boom")),
     ],
 )
 def test_gemini_errors(error, expected):
-    """An error's word is its status; where there is none, its code."""
+    """An error's word is its code. If there is none, it is its status."""
     assert said(GoogleGenerate(), {"error": error}) == (expected,)
     assert said(GoogleGenerate(), piece({"text": "x"}, error=error)) == (CHUNK, expected)
 
@@ -186,7 +194,7 @@ def test_gemini_error_after_chunks(name):
     error = b'{"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}}'
     tail = b",\r\n" + error + b"]" if name == "gemini array" else b"data: " + error + b"\r\n\r\n"
     summary = wire.replay(wire.body[: wire.begins] + tail)
-    assert (summary.outcome, summary.error_type, summary.chunks) == (Outcome.FAILED, "unavailable", 2)
+    assert (summary.outcome, summary.error_type, summary.chunks) == (Outcome.FAILED, "503", 2)
 
 
 @pytest.mark.parametrize("tail", [b"", b"\r\n"])
@@ -195,7 +203,7 @@ def test_gemini_bare_error_between_events(tail):
     wire = WIRES["gemini"]
     error = json.dumps({"error": {"code": 500, "message": "Boom", "status": "INTERNAL"}}, indent=2).encode()
     summary = wire.replay(wire.body[: wire.begins] + error.replace(b"\n", b"\r\n") + tail)
-    assert (summary.outcome, summary.error_type, summary.chunks) == (Outcome.FAILED, "internal", 2)
+    assert (summary.outcome, summary.error_type, summary.chunks) == (Outcome.FAILED, "500", 2)
     page = wire.replay(b"<html>\r\n<body>\r\n")
     assert (page.outcome, page.error_type) == (Outcome.TRUNCATED, "not_a_stream")
 
@@ -204,7 +212,7 @@ def test_gemini_json_that_is_an_error():
     """Where an array was to grow, one object is an error; a page is no stream."""
     array = WIRES["gemini array"]
     failed = array.replay(b'{"error": {"code": 500, "status": "INTERNAL"}}')
-    assert (failed.outcome, failed.error_type) == (Outcome.FAILED, "internal")
+    assert (failed.outcome, failed.error_type) == (Outcome.FAILED, "500")
     page = array.replay(b"[<html>]")
     assert (page.outcome, page.error_type) == (Outcome.TRUNCATED, "not_a_stream")
 
@@ -299,16 +307,20 @@ def ended(status: str | None, **more: Any) -> dict[str, Any]:
     [
         (step("text", text="x"), ONE_CHUNK),
         (step("text", text=""), NOTHING),
-        (step("thought_summary", content={"type": "text", "text": "Hm"}), ONE_CHUNK),
+        (step("thought_summary", content={"type": "text", "text": "Hm"}), ONE_REASONING),
         (step("thought_signature", signature="eA"), NOTHING),
-        (step("arguments_delta", arguments="{"), ONE_CHUNK),
+        (step("arguments_delta", arguments="{"), (ToolCall(key="0", arguments="{"),)),
         (step("code_execution_call", arguments={"code": "1"}), ONE_CHUNK),
         (step("code_execution_result", result="1", content="x"), NOTHING),
         (step("image", data="eA"), ONE_CHUNK),
         (step("video", uri="gs://x"), ONE_CHUNK),
         (step("text_annotation_delta", annotations=[]), NOTHING),
         ({"event_type": "step.delta"}, NOTHING),
-        ({"event_type": "step.start", "step": {"type": "function_call", "name": "f"}}, ONE_CHUNK),
+        (
+            {"event_type": "step.start", "index": 1, "step": {"type": "function_call", "name": "f"}},
+            (ToolCall(key="1"),),
+        ),
+        ({"event_type": "step.start", "step": {"type": "google_search_call"}}, ONE_CHUNK),
         ({"event_type": "step.start", "step": {"type": "google_search_result"}}, NOTHING),
         ({"event_type": "step.start"}, NOTHING),
         ({"event_type": "step.stop"}, NOTHING),

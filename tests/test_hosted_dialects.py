@@ -299,9 +299,9 @@ def ending(stream: Healthy) -> tuple[int, int]:
     [
         ("tgi.generate", sse({"error": "Boom", "error_type": "overloaded"}), ("overloaded", "Boom")),
         ("llama_cpp.completion", sse({"error": {"code": 500, "message": "Boom", "type": "server_error"}}),
-         ("server_error", "Boom")),
+         ("500", "Boom")),
         ("llama_cpp.completion", b'error: {"code":500,"message":"Boom","type":"server_error"}\n\n' + sse(b"[DONE]"),
-         ("server_error", "Boom")),
+         ("500", "Boom")),
         ("watsonx.text", event("error", {"errors": [{"code": "token_quota_reached", "message": "Boom"}]}),
          ("token_quota_reached", "Boom")),
         ("watsonx.text", sse(watson("", 3, "ERROR")), ("error", "")),
@@ -313,7 +313,7 @@ def ending(stream: Healthy) -> tuple[int, int]:
         ("writer.completions", sse({"error": {"type": "quota", "message": "Boom"}}), ("quota", "Boom")),
         ("snowflake.cortex", sse({"error": {"code": "390142", "message": "Boom"}}), ("390142", "Boom")),
         ("replicate", event("error", {"detail": "Boom"}), ("error", "Boom")),
-        ("replicate", event("error", b"Boom"), ("_OTHER", "Boom")),
+        ("replicate", event("error", b"Boom"), ("error", "Boom")),
         ("replicate", event("done", {"reason": "error"}), ("error", "")),
         ("openai.assistants", event("error", {"error": {"code": "server_error", "message": "Boom"}}) + RUN_DONE,
          ("server_error", "Boom")),
@@ -393,7 +393,7 @@ def test_llama_cpp_with_several_prompts():
     assert stream.replay(sse(first, second, *ends)).finish_reasons == ("eos", "eos")
     cut = stream.replay(sse(first, second, ends[0]))
     assert (cut.outcome, cut.finish_reasons) == (Outcome.TRUNCATED, ("eos", "error"))
-    assert stream.replay(sse({"content": "x", "stop": False}, b"[DONE]")).terminator
+    assert stream.replay(sse({"content": "x", "stop": False}, b"[DONE]")).outcome is Outcome.TRUNCATED
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------
@@ -521,6 +521,7 @@ def test_generic():
         Frame(b"message", b'{"error": null}'),
         Frame(b"message", b'{"error": 0.25}'),
         Frame(b"message", b'"error" {'),
+        Frame(b"message", b'{"error": "Boom"}'),
         Frame(b"message", b'{"error": {"message": "Boom", "code": "quota"}}'),
         Frame(b"error", b'{"message": "Boom", "code": "quota"}'),
         Frame(b"error", b'{"error": {"message": "Boom", "code": "quota"}}'),
@@ -534,10 +535,11 @@ def test_generic():
         ONE_CHUNK,
         ONE_CHUNK,
         ONE_CHUNK,
+        (InBandError("", "Boom"),),
         (InBandError("quota", "Boom"),),
         (InBandError("quota", "Boom"),),
         (InBandError("quota", "Boom"),),
-        (InBandError("", ""),),
+        (InBandError("", "Boom"),),
         (TERMINATOR,),
     ]
 
@@ -599,17 +601,17 @@ ERROR = {"error": {"message": "Boom", "type": "server_error", "param": None, "co
 @pytest.mark.parametrize(
     ("body", "error_type"),
     [
-        pytest.param(sse(chat("x"), ERROR, b"[DONE]"), "server_error", id="LiteLLM, vLLM, SGLang: error, then DONE"),
+        pytest.param(sse(chat("x"), ERROR, b"[DONE]"), "500", id="LiteLLM, vLLM, SGLang: error, then DONE"),
         pytest.param(sse(chat("x"), {"object": "error", "message": "Boom", "code": 400}, b"[DONE]"), "400",
                      id="older vLLM"),
         pytest.param(sse(chat("x")) + b'error: {"code":500,"message":"Boom","type":"server_error"}\n\n'
-                     + sse(b"[DONE]"), "server_error", id="older llama.cpp: a field of its own"),
+                     + sse(b"[DONE]"), "500", id="older llama.cpp: a field of its own"),
         pytest.param(sse(chat("x"), chat("", "error"), b"[DONE]"), "error", id="a finish reason that is an error"),
-        pytest.param(sse(chat("x"), chat("", "error", **ERROR), b"[DONE]"), "server_error",
+        pytest.param(sse(chat("x"), chat("", "error", **ERROR), b"[DONE]"), "500",
                      id="OpenRouter: the error beside the choices"),
-        pytest.param(sse(chat("x"), chat("", "length"), ERROR, b"[DONE]"), "server_error",
+        pytest.param(sse(chat("x"), chat("", "length"), ERROR, b"[DONE]"), "500",
                      id="OpenRouter: an error after the finish"),
-        pytest.param(sse(ERROR), "server_error", id="Azure, LiteLLM: before the first chunk"),
+        pytest.param(sse(ERROR), "500", id="Azure, LiteLLM: before the first chunk"),
         pytest.param(sse(chat("x")) + event("error", {"error": {"code": "tool_use_failed"}}), "tool_use_failed",
                      id="Groq: an event of its own"),
         pytest.param(sse(chat("x")) + event("error", {"message": "Boom", "type": "engine"}), "engine",
@@ -648,9 +650,7 @@ def test_chat_bears_noise(noise):
     assert (waiting.chunks, waiting.outcome) == (0, Outcome.TRUNCATED)
 
 
-@pytest.mark.parametrize(
-    ("reason", "normal"), [("abort", "other"), ("repetition", "other"), ("model_length", "length"), ("eos", "stop")]
-)
+@pytest.mark.parametrize(("reason", "normal"), [("repetition", "other"), ("model_length", "length"), ("eos", "stop")])
 def test_chat_finish_reasons_of_servers(reason, normal):
     """vLLM's, SGLang's and Together's own words are ends."""
     summary = replay(sse(chat("x"), chat("", reason)))

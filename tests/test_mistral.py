@@ -12,11 +12,13 @@ from otel_llmstream.core.events import (
     MALFORMED,
     NOTHING,
     ONE_CHUNK,
+    ONE_REASONING,
     TERMINATOR,
     Event,
     Finish,
     InBandError,
     Started,
+    ToolCall,
     Usage,
 )
 from otel_llmstream.dialects import RequestInfo, match_request
@@ -39,13 +41,14 @@ def test_chat():
     reader = MistralChat()
     assert said(reader, delta(role="assistant", content="")) == (Started("m", "mistral-x"),)
     thought = [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}]
-    assert said(reader, delta(content=thought)) == ONE_CHUNK
+    assert said(reader, delta(content=thought)) == ONE_REASONING
     assert said(reader, delta(content="x")) is ONE_CHUNK
-    assert reader.is_output_only([json.dumps(delta(content=content)).encode() for content in ("x", thought)])
+    assert reader.is_output_only([json.dumps(delta(content="x")).encode()] * 2)
+    assert not reader.is_output_only([json.dumps(delta(content=content)).encode() for content in ("x", thought)])
     calls = [{"id": "1", "function": {"name": "f", "arguments": "{}"}, "index": 0}]
     usage = {"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 4}}
     assert said(reader, delta("tool_calls", content="", tool_calls=calls) | {"usage": usage}) == (
-        CHUNK,
+        ToolCall(key="0.0", arguments="{}"),
         Finish(0, "tool_calls", "tool_calls"),
         Usage(5, 2, cache_read_tokens=4),
     )
@@ -88,7 +91,8 @@ def output(content: Any, **more: Any) -> dict[str, Any]:
         (output([{"type": "text", "text": "x"}]), ONE_CHUNK),
         (output("x", model="m"), (Started(None, "m"), CHUNK)),
         (output("", model="m"), (Started(None, "m"),)),
-        ({"type": "function.call.delta", "name": "f", "arguments": "{}", "tool_call_id": "t"}, ONE_CHUNK),
+        ({"type": "function.call.delta", "name": "f", "arguments": "{}", "tool_call_id": "t"},
+         (ToolCall(key="t", arguments="{}"),)),
         ({"type": "function.call.delta"}, NOTHING),
         ({"type": "tool.execution.started", "name": "web_search", "arguments": ""}, ONE_CHUNK),
         ({"type": "tool.execution.delta", "name": "web_search", "arguments": "{"}, ONE_CHUNK),

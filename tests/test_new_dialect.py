@@ -95,6 +95,7 @@ def test_it_claims_its_requests(dialect, monkeypatch):
     asked = RequestInfo(method="POST", host="acme.example", path="/acme/write", port=443, body=body)
     found = dialects.match_request(asked)
     assert found is not None
-    kind, request = found
+    kind, request, confirmed = found
+    assert confirmed
     assert (kind, request.dialect, request.provider, request.model) == (dialect, "acme.complete", "acme", "a-1")
     assert (request.operation, request.parameters) == ("text_completion", (("gen_ai.request.max_tokens", 9),))

@@ -12,11 +12,13 @@ from otel_llmstream.core.events import (
     MALFORMED,
     NOTHING,
     ONE_CHUNK,
+    ONE_REASONING,
     TERMINATOR,
     Event,
     Finish,
     InBandError,
     Started,
+    ToolCall,
     Usage,
 )
 from otel_llmstream.dialects import RequestInfo, match_request
@@ -46,14 +48,14 @@ def begun(dialect: Any = OllamaChat) -> Any:
     ("payload", "expected"),
     [
         (line(content="x"), ONE_CHUNK),
-        (line(content="", thinking="Hm"), ONE_CHUNK),
+        (line(content="", thinking="Hm"), ONE_REASONING),
         (line(content="", images=["eA"]), ONE_CHUNK),
-        (line(content="", tool_calls=[{"function": {"name": "f"}}]), ONE_CHUNK),
+        (line(content="", tool_calls=[{"function": {"name": "f"}}]), (ToolCall(key="0"),)),
         (line(content=""), NOTHING),
         (line(content=None), NOTHING),
         ({"model": "qwen3", "message": "x", "done": False}, NOTHING),
         ({"model": "qwen3", "response": "x", "done": False}, ONE_CHUNK),
-        ({"model": "qwen3", "response": "", "thinking": "Hm", "done": False}, ONE_CHUNK),
+        ({"model": "qwen3", "response": "", "thinking": "Hm", "done": False}, ONE_REASONING),
         (line(done=True, content="") | {"done_reason": "stop", "eval_count": 3, "prompt_eval_count": 4},
          (Usage(4, 3), Finish(0, "stop", "stop"), TERMINATOR)),
         (line(done=True, content="x") | {"done_reason": "length"},
@@ -74,11 +76,9 @@ def test_lines(dialect, payload, expected):
 
 
 def test_tool_calls():
-    """The reason is `stop` whether or not a tool is called; the normal reason tells the two apart."""
-    reader = begun()
-    assert said(reader, line(content="", tool_calls=[{"function": {"name": "f"}}])) == ONE_CHUNK
-    last = line(done=True, content="") | {"done_reason": "stop"}
-    assert said(reader, last) == (Usage(), Finish(0, "stop", "tool_calls"), TERMINATOR)
+    """A tool call beside text is no chunk of its own."""
+    calls = [{"function": {"name": "f"}}]
+    assert said(begun(), line(content="x", tool_calls=calls)) == (CHUNK, ToolCall(key="0", counted=True))
 
 
 def test_plain():

@@ -15,7 +15,7 @@ DEFAULTS = {
     "buffered_after": 0.5,
     "chunk_offsets": 128,
     "excluded_urls": (),
-    "genai_spans": True,
+    "genai_spans": "auto",
     "genai_metrics": True,
     "metrics_fast_path": True,
     "health_window": 1024,
@@ -30,7 +30,9 @@ GOOD = [
     ("excluded_urls", (r"localhost", r"/v1/\w+$")),
     ("health_window", 1),
     ("health_window", 100_000),
+    ("genai_spans", True),
     ("genai_spans", False),
+    ("genai_spans", "auto"),
     ("genai_metrics", False),
     ("metrics_fast_path", False),
 ]
@@ -40,7 +42,7 @@ BAD = [
       for value in (0, -1.0, math.nan, math.inf, -math.inf, "10", None, True, 10**400)),
     *(("chunk_offsets", value) for value in (-1, 129, 1.5, "8", None, True)),
     *(("excluded_urls", value) for value in ("localhost", ["localhost"], None, ("(",), (1,), (b"x",))),
-    *(("genai_spans", value) for value in ("false", 0, None)),
+    *(("genai_spans", value) for value in ("false", "AUTO", "", 0, 1, None)),
     ("genai_metrics", "no"),
     *(("metrics_fast_path", value) for value in ("true", 1, None)),
     *(("health_window", value) for value in (0, 100_001, 2.0, None, False)),
@@ -54,6 +56,8 @@ ENVIRONMENT = [
     ("EXCLUDED_URLS", r"localhost, ^https://a\.b/ ,", "excluded_urls", ("localhost", r"^https://a\.b/")),
     ("HEALTH_WINDOW", "10", "health_window", 10),
     ("GENAI_SPANS", "false", "genai_spans", False),
+    ("GENAI_SPANS", "True", "genai_spans", True),
+    ("GENAI_SPANS", " Auto ", "genai_spans", "auto"),
     ("GENAI_METRICS", " False ", "genai_metrics", False),
     ("METRICS_FAST_PATH", "FALSE", "metrics_fast_path", False),
 ]
@@ -68,6 +72,7 @@ BAD_ENVIRONMENT = [
     ("EXCLUDED_URLS", "localhost, ("),
     ("HEALTH_WINDOW", "0"),
     ("HEALTH_WINDOW", "many"),
+    ("GENAI_SPANS", "sometimes"),
 ]
 
 

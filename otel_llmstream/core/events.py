@@ -77,10 +77,12 @@ class ToolCall(Chunk):
     Attributes:
         key: which tool call of the stream it is: the provider's index or id.
         arguments: the next piece of its arguments, which are JSON.
+        counted: whether another event of the same frame is the chunk already. A frame may carry several tool calls.
     """
 
     key: str = ""
     arguments: str = ""
+    counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,14 @@ class Usage(Event):
 @dataclass(frozen=True, slots=True)
 class Terminator(Event):
     """The dialect's own mark that the stream is over (`[DONE]`, `message_stop`, `response.completed`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignTerminator(Event):
+    """A mark of the end that this dialect does not have (`[DONE]` on the Responses API). A gateway added it.
+
+    It completes nothing. But most SDKs stop reading there, so nothing more will come.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +178,7 @@ class UnknownDialect(Event):
 CHUNK = Chunk()
 REASONING = Chunk(is_answer=False)
 TERMINATOR = Terminator()
+FOREIGN_TERMINATOR = ForeignTerminator()
 MALFORMED = Malformed()
 NO_TERMINATOR = NoTerminator()
 UNKNOWN_DIALECT = UnknownDialect()

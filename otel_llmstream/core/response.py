@@ -37,4 +37,9 @@ class ResponseInfo(NamedTuple):
     @property
     def media_type(self) -> str:
         """The media type without parameters, in lower case. A header that a proxy wrote twice counts once."""
-        return self.content_type.partition(";")[0].partition(",")[0].strip().lower()
+        return media_type_of(self.content_type)
+
+
+def media_type_of(content_type: str) -> str:
+    """The media type that a header `Content-Type` names; see `ResponseInfo.media_type`."""
+    return content_type.partition(";")[0].partition(",")[0].strip().lower()

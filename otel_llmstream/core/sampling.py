@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Final
 
 
@@ -16,12 +18,14 @@ class Decimator:
 
     Args:
         capacity: how many values are kept at most; 0 keeps none.
+        origin: is subtracted from each value that is kept.
     """
 
-    __slots__ = ("_capacity", "_seen", "_step", "_values")
+    __slots__ = ("_capacity", "_origin", "_seen", "_step", "_values")
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, origin: float = 0.0) -> None:
         self._capacity = capacity
+        self._origin = origin
         self._seen = 0
         self._step = 1
         self._values = array("f")
@@ -30,7 +34,8 @@ class Decimator:
         """Take the next values of the series."""
         if not self._capacity:
             return
-        self._values.extend(values[-self._seen % self._step :: self._step])
+        origin = self._origin
+        self._values.extend([value - origin for value in values[-self._seen % self._step :: self._step]])
         self._seen += len(values)
         while len(self._values) > self._capacity:
             self._values = self._values[::2]
@@ -52,7 +57,8 @@ off."""
 MAX_BUCKETS: Final = 200
 """Buckets of a sketch, 800 bytes at most. They reach from 10 µs to half an hour; longer gaps share the highest one."""
 
-_SCALE: Final = 1.0 / math.log(GROWTH)
+_BOUNDS: Final = tuple(SMALLEST * GROWTH**number for number in range(1, MAX_BUCKETS))
+"""The upper bounds of all buckets but the highest one."""
 
 
 class LogSketch:
@@ -72,20 +78,17 @@ class LogSketch:
         self.count = 0
 
     def extend(self, values: Sequence[float]) -> None:
-        """Take values, in seconds; negative ones count as 0."""
-        numbers = [
-            min(int(math.log(value / SMALLEST) * _SCALE), MAX_BUCKETS - 1) if value > SMALLEST else 0
-            for value in values
-        ]
-        if not numbers:
+        """Take values, in seconds."""
+        if not values:
             return
-        self._reach(min(numbers), max(numbers))
-        counts, offset = self._counts, self._offset
-        for number in numbers:
-            counts[number - offset] += 1
-        self.count += len(numbers)
-        self._lowest = min(self._lowest, *values)
-        self._highest = max(self._highest, *values)
+        lowest, highest = min(values), max(values)
+        self._reach(bisect_left(_BOUNDS, lowest), bisect_left(_BOUNDS, highest))
+        counts, offset, bounds = self._counts, self._offset, _BOUNDS
+        for value in values:  # a search costs less than a logarithm
+            counts[bisect_left(bounds, value) - offset] += 1
+        self.count += len(values)
+        self._lowest = min(self._lowest, lowest)
+        self._highest = max(self._highest, highest)
 
     def _reach(self, low: int, high: int) -> None:
         """Make room for the buckets from `low` to `high`."""
@@ -107,13 +110,12 @@ class LogSketch:
         Returns:
             Seconds; None if there are no values.
         """
+        if not self.count:
+            return None
         rank = max(math.ceil(share * self.count), 1)
-        for number, count in enumerate(self._counts, self._offset):
-            rank -= count
-            if rank <= 0:
-                middle: float = SMALLEST * GROWTH ** (number + 0.5)
-                return min(max(middle, self._lowest), self._highest)
-        return None
+        number = self._offset + bisect_left(list(accumulate(self._counts)), rank)
+        middle: float = SMALLEST * GROWTH ** (number + 0.5)
+        return min(max(middle, self._lowest), self._highest)
 
 
 def percentile(values: Iterable[float], share: float) -> float | None:

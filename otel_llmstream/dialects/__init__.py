@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..core.summary import LLMRequest
 from ..wire import Frame, Framer, framer_for
@@ -24,7 +24,9 @@ from .mistral_chat import MistralChat, MistralVertex
 from .mistral_conversations import MistralConversations
 from .ollama import OllamaChat, OllamaGenerate
 from .openai_assistants import OpenAIAssistants
+from .openai_audio import OpenAISpeech, OpenAITranscription
 from .openai_chat import OpenAIChat, OpenAICompletions
+from .openai_images import OpenAIImages
 from .openai_responses import OpenAIResponses
 from .replicate import Replicate
 from .snowflake_cortex import SnowflakeCortex
@@ -52,6 +54,9 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     BedrockInvoke,
     AnthropicComplete,
     OpenAIAssistants,
+    OpenAIImages,
+    OpenAITranscription,
+    OpenAISpeech,
     WatsonxText,
     WatsonxChat,
     WriterChat,
@@ -75,19 +80,33 @@ def serves_path(path: str, host: str = "") -> bool:
     return _PATHS.serves(path, host)
 
 
-def match_request(request: RequestInfo) -> tuple[type[Dialect], LLMRequest] | None:
-    """The dialect that the answer to a request will be in. None if no dialect claims the request."""
+class Match(NamedTuple):
+    """What a request tells of its answer.
+
+    Attributes:
+        dialect: the dialect that the answer will be in.
+        request: what is asked for.
+        confirmed: whether the request alone shows that the answer is an LLM's. If not, the answer must show it.
+    """
+
+    dialect: type[Dialect]
+    request: LLMRequest
+    confirmed: bool
+
+
+def match_request(request: RequestInfo) -> Match | None:
+    """What a request tells of its answer. None if no dialect claims the request."""
     for dialect in _PATHS.dialects(request.path, request.host):
         found = dialect.matches_request(request)
         if found is not None:
-            return dialect, found
+            return Match(dialect, found, dialect.is_confirmed(request))
     return None
 
 
-def match_non_streaming(request: RequestInfo) -> tuple[type[Dialect], LLMRequest] | None:
+def match_non_streaming(request: RequestInfo) -> Match | None:
     """The same for a request that asks for its answer in one piece."""
     found = match_request(request.as_streaming(_PATHS.streaming_counterpart(request.path)))
-    return None if found is None else (found[0], found[1].replace(streams=False))
+    return None if found is None else found._replace(request=found.request.replace(streams=False))
 
 
 def framer_of(dialect: Dialect | type[Dialect], content_type: str) -> Framer | None:
@@ -105,6 +124,7 @@ __all__ = [
     "DIALECTS",
     "Dialect",
     "Generic",
+    "Match",
     "RequestInfo",
     "framer_of",
     "match_frame",

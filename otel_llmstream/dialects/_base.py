@@ -7,36 +7,59 @@ whose frames are events with a type.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 import msgspec
 
 from .. import semconv
 from ..core.events import (
+    FOREIGN_TERMINATOR,
     MALFORMED,
     NOTHING,
     ONE_CHUNK,
+    ONE_REASONING,
     TERMINATOR,
     Chunk,
     Event,
     Finish,
+    ForeignTerminator,
     InBandError,
     Malformed,
     NoTerminator,
     Started,
+    ToolCall,
     UnknownDialect,
 )
 from ..wire import Frame
-from ._json import BROKEN, decode_each, entry, is_json, text
+from ._errors import decode_first, describe_error, error_of, hidden_error, is_error, said, whole_error
+from ._json import BROKEN, decode_each, text
 from ._matching import RequestMatcher
+from ._output import unlisted_output
 from ._request_body import MAX_CHOICES
 from ._usage import UsageFields
 
 DONE: Final = b"[DONE]"
 """The terminator of many dialects. SDKs stop at any payload that starts with it."""
 
+ERROR_EVENT: Final = b"error"
+
+GIVEN_UP: Final = frozenset(
+    (
+        "error",  # OpenRouter (docs, "Errors and debugging"), Mistral (OpenAPI), vLLM (v1/engine), Cohere, watsonx.ai
+        "abort",  # vLLM (v1/engine: FINISH_REASON_STRINGS), SGLang (managers/schedule_batch: FINISH_ABORT)
+        "network_error",  # z.ai (docs, chat completion: finish_reason)
+        "insufficient_system_resource",  # DeepSeek (docs, create chat completion: finish_reason)
+    )
+)
+"""Finish reasons, in lower case, with which a server says that it gave up. No provider means anything else by them.
+
+They count in all dialects: gateways translate one dialect into another, and leave such a word as it is.
+"""
+
 Events = tuple[Event, ...]
+
+_decode: Final = msgspec.json.Decoder().decode
 
 
 class Dialect(RequestMatcher):
@@ -69,7 +92,7 @@ class Dialect(RequestMatcher):
         raise NotImplementedError
 
 
-_MEANS_LITTLE: Final = (Started, Malformed, NoTerminator, UnknownDialect)
+_MEANS_LITTLE: Final = (Started, Malformed, NoTerminator, UnknownDialect, ForeignTerminator)
 
 
 class Payload(msgspec.Struct, gc=False):
@@ -81,17 +104,6 @@ class Payload(msgspec.Struct, gc=False):
     error: Any = None
 
 
-class BareError(msgspec.Struct):
-    """A payload that is an error as a whole."""
-
-    code: Any = None
-    type: Any = None
-    message: Any = None
-
-
-_decode_bare_error: Final = msgspec.json.Decoder(BareError).decode
-
-
 class JSONDialect(Dialect):
     """Reads frames that are JSON objects.
 
@@ -101,15 +113,16 @@ class JSONDialect(Dialect):
     Attributes:
         payload: the struct that payloads are decoded into.
         finish_words: the provider's word, in lower case -> the normal finish reason. Other words are `other`.
-        failure_words: finish words, in lower case, that mean that the stream failed.
+        failure_words: finish words, in lower case, that mean that the stream failed, beside those of `GIVEN_UP`.
         usage: what the token counts are called.
         terminator: how the payload begins that ends a stream and is no JSON, or None.
         preface: events that come before those of the first frame.
+        delta: the names of the members that lead to what is output; see `unlisted_output`. Empty if all is listed.
+        listed: names of the delta's members that the dialect reads itself.
         named: whether `start` has named the response.
-        tool_called: whether the output asked for a tool. A dialect sets it if the provider then says `stop`.
     """
 
-    __slots__ = ("_begun", "_short", "named", "tool_called")
+    __slots__ = ("_begun", "_short", "named")
 
     payload: ClassVar[type[Payload]]
     finish_words: ClassVar[Mapping[str, str]] = {}
@@ -117,6 +130,8 @@ class JSONDialect(Dialect):
     usage: ClassVar[UsageFields] = UsageFields()
     terminator: ClassVar[bytes | None] = None
     preface: ClassVar[Events] = NOTHING
+    delta: ClassVar[tuple[str, ...]] = ()
+    listed: ClassVar[frozenset[str]] = frozenset()
 
     decoder: ClassVar[msgspec.json.Decoder[Any]]
 
@@ -130,7 +145,6 @@ class JSONDialect(Dialect):
         self._begun = not self.preface
         self._short = self._begun and not self.counts_in_every_frame  # whether `is_output` is all that is to be known
         self.named = False
-        self.tool_called = False
 
     @classmethod
     def reads_like(cls, other: type[Dialect]) -> bool:
@@ -140,9 +154,10 @@ class JSONDialect(Dialect):
     # --- what a dialect writes ----------------------------------------------------------------------------------
 
     def is_output(self, payload: Any) -> object:  # noqa: ARG002 - see the class
-        """Whether a payload is output of the first choice and says nothing else, by the truth of what it returns.
+        """Whether a payload is a piece of the first choice's answer and says nothing else, by the truth of the result.
 
-        It changes nothing. It is called for every chunk: do not pay for a `bool()`.
+        Reasoning and tool calls are output too, but `interpret` reads them. This method changes nothing. It is called
+        for every chunk: do not pay for a `bool()`.
 
         This is the one rule for such payloads: frames that are read one by one and frames that are read at once
         follow it. A false value is always a right answer that costs time.
@@ -155,16 +170,14 @@ class JSONDialect(Dialect):
 
     def find_error(self, payload: Any, frame: Frame) -> InBandError | None:
         """The error that a payload reports: its member `error`, or the payload of an event that is called `error`."""
-        if payload.error:
-            return self.describe_error(payload.error)
-        return bare_error(frame) if frame.event == b"error" else None
+        if is_error(payload.error):
+            return error_of(decode_first(frame.data)) or describe_error(payload.error)
+        return self.whole_error(frame) if frame.event == ERROR_EVENT else None
 
-    def describe_error(self, error: Any) -> InBandError:
-        """An error as an event, whatever its shape is: an object, a string, a number.
-
-        A code that is a word says more than the type. The type says more than a number that repeats an HTTP status.
-        """
-        return in_band_error(error)
+    def whole_error(self, frame: Frame, ignored_types: Iterable[str] = ("error",)) -> InBandError:
+        """The error that a payload is as a whole, unless it has one as a member."""
+        payload = decode_first(frame.data)
+        return error_of(payload) or whole_error(payload, ignored_types)
 
     def oversized(self, frame: Frame) -> Events:  # noqa: ARG002 - for dialects whose last event repeats the output
         """What a frame says that was too large to keep. Only output is that large."""
@@ -187,13 +200,10 @@ class JSONDialect(Dialect):
             index: the choice.
             cause: what the normal reason follows from, if that is not the word itself.
         """
-        if not word:
+        reason = said(word)
+        if not reason:
             return NOTHING
-        reason = text(word)
-        normal = self.finish_words.get((text(cause) or reason).lower(), semconv.OTHER_REASON)
-        if self.tool_called and normal == semconv.STOP:
-            normal = semconv.TOOL_CALLS
-        return (Finish(index, reason, normal),)
+        return (Finish(index, reason, self.finish_words.get((said(cause) or reason).lower(), semconv.OTHER_REASON)),)
 
     # --- the reading --------------------------------------------------------------------------------------------
 
@@ -204,8 +214,6 @@ class JSONDialect(Dialect):
             if self._short and self.is_output(payload):
                 return ONE_CHUNK  # nearly every frame
             events = self._interpret(payload, frame)
-        except msgspec.ValidationError:
-            events = NOTHING if is_json(frame.data) else self._unreadable(frame)
         except BROKEN:
             events = self._unreadable(frame)
         return events if self._begun else self._begin(events)
@@ -230,24 +238,48 @@ class JSONDialect(Dialect):
         return (*self.preface, *events) if self.preface else events
 
     def _unreadable(self, frame: Frame) -> Events:
-        if self.terminator is not None and frame.data.startswith(self.terminator):
-            return (TERMINATOR,)
-        return self.oversized(frame) if frame.oversized else (MALFORMED,)
+        """What a payload says that is not decoded: no JSON, or JSON of another shape."""
+        if is_done(frame.data):
+            return (FOREIGN_TERMINATOR,) if self.terminator is None else (TERMINATOR,)
+        if frame.oversized:
+            return self.oversized(frame)
+        try:
+            value = _decode(frame.data)
+        except BROKEN:
+            return (self.whole_error(frame),) if frame.event == ERROR_EVENT else (MALFORMED,)
+        error = self.whole_error(frame) if frame.event == ERROR_EVENT else error_of(value)
+        return (error,) if error is not None else NOTHING
 
     def _interpret(self, payload: Any, frame: Frame) -> Events:
         events = self.interpret(payload, frame)
-        error = self.find_error(payload, frame)
-        if error is None and self.failure_words:
-            error = self._failure(events)
+        error = self._error(payload, frame, events)
         if error is None:
-            return events
+            return self._with_unlisted(events, payload, frame) if self.delta else events
         end = len(events) - (TERMINATOR in events[-1:])  # nothing counts after a terminator
         return (*events[:end], error, *events[end:])
 
-    def _failure(self, events: Events) -> InBandError | None:
-        """The error that a finish reason is the word for. An error object, if there is one, says more."""
-        words = (event.reason for event in events if isinstance(event, Finish))
-        return next((InBandError(word) for word in words if word.lower() in self.failure_words), None)
+    def _error(self, payload: Any, frame: Frame, events: Events) -> InBandError | None:
+        """The error that a payload reports, or that a finish reason is the word for. An error object says more."""
+        word = next((event.reason for event in events if isinstance(event, Finish) and self._has_failed(event)), "")
+        error = self.find_error(payload, frame) or (None if events else hidden_error(frame.data))
+        if error is None:
+            return InBandError(word) if word else None
+        return error if error.code or not word else InBandError(word, error.message)
+
+    def _has_failed(self, event: Finish) -> bool:
+        word = event.reason.lower()
+        return word in GIVEN_UP or word in self.failure_words
+
+    def _with_unlisted(self, events: Events, payload: Any, frame: Frame) -> Events:
+        """The events, with output in members that are not listed if there is no other."""
+        if not self.may_have_output(payload, frame) or any(isinstance(event, Chunk) for event in events):
+            return events
+        found = unlisted_output(frame.data, self.delta, self.listed)
+        return (*found, *events) if found else events
+
+    def may_have_output(self, payload: Any, frame: Frame) -> bool:  # noqa: ARG002 - for events with a type
+        """Whether a payload is of a kind that carries output."""
+        return True
 
 
 class TypedPayload(Payload, gc=False):
@@ -292,9 +324,14 @@ class TypedJSONDialect(JSONDialect):
 
     def find_error(self, payload: Any, frame: Frame) -> InBandError | None:
         """See `JSONDialect`."""
-        if payload.error:
-            return self.describe_error(payload.error)
-        return bare_error(frame, self.error_types) if self.type_of(payload, frame) in self.error_types else None
+        if is_error(payload.error):
+            return error_of(decode_first(frame.data)) or describe_error(payload.error)
+        is_whole = frame.event == ERROR_EVENT or self.type_of(payload, frame) in self.error_types
+        return self.whole_error(frame, self.error_types) if is_whole else None
+
+    def may_have_output(self, payload: Any, frame: Frame) -> bool:
+        """See `JSONDialect`."""
+        return self.type_of(payload, frame) in self.output_types
 
     def type_of(self, payload: Any, frame: Frame) -> str:
         """The type of an event. Some senders leave it out of the payload, others out of the event's name."""
@@ -303,23 +340,6 @@ class TypedJSONDialect(JSONDialect):
     def end(self, _payload: Any) -> Events:
         """A handler for the event that ends the stream and says nothing else."""
         return (TERMINATOR,)
-
-
-def in_band_error(error: Any) -> InBandError:
-    """See `JSONDialect.describe_error`."""
-    code, kind = text(entry(error, "code")), text(entry(error, "type"))
-    word = code if code and not code.isdigit() else kind or code
-    return InBandError(word, text(entry(error, "message")) or text(error))
-
-
-def bare_error(frame: Frame, ignored_types: tuple[str, ...] = ()) -> InBandError:
-    """The error that a payload is as a whole. Some types only say that it is one."""
-    try:
-        found = _decode_bare_error(frame.data)
-    except BROKEN:
-        found = BareError()
-    kind = None if found.type in ignored_types else found.type
-    return in_band_error({"code": found.code, "type": kind, "message": found.message})
 
 
 def started(response_id: Any, model: Any, extra: tuple[tuple[str, str], ...] = ()) -> Started:
@@ -332,11 +352,38 @@ def choice_index(value: Any) -> int:
     return value if isinstance(value, int) and 0 <= value < MAX_CHOICES else 0
 
 
-def chunk(index: int) -> Events:
+def chunk(index: int, *, is_answer: bool = True) -> Events:
     """A chunk of one choice."""
-    return (Chunk(index),) if index else ONE_CHUNK
+    if index:
+        return (Chunk(index, is_answer),)
+    return ONE_CHUNK if is_answer else ONE_REASONING
 
 
 def chunk_if(output: object) -> Events:
     """A chunk of the first choice if there is output."""
     return ONE_CHUNK if output else NOTHING
+
+
+def chunk_of(answer: object, reasoning: object, index: int = 0) -> Events:
+    """A chunk of one choice, if there is output. Output of both kinds in one frame is a piece of the answer."""
+    return chunk(index, is_answer=bool(answer)) if answer or reasoning else NOTHING
+
+
+def tool_calls(calls: Iterable[tuple[str, Any]], index: int = 0, *, counted: bool = False) -> Events:
+    """Tool calls of one choice, or pieces of them, as events. They are one chunk.
+
+    Args:
+        calls: the key of each call, and the next piece of its arguments. Arguments that are no text are complete.
+        index: the choice.
+        counted: whether another event of the frame is the chunk already.
+    """
+    events: list[Event] = []
+    for key, arguments in calls:
+        piece = arguments if isinstance(arguments, str) else ""
+        events.append(ToolCall(index, key=key, arguments=piece, counted=counted or bool(events)))
+    return tuple(events)
+
+
+def is_done(data: bytes) -> bool:
+    """Whether a payload is `[DONE]`, or begins with it. Some servers write it as a JSON string."""
+    return data.lstrip(b' "').startswith(DONE)

@@ -8,6 +8,8 @@ from enum import Enum, auto
 from typing import Any, ClassVar, Final
 from urllib.parse import parse_qs, unquote
 
+import msgspec
+
 from ..core.summary import LLMRequest
 from ..wire import Frame, Framer
 from ._providers import provider_of
@@ -38,6 +40,9 @@ class RequestMatcher:
         resume_paths: the ends of the paths where a GET with `stream=true` in its query resumes a stream.
         non_streaming_paths: end of a path that answers in one piece -> the end of its streaming counterpart. Only
             needed if the two differ.
+        own_path: whether the path shows that the answer is an LLM's. It does not if any application may have such a
+            path: then the host or the body must show it, or the answer itself.
+        own_fields: members of the body that show it, if the body also says `"stream": true`. A model always does.
         only_at: the one provider (`gen_ai.provider.name`) whose hosts the dialect is asked at. Empty means any host.
         stream_flag: what the member `stream` of the body means.
         operation: `gen_ai.operation.name`.
@@ -57,6 +62,8 @@ class RequestMatcher:
     paths: ClassVar[tuple[str, ...]] = ()
     resume_paths: ClassVar[tuple[str, ...]] = ()
     non_streaming_paths: ClassVar[Mapping[str, str]] = {}
+    own_path: ClassVar[bool] = True
+    own_fields: ClassVar[tuple[str, ...]] = ()
     only_at: ClassVar[str] = ""
     stream_flag: ClassVar[StreamFlag] = StreamFlag.REQUIRED
     operation: ClassVar[str] = "chat"
@@ -83,6 +90,16 @@ class RequestMatcher:
     def matches_request(cls, request: RequestInfo) -> LLMRequest | None:
         """The request as this dialect reads it. None if no stream of this dialect will answer it."""
         return cls.parse_request(request) if cls.answers(request) else None
+
+    @classmethod
+    def is_confirmed(cls, request: RequestInfo) -> bool:
+        """Whether a request that this dialect answers shows by itself that the answer is an LLM's."""
+        if cls.own_path or provider_of(request.host, ""):
+            return True
+        body = request.parsed_as(cls.body)
+        if body.stream is not True:
+            return False
+        return cls.model_of(request) is not None or any(_is_given(getattr(body, name)) for name in cls.own_fields)
 
     @classmethod
     def answers(cls, request: RequestInfo) -> bool:
@@ -157,6 +174,10 @@ class RequestMatcher:
     def extra_attributes(cls, request: RequestInfo) -> tuple[tuple[str, Any], ...]:  # noqa: ARG003 - for OpenAI
         """Further span attributes, as (name, value)."""
         return ()
+
+
+def _is_given(value: Any) -> bool:
+    return bool(bytes(value)) if isinstance(value, msgspec.Raw) else value is not None
 
 
 def _compile(paths: tuple[str, ...]) -> re.Pattern[str]:

@@ -39,3 +39,24 @@ class OpenAIRequests(RequestMatcher):
         tier = request.parsed_as(cls.body).service_tier
         asked = isinstance(tier, str) and tier not in ("auto", "default")
         return ((semconv.OPENAI_API_TYPE, cls.api), *(((semconv.OPENAI_REQUEST_TIER, tier),) if asked else ()))
+
+
+class OpenAIForms(OpenAIRequests):
+    """Endpoints whose requests may be forms, with a file in them. A form is never read: the answer must tell all."""
+
+    __slots__ = ()
+
+    @classmethod
+    def streams(cls, request: RequestInfo) -> bool:
+        """Any form may ask for a stream."""
+        return _is_form(request) or super().streams(request)
+
+    @classmethod
+    def is_confirmed(cls, request: RequestInfo) -> bool:
+        """Not if the request is a form."""
+        return not _is_form(request) and super().is_confirmed(request)
+
+
+def _is_form(request: RequestInfo) -> bool:
+    content = request.content
+    return content is None or not content.lstrip().startswith(b"{")

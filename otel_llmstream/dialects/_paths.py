@@ -54,7 +54,13 @@ class PathTable:
 
     def serves(self, path: str, host: str = "") -> bool:
         """Whether a dialect may answer a request to this path at this host, as a stream or in one piece."""
-        return bool(self.dialects(path, host)) or path.endswith(self._non_streaming)
+        slash = path.rfind("/")
+        return (
+            path[max(slash, path.rfind(":")) + 1 :] in self._last
+            or path[path.rfind("/", 0, max(slash, 0)) + 1 : slash] in self._before
+            or path.endswith(self._non_streaming)
+            or (host != "" and provider_of(host, "") in self._by_host)
+        )
 
     def streaming_counterpart(self, path: str) -> str:
         """The path that streams what this path answers in one piece. It is often the same."""

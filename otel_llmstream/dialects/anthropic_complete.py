@@ -28,6 +28,7 @@ class AnthropicComplete(JSONDialect):
 
     name = "anthropic.complete"
     paths = ("/v1/complete",)
+    own_path = False
     operation = "text_completion"
     provider = "anthropic"
     body = BodyLayout({"max_tokens_to_sample": "max_tokens"})

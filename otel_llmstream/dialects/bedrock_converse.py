@@ -13,9 +13,9 @@ import msgspec
 from .. import semconv
 from ..core.events import NOTHING, ONE_CHUNK, TERMINATOR
 from ..wire import Frame
-from ._base import Events, Payload, TypedJSONDialect, chunk_if
+from ._base import Events, Payload, TypedJSONDialect, chunk_of, tool_calls
 from ._bedrock import BODY, PROVIDER, trouble
-from ._json import entry
+from ._json import entry, text
 from ._matching import StreamFlag
 from ._usage import UsageFields
 
@@ -34,21 +34,29 @@ class ConversePayload(Payload, gc=False):
 
     delta: _Delta | None = None
     start: Any = None
+    contentBlockIndex: Any = None  # noqa: N815
     stopReason: Any = None  # noqa: N815
     usage: Any = None
 
-    def has_output(self) -> object:
-        """Whether a delta is output: not if it is empty, and not if it is a signature."""
+    def is_answer(self) -> object:
+        """Whether a delta is a piece of the answer, and no tool call."""
+        return self.delta is not None and self.delta.text and not self.delta.toolUse
+
+    def output(self) -> Events:
+        """What a delta says: nothing if it is empty, and nothing if it is a signature."""
         delta = self.delta
         if delta is None:
-            return False
+            return NOTHING
+        arguments = entry(delta.toolUse, "input")
+        if arguments:
+            return tool_calls([(text(self.contentBlockIndex), arguments)])
         reasoning = delta.reasoningContent
-        output = delta.text or delta.image or entry(delta.toolUse, "input")
-        return output or entry(reasoning, "text") or entry(reasoning, "redactedContent")
+        return chunk_of(delta.text or delta.image, entry(reasoning, "text") or entry(reasoning, "redactedContent"))
 
-    def starts_tool(self) -> object:
-        """Whether a block starts with the name of a tool, which is output."""
-        return entry(entry(self.start, "toolUse"), "name")
+    def started_tool(self) -> Events:
+        """The name of a tool comes with the block's start, and is output."""
+        name = entry(entry(self.start, "toolUse"), "name")
+        return tool_calls([(text(self.contentBlockIndex), "")]) if name else NOTHING
 
 
 FINISH_WORDS: Final = {
@@ -61,8 +69,10 @@ FINISH_WORDS: Final = {
     "content_filtered": semconv.CONTENT_FILTER,
 }
 
+FAILURE_WORDS: Final = frozenset({"malformed_model_output", "malformed_tool_use"})
+"""AWS, API reference of Amazon Bedrock Runtime, `MessageStopEvent.stopReason`."""
+
 _DELTA: Final = b"contentBlockDelta"
-_EVENTS: Final = (_DELTA, b"contentBlockStart", b"messageStop", b"metadata")
 
 
 class BedrockConverse(TypedJSONDialect):
@@ -80,6 +90,9 @@ class BedrockConverse(TypedJSONDialect):
     payload = ConversePayload
     output_types = ("contentBlockDelta",)
     finish_words = FINISH_WORDS
+    failure_words = FAILURE_WORDS
+    delta = ("delta",)
+    listed = frozenset(_Delta.__struct_fields__)
     usage = UsageFields(
         input=("inputTokens", "cacheReadInputTokens", "cacheWriteInputTokens"),
         output=("outputTokens",),
@@ -94,7 +107,7 @@ class BedrockConverse(TypedJSONDialect):
     def read(self, frame: Frame) -> Events:
         """What a frame says."""
         self._event = frame.event
-        return super().read(frame) if frame.event in _EVENTS else trouble(frame)
+        return trouble(frame) or super().read(frame)
 
     def type_of(self, payload: ConversePayload, frame: Frame) -> str:  # noqa: ARG002
         """The payload does not repeat the type."""
@@ -102,18 +115,17 @@ class BedrockConverse(TypedJSONDialect):
 
     def is_output(self, payload: ConversePayload) -> object:
         """See `JSONDialect`."""
-        return self._event == _DELTA and payload.has_output() and not payload.error
+        return self._event == _DELTA and payload.is_answer() and not payload.error
 
-    def has_output(self, payload: ConversePayload) -> object:
-        """See `ConversePayload`."""
-        return payload.has_output()
+    def _block_delta(self, payload: ConversePayload) -> Events:
+        return payload.output()
 
     def oversized(self, frame: Frame) -> Events:
         """The last event may have a long trace."""
         return ONE_CHUNK if frame.event == _DELTA else NOTHING
 
     def _block_start(self, payload: ConversePayload) -> Events:
-        return chunk_if(payload.starts_tool())
+        return payload.started_tool()
 
     def _message_stop(self, payload: ConversePayload) -> Events:
         return self.finish(payload.stopReason)
@@ -121,4 +133,9 @@ class BedrockConverse(TypedJSONDialect):
     def _metadata(self, payload: ConversePayload) -> Events:
         return (*self.usage.read(payload.usage or {}), TERMINATOR)
 
-    handlers = {"contentBlockStart": _block_start, "messageStop": _message_stop, "metadata": _metadata}
+    handlers = {
+        "contentBlockDelta": _block_delta,
+        "contentBlockStart": _block_start,
+        "messageStop": _message_stop,
+        "metadata": _metadata,
+    }

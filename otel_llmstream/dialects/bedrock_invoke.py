@@ -17,14 +17,15 @@ from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, TERMINATOR, Usage
 from ..wire import MESSAGE, Frame
 from ._base import Dialect, Events, JSONDialect, Payload, chunk_if
 from ._bedrock import BODY, PROVIDER, trouble
+from ._errors import decode_first, error_of, is_error
 from ._json import BROKEN, decode, decode_each, entry
 from ._matching import StreamFlag
 from ._request import RequestInfo
 from ._request_body import first_given
 from ._usage import UsageFields
 from .anthropic_messages import AnthropicMessages
+from .bedrock_converse import FAILURE_WORDS, ConversePayload
 from .bedrock_converse import FINISH_WORDS as CONVERSE_WORDS
-from .bedrock_converse import ConversePayload
 from .openai_chat import OpenAIChat
 
 
@@ -32,6 +33,7 @@ class _Outer(msgspec.Struct, gc=False, rename={"inner": "bytes"}):
     """Decodes the base64 as it goes."""
 
     inner: bytes = b""
+    error: Any = None
 
 
 class _Last(msgspec.Struct, gc=False, rename={"metrics": "amazon-bedrock-invocationMetrics"}):
@@ -97,8 +99,11 @@ class BedrockInvoke(Dialect):
         if frame.oversized:
             return ONE_CHUNK
         try:
-            inner = _outer.decode(frame.data).inner
-            return self._interpret(inner) if inner else NOTHING
+            outer = _outer.decode(frame.data)
+            if is_error(outer.error):
+                error = error_of(decode_first(frame.data))
+                return NOTHING if error is None else (error,)
+            return self._interpret(outer.inner) if outer.inner else NOTHING
         except BROKEN:
             return (MALFORMED,)
 
@@ -109,7 +114,7 @@ class BedrockInvoke(Dialect):
         found = decode_each(_outer.decode_lines, payloads)
         if found is None:
             return False
-        inner = [outer.inner for outer in found if outer.inner and _LAST not in outer.inner]
+        inner = [it.inner for it in found if it.inner and not it.error and _LAST not in it.inner]
         return len(inner) == len(payloads) and self._reader.is_output_only(inner)
 
     def _interpret(self, inner: bytes) -> Events:
@@ -203,6 +208,7 @@ class Vendors(JSONDialect):
         "complete": semconv.STOP,  # Cohere
         "error_toxic": semconv.CONTENT_FILTER,
     }
+    failure_words = FAILURE_WORDS  # Nova's
     usage = UsageFields(
         input=("inputTokens", "cacheReadInputTokenCount", "cacheWriteInputTokenCount"),
         output=("outputTokens",),
@@ -211,26 +217,33 @@ class Vendors(JSONDialect):
     )
 
     def is_output(self, payload: _Vendor) -> object:
-        """Output, in an answer that goes on, and no count of tokens."""
+        """Text, in an answer that goes on, and no count of tokens."""
         ends = payload.messageStop or payload.metadata or payload.error or _reason(payload)
-        return not ends and not _counts(payload) and _has_output(payload)
+        return not ends and not _counts(payload) and _has_text(payload)
 
     def interpret(self, payload: _Vendor, frame: Frame) -> Events:  # noqa: ARG002
         """Every payload has all that is known."""
         stop, metadata = payload.messageStop, payload.metadata
         return (
-            *chunk_if(_has_output(payload)),
+            *_output_of(payload),
             *_counts(payload),
             *(self.usage.read(metadata.usage or {}) if metadata is not None else NOTHING),
             *self.finish(stop.stopReason if stop is not None else _reason(payload)),
         )
 
 
-def _has_output(payload: _Vendor) -> object:
-    delta, start = payload.contentBlockDelta, payload.contentBlockStart
-    nova = (delta is not None and delta.has_output()) or (start is not None and start.starts_tool())
+def _has_text(payload: _Vendor) -> object:
+    delta = payload.contentBlockDelta
     words = payload.outputText or payload.generation or payload.completion or payload.text
-    return nova or words or entry(_output(payload), "text")
+    return words or entry(_output(payload), "text") or (delta is not None and delta.is_answer())
+
+
+def _output_of(payload: _Vendor) -> Events:
+    if payload.contentBlockDelta is not None:
+        return payload.contentBlockDelta.output()
+    if payload.contentBlockStart is not None:
+        return payload.contentBlockStart.started_tool()
+    return chunk_if(_has_text(payload))
 
 
 def _output(payload: _Vendor) -> Any:

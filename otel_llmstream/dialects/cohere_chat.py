@@ -12,14 +12,15 @@ from typing import Any, Final
 import msgspec
 
 from .. import semconv
-from ..core.events import InBandError
+from ..core.events import NOTHING, InBandError
 from ..wire import Frame
-from ._base import DONE, Events, TypedJSONDialect, TypedPayload, started
+from ._base import DONE, Events, TypedJSONDialect, TypedPayload, chunk_of, started, tool_calls
+from ._errors import describe_error, is_error
 from ._json import entry, text
 from ._request_body import BodyLayout
 from ._usage import UsageFields
 
-BODY: Final = BodyLayout({"p": "top_p", "k": "top_k"}, content=("message",))
+BODY: Final = BodyLayout({"p": "top_p", "k": "top_k"}, more=("chat_history", "preamble"), content=("message",))
 
 FINISH_WORDS: Final = {
     "complete": semconv.STOP,
@@ -31,6 +32,7 @@ FINISH_WORDS: Final = {
 }
 
 FAILURE_WORDS: Final = frozenset({"error", "timeout"})
+"""Cohere, API reference, Chat: `finish_reason`."""
 
 _USAGE: Final = UsageFields(input=("input_tokens",), output=("output_tokens",), cache_read=("cached_tokens",))
 
@@ -58,6 +60,7 @@ class _Delta(msgspec.Struct, gc=False):
 
 class _Payload(TypedPayload, gc=False):
     id: Any = None
+    index: Any = None
     delta: _Delta | None = None
 
 
@@ -68,6 +71,7 @@ class CohereChat(TypedJSONDialect):
 
     name = "cohere.chat"
     paths = ("/v2/chat",)
+    own_path = False
     provider = "cohere"
     body = BODY
     first_events = (b"message-start",)
@@ -77,21 +81,30 @@ class CohereChat(TypedJSONDialect):
     finish_words = FINISH_WORDS
     failure_words = FAILURE_WORDS
     terminator = DONE
+    delta = ("delta", "message")
+    listed = frozenset(("tool_plan", "tool_calls"))
 
     def has_output(self, payload: _Payload) -> object:
-        """Text, thinking, a tool plan, or a tool call, whose name comes with its start."""
+        """Text."""
         message = payload.delta.message if payload.delta is not None else None
-        if message is None:
-            return False
-        content = message.content
-        return entry(content, "text") or entry(content, "thinking") or message.tool_plan or message.tool_calls
+        return message is not None and entry(message.content, "text") and not message.tool_calls
 
     def find_error(self, payload: _Payload, frame: Frame) -> InBandError | None:
         """The last event may say why the model failed."""
         delta = payload.delta
-        if delta is not None and delta.error:
-            return InBandError(text(delta.finish_reason), text(delta.error))
+        if delta is not None and is_error(delta.error):
+            return describe_error(delta.error)
         return super().find_error(payload, frame)
+
+    def _output(self, payload: _Payload) -> Events:
+        """Text, thinking, a tool plan, or a tool call, whose name comes with its start."""
+        message = payload.delta.message if payload.delta is not None else None
+        if message is None:
+            return NOTHING
+        if message.tool_calls:
+            return tool_calls([(text(payload.index), entry(entry(message.tool_calls, "function"), "arguments"))])
+        content = message.content
+        return chunk_of(entry(content, "text"), entry(content, "thinking") or message.tool_plan)
 
     def _message_start(self, payload: _Payload) -> Events:
         return (started(payload.id, None),)
@@ -100,4 +113,8 @@ class CohereChat(TypedJSONDialect):
         delta = payload.delta or _Delta()
         return (*read_usage(delta.usage), *self.finish(delta.finish_reason))
 
-    handlers = {"message-start": _message_start, "message-end": _message_end}
+    handlers = {
+        **dict.fromkeys(output_types, _output),
+        "message-start": _message_start,
+        "message-end": _message_end,
+    }

@@ -13,7 +13,8 @@ import msgspec
 
 from ..core.events import ONE_CHUNK, TERMINATOR, InBandError
 from ..wire import Frame
-from ._base import Events, TypedJSONDialect, TypedPayload, in_band_error, started
+from ._base import Events, TypedJSONDialect, TypedPayload, chunk_if, started, tool_calls
+from ._errors import is_error
 from ._json import entry, text
 from ._providers import provider_of
 from ._request import RequestInfo
@@ -46,6 +47,8 @@ class CohereChatV1(TypedJSONDialect):
 
     name = "cohere.chat_v1"
     paths = ("/v1/chat",)
+    own_path = False
+    own_fields = ("chat_history", "preamble")
     provider = "cohere"
     body = BODY
     first_payload = (re.compile(rb'"event_type"\s*:\s*"stream-start"'),)
@@ -63,20 +66,27 @@ class CohereChatV1(TypedJSONDialect):
         return message.startswith(b'"') or provider_of(request.host, "") == "cohere"
 
     def has_output(self, payload: _Payload) -> object:
-        """Text, or a tool call."""
-        return payload.text or payload.tool_calls or payload.tool_call_delta
+        """Text."""
+        return payload.text and not payload.tool_calls and not payload.tool_call_delta
 
     def find_error(self, payload: _Payload, frame: Frame) -> InBandError | None:
         """The last event may say why the model failed. A payload without a type may be an error as a whole."""
-        if payload.type == "stream-end" and payload.error:
-            return InBandError(text(payload.finish_reason), text(entry(payload.error, "message") or payload.error))
-        if payload.type is None and payload.message and not payload.error:
-            return in_band_error(payload.message)
+        if payload.type is None and payload.message and not is_error(payload.error):
+            return self.whole_error(frame)
         return super().find_error(payload, frame)
 
     def oversized(self, frame: Frame) -> Events:
         """The last event repeats all of the text."""
         return (TERMINATOR,) if _STREAM_END.search(frame.data) else ONE_CHUNK
+
+    def _output(self, payload: _Payload) -> Events:
+        """Text, or a tool call. The arguments of a call are repeated as a whole."""
+        piece = payload.tool_call_delta
+        if piece:
+            return tool_calls([(text(entry(piece, "index")), entry(piece, "parameters"))])
+        if payload.tool_calls:
+            return tool_calls([("whole", None)])
+        return chunk_if(payload.text)
 
     def _stream_start(self, payload: _Payload) -> Events:
         return (started(payload.generation_id, None),)
@@ -85,4 +95,4 @@ class CohereChatV1(TypedJSONDialect):
         meta = payload.response.meta if payload.response is not None else None
         return (*read_usage(meta), *self.finish(payload.finish_reason), TERMINATOR)
 
-    handlers = {"stream-start": _stream_start, "stream-end": _stream_end}
+    handlers = {**dict.fromkeys(output_types, _output), "stream-start": _stream_start, "stream-end": _stream_end}

@@ -8,18 +8,15 @@ called one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from ..core.events import CHUNK, NOTHING, TERMINATOR, UNKNOWN_DIALECT
 from ..wire import Frame
-from ._base import DONE, Dialect, Events, chunk_if, in_band_error
-from ._json import BROKEN, entry
+from ._base import Dialect, Events, chunk_if, is_done
+from ._errors import decode_first, error_of, whole_error
+from ._json import entry
 
-_decode: Final = msgspec.json.Decoder().decode
-
-_ERROR: Final = b'"error"'
+_ERROR: Final = b'"error'
 _PING: Final = b"ping"
 _RPC: Final = b'"jsonrpc"'
 
@@ -58,11 +55,11 @@ class Generic(Dialect):
         """Whether each payload says something, and cannot be an error or the end."""
         if not self._begun or self._event in (_PING, b"error"):
             return False
-        return all(payload and _ERROR not in payload and not payload.startswith(DONE) for payload in payloads)
+        return all(payload and _ERROR not in payload and not is_done(payload) for payload in payloads)
 
 
 def _read(frame: Frame) -> Events:
-    if frame.data.startswith(DONE):
+    if is_done(frame.data):
         return (TERMINATOR,)
     if frame.event == b"error" or _ERROR in frame.data:
         return _error(frame)
@@ -70,12 +67,13 @@ def _read(frame: Frame) -> Events:
 
 
 def _error(frame: Frame) -> Events:
-    """An error by the frame's name, or a member `error` with a message: a number may have this name too."""
-    try:
-        value: Any = _decode(frame.data)
-    except BROKEN:
-        value = None
-    error = entry(value, "error")
+    """An error by the frame's name, or in the member of this name. A number may have this name too."""
+    payload = decode_first(frame.data)
     if frame.event == b"error":
-        return (in_band_error(error or value or {}),)
-    return (in_band_error(error),) if entry(error, "message") else (CHUNK,)
+        return (error_of(payload) or whole_error(payload, ("error",)),)
+    if isinstance(entry(payload, "error"), (int, float)):
+        return (CHUNK,)
+    error = error_of(payload)
+    if error is None and entry(payload, "type") == "error":
+        error = whole_error(payload, ("error",))
+    return chunk_if(frame.data) if error is None else (error,)

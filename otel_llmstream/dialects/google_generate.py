@@ -15,9 +15,9 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from .. import semconv
-from ..core.events import NOTHING, TERMINATOR, Event, InBandError, Usage
+from ..core.events import NOTHING, TERMINATOR, Event, Usage
 from ..wire import Frame, JSONArrayFramer, SSEJSONFramer
-from ._base import Events, JSONDialect, Payload, choice_index, chunk
+from ._base import Events, JSONDialect, Payload, choice_index, chunk_of, tool_calls
 from ._json import count, decode_each, entry, text
 from ._matching import StreamFlag
 from ._providers import provider_of
@@ -28,7 +28,8 @@ from ._request_body import BodyLayout
 class _Part(msgspec.Struct, gc=False, rename="camel"):
     """What tools of the server answer (`codeExecutionResult`, `toolResponse`) is no output of the model."""
 
-    text: Any = None  # with `thought` beside it, it is reasoning
+    text: Any = None
+    thought: Any = None  # whether the text is reasoning
     function_call: Any = None
     inline_data: Any = None
     file_data: Any = None
@@ -109,6 +110,16 @@ class GoogleGenerate(GoogleDialect):
     counts_in_every_frame = True
     first_payload = (re.compile(rb'"(?:usageMetadata|promptFeedback)"\s*:\s*\{'),)
     payload = _Payload
+    delta = ("candidates", "content", "parts")
+    listed = frozenset(
+        (*_Part.__struct_fields__, *_Part.__struct_encode_fields__, "codeExecutionResult", "toolResponse",
+         "functionResponse")
+    )  # fmt: skip
+    # Google, API reference of Gemini and of Vertex AI, `FinishReason`.
+    failure_words = frozenset(
+        {"malformed_function_call", "unexpected_tool_call", "too_many_tool_calls", "missing_thought_signature",
+         "malformed_response", "no_image"}
+    )  # fmt: skip
     finish_words = {
         "stop": semconv.STOP,
         "max_tokens": semconv.LENGTH,
@@ -147,7 +158,7 @@ class GoogleGenerate(GoogleDialect):
         parts = candidate.content.parts if candidate.content is not None else None
         if candidate.index or candidate.finish_reason or not parts or len(parts) != 1:
             return False
-        return parts[0].text and not parts[0].function_call
+        return parts[0].text and not parts[0].function_call and not parts[0].thought
 
     def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is output, and the last one counts again all that the others count."""
@@ -167,16 +178,12 @@ class GoogleGenerate(GoogleDialect):
             events += self._refusal(payload)
         return tuple(events)
 
-    def describe_error(self, error: Any) -> InBandError:
-        """A word stands in `status`, beside a `code` that is an HTTP status."""
-        return InBandError(text(entry(error, "status")) or text(entry(error, "code")), text(entry(error, "message")))
-
     def _usage(self, newer: _Usage) -> Usage:
         """A struct, because every frame has it: an object of JSON would take three times as long."""
         counts = self._counts
         for name in _Usage.__struct_fields__:
             found = count(getattr(newer, name))
-            if found is not None:
+            if found or (found == 0 and getattr(counts, name) is None):
                 setattr(counts, name, found)
         return Usage(
             _sum(counts.prompt_token_count, counts.tool_use_prompt_token_count),
@@ -188,23 +195,29 @@ class GoogleGenerate(GoogleDialect):
 
     def _candidate(self, candidate: _Candidate, events: list[Event]) -> None:
         index, content = choice_index(candidate.index), candidate.content
-        if content is not None and content.parts and any(map(self._is_output, content.parts)):
-            events += chunk(index)
+        if content is not None and content.parts:
+            events += _output(content.parts, index)
         reason = candidate.finish_reason
         word = _NUMBERED.get(reason, reason) if isinstance(reason, int) else reason
         if word and text(word) not in _UNSAID:
             events += self.finish(word, index)
 
-    def _is_output(self, part: _Part) -> object:
-        if part.function_call:
-            self.tool_called = True
-        output = part.text or part.function_call or part.inline_data or part.file_data
-        return output or part.executable_code or part.tool_call
-
     def _refusal(self, payload: _Payload) -> Events:
         """A blocked prompt has no candidates, however many were asked for."""
         blocked = text(entry(payload.prompt_feedback, "blockReason"))
         return (*self.finish(blocked, cause="blocked"), TERMINATOR) if blocked not in _UNSAID else NOTHING
+
+
+def _output(parts: Sequence[_Part], index: int) -> Events:
+    """One chunk, and the functions that are called. Their arguments come whole."""
+    calls = [(f"{index}", None) for part in parts if part.function_call]
+    answer = any((part.text and not part.thought) or _is_media(part) for part in parts)
+    output = chunk_of(answer, any(part.text for part in parts), index)
+    return (*output, *tool_calls(calls, index, counted=bool(output)))
+
+
+def _is_media(part: _Part) -> object:
+    return part.inline_data or part.file_data or part.executable_code or part.tool_call
 
 
 def _sum(first: int | None, second: int | None) -> int | None:

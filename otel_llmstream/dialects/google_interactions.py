@@ -12,8 +12,10 @@ from typing import Any, Final
 import msgspec
 
 from .. import semconv
-from ..core.events import NOTHING, InBandError
-from ._base import DONE, Events, TypedJSONDialect, TypedPayload, chunk_if, in_band_error, started
+from ..core.events import NOTHING, ONE_CHUNK, InBandError
+from ..wire import Frame
+from ._base import DONE, Events, TypedJSONDialect, TypedPayload, chunk_of, started, tool_calls
+from ._errors import describe_error, is_error
 from ._json import entry, text
 from ._request_body import BodyLayout
 from ._usage import UsageFields
@@ -34,9 +36,14 @@ class _Delta(msgspec.Struct, gc=False):
 class _Payload(TypedPayload, gc=False):
     type: Any = msgspec.field(default=None, name="event_type")
     delta: _Delta | None = None
+    index: Any = None
     step: Any = None
     interaction: Any = None
     status: Any = None
+
+
+def _is_result(delta: _Delta) -> bool:
+    return isinstance(delta.type, str) and delta.type.endswith("_result")
 
 
 _UNDER_WAY: Final = ("", "in_progress", "queued")
@@ -45,11 +52,12 @@ _UNDER_WAY: Final = ("", "in_progress", "queued")
 class GoogleInteractions(GoogleDialect, TypedJSONDialect):
     """One interaction with its steps; a single choice."""
 
-    __slots__ = ()
+    __slots__ = ("_calls_function",)
 
     name = "google.interactions"
     paths = ("/interactions",)
     resume_paths = ("/interactions/{}",)
+    own_path = False
     body = BodyLayout({"agent": "model"})  # an agent stands in for a model
     first_events = (b"interaction.",)
     first_payload = (re.compile(rb'"event_type"\s*:\s*"interaction\.'),)
@@ -69,13 +77,32 @@ class GoogleInteractions(GoogleDialect, TypedJSONDialect):
         reasoning=("total_thought_tokens",),
     )
     terminator = DONE
+    delta = ("delta",)
+    listed = frozenset(_Delta.__struct_fields__)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls_function = True  # whether the step calls a function of the application's
 
     def has_output(self, payload: _Payload) -> object:
+        """A delta of text."""
+        return payload.delta is not None and payload.delta.type == "text" and payload.delta.text
+
+    def may_have_output(self, payload: _Payload, frame: Frame) -> bool:
+        """Not the result of a tool."""
+        delta = payload.delta
+        return super().may_have_output(payload, frame) and not (delta is not None and _is_result(delta))
+
+    def _step_delta(self, payload: _Payload) -> Events:
         """A delta of the model's, not the result of a tool."""
         delta = payload.delta
-        if delta is None or (isinstance(delta.type, str) and delta.type.endswith("_result")):
-            return False
-        return delta.text or delta.arguments or delta.content or delta.data or delta.uri
+        if delta is None or _is_result(delta):
+            return NOTHING
+        if delta.arguments and self._calls_function and delta.type == "arguments_delta":
+            return tool_calls([(text(payload.index), delta.arguments)])
+        is_thought = isinstance(delta.type, str) and delta.type.startswith("thought")
+        output = delta.text or delta.arguments or delta.content or delta.data or delta.uri
+        return chunk_of(output and not is_thought, output)
 
     def _created(self, payload: _Payload) -> Events:
         found = payload.interaction
@@ -83,7 +110,11 @@ class GoogleInteractions(GoogleDialect, TypedJSONDialect):
 
     def _step_start(self, payload: _Payload) -> Events:
         """The name of a call comes with its step's start and is output. Other steps start empty."""
-        return chunk_if(text(entry(payload.step, "type")).endswith("_call"))
+        kind = text(entry(payload.step, "type"))
+        self._calls_function = kind == "function_call"
+        if self._calls_function:
+            return tool_calls([(text(payload.index), "")])
+        return ONE_CHUNK if kind.endswith("_call") else NOTHING
 
     def _completed(self, payload: _Payload) -> Events:
         found = payload.interaction
@@ -97,7 +128,7 @@ class GoogleInteractions(GoogleDialect, TypedJSONDialect):
         if status in _UNDER_WAY:
             return NOTHING
         if status == "failed":
-            return (in_band_error(error) if error else InBandError(status),)
+            return (describe_error(error) if is_error(error) else InBandError(status),)
         return self.finish(status)
 
     handlers = {
@@ -105,4 +136,5 @@ class GoogleInteractions(GoogleDialect, TypedJSONDialect):
         "interaction.status_update": _updated,
         "interaction.completed": _completed,
         "step.start": _step_start,
+        "step.delta": _step_delta,
     }

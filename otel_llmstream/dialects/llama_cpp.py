@@ -14,7 +14,8 @@ import msgspec
 from .. import semconv
 from ..core.events import NOTHING, Usage
 from ..wire import Frame
-from ._base import DONE, Events, JSONDialect, Payload, choice_index, chunk, started
+from ._base import Events, JSONDialect, Payload, choice_index, chunk, started
+from ._errors import said
 from ._json import count, decode, entry, text
 from ._request_body import BodyLayout
 
@@ -41,7 +42,8 @@ class _Last(msgspec.Struct, gc=False):
     def reason(self) -> str:
         """Why the text ended."""
         older = (("eos", self.stopped_eos), ("word", self.stopped_word), ("limit", self.stopped_limit))
-        return text(self.stop_type) or next((word for word, said in older if said is True), "stop")
+        word = text(self.stop_type)
+        return word if said(word) else next((word for word, is_set in older if is_set is True), "stop")
 
 
 _decode_last: Final = msgspec.json.Decoder(_Last).decode
@@ -54,13 +56,14 @@ class LlamaCpp(JSONDialect):
 
     name = "llama_cpp.completion"
     paths = ("/completion", "/infill")
+    own_path = False
+    own_fields = ("prompt", "input_prefix")
     operation = "text_completion"
     provider = "llama.cpp"
-    body = BodyLayout({"n_predict": "max_tokens"})
+    body = BodyLayout({"n_predict": "max_tokens"}, content=("prompt", "input_prefix"))
     first_payload = (re.compile(rb'"content"\s*:\s*"'), re.compile(rb'"stop"\s*:\s*(?:true|false)'))
     payload = _Payload
     finish_words = {"eos": semconv.STOP, "word": semconv.STOP, "limit": semconv.LENGTH}
-    terminator = DONE
 
     def is_output(self, payload: _Payload) -> object:
         """Output for the first prompt, in a text that goes on."""

@@ -14,7 +14,7 @@ import msgspec
 from .. import semconv
 from ..core.events import NOTHING, TERMINATOR, Usage
 from ..wire import Frame
-from ._base import Events, JSONDialect, Payload, chunk_if
+from ._base import Events, JSONDialect, Payload, chunk_of, tool_calls
 from ._json import count
 from ._matching import StreamFlag
 from ._request import MAX_BODY, RequestInfo
@@ -49,6 +49,7 @@ class OllamaChat(JSONDialect):
 
     name = "ollama.chat"
     paths = ("/api/chat",)
+    own_path = False
     stream_flag = StreamFlag.DEFAULT
     provider = "ollama"
     body = BodyLayout(
@@ -56,6 +57,8 @@ class OllamaChat(JSONDialect):
     )
     payload = _Payload
     finish_words = {"stop": semconv.STOP, "length": semconv.LENGTH}
+    delta = ("message",)
+    listed = frozenset(_Message.__struct_fields__)
 
     answer: ClassVar[re.Pattern[bytes]] = re.compile(rb'"message"\s*:\s*\{')
     content: ClassVar[str] = "messages"
@@ -85,13 +88,12 @@ class OllamaChat(JSONDialect):
         return found
 
     def is_output(self, payload: _Payload) -> object:
-        """Output, in an answer that goes on. A tool call is output too, and changes what the end says."""
-        return self.named and _has_output(payload) and not (payload.done or payload.error or _calls(payload))
+        """Text, in an answer that goes on."""
+        return self.named and _has_text(payload) and not (payload.done or payload.error or _calls(payload))
 
     def interpret(self, payload: _Payload, frame: Frame) -> Events:  # noqa: ARG002
         """Every line has all that is known."""
-        self.tool_called = self.tool_called or _calls(payload)
-        return (*self.start(None, payload.model), *chunk_if(_has_output(payload)), *self._end(payload))
+        return (*self.start(None, payload.model), *_output(payload), *self._end(payload))
 
     def _end(self, payload: _Payload) -> Events:
         if payload.done is not True:
@@ -112,12 +114,20 @@ class OllamaGenerate(OllamaChat):
     content = "prompt"
 
 
-def _has_output(payload: _Payload) -> object:
+def _has_text(payload: _Payload) -> object:
+    """Whether there is a piece of the answer, tool calls left out, by the truth of the result."""
     message = payload.message
-    if message is not None and (message.content or message.thinking or message.tool_calls or message.images):
-        return True
-    return payload.response or payload.thinking
+    return payload.response or (message is not None and (message.content or message.images))
 
 
-def _calls(payload: _Payload) -> bool:
-    return payload.message is not None and bool(payload.message.tool_calls)
+def _calls(payload: _Payload) -> Any:
+    return payload.message is not None and payload.message.tool_calls
+
+
+def _output(payload: _Payload) -> Events:
+    """Tool calls come whole."""
+    message = payload.message
+    thinking = payload.thinking or (message is not None and message.thinking)
+    output = chunk_of(_has_text(payload), thinking)
+    calls = [("0", None)] if _calls(payload) else ()
+    return (*output, *tool_calls(calls, counted=bool(output)))

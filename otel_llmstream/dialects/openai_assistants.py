@@ -11,9 +11,10 @@ from typing import Any, Final
 import msgspec
 
 from .. import semconv
-from ..core.events import NOTHING, InBandError
+from ..core.events import NOTHING, ONE_CHUNK, InBandError
 from ..wire import Frame
-from ._base import DONE, Events, TypedJSONDialect, TypedPayload, in_band_error, started
+from ._base import DONE, Events, TypedJSONDialect, TypedPayload, started, tool_calls
+from ._errors import describe_error
 from ._json import decode, entry, text
 from ._openai import OpenAIRequests
 from ._usage import UsageFields
@@ -66,6 +67,12 @@ class OpenAIAssistants(OpenAIRequests, TypedJSONDialect):
         reasoning=("completion_tokens_details.reasoning_tokens",),
     )
     terminator = DONE
+    delta = ("delta",)
+    listed = frozenset(("content", "step_details"))
+
+    def is_output(self, payload: _Payload) -> object:
+        """A piece of a message."""
+        return payload.type == "thread.message.delta" and super().is_output(payload)
 
     def has_output(self, payload: _Payload) -> object:
         """A piece of a message, or of a tool call."""
@@ -78,14 +85,26 @@ class OpenAIAssistants(OpenAIRequests, TypedJSONDialect):
 
     def interpret(self, payload: _Payload, frame: Frame) -> Events:
         """A run has many members. They are decoded only here."""
-        if self.type_of(payload, frame) != "thread.run":
+        kind = self.type_of(payload, frame)
+        if kind == "thread.run.step.delta":
+            return self._step(payload)
+        if kind != "thread.run":
             return super().interpret(payload, frame)
         run = decode(_decode_run, frame.data) or _Run()
         return (started(run.id, run.model), *self.usage.read(run.usage), *self._status(run, text(run.status)))
 
+    def _step(self, payload: _Payload) -> Events:
+        """Calls of functions are for the application. The other tools are the server's own."""
+        calls = entry(entry(payload.delta, "step_details"), "tool_calls")
+        if not calls:
+            return NOTHING
+        functions = [call for call in calls if entry(call, "type") == "function"] if isinstance(calls, list) else []
+        pieces = [(text(entry(call, "index")), entry(entry(call, "function"), "arguments")) for call in functions]
+        return tool_calls(pieces) or ONE_CHUNK
+
     def _status(self, run: _Run, status: str) -> Events:
         if status == "failed":
-            return (in_band_error(run.last_error or {}),)
+            return (describe_error(run.last_error),)
         if status == "expired":
             return (InBandError(status, "the run expired"),)
         if status == "incomplete":

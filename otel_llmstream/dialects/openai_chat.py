@@ -7,17 +7,19 @@ differ in fields: where reasoning stands, where usage comes, what an error looks
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any, ClassVar, Final
 
 import msgspec
 
 from .. import semconv
-from ..core.events import NOTHING, Event, InBandError
+from ..core.events import Event, InBandError
 from ..wire import Frame
-from ._base import DONE, Events, JSONDialect, Payload, choice_index, chunk
+from ._base import DONE, Events, JSONDialect, Payload, choice_index, chunk_of, tool_calls
+from ._errors import describe_error
 from ._json import decode, entry, text
 from ._openai import OpenAIRequests
-from ._usage import OPENAI_USAGE
+from ._usage import OPENAI_USAGE, UsageFields
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -31,12 +33,23 @@ class _Delta(msgspec.Struct, gc=False):
     audio: Any = None
     images: Any = None
 
+    @property
+    def answer(self) -> object:
+        """Whether there is a piece of the answer, tool calls left out, by the truth of the result."""
+        return _has_text(self.content) or self.refusal or self.audio or self.images
+
+    @property
+    def thought(self) -> object:
+        """Whether there is a piece of reasoning. Mistral puts it into `content`, as parts with a type."""
+        return self.content or self.reasoning_content or self.reasoning or _reasons(self.reasoning_details)
+
 
 class _Choice(msgspec.Struct, gc=False):
     index: Any = 0
     delta: _Delta | None = None
     finish_reason: Any = None
     text: Any = None  # legacy completions, and Together beside `delta`
+    usage: Any = None  # Moonshot
 
 
 class ChatPayload(Payload, gc=False):
@@ -45,6 +58,7 @@ class ChatPayload(Payload, gc=False):
     choices: list[_Choice] | None = None
     usage: Any = None
     x_groq: Any = None
+    timings: Any = None  # llama.cpp
 
 
 class _Rest(msgspec.Struct, gc=False):
@@ -55,9 +69,10 @@ class _Rest(msgspec.Struct, gc=False):
     model: Any = None
     service_tier: Any = None
     system_fingerprint: Any = None
-    code: Any = None  # of an error that is the whole payload, as the next
-    message: Any = None
 
+
+_TIMINGS: Final = UsageFields(input=("prompt_n", "cache_n"), output=("predicted_n",), cache_read=("cache_n",))
+"""llama.cpp counts without being asked, in the last frame. It counts the cached part of the input apart."""
 
 _decode_rest: Final = msgspec.json.Decoder(_Rest).decode
 
@@ -74,24 +89,35 @@ class ChatDialect(JSONDialect):
         "eos": semconv.STOP,
         "length": semconv.LENGTH,
         "model_length": semconv.LENGTH,
+        "model_context_window_exceeded": semconv.LENGTH,  # z.ai
         "tool_calls": semconv.TOOL_CALLS,
         "function_call": semconv.TOOL_CALLS,
         "content_filter": semconv.CONTENT_FILTER,
+        "sensitive": semconv.CONTENT_FILTER,  # z.ai
     }
-    failure_words = frozenset({"error"})  # OpenRouter, vLLM, Mistral
+    # TensorRT-LLM (executor/result.py: finish_reason), and Gemini's word at its endpoint for OpenAI's clients.
+    failure_words = frozenset({"cancelled", "timeout", "malformed_function_call",
+                               "function_call_filter: malformed_function_call"})  # fmt: skip
     usage = OPENAI_USAGE
-    terminator = DONE
+    terminator: ClassVar[bytes | None] = DONE
+    delta = ("choices", "delta")
+    listed = frozenset(_Delta.__struct_fields__)
 
     def is_output(self, payload: ChatPayload) -> object:
-        """Output of the one choice, in an answer that goes on."""
+        """Text of the one choice, in an answer that goes on."""
         choices = payload.choices
         if not choices or not self.named or len(choices) != 1:
             return False
         choice = choices[0]
-        if choice.finish_reason or choice.index or payload.usage or payload.error or payload.x_groq:
+        if choice.finish_reason or choice.index or payload.usage or payload.error or payload.x_groq or choice.usage:
             return False
         delta = choice.delta
-        return (delta is not None and (delta.content or _has_output(delta))) or choice.text
+        if delta is None:
+            return choice.text
+        if delta.tool_calls or delta.function_call:
+            return False
+        is_text = delta.content and delta.content.__class__ is str  # a list may be thinking
+        return is_text or choice.text or delta.refusal or delta.audio or delta.images
 
     def interpret(self, payload: ChatPayload, frame: Frame) -> Events:
         """Azure's first frame, of filter results for the prompt, has an empty id and model: the next one has both.
@@ -104,7 +130,7 @@ class ChatDialect(JSONDialect):
             events += self.start(rest.id, rest.model, _extra(rest))
         for choice in payload.choices or ():
             events += self._choice(choice)
-        return (*events, *self.usage.read(payload.usage or entry(payload.x_groq, "usage")))
+        return (*events, *self._usage(payload))
 
     def understands(self, frame: Frame) -> bool:
         """See `Dialect`. The first frame of most streams only names the role."""
@@ -112,18 +138,31 @@ class ChatDialect(JSONDialect):
 
     def find_error(self, payload: ChatPayload, frame: Frame) -> InBandError | None:
         """Groq's errors stand under `x_groq`. In older vLLM the whole payload is the error, and `object` says so."""
-        error = payload.error or entry(payload.x_groq, "error")
+        error = entry(payload.x_groq, "error")
         if error:
-            return self.describe_error(error)
+            return describe_error(error)
         rest = None if payload.choices else decode(_decode_rest, frame.data)
         if rest is not None and rest.object == "error":
-            return InBandError(text(rest.code) or "error", text(rest.message))
+            found = self.whole_error(frame)
+            return found if found.code else InBandError("error", found.message)
         return super().find_error(payload, frame)
 
+    def may_have_output(self, payload: Any, frame: Frame) -> bool:  # noqa: ARG002
+        """See `JSONDialect`."""
+        return bool(payload.choices)
+
+    def _usage(self, payload: ChatPayload) -> Events:
+        """The tokens stand in a place of each provider's own."""
+        counts = payload.usage or entry(payload.x_groq, "usage")
+        if not counts and payload.choices:
+            counts = next((choice.usage for choice in payload.choices if choice.usage), None)
+        return self.usage.read(counts) or _TIMINGS.read(payload.timings)
+
     def _choice(self, choice: _Choice) -> Events:
-        index, delta = choice_index(choice.index), choice.delta
-        output = choice.text or (delta is not None and _has_output(delta))
-        return (*(chunk(index) if output else NOTHING), *self.finish(choice.finish_reason, index))
+        index, delta = choice_index(choice.index), choice.delta or _Delta()
+        calls = tuple(_calls(delta, index))
+        output = chunk_of(choice.text or delta.answer, delta.thought, index)
+        return (*output, *tool_calls(calls, index, counted=bool(output)), *self.finish(choice.finish_reason, index))
 
 
 class OpenAIChat(OpenAIRequests, ChatDialect):
@@ -144,6 +183,7 @@ class OpenAICompletions(OpenAIChat):
 
     name = "openai.completions"
     paths = ("/completions",)
+    own_path = False
     operation = "text_completion"
     api = "completions"
     first_payload = (re.compile(rb'"text_completion"'),)
@@ -157,18 +197,21 @@ def _extra(rest: _Rest) -> tuple[tuple[str, str], ...]:
     return tuple(pair for pair in extra if pair[1])
 
 
-def _has_output(delta: _Delta) -> object:
-    return (
-        delta.content
-        or delta.tool_calls
-        or delta.reasoning_content
-        or delta.reasoning
-        or delta.refusal
-        or delta.function_call
-        or _reasons(delta.reasoning_details)
-        or delta.audio
-        or delta.images
-    )
+def _has_text(content: Any) -> object:
+    """Whether the content is text, and not only thinking. Mistral sends a list of parts with a type."""
+    if not isinstance(content, list):
+        return content
+    return any(entry(part, "type") != "thinking" for part in content)
+
+
+def _calls(delta: _Delta, index: int) -> Iterator[tuple[str, Any]]:
+    """The tool calls in a delta. Without an index of its own, a call is told by its place."""
+    calls = delta.tool_calls if isinstance(delta.tool_calls, list) else [delta.tool_calls] if delta.tool_calls else []
+    for place, call in enumerate(calls):
+        number = entry(call, "index")
+        yield f"{index}.{number if isinstance(number, int) else place}", entry(entry(call, "function"), "arguments")
+    if delta.function_call:
+        yield f"{index}.function_call", entry(delta.function_call, "arguments")
 
 
 def _reasons(details: Any) -> bool:

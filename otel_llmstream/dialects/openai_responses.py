@@ -10,9 +10,10 @@ import re
 from typing import Any, Final
 
 from .. import semconv
-from ..core.events import NOTHING, ONE_CHUNK, TERMINATOR
+from ..core.events import NOTHING, ONE_CHUNK, ONE_REASONING, TERMINATOR, InBandError
 from ..wire import MESSAGE, Frame
-from ._base import DONE, Events, TypedJSONDialect, TypedPayload, in_band_error, started
+from ._base import Events, TypedJSONDialect, TypedPayload, chunk_if, started, tool_calls
+from ._errors import describe_error, is_error
 from ._json import entry, text
 from ._openai import OpenAIRequests
 from ._usage import UsageFields
@@ -22,20 +23,29 @@ class _Payload(TypedPayload, gc=False):
     delta: Any = None
     response: Any = None
     partial_image_b64: Any = None
+    item_id: Any = None
+    output_index: Any = None
+    item: Any = None
+    part: Any = None
 
 
 _DELTA: Final = "delta"
+_TEXT: Final = "response.output_text.delta"
+_CALLS: Final = ("response.function_call_arguments.delta", "response.custom_tool_call_input.delta")
+_CALL_ITEMS: Final = ("function_call", "custom_tool_call")
+_REASONING: Final = "reasoning"
 _TYPE: Final = re.compile(rb'"type"\s*:\s*"([a-z_.]+)"')
 
 
 class OpenAIResponses(OpenAIRequests, TypedJSONDialect):
     """One response with its items; a single choice."""
 
-    __slots__ = ()
+    __slots__ = ("_has_called",)
 
     name = "openai.responses"
     paths = ("/responses",)
     resume_paths = ("/responses/{}",)
+    own_path = False
     api = "responses"
     first_events = (b"response.",)
     first_payload = (re.compile(rb'"type"\s*:\s*"response\.'),)
@@ -53,14 +63,32 @@ class OpenAIResponses(OpenAIRequests, TypedJSONDialect):
         cache_read=("input_tokens_details.cached_tokens",),
         reasoning=("output_tokens_details.reasoning_tokens",),
     )
-    terminator = DONE
+    failure_words = frozenset({"failed"})  # a status, if a gateway sends it in another event
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._has_called = False  # whether a delta of a tool call came
 
     def is_output(self, payload: _Payload) -> object:
-        """Every delta is output, whatever its type is."""
+        """A piece of the answer, whatever its type is."""
         kind = payload.type
-        if payload.delta and isinstance(kind, str) and kind.endswith(_DELTA):
-            return not payload.error
-        return super().is_output(payload)
+        if not payload.delta or payload.error or not isinstance(kind, str):
+            return False
+        return kind == _TEXT or (kind.endswith(_DELTA) and kind not in _CALLS and _REASONING not in kind)
+
+    def interpret(self, payload: _Payload, frame: Frame) -> Events:
+        """Every delta is output, whatever its type is."""
+        kind = self.type_of(payload, frame)
+        if not payload.delta or not kind.endswith(_DELTA):
+            return super().interpret(payload, frame)
+        if kind in _CALLS:
+            return self._call(payload, payload.delta if kind == _CALLS[0] else None)
+        return ONE_REASONING if _REASONING in kind else ONE_CHUNK
+
+    def find_error(self, payload: _Payload, frame: Frame) -> InBandError | None:
+        """The error of a response stands inside it, whatever the event's type is."""
+        error = entry(payload.response, "error")
+        return describe_error(error) if is_error(error) else super().find_error(payload, frame)
 
     def has_output(self, payload: _Payload) -> object:
         """A part of an image."""
@@ -71,13 +99,28 @@ class OpenAIResponses(OpenAIRequests, TypedJSONDialect):
         found = _TYPE.search(frame.data) if frame.event == MESSAGE else None
         kind = (found[1] if found else frame.event).decode(errors="replace")
         if kind.endswith(_DELTA) or kind in self.output_types:
-            return ONE_CHUNK
+            return ONE_REASONING if _REASONING in kind else ONE_CHUNK
         handler = self.handlers.get(kind)
         return handler(self, _Payload()) if handler is not None else NOTHING
 
-    def _tool(self, _payload: _Payload) -> Events:
-        self.tool_called = True  # the status at the end says no more than "completed"
-        return NOTHING
+    def _call(self, payload: _Payload, arguments: Any) -> Events:
+        self._has_called = True
+        return tool_calls([(text(payload.item_id) or text(payload.output_index), arguments)])
+
+    def _called(self, payload: _Payload) -> Events:
+        """The whole arguments are output only if they did not come in pieces."""
+        return NOTHING if self._has_called else self._call(payload, None)
+
+    def _item_added(self, payload: _Payload) -> Events:
+        """An item starts empty, as a rule. It may be whole already."""
+        item = payload.item
+        if entry(item, "type") in _CALL_ITEMS:
+            return self._call(payload, None) if entry(item, "arguments") or entry(item, "input") else NOTHING
+        parts = entry(item, "content")
+        return chunk_if(isinstance(parts, list) and any(entry(part, "text") for part in parts))
+
+    def _part_added(self, payload: _Payload) -> Events:
+        return chunk_if(entry(payload.part, "text") or entry(payload.part, "refusal"))
 
     def _created(self, payload: _Payload) -> Events:
         response = payload.response
@@ -96,8 +139,8 @@ class OpenAIResponses(OpenAIRequests, TypedJSONDialect):
         return self._ended(payload, "cancelled", "cancelled")
 
     def _failed(self, payload: _Payload) -> Events:
-        error = in_band_error(entry(payload.response, "error") or {})
-        return (*self._created(payload), *self._usage(payload), error)
+        named = (*self._created(payload), *self._usage(payload))
+        return named if is_error(entry(payload.response, "error")) else (*named, InBandError(""))
 
     def _ended(self, payload: _Payload, status: str, cause: Any) -> Events:
         return (*self._created(payload), *self._usage(payload), *self.finish(status, cause=cause), TERMINATOR)
@@ -111,6 +154,8 @@ class OpenAIResponses(OpenAIRequests, TypedJSONDialect):
         "response.incomplete": _incomplete,
         "response.failed": _failed,
         "response.cancelled": _cancelled,
-        "response.function_call_arguments.done": _tool,
-        "response.custom_tool_call_input.done": _tool,
+        "response.function_call_arguments.done": _called,
+        "response.custom_tool_call_input.done": _called,
+        "response.output_item.added": _item_added,
+        "response.content_part.added": _part_added,
     }

@@ -10,13 +10,12 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-import msgspec
-
 from .. import semconv
 from ..core.events import NOTHING, TERMINATOR, Finish, InBandError
 from ..wire import Frame
-from ._base import Dialect, Events, chunk_if, in_band_error
-from ._json import BROKEN, entry, text
+from ._base import GIVEN_UP, Dialect, Events, chunk_if
+from ._errors import decode_first, error_of, said, whole_error
+from ._json import entry
 from ._providers import provider_of
 from ._request import RequestInfo
 
@@ -24,7 +23,6 @@ FAILED: Final = "error"
 
 _STREAMS: Final = re.compile(r"stream[a-z-]*\.", re.IGNORECASE)
 _ID: Final = re.compile(rb"\d+:\d+\Z")
-_decode: Final = msgspec.json.Decoder().decode
 
 
 class Replicate(Dialect):
@@ -57,27 +55,20 @@ class Replicate(Dialect):
         if frame.event == b"output":
             return chunk_if(frame.data)
         if frame.event == b"done":
-            return _done(text(entry(_value(frame.data), "reason")))
-        return (_error(_value(frame.data)),) if frame.event == b"error" else NOTHING
+            return _done(said(entry(decode_first(frame.data), "reason")))
+        return (_error(decode_first(frame.data)),) if frame.event == b"error" else NOTHING
 
     def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is text."""
         return self._event == b"output" and all(payloads)
 
 
-def _value(data: bytes) -> Any:
-    try:
-        return _decode(data)
-    except BROKEN:
-        return data.decode(errors="replace")
-
-
 def _done(reason: str) -> Events:
-    if reason == FAILED:
-        return (InBandError(FAILED),)
+    if reason.lower() in GIVEN_UP:
+        return (InBandError(reason),)
     return (*((Finish(0, reason, semconv.OTHER_REASON),) if reason else ()), TERMINATOR)
 
 
 def _error(value: Any) -> InBandError:
-    detail = entry(value, "detail")
-    return InBandError(FAILED, detail) if isinstance(detail, str) else in_band_error(value)
+    error = error_of(value) or whole_error(value)
+    return InBandError(error.code or FAILED, error.message)

@@ -19,3 +19,4 @@ class SnowflakeCortex(ChatDialect):
     paths = ("/cortex/inference:complete", "/cortex/inference/complete")
     provider = "snowflake"
     preface = (NO_TERMINATOR,)
+    terminator = None

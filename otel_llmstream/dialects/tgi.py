@@ -10,10 +10,10 @@ import re
 from typing import Any, Final
 
 from .. import semconv
-from ..core.events import TERMINATOR, InBandError
+from ..core.events import TERMINATOR
 from ..wire import Frame
 from ._base import Events, JSONDialect, Payload, chunk_if
-from ._json import entry, text
+from ._json import entry
 from ._matching import StreamFlag
 from ._request import RequestInfo
 from ._request_body import BodyLayout
@@ -24,7 +24,6 @@ class _Payload(Payload, gc=False):
     token: Any = None
     generated_text: Any = None
     details: Any = None
-    error_type: Any = None
 
 
 _HUB: Final = re.compile(r"/models/([^/]+/[^/]+)\Z")
@@ -37,10 +36,12 @@ class TGI(JSONDialect):
 
     name = "tgi.generate"
     paths = ("/generate_stream",)
+    own_path = False
+    own_fields = ("inputs",)
     stream_flag = StreamFlag.IGNORED
     operation = "text_completion"
     provider = "huggingface"
-    body = BodyLayout({"max_new_tokens": "max_tokens"}, within=("parameters",))
+    body = BodyLayout({"max_new_tokens": "max_tokens"}, within=("parameters",), content=("inputs",))
     first_payload = (re.compile(rb'"token"\s*:\s*\{'), re.compile(rb'"generated_text"\s*:'))
     payload = _Payload
     finish_words = {"eos_token": semconv.STOP, "stop_sequence": semconv.STOP, "length": semconv.LENGTH}
@@ -63,12 +64,6 @@ class TGI(JSONDialect):
             return output
         reason = entry(payload.details, "finish_reason")
         return (*output, *self.usage.read(payload.details), *self.finish(reason), TERMINATOR)
-
-    def find_error(self, payload: _Payload, frame: Frame) -> InBandError | None:
-        """The code stands beside the message."""
-        if payload.error and payload.error_type:
-            return InBandError(text(payload.error_type), text(payload.error))
-        return super().find_error(payload, frame)
 
 
 def _has_output(payload: _Payload) -> object:

@@ -14,7 +14,8 @@ from .. import semconv
 from ..core.events import InBandError, Usage
 from ..wire import Frame
 from ._base import Events, JSONDialect, Payload, chunk_if
-from ._json import count, text
+from ._errors import describe_error, said
+from ._json import count
 from ._matching import StreamFlag
 from ._request_body import BodyLayout
 from .openai_chat import ChatDialect, ChatPayload
@@ -53,7 +54,7 @@ class WatsonxDialect(JSONDialect):
         """The first error of the list."""
         errors = payload.errors
         if errors:
-            return self.describe_error(errors[0] if isinstance(errors, list) else errors)
+            return describe_error(errors)
         return super().find_error(payload, frame)
 
 
@@ -74,7 +75,6 @@ class WatsonxText(WatsonxDialect):
         "max_tokens": semconv.LENGTH,
         "token_limit": semconv.LENGTH,
     }
-    failure_words = frozenset({"error"})
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ class WatsonxText(WatsonxDialect):
         result = payload.results[0] if payload.results else _Result()
         self._input = count(result.input_token_count) or self._input
         events = (*self.start(None, payload.model_id), *chunk_if(result.generated_text))
-        reason = text(result.stop_reason).lower()
+        reason = said(result.stop_reason).lower()
         if reason in ("", NOT_FINISHED):
             return events
         return (*events, Usage(self._input, count(result.generated_token_count)), *self.finish(reason))
@@ -117,6 +117,7 @@ class WatsonxChat(WatsonxDialect, ChatDialect):
     paths = ("/ml/{...}/text/chat_stream",)
     body = BodyLayout({"model_id": "model"})
     payload = _ChatPayload
+    terminator = None
 
     @classmethod
     def matches_frame(cls, frame: Frame) -> bool:

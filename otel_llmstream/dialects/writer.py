@@ -23,6 +23,7 @@ class WriterChat(ChatDialect):
     paths = ("/v1/chat",)
     only_at = "writer"
     provider = "writer"
+    terminator = None
 
 
 class _Payload(Payload, gc=False):

@@ -66,21 +66,28 @@ class Engine:
 
     # --- what begins --------------------------------------------------------------------------------------------
 
-    def begin(self, request: RequestInfo) -> Observer | None:
-        """A request is about to be sent: an observer, if a stream that we know will answer it.
+    def begin(self, request: RequestInfo, *, is_known: bool = False) -> Observer | None:
+        """A request is about to be sent: an observer, if a stream that we know may answer it.
 
-        Inside a call, a request for the answer in one piece may be a fallback; then it is an attempt too.
+        Inside a call, a request for the answer in one piece may be a fallback; then it is an attempt too. A request
+        that any application may send is recorded only when its answer shows that it is an LLM's.
+
+        Args:
+            request: the request.
+            is_known: whether the caller knows that an LLM answers.
         """
         self.run_deferred()
         call = current_call(request.path)
         found = match_request(request)
         if found is None and call is not None and call.attempts:
             found = match_non_streaming(request)
-        if found is None:
+        if found is None or not (found.confirmed or is_known or found.request.streams):
             return None
+        if not (found.confirmed or is_known):
+            return Observer(self, request, self.clock.now(), where=self.recorder.here(), candidate=found.dialect)
         observer = Observer(self, request, self.clock.now())
         try:
-            observer.record(*found, earlier=request.retry_count if call is None else 0)
+            observer.record(found.dialect, found.request, earlier=request.retry_count if call is None else 0)
         except Exception:
             self.live.discard(observer)
             raise

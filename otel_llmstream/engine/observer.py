@@ -59,6 +59,7 @@ class Observer:
         info: the request.
         started: when it was sent, in seconds.
         where: the context that it was sent in, if it is not recorded yet.
+        candidate: the dialect that the request suggests, if it is not recorded yet.
 
     Attributes:
         clock: monotonic seconds.
@@ -72,7 +73,14 @@ class Observer:
                  "_responded", "_stalls", "_started", "_where", "asked_at", "call", "clock", "engine",
                  "recording", "stream")  # fmt: skip
 
-    def __init__(self, engine: Engine, info: RequestInfo, started: float, where: Any = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        info: RequestInfo,
+        started: float,
+        where: Any = None,
+        candidate: type[Dialect] | None = None,
+    ) -> None:
         self.engine = engine
         self.clock = engine.clock.now
         self.asked_at = started
@@ -84,7 +92,7 @@ class Observer:
         self._where = where
         self.call: Call | None = None
         self._number = 0
-        self._dialect: type[Dialect] | None = None
+        self._dialect = candidate
         self._responded: tuple[ResponseInfo, float] | None = None  # until the attempt is recorded
         self._reader: Reader | None = None  # there is none before the headers, nor for a body that is no stream
         self._reads: list[Read] = []
@@ -136,10 +144,9 @@ class Observer:
 
         They are seen, and not always read at once; see `BACKLOG`.
         """
-        now = self.clock()
-        asked, self.asked_at = self.asked_at, HELD
-        reads = self._reads
+        now, asked, reads = self.clock(), self.asked_at, self._reads
         reads.append((data, asked, now))
+        self.asked_at = HELD
         if len(reads) >= BACKLOG or now - asked > PATIENCE or len(data) > LARGE or self._is_eager:
             self._read_backlog()
 
@@ -182,6 +189,11 @@ class Observer:
             self._finish(how, now, error)
 
     # --- what can be asked --------------------------------------------------------------------------------------
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether the observer wants to see the body."""
+        return not self._inert
 
     @property
     def waiting(self) -> bool:
@@ -246,6 +258,9 @@ class Observer:
         self.asked_at = HELD
         stream = self.stream
         if stream is None:
+            if not response.is_success:  # nothing shows that it is an LLM's
+                self.not_ours()
+                return
             self._responded = (response, now)
         elif not response.is_success:
             stream.responded(HTTPError(response.status), response, now)

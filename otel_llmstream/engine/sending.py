@@ -24,12 +24,15 @@ class Send:
     Args:
         request: what is sent.
         inner: a context to be in meanwhile.
+        body: the client's object for the body, if what is sent is recorded. The client keeps it if it sends the request
+            again to another place.
     """
 
-    __slots__ = ("_inner", "_request", "_token", "under_way")
+    __slots__ = ("_body", "_inner", "_request", "_token", "under_way")
 
-    def __init__(self, request: RequestInfo, inner: AbstractContextManager[Any]) -> None:
+    def __init__(self, request: RequestInfo, inner: AbstractContextManager[Any], body: object = None) -> None:
         self._request: RequestInfo | None = request
+        self._body = body
         self._inner = inner
         self._token: Token[Send | None] | None = None
         self.under_way = False
@@ -44,10 +47,14 @@ class Send:
     ) -> None:
         self._inner.__exit__(kind, exc, traceback)
         self.under_way = False
-        self._request = None
+        self._request = self._body = None
         if self._token is not None:
             with suppress(ValueError):  # left in another context, as by a coroutine that its loop finalises
                 _SENDING.reset(self._token)
+
+    def is_recorded(self, body: object) -> bool:
+        """Whether what is sent now, with this object for its body, belongs to a call that is recorded."""
+        return body is not None and body is self._body and self.under_way
 
     def is_of(self, request: RequestInfo) -> bool:
         """Whether `request` is the one that is being sent: the same server, path and body, as far as they are known."""

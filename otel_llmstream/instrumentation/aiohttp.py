@@ -20,8 +20,18 @@ from ..core.response import ResponseInfo
 from ..core.states import End
 from ..dialects import RequestInfo
 from .close_reason import watch_garbage_collector
-from .exchange import Exchange, attach, guarded, read_already, response_info, tls_version
+from .exchange import (
+    Exchange,
+    attach,
+    guarded,
+    may_be_llm,
+    may_be_stream,
+    read_already,
+    response_info,
+    tls_version,
+)
 from .patching import replace_method, when_imported
+from .switch import SWITCH
 from .tap import closed
 
 MODULE: Final = "aiohttp"
@@ -51,9 +61,15 @@ def _has_shape(module: ModuleType) -> bool:
 
 def _request(tap: type[Any], original: Callable[..., Any]) -> Callable[..., Any]:
     async def _request(session: Any, *args: Any, **kwargs: Any) -> Any:
+        engine = SWITCH.engine
+        if engine is None:
+            return await original(session, *args, **kwargs)
+        started = engine.clock.now()
         exchange = guarded(_begin, session, args, kwargs)
         if exchange is None:
-            return await original(session, *args, **kwargs)
+            response = await original(session, *args, **kwargs)
+            guarded(_sniff, session, args, kwargs, response, tap, started)
+            return response
         try:
             with exchange.activate():
                 response = await original(session, *args, **kwargs)
@@ -80,12 +96,38 @@ def _close(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _begin(session: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Exchange | None:
-    """Look at a request; None if it can be no LLM stream."""
+    """Look at a request; None if nothing of it is an LLM's. All but a few end here."""
     try:
+        url = session._build_url(args[1] if len(args) > 1 else kwargs["str_or_url"])  # noqa: SLF001 - as below
+        if not may_be_llm(url.path, url.host or ""):
+            return None
         request = _request_info(session, *args, **kwargs)
-    except (TypeError, ValueError, AssertionError):  # it cannot be sent either, and aiohttp says so
+    except (LookupError, TypeError, ValueError, AssertionError):  # it cannot be sent either, and aiohttp says so
         return None
     return Exchange.begin(request, streams=True)
+
+
+def _sniff(
+    session: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any, tap: type[Any], started: float
+) -> None:
+    """The response to a request that no dialect knows may be a stream of ours."""
+    content_type = response.headers.get("content-type", "")
+    if not may_be_stream(response.status, content_type, partial(_asks_for_stream, kwargs)):
+        return
+    if isinstance(response.content, _Tapping):  # a middleware sent the request once more by another session
+        return
+    exchange = Exchange.begin_late(_request_info(session, *args, **kwargs), started)
+    if exchange is not None:
+        attach(exchange, _tap, response, tap, _decodes(session, kwargs))
+
+
+def _asks_for_stream(kwargs: Mapping[str, Any]) -> bool:
+    """Whether the request may ask for a stream. The body is not gone through."""
+    value = kwargs.get("json")
+    if value is not None:
+        return isinstance(value, Mapping) and value.get("stream") is True
+    body = _body(kwargs.get("data"), None)
+    return body is not None and b'"stream"' in body
 
 
 def _request_info(session: Any, method: str, str_or_url: Any, **options: Any) -> RequestInfo:
@@ -123,8 +165,8 @@ def _parameters(value: Any) -> Any:
 def _parameter(value: Any) -> Any:
     if isinstance(value, str):
         return value[:LONG]
-    if isinstance(value, (list, tuple)):
-        return [item for item in value if isinstance(item, str) and len(item) < LONG]
+    if isinstance(value, (list, tuple)):  # that it is not empty may tell what the request is for
+        return [item for item in value if isinstance(item, str) and len(item) < LONG] or [{}] * bool(value)
     return {name: item for name, item in value.items() if _is_small(item)} if isinstance(value, Mapping) else value
 
 

@@ -13,9 +13,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, ParamSpec, TypeVar
 
 from ..core.rate_limits import read_rate_limits
-from ..core.response import ResponseInfo
+from ..core.response import ResponseInfo, media_type_of
 from ..core.states import End
-from ..dialects import RequestInfo
+from ..dialects import RequestInfo, serves_path
 from ..engine.engine import Engine
 from ..engine.observer import Observer
 from ..engine.sending import Send, current_send
@@ -27,6 +27,16 @@ T = TypeVar("T")
 
 UNCLEAR: Final = frozenset(("", "text/plain", "application/json", "application/octet-stream"))
 """Media types that say nothing about a body: gateways put them on event streams. The bytes tell."""
+
+
+def may_be_llm(path: str, host: str) -> bool:
+    """Whether a dialect may answer a request to this path. Ask before a `RequestInfo` is built: it costs little.
+
+    Args:
+        path: path of the URL; a slash at its end does not count.
+        host: host of the URL.
+    """
+    return serves_path(path.rstrip("/"), host)
 
 
 class Exchange:
@@ -60,15 +70,48 @@ class Exchange:
         engine = SWITCH.engine
         if engine is None or not SWITCH.admits(request):
             return None
-        around = current_send()
-        if around is not None and around.is_of(request):
+        if _is_sent_by_another(request):
             return None
         observer = engine.begin(request)
         return cls(engine, request, observer) if observer is not None or streams else None
 
-    def activate(self) -> AbstractContextManager[None]:
-        """The context to send the request in."""
-        return Send(self._request, self._observer.activate() if self._observer is not None else nullcontext())
+    @classmethod
+    def begin_late(cls, request: RequestInfo, started: float) -> Exchange | None:
+        """Look at a request whose response has come. Nothing of the request was known to be an LLM's.
+
+        Args:
+            request: the request.
+            started: when it was sent, in seconds.
+
+        Returns:
+            None as `begin` does.
+        """
+        engine = SWITCH.engine
+        if engine is None or not SWITCH.admits(request) or _is_sent_by_another(request):
+            return None
+        exchange = cls(engine, request, None)
+        exchange._started = started
+        return exchange
+
+    def activate(self, body: object = None) -> AbstractContextManager[None]:
+        """The context to send the request in.
+
+        Args:
+            body: the client's object for the body; see `Send`.
+        """
+        observer = self._observer
+        if observer is None:
+            return Send(self._request, nullcontext())
+        return Send(self._request, observer.activate(), None if observer.recording is None else body)
+
+    def wants(self, status: int, content_type: str) -> bool:
+        """Whether the response may be a stream of ours. Ask before a `ResponseInfo` is built.
+
+        Args:
+            status: HTTP status code.
+            content_type: value of the header `Content-Type`; empty if there is none.
+        """
+        return self._observer is not None or may_be_stream(status, content_type, lambda: self._request.wants_stream)
 
     def responded(self, response: ResponseInfo) -> Observer | None:
         """The response's headers came.
@@ -79,8 +122,10 @@ class Exchange:
         observer = self._observer
         if observer is not None:
             observer.responded(response)
-            return observer
-        return self._engine.sniff(self._request, response, self._started) if self._may_be_ours(response) else None
+            return observer if observer.is_watching else None
+        if not self.wants(response.status, response.content_type):
+            return None
+        return self._engine.sniff(self._request, response, self._started)
 
     def raised(self, error: BaseException, response: ResponseInfo | None = None) -> None:
         """Sending the request raised an exception, so there is no stream.
@@ -105,12 +150,25 @@ class Exchange:
         if self._observer is not None:
             self._observer.end(End.GARBAGE_COLLECTED)
 
-    def _may_be_ours(self, response: ResponseInfo) -> bool:
-        """Whether the response to a request that no dialect knows should be sniffed."""
-        if response.status != 200:  # noqa: PLR2004 - only a plain success has events
-            return False
-        kind = response.media_type
-        return kind in FRAMERS or (kind in UNCLEAR and self._request.wants_stream)
+
+def _is_sent_by_another(request: RequestInfo) -> bool:
+    """Whether another hook, further up, is sending this request."""
+    around = current_send()
+    return around is not None and around.is_of(request)
+
+
+def may_be_stream(status: int, content_type: str, wants_stream: Callable[[], bool]) -> bool:
+    """Whether the response to a request that no dialect knows should be sniffed.
+
+    Args:
+        status: HTTP status code.
+        content_type: value of the header `Content-Type`.
+        wants_stream: whether the request asked for a stream. It is asked only if the media type says nothing.
+    """
+    if status != 200:  # noqa: PLR2004 - only a plain success has events
+        return False
+    kind = media_type_of(content_type)
+    return kind in FRAMERS or (kind in UNCLEAR and wants_stream())
 
 
 def guarded(action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:

@@ -19,7 +19,7 @@ from typing import Any, Final
 from ..core.response import ResponseInfo
 from ..dialects import RequestInfo
 from .close_reason import watch_garbage_collector
-from .exchange import Exchange, attach, guarded, read_already, response_info, tls_version
+from .exchange import Exchange, attach, guarded, may_be_llm, read_already, response_info, tls_version
 from .patching import replace_method, when_imported
 from .tap import async_tap, sync_tap
 
@@ -50,7 +50,7 @@ def _sync_send(tap: type[Any], original: Callable[..., Any]) -> Callable[..., An
             return original(client, *args, **kwargs)
         reads_whole = not kwargs.get("stream")
         try:
-            with exchange.activate():
+            with exchange.activate(_body(args, kwargs)):
                 response = original(client, *args, **_streaming(kwargs))
         except BaseException as exc:
             exchange.raised(exc, guarded(_response_of, exc, args, kwargs))
@@ -74,7 +74,7 @@ def _async_send(tap: type[Any], original: Callable[..., Any]) -> Callable[..., A
             return await original(client, *args, **kwargs)
         reads_whole = not kwargs.get("stream")
         try:
-            with exchange.activate():
+            with exchange.activate(_body(args, kwargs)):
                 response = await original(client, *args, **_streaming(kwargs))
         except BaseException as exc:
             exchange.raised(exc, guarded(_response_of, exc, args, kwargs))
@@ -95,11 +95,19 @@ def _async_send(tap: type[Any], original: Callable[..., Any]) -> Callable[..., A
 
 
 def _begin(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Exchange | None:
-    return Exchange.begin(_request_info(_request(args, kwargs)), streams=bool(kwargs.get("stream")))
+    request = _request(args, kwargs)
+    streams = bool(kwargs.get("stream"))
+    if not streams and not may_be_llm(request.url.path, request.url.host):
+        return None  # nearly all requests of an application end here
+    return Exchange.begin(_request_info(request), streams=streams)
 
 
 def _request(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     return args[0] if args else kwargs.get("request")
+
+
+def _body(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> object:
+    return getattr(_request(args, kwargs), "stream", None)
 
 
 def _streaming(kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -139,6 +147,8 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def _tap(exchange: Exchange, response: Any, tap: type[Any]) -> None:
+    if not exchange.wants(response.status_code, response.headers.get("content-type", "")):
+        return
     observer = exchange.responded(_response_info(response))
     if observer is None:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Literal
 
 from opentelemetry._logs import LoggerProvider
 from opentelemetry.context import Context, get_current
@@ -13,7 +13,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from .. import semconv
-from ..core.summary import Attempt, LLMRequest, Summary
+from ..core.summary import Attempt, LLMRequest, Outcome, Summary
 from .health import Health, HealthRecorder, Latency
 from .logs import EventLogger, LogRecorder, add_trace_context
 from .metrics import Base, Live, MetricsRecorder
@@ -37,7 +37,7 @@ class Telemetry:
         failed: called with the exception that the application's logger raised.
 
     Raises:
-        ValueError: the logger has no method for one of the levels.
+        TypeError: the logger cannot take the lines.
     """
 
     def __init__(
@@ -47,9 +47,9 @@ class Telemetry:
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
         logger_provider: LoggerProvider | None = None,
-        logger: EventLogger | logging.Logger | None = None,
+        logger: EventLogger | logging.Logger | logging.LoggerAdapter[Any] | None = None,
         newest: bool = False,
-        genai_spans: bool = True,
+        genai_spans: bool | Literal["auto"] = "auto",
         genai_metrics: bool = True,
         metrics_fast_path: bool = True,
         health_window: int = 1024,
@@ -125,9 +125,14 @@ class CallRecording:
         """The call is over. The log line is written first: it belongs inside the span's time."""
         telemetry, span = self._telemetry, self._span
         telemetry.logs.ended(summary, span)
-        telemetry.metrics.ended(self._final_base(summary), summary, span, self._not_measured)
+        telemetry.metrics.ended(self._final_base(summary), summary, span, self._left_out(summary))
         telemetry.health.ended(summary)
         span.end(summary, unix_ns)
+
+    def _left_out(self, summary: Summary) -> frozenset[str]:
+        """Names of the standard metrics that another instrumentation emits for this call, or that are off."""
+        is_theirs = summary.outcome is Outcome.COMPLETED or self._span.measures_failures
+        return self._not_measured if is_theirs else self._telemetry.not_measured
 
     def _final_base(self, summary: Summary) -> Base:
         """The base attributes of the deciding attempt. A fallback may have asked for another model."""

@@ -7,9 +7,8 @@ of its own instead.
 
 from __future__ import annotations
 
-import json
+import inspect
 import logging
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -25,14 +24,9 @@ from ..core.error_types import exception_message
 from ..core.summary import Attempt, LLMRequest, Outcome, Summary
 from ..semconv import On
 from . import attributes as table
+from .loggers import LEVELS, NUMBERS, RecordLogger, event_logger
 from .redaction import kind, redact_message, stack
 from .spans import CallSpan, attempt_facts
-
-LEVELS: Final = {name: level for name, level, _ in semconv.LOG_EVENTS}
-
-_NUMBERS: Final = {name: logging.getLevelNamesMapping()[level.upper()] for name, level in LEVELS.items()}
-
-_stdlib: Final = logging.getLogger("otel_llmstream")
 
 _DECIMALS: Final = 6
 """Of the seconds on a log line."""
@@ -70,38 +64,6 @@ _ENDS: Final[Mapping[Outcome, str]] = {
 }
 
 
-def default_logger(logger: logging.Logger = _stdlib) -> Any:
-    """A structlog logger that writes to one of the standard library's: to `otel_llmstream` unless given.
-
-    The message is a line that can be read alone. Every key is also an attribute of the record (`extra`), for JSON
-    formatters and for OpenTelemetry's logging handler.
-    """
-    # If an application has not configured logging, and we had no handler, Python would print warnings on stderr.
-    if logger is _stdlib and not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
-        logger.addHandler(logging.NullHandler())
-    return structlog.wrap_logger(
-        logger,
-        processors=[structlog.stdlib.filter_by_level, _to_record],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
-    )
-
-
-def _to_record(_logger: Any, _method: str, event: structlog.typing.EventDict) -> tuple[tuple[str], dict[str, Any]]:
-    name = event.pop("event")
-    pairs = (f"{key}={_readable(value)}" for key, value in event.items() if key != semconv.EXCEPTION_STACKTRACE)
-    return (" ".join((name, *pairs)),), {"extra": {"event.name": name, **event}}
-
-
-def _readable(value: Any) -> str:
-    """A value on one line. It is in quotes if it is not one word."""
-    text = str(value)
-    return text if _WORD.fullmatch(text) else json.dumps(text, ensure_ascii=False)
-
-
-_WORD: Final = re.compile(r"""[^\s"=\x00-\x1f\x7f]+""")
-
-
 def add_trace_context(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """A structlog processor that adds the current span's `trace_id` and `span_id` to the application's own lines.
 
@@ -119,26 +81,26 @@ class LogRecorder:
     """Writes the lines.
 
     Args:
-        logger: a structlog logger, or any `EventLogger`. A logger of the standard library gets lines as the default
-            logger does.
+        logger: a structlog logger, any `EventLogger`, or a logger or an adapter of the standard library; the standard
+            library's logger `otel_llmstream` unless given.
         provider: OpenTelemetry's logger provider, for the exception events; the global one unless given.
         failed: called with the exception that the application's logger or log processor raised.
 
     Raises:
-        ValueError: the logger has no method for one of the levels.
+        TypeError: the logger cannot take the lines.
     """
 
     def __init__(
         self,
-        logger: EventLogger | logging.Logger | None = None,
+        logger: EventLogger | logging.Logger | logging.LoggerAdapter[Any] | None = None,
         provider: LoggerProvider | None = None,
         *,
         failed: Callable[[Exception], None] = lambda _exc: None,
     ) -> None:
         self._failed = failed
-        # The standard library's logger that gets the lines, if it is known. It says which lines are wanted.
-        self._target = _stdlib if logger is None else logger if isinstance(logger, logging.Logger) else None
-        self._logger = _checked(logger) if self._target is None else default_logger(self._target)
+        self._logger = event_logger(logger)
+        # A logger of the standard library says which lines are wanted.
+        self._is_enabled_for = self._logger.is_enabled_for if isinstance(self._logger, RecordLogger) else None
         self._events = get_logger(semconv.SCOPE, __version__, provider, semconv.SCHEMA_URL)
 
     def started(self, request: LLMRequest, span: CallSpan) -> None:
@@ -168,7 +130,7 @@ class LogRecorder:
             self._write(semconv.LOG_INCOMPLETE_TOOL_CALL, summary.request, span, _incomplete(summary))
 
     def _is_wanted(self, name: str) -> bool:
-        return self._target is None or self._target.isEnabledFor(_NUMBERS[name])
+        return self._is_enabled_for is None or self._is_enabled_for(NUMBERS[name])
 
     def _write(self, name: str, request: LLMRequest, span: CallSpan, facts: Mapping[str, Any]) -> None:
         ids = span.ids
@@ -187,7 +149,10 @@ class LogRecorder:
         call must not be lost.
         """
         try:
-            write(*args, **kwargs)
+            result = write(*args, **kwargs)
+            if inspect.iscoroutine(result):  # a logger that became async after it was checked
+                result.close()
+                raise TypeError("the logger is async")
         except Exception as exc:
             self._failed(exc)
 
@@ -217,15 +182,6 @@ class LogRecorder:
         return enabled is None or enabled(
             context=context, severity_number=SeverityNumber.WARN, event_name=semconv.EXCEPTION_EVENT
         )
-
-
-def _checked(logger: Any) -> Any:
-    missing = sorted(level for level in set(LEVELS.values()) if not callable(getattr(logger, level, None)))
-    if missing:
-        raise ValueError(
-            f"logger must be a structlog logger or a logging.Logger: {type(logger).__name__} has no {missing[0]}()"
-        )
-    return logger
 
 
 _TRUNCATION_MESSAGE: Final = "the stream ended before its end"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from opentelemetry import trace
 from opentelemetry.context import Context, attach, detach, get_current
@@ -19,6 +19,7 @@ from ..core.summary import Attempt, LLMRequest, Summary
 from ..semconv import On
 from . import attributes as table
 from .coexistence import InferenceSpan, find_inference_span
+from .detached import find_detached
 from .redaction import redact_message
 
 _request: Final = table.of_request(On.SPAN)
@@ -35,12 +36,16 @@ class SpanRecorder:
         provider: the application's; the global one unless given.
         newest: whether attribute names follow the newest conventions.
         genai: whether our spans are GenAI spans. If not, they are plain spans, and no back end counts them twice.
+            "auto": unless an active instrumentation makes GenAI spans that are not current.
     """
 
-    def __init__(self, provider: TracerProvider | None = None, *, newest: bool = False, genai: bool = True) -> None:
+    def __init__(
+        self, provider: TracerProvider | None = None, *, newest: bool = False, genai: bool | Literal["auto"] = "auto"
+    ) -> None:
         self.tracer = trace.get_tracer(semconv.SCOPE, __version__, provider, semconv.SCHEMA_URL)
         self._summary = table.of_summary(On.SPAN, newest=newest)
         self._genai = genai
+        self._provider = provider
 
     def open(
         self,
@@ -66,7 +71,8 @@ class SpanRecorder:
         # Inside the application's own boundary, each attempt may have another instrumentation's span. Then ours is a
         # plain span beside them, and they stay the parents of the HTTP spans.
         inside = find_inference_span(current) if around is None and where is not None else around
-        genai = self._genai and inside is None
+        detached = find_detached(current, self._provider) if inside is None else None
+        genai = inside is None and (detached is None if self._genai == "auto" else self._genai)
         span = self.tracer.start_span(
             name or (span_name(request) if genai else plain_name(request)),
             where,
@@ -74,7 +80,7 @@ class SpanRecorder:
             {**self.started(request, genai=genai), **attributes},
             start_time=unix_ns,
         )
-        return OwnSpan(self, span, current, request, inside, genai=genai)
+        return OwnSpan(self, span, current, request, inside or detached, genai=genai)
 
     def started(self, request: LLMRequest, *, genai: bool) -> dict[str, Any]:
         """The attributes that are known when a call begins."""
@@ -110,10 +116,12 @@ class CallSpan(Protocol):
     Attributes:
         is_borrowed: whether it is another instrumentation's, which may end it right after the terminal event.
         measured: names of the standard metrics that another instrumentation emits for this call.
+        measures_failures: whether it also emits them for a call that does not complete.
     """
 
     is_borrowed: bool
     measured: frozenset[str]
+    measures_failures: bool
 
     @property
     def ids(self) -> SpanContext:
@@ -146,11 +154,21 @@ class OwnSpan:
         span: the span, which has just started.
         around: the context of the call's beginning.
         request: the request that it was started with.
-        beside: another instrumentation's span, under which the attempt is sent.
+        beside: another instrumentation's span. The attempt is sent under it, unless it is detached.
         genai: whether it is a GenAI span.
     """
 
-    __slots__ = ("_around", "_beside", "_events", "_genai", "_recorder", "_request", "_span", "measured")
+    __slots__ = (
+        "_around",
+        "_beside",
+        "_events",
+        "_genai",
+        "_recorder",
+        "_request",
+        "_span",
+        "measured",
+        "measures_failures",
+    )
 
     is_borrowed = False
 
@@ -168,7 +186,8 @@ class OwnSpan:
         self._span = span
         self._around = around
         self._request = request
-        self._beside = beside is not None
+        self.measures_failures = beside is None or not beside.is_detached
+        self._beside = beside is not None and not beside.is_detached
         self._genai = genai
         self._events = 0
         self.measured = beside.measures if beside is not None else _NOTHING
@@ -219,6 +238,7 @@ class BorrowedSpan:
     __slots__ = ("_attributes", "_events", "_neighbour", "_recorder", "_request", "_span", "_unix_ns", "measured")
 
     is_borrowed = True
+    measures_failures = True
 
     def __init__(
         self,

@@ -53,7 +53,7 @@ def replay(
     """
     clock = FakeClock()
     request_info = RequestInfo(method=method, host=host, port=443, path=path, body=request)
-    observer = Engine(NullRecorder(), settings, clock).begin(request_info)
+    observer = Engine(NullRecorder(), settings, clock).begin(request_info, is_known=True)
     if observer is None:
         raise ValueError(f"no dialect matches a {method} to {path} with this body")
     clock.advance(gap)

@@ -1,0 +1,118 @@
+"""Errors in a stream: one rule for all JSON dialects.
+
+An error is a truthy member `error` of a payload, or the payload itself if its type or the event's name says so. The
+code is the first of `code`, `type` and `status` that is a real word or number. Gateways write `null`, `"None"` or an
+empty string into members that they do not know: such a placeholder says nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+from ..core.events import InBandError
+from ._json import entry, text
+
+PLACEHOLDERS: Final = frozenset(("", "null", "none", "nil", "undefined", "nan", "n/a"))
+"""What languages write for a value that is absent, in lower case."""
+
+_CODES: Final = ("code", "type", "status")
+_BESIDE: Final = ("code", "error_code", "error_type", "status", "status_code")
+"""Where the code may be if `error` is only a text. The payload's `type` is the event's type, and no code."""
+_MESSAGES: Final = ("message", "detail", "msg", "reason")
+
+MAX_MESSAGE: Final = 1024
+"""Characters of an error's message. It is for one log line; a gateway may send a whole page."""
+
+_MARKS: Final = re.compile(rb':\s*"error"|"errors?"\s*:\s*[^\sn]')
+"""An error in a payload that says nothing else: a type `error`, or a member that is not null."""
+
+
+def said(value: Any) -> str:
+    """A word or a number as text; empty if it is a placeholder or neither of them."""
+    word = text(value).strip()
+    return "" if word.lower() in PLACEHOLDERS else word
+
+
+def is_error(value: Any) -> bool:
+    """Whether the value of a member `error` reports an error."""
+    return bool(value) and not (isinstance(value, str) and not said(value))
+
+
+def describe_error(error: Any, payload: Any = None) -> InBandError:
+    """An error as an event, whatever its shape is: an object, a list of them, a string, a number.
+
+    Args:
+        error: the error.
+        payload: the object that it is a member of. It may have the code.
+    """
+    if isinstance(error, list):
+        error = error[0] if error else None
+    code = _first(error, _CODES) or _first(payload, _BESIDE)
+    message = _first(error, _MESSAGES) or _first(payload, ("message",)) or text(error)
+    return InBandError(code[:MAX_MESSAGE], message[:MAX_MESSAGE])
+
+
+def error_of(payload: Any) -> InBandError | None:
+    """The error that a decoded payload has as a member, or None. A list of payloads may hold it, as at Google."""
+    if isinstance(payload, list):
+        payload = payload[0] if payload else None
+    for name in ("error", "errors"):
+        error = entry(payload, name)
+        if is_error(error):
+            return describe_error(error, payload)
+    return None
+
+
+def whole_error(payload: Any, ignored_types: Iterable[str] = ()) -> InBandError:
+    """The error that a decoded payload is as a whole.
+
+    Args:
+        payload: the payload.
+        ignored_types: types that only say that it is an error.
+    """
+    if isinstance(payload, dict) and text(payload.get("type")) in ignored_types:
+        payload = {**payload, "type": None}
+    return describe_error(payload)
+
+
+def hidden_error(data: bytes) -> InBandError | None:
+    """The error in a payload that says nothing else, or None.
+
+    The type of the payload may not be known. A gateway may have written a member twice, the second time as null.
+    """
+    if _MARKS.search(data) is None:
+        return None
+    payload = decode_first(data)
+    found = error_of(payload)
+    if found is None and "error" in (entry(payload, "type"), entry(payload, "object")):
+        return whole_error(payload, ("error",))
+    return found
+
+
+def decode_first(data: bytes) -> Any:
+    """Decode a payload. Of a member that is there twice, the first value that is no placeholder counts.
+
+    Returns:
+        The value. The payload as text if it is no JSON: an error's text may be plain.
+    """
+    words = data.decode(errors="replace")
+    try:
+        return json.loads(words, object_pairs_hook=_first_said)
+    except (ValueError, RecursionError):
+        return words
+
+
+def _first_said(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for name, value in pairs:
+        earlier = members.get(name)
+        if name not in members or earlier is None or (isinstance(earlier, str) and not said(earlier)):
+            members[name] = value
+    return members
+
+
+def _first(value: Any, names: Iterable[str]) -> str:
+    return next((word for name in names if (word := said(entry(value, name)))), "")
