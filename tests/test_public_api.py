@@ -236,6 +236,7 @@ def strings(path: Path) -> list[str]:
 
 
 OBSERVING = [path for path in FILES if path.relative_to(ROOT).parts[0] not in ("cli", "monitoring", "testing")]
+OBSERVING.remove(ROOT / "_http_spans.py")  # it names the parameters of URLs whose values it removes from spans
 
 
 @pytest.mark.parametrize("path", OBSERVING, ids=lambda path: str(path.relative_to(ROOT)))
