@@ -20,7 +20,7 @@ from opentelemetry._logs import LoggerProvider
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from ._instrumentor import LLMStreamInstrumentor, health
+from ._instrumentor import LLMStreamInstrumentor, flush, health
 from ._settings import Settings
 from ._version import __version__
 from .core.summary import Attempt, LLMRequest, Outcome, Summary
@@ -90,6 +90,7 @@ __all__ = [
     "__version__",
     "add_trace_context",
     "call",
+    "flush",
     "health",
     "instrument",
     "uninstrument",

@@ -121,7 +121,7 @@ def _gate(wrapper: Wrapper, original: Callable[..., Any]) -> Callable[..., Any]:
 
         try:
             return wrapper(send, transport, args, kwargs)
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - see `settle`
             sent.settle(exc)
         return original(transport, *args, **kwargs) if sent.response is None else sent.response
 
@@ -144,7 +144,7 @@ def _async_gate(wrapper: Wrapper, original: Callable[..., Any]) -> Callable[...,
 
         try:
             return await wrapper(send, transport, args, kwargs)
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - see `settle`
             sent.settle(exc)
         return await original(transport, *args, **kwargs) if sent.response is None else sent.response
 

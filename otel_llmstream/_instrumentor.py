@@ -9,11 +9,13 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
 from . import _sdk_setup
+from ._flush import flush_providers
 from ._http_spans import HTTPSpans
 from ._log import log
 from ._settings import Settings
@@ -223,6 +225,30 @@ def health() -> Health:
         stalled=sum(stalled for _, stalled in live),
         internal_errors=engine.internal_errors if engine is not None else 0,
     )
+
+
+def flush(timeout: float = 3.0) -> bool:
+    """Send what is held of the streams that have ended.
+
+    Call it before a process exits through `os._exit`, which runs no exit handlers. Pools of workers do that (Celery's
+    prefork pool, for example). Open streams stay open.
+
+    Args:
+        timeout: how long it may take, in seconds.
+
+    Returns:
+        Whether everything was sent in time, as far as the providers tell. True if nothing is switched on.
+    """
+    engine, telemetry = PROCESS.engine, PROCESS.telemetry
+    if engine is None or telemetry is None:
+        return True
+    started = monotonic()
+    try:
+        engine.run_deferred()
+        return flush_providers(telemetry.providers, max(0.0, timeout - (monotonic() - started)))
+    except Exception as exc:  # noqa: BLE001 - there may be no thread left, at the end of the interpreter
+        engine.internal_error(exc, "what is held was not sent")
+        return False
 
 
 def _settings(kwargs: Mapping[str, Any]) -> Settings:

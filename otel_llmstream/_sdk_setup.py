@@ -176,6 +176,12 @@ def _hint(exporters: Mapping[str, Sequence[str]]) -> str:
 
 # --- for a port -------------------------------------------------------------------------------------------------
 
+_CANNOT_SERVE: Final = (
+    "cannot serve /metrics on port {port}: {problem} (process {pid}). If the port is taken, the likely cause is "
+    "another process of the same application: the parent of a reloader, or a second worker. Only one process can "
+    "serve a port: switch on in one process only, give each worker a port of its own, or send metrics by OTLP."
+)
+
 _served: dict[int, Any] = {}
 """The meter providers whose metrics are served, by port. A server cannot be stopped, so it is not started twice."""
 
@@ -212,7 +218,7 @@ def _listen(port: int) -> Any:
     try:
         start_http_server(port, registry=registry)
     except (OSError, OverflowError) as exc:
-        announce(f"cannot serve /metrics on port {port}: {exc}")
+        announce(_CANNOT_SERVE.format(port=port, problem=exc, pid=os.getpid()))
         return None
     return PrometheusMetricReader(registry=registry)
 

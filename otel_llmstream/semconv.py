@@ -117,6 +117,7 @@ INVALID_FRAMING: Final = "invalid_framing"
 CONTENT_DECODING: Final = "content_decoding"
 TOO_MANY_REDIRECTS: Final = "too_many_redirects"
 HTTP2_ERROR: Final = "http2_error"
+EVENT_LOOP_CLOSED: Final = "event_loop_closed"
 
 ERROR_TYPES: Final = (
     ErrorType(
@@ -239,6 +240,13 @@ ERROR_TYPES: Final = (
         "failed",
         "The HTTP/2 stream was reset or the connection was terminated (GOAWAY).",
         "Look at the error code in the log line; retry; limit connection age on the proxy to more than a stream's.",
+    ),
+    ErrorType(
+        EVENT_LOOP_CLOSED,
+        "failed",
+        "An async client was used in another event loop than the one that its connections were opened in, and that loop "
+        "is closed (asyncio.run() called more than once, a task queue with a loop for each task).",
+        "Make one async client for each event loop, and close it before the loop ends.",
     ),
 )
 

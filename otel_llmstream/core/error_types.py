@@ -63,6 +63,8 @@ def classify(exc: BaseException) -> str:
         One of the transport values in `semconv.ERROR_TYPES`, or `_OTHER`.
     """
     causes = tuple(exception_chain(exc))
+    if any(type(cause) is RuntimeError and exception_message(cause) == "Event loop is closed" for cause in causes):
+        return semconv.EVENT_LOOP_CLOSED
     names = {cls.__name__ for cause in causes for cls in type(cause).__mro__}
     for cls in type(exc).__mro__:
         rule = _RULES.get(cls.__name__)
@@ -88,9 +90,10 @@ def exception_chain(exc: BaseException) -> Iterator[BaseException]:
 
 def _transport_context(exc: BaseException) -> BaseException | None:
     context = exc.__context__
-    if context is None or exc.__suppress_context__ or context.__traceback__ is None:
-        return None if context is None or exc.__suppress_context__ else context
-    # The outermost frame of a traceback is the one that handles the exception.
+    if context is None or context.__traceback__ is None:
+        return context
+    # The outermost frame of a traceback is the one that handles the exception. `raise ... from None` hides the context
+    # from a traceback, and not from us: httpcore raises so for a broken TLS record.
     handler = str(context.__traceback__.tb_frame.f_globals.get("__name__", ""))
     return context if handler.partition(".")[0] in _TRANSPORTS else None
 

@@ -247,7 +247,9 @@ class JSONDialect(Dialect):
             value = _decode(frame.data)
         except BROKEN:
             return (self.whole_error(frame),) if frame.event == ERROR_EVENT else (MALFORMED,)
-        error = self.whole_error(frame) if frame.event == ERROR_EVENT else error_of(value)
+        if frame.event == ERROR_EVENT:
+            return (self.whole_error(frame),)
+        error = error_of(value) or hidden_error(frame.data)
         return (error,) if error is not None else NOTHING
 
     def _interpret(self, payload: Any, frame: Frame) -> Events:
@@ -267,7 +269,7 @@ class JSONDialect(Dialect):
         return error if error.code or not word else InBandError(word, error.message)
 
     def _has_failed(self, event: Finish) -> bool:
-        word = event.reason.lower()
+        word = event.reason.lower().rpartition(": ")[2]  # a gateway may write before it where the word comes from
         return word in GIVEN_UP or word in self.failure_words
 
     def _with_unlisted(self, events: Events, payload: Any, frame: Frame) -> Events:

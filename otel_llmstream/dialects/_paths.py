@@ -15,6 +15,9 @@ from ._providers import provider_of
 
 _PLACEHOLDER: Final = "{"
 
+TAIL: Final = 4
+"""Characters at the end of a path that tell most paths apart from those that a dialect serves."""
+
 Dialects = tuple[type[Dialect], ...]
 
 
@@ -42,6 +45,8 @@ class PathTable:
         self._by_host = _frozen(by_host)
         self._counterparts = {end: it for dialect in dialects for end, it in dialect.non_streaming_paths.items()}
         self._non_streaming = tuple(self._counterparts)
+        self._tails = frozenset(word[-TAIL:] for word in (*last, *self._non_streaming))
+        self._inner = tuple(f"/{word}/" for word in before)
         self._in_order = cache(lambda *found: tuple(it for it in dialects if any(it in some for some in found)))
 
     def dialects(self, path: str, host: str = "") -> Dialects:
@@ -54,13 +59,11 @@ class PathTable:
 
     def serves(self, path: str, host: str = "") -> bool:
         """Whether a dialect may answer a request to this path at this host, as a stream or in one piece."""
-        slash = path.rfind("/")
-        return (
-            path[max(slash, path.rfind(":")) + 1 :] in self._last
-            or path[path.rfind("/", 0, max(slash, 0)) + 1 : slash] in self._before
-            or path.endswith(self._non_streaming)
-            or (host != "" and provider_of(host, "") in self._by_host)
-        )
+        if host and provider_of(host, "") in self._by_host:
+            return True
+        if path[-TAIL:] not in self._tails and not any(word in path for word in self._inner):
+            return False
+        return bool(self.dialects(path)) or path.endswith(self._non_streaming)
 
     def streaming_counterpart(self, path: str) -> str:
         """The path that streams what this path answers in one piece. It is often the same."""

@@ -65,6 +65,18 @@ class _Payload(Payload, gc=False, rename="camel"):
 
 _OUTPUT_TYPES: Final = {"application/json": "json_object", "text/x.enum": "text", "text/plain": "text"}
 
+FAILURE_WORDS: Final = frozenset(
+    {
+        "malformed_function_call",
+        "unexpected_tool_call",
+        "too_many_tool_calls",
+        "missing_thought_signature",
+        "malformed_response",
+        "no_image",
+    }
+)
+"""Google, API reference of Gemini and of Vertex AI, `FinishReason`. `OTHER` and `LANGUAGE` do not blame the server."""
+
 _NUMBERED: Final = {1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY", 4: "RECITATION", 5: "OTHER"}
 """With `enum-encoding=int` the words come as numbers. Above these, Gemini and Vertex number differently."""
 
@@ -115,11 +127,7 @@ class GoogleGenerate(GoogleDialect):
         (*_Part.__struct_fields__, *_Part.__struct_encode_fields__, "codeExecutionResult", "toolResponse",
          "functionResponse")
     )  # fmt: skip
-    # Google, API reference of Gemini and of Vertex AI, `FinishReason`.
-    failure_words = frozenset(
-        {"malformed_function_call", "unexpected_tool_call", "too_many_tool_calls", "missing_thought_signature",
-         "malformed_response", "no_image"}
-    )  # fmt: skip
+    failure_words = FAILURE_WORDS
     finish_words = {
         "stop": semconv.STOP,
         "max_tokens": semconv.LENGTH,

@@ -20,6 +20,7 @@ from ._errors import describe_error
 from ._json import decode, entry, text
 from ._openai import OpenAIRequests
 from ._usage import OPENAI_USAGE, UsageFields
+from .google_generate import FAILURE_WORDS as GOOGLE_WORDS
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -95,9 +96,9 @@ class ChatDialect(JSONDialect):
         "content_filter": semconv.CONTENT_FILTER,
         "sensitive": semconv.CONTENT_FILTER,  # z.ai
     }
-    # TensorRT-LLM (executor/result.py: finish_reason), and Gemini's word at its endpoint for OpenAI's clients.
-    failure_words = frozenset({"cancelled", "timeout", "malformed_function_call",
-                               "function_call_filter: malformed_function_call"})  # fmt: skip
+    # Of TensorRT-LLM (executor/result.py, `CompletionOutput`), and Google's at its endpoint for OpenAI's clients, which
+    # writes `function_call_filter: MALFORMED_FUNCTION_CALL`.
+    failure_words = GOOGLE_WORDS | {"cancelled", "timeout"}
     usage = OPENAI_USAGE
     terminator: ClassVar[bytes | None] = DONE
     delta = ("choices", "delta")

@@ -98,6 +98,7 @@ class Call:
         attempts: attempts so far.
         bounded: whether a boundary is open around the call.
         finished: whether the call has ended.
+        is_sdk: whether the boundary is that of an SDK's method.
         recording: what is being recorded, from the first attempt on.
         path: the path of its attempts, if they all go to the same one.
         sent_inside: the send that it was opened inside of, if any.
@@ -110,7 +111,6 @@ class Call:
         "_chunks",
         "_failed",
         "_first",
-        "_is_sdk",
         "_last_end",
         "_latest",
         "_latest_end",
@@ -124,6 +124,7 @@ class Call:
         "attempts",
         "bounded",
         "finished",
+        "is_sdk",
         "path",
         "recording",
         "sent_inside",
@@ -153,7 +154,7 @@ class Call:
         self._attributes = attributes or {}
         self._where = where
         self.bounded = bounded
-        self._is_sdk = is_sdk
+        self.is_sdk = is_sdk
         self.path: str | None = None
         self.sent_inside: Send | None = current_send()
         # Threads may share a call. Reentrant, since letting go of an exception may end another stream on the spot.
@@ -190,7 +191,7 @@ class Call:
             self.attempts += 1 + earlier
             if self.recording is None:
                 self._first = request
-                self.path = path if self._is_sdk else None
+                self.path = path if self.is_sdk else None
                 self.recording = self._recorder.begin(request, self._name, self._attributes, self._unix_ns, self._where)
             self._tell_failed(self.recording, now)
             self._open += 1  # not before: an attempt that could not be recorded will not be ended either

@@ -192,8 +192,8 @@ class Observer:
 
     @property
     def is_watching(self) -> bool:
-        """Whether the observer wants to see the body."""
-        return not self._inert
+        """Whether the observer wants to see the body, or at least its end."""
+        return not self._inert or self.recording is not None
 
     @property
     def waiting(self) -> bool:
@@ -333,7 +333,21 @@ class Observer:
         in_doubt = self._reader is not None and self._reader.in_doubt and not self.waiting
         if in_doubt and how in _STOPS:
             how = _doubt(stream, how, error)
+        if self._raised_at_empty_block(how):
+            how = End.CLOSED_ON_MALFORMED
         return stream.end(how, now, asked=self.asked_at if self.waiting else None, **_explain(how, error))
+
+    def _raised_at_empty_block(self, how: End) -> bool:
+        """Whether the SDK raised an exception over a block without data.
+
+        If the last read had nothing else, an SDK that bears such blocks would have asked for more. This also holds for
+        an SDK that leaves its stream open after an exception. An application that reads the bytes itself may stop
+        anywhere.
+        """
+        reader, call = self._reader, self.call
+        if reader is None or call is None or self.waiting or not reader.saw_empty_block:
+            return False
+        return how is End.SDK_RAISED or (how in _STOPS and call.is_sdk and reader.saw_only_empty_block)
 
     def _lose(self, stream: Stream, now: float) -> Summary:
         """The rest was not read, so its end is unknown. Whatever went wrong, the provider is not to blame."""

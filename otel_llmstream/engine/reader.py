@@ -70,6 +70,7 @@ class _Unframed:
 
     comments = 0
     unknown = 0
+    empty_blocks = 0
     pending = False
 
     def feed(self, _data: bytes) -> list[Frame]:
@@ -91,8 +92,8 @@ class Reader:
         listener: who is told.
     """
 
-    __slots__ = ("_decoder", "_dialect", "_framer", "_held", "_last", "_listener", "_malformed", "_saw_chunk",
-                 "_sniffer", "_stall_after", "_stream")  # fmt: skip
+    __slots__ = ("_decoder", "_dialect", "_empty", "_framer", "_held", "_is_alone", "_last", "_listener", "_malformed",
+                 "_saw_chunk", "_sniffer", "_stall_after", "_stream")  # fmt: skip
 
     _decoder: Decoder | None
     _dialect: Dialect
@@ -107,11 +108,23 @@ class Reader:
         self._saw_chunk = False
         self._last = 0.0  # when the last read came
         self._malformed = -1.0  # when the last read with a malformed event came
+        self._empty = -1.0  # when the last read with a block without data came
+        self._is_alone = False  # whether that read completed nothing else
 
     @property
     def in_doubt(self) -> bool:
         """Whether a malformed event came with the last read: the application may stop there."""
         return self._malformed == self._last
+
+    @property
+    def saw_empty_block(self) -> bool:
+        """Whether a block without data came with the last read. Some SDKs raise an exception there."""
+        return self._empty == self._last
+
+    @property
+    def saw_only_empty_block(self) -> bool:
+        """Whether the last read completed nothing but that: an SDK has nothing to give to the application."""
+        return self.saw_empty_block and self._is_alone
 
     def read(self, reads: Sequence[Read], *, last: bool = False) -> None:
         """Read what came.
@@ -176,11 +189,13 @@ class Reader:
         return len(reads)
 
     def _hold(self, sniffer: Sniffer, data: bytes, waited: float, came: float) -> None:
-        frames, broken = [], None
+        frames, broken, blocks = [], None, _empty_blocks(sniffer.framer)
         try:
             frames = sniffer.feed(data)
         except DecodingError as exc:
             broken = str(exc)
+        if _empty_blocks(sniffer.framer) != blocks:
+            self._empty, self._is_alone = came, not frames
         self._held.append(_Held(len(data), waited, came, frames, broken))
         self._last = came
 
@@ -254,11 +269,15 @@ class Reader:
         return payloads is not None and self._dialect.is_output_only(payloads)
 
     def _read_each(self, reads: Sequence[Read]) -> None:
-        stream, decoder, feed = self._stream, self._decoder, self._framer.feed
+        stream, decoder, framer = self._stream, self._decoder, self._framer
+        blocks, feed = framer.empty_blocks, framer.feed
         for data, asked, came in reads:
             stream.arrived(len(data), came - asked)
-            for frame in feed(data) if decoder is None else self._decode(decoder, data, came):
+            frames = feed(data) if decoder is None else self._decode(decoder, data, came)
+            for frame in frames:
                 self._take(self._events(frame), came)
+            if framer.empty_blocks != blocks:
+                blocks, self._empty, self._is_alone = framer.empty_blocks, came, not frames
 
     def _decode(self, decoder: Decoder, data: bytes, now: float) -> list[Frame]:
         frames: list[Frame] = []
@@ -293,3 +312,7 @@ class Reader:
         if not self._saw_chunk and stream.chunks:
             self._saw_chunk = True
             self._listener.first_chunk(now)
+
+
+def _empty_blocks(framer: Framer | None) -> int:
+    return 0 if framer is None else framer.empty_blocks

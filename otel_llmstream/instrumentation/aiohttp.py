@@ -244,7 +244,33 @@ def _at_eof(tapping: ReferenceType[Any]) -> None:
     tap = tapping()
     # A read that is under way may hold bytes that it has not given yet.
     if tap is not None and not tap._llmstream_observer.waiting:  # noqa: SLF001 - the tap's own, as below
-        tap._llmstream_observer.body_ended(unread=not tap._llmstream_stream.at_eof())  # noqa: SLF001
+        guarded(_body_ended, tap._llmstream_observer, tap._llmstream_stream)  # noqa: SLF001
+
+
+def _body_ended(observer: Any, stream: Any) -> None:
+    """The end of the body came. The application may have left bytes in the buffer."""
+    rest = _unread(stream)
+    if rest is not None and not rest.strip():
+        # Readers of lines stop at the terminal event's line, before the blank line that completes the event.
+        if rest:
+            observer.asked_at = observer.clock()
+            observer.feed(rest)
+        observer.end(End.EOF)
+    else:
+        observer.body_ended(unread=not stream.at_eof())
+
+
+def _unread(stream: Any) -> bytes | None:
+    """What is left in the buffer, if it is short; None if that is unknown, or if it is not short."""
+    pieces = getattr(stream, "_buffer", None)
+    if pieces is None or len(pieces) > FEW_PIECES:
+        return None
+    first, *others = pieces or (b"",)
+    return b"".join((first[getattr(stream, "_buffer_offset", 0) :], *others))
+
+
+FEW_PIECES: Final = 2
+"""Pieces of the buffer that are looked at. The end of an event is in the last one or two."""
 
 
 class _Tapping:
@@ -337,4 +363,4 @@ class _Tapping:
         if data:
             self._llmstream_observer.feed(data)
         if stream.is_eof():  # the end of the body came; what is left of it may be in the buffer
-            self._llmstream_observer.body_ended(unread=not stream.at_eof())
+            _body_ended(self._llmstream_observer, stream)

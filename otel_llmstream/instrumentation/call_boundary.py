@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import Token
-from typing import Any, Self
+from typing import Any, Final, Self
 
+from .._log import log
 from ..core.summary import Summary
 from ..engine.call import CURRENT, Call, open_call
 from .switch import SWITCH
@@ -55,7 +57,7 @@ class Boundary:
             self._token = CURRENT.set(self._call)
         return self
 
-    def __exit__(self, *_exc: object) -> None:
+    def __exit__(self, *raised: object) -> None:
         call, token = self._call, self._token
         if call is None or token is None:
             return
@@ -65,11 +67,29 @@ class Boundary:
         with suppress(ValueError):
             CURRENT.reset(token)
         engine = SWITCH.engine
+        if self._explicit and call.attempts == 0 and raised[:1] in ((), (None,)):
+            _mention_nothing()
         try:
             call.leave()
         except Exception as exc:
             if engine is not None:
                 engine.internal_error(exc)
+
+
+NOTHING: Final = (
+    "nothing was observed in a call() block. If it sends LLM requests that stream, they are probably sent where the "
+    "block's context variable is not set: in a thread of a pool, or outside of a dependency that the framework runs in "
+    "a thread. Put the block next to the request, or run the thread's work with contextvars.copy_context().run()"
+)
+
+_mentioned: Final[list[str]] = []
+
+
+def _mention_nothing() -> None:
+    """Say once at debug that a block observed nothing."""
+    if not _mentioned:
+        _mentioned.append(NOTHING)
+        log(logging.DEBUG, NOTHING)
 
 
 class call(Boundary):  # noqa: N801 - reads as the verb it is: `with otel_llmstream.call():`

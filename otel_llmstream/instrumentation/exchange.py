@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any, Final, ParamSpec, TypeVar
 
 from ..core.rate_limits import read_rate_limits
@@ -36,6 +37,15 @@ def may_be_llm(path: str, host: str) -> bool:
         path: path of the URL; a slash at its end does not count.
         host: host of the URL.
     """
+    return _known(path, host) if len(path) <= LONGEST_KNOWN else serves_path(path.rstrip("/"), host)
+
+
+LONGEST_KNOWN: Final = 256
+"""Characters of a path whose answer is kept. With 512 paths it bounds the memory to some 200 KB."""
+
+
+@lru_cache(maxsize=512)
+def _known(path: str, host: str) -> bool:
     return serves_path(path.rstrip("/"), host)
 
 

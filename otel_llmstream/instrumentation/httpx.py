@@ -21,6 +21,7 @@ from ..dialects import RequestInfo
 from .close_reason import watch_garbage_collector
 from .exchange import Exchange, attach, guarded, may_be_llm, read_already, response_info, tls_version
 from .patching import replace_method, when_imported
+from .switch import SWITCH
 from .tap import async_tap, sync_tap
 
 MODULES: Final = ("httpx", "httpx2")
@@ -36,8 +37,8 @@ def patch() -> None:
 def _patch(module: ModuleType) -> None:
     # A module without clients is what a test suite or a build puts there to do without httpx.
     if hasattr(module, "AsyncClient") and hasattr(module, "Client"):
-        replace_method(module.Client, "send", partial(_sync_send, sync_tap(module)))
-        replace_method(module.AsyncClient, "send", partial(_async_send, async_tap(module)))
+        replace_method(module.Client, "send", partial(_sync_send, sync_tap(module)), _is_other)
+        replace_method(module.AsyncClient, "send", partial(_async_send, async_tap(module)), _is_other)
 
 
 # --- the two shells ---------------------------------------------------------------------------------------------
@@ -91,15 +92,27 @@ def _async_send(tap: type[Any], original: Callable[..., Any]) -> Callable[..., A
     return send
 
 
+def _is_other(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether nothing of a request is an LLM's. Nearly all requests of an application end here.
+
+    If the caller streams the response, the response may still show that it is an LLM's.
+    """
+    if SWITCH.engine is None:
+        return True
+    if kwargs.get("stream"):
+        return False
+    try:
+        parsed = args[1].url._uri_reference  # noqa: SLF001 - its own properties cost three times as much
+        return not may_be_llm(parsed.path, parsed.host)
+    except Exception:  # the request is a keyword, or no request, or of another version
+        return False
+
+
 # --- what they share --------------------------------------------------------------------------------------------
 
 
 def _begin(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Exchange | None:
-    request = _request(args, kwargs)
-    streams = bool(kwargs.get("stream"))
-    if not streams and not may_be_llm(request.url.path, request.url.host):
-        return None  # nearly all requests of an application end here
-    return Exchange.begin(_request_info(request), streams=streams)
+    return Exchange.begin(_request_info(_request(args, kwargs)), streams=bool(kwargs.get("stream")))
 
 
 def _request(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

@@ -31,29 +31,39 @@ class Slot:
     Attributes:
         original: the method as it was.
         call: what is called instead, with the same arguments.
+        skips: tells by the arguments whether the original is called all the same. Never raises.
     """
 
-    __slots__ = ("call", "original")
+    __slots__ = ("call", "original", "skips")
 
     def __init__(self, original: Method) -> None:
         self.original = original
         self.call = original
+        self.skips: Skips = _skips_nothing
 
 
-def replace_method(owner: Any, name: str, make: Callable[[Method], Method]) -> None:
+Skips = Callable[[tuple[Any, ...], dict[str, Any]], bool]
+
+
+def _skips_nothing(_args: tuple[Any, ...], _kwargs: dict[str, Any]) -> bool:
+    return False
+
+
+def replace_method(owner: Any, name: str, make: Callable[[Method], Method], skips: Skips = _skips_nothing) -> None:
     """Replace a method of a class.
 
     Args:
         owner: the class.
         name: the method's name.
         make: makes the new method out of the original one.
+        skips: tells by the arguments whether the original method is called all the same. It must not raise.
     """
     current = inspect.getattr_static(owner, name)
     slot = _slot_of(current)
     if slot is None:
         slot = Slot(current)
         setattr(owner, name, _function(slot))
-    slot.call = make(slot.original)
+    slot.call, slot.skips = make(slot.original), skips
 
 
 def _slot_of(method: Any) -> Any:
@@ -74,14 +84,14 @@ def _function(slot: Slot) -> Method:
 
         @wraps(slot.original)
         async def coroutine(*args: Any, **kwargs: Any) -> Any:
-            return await slot.call(*args, **kwargs)
+            return await (slot.original if slot.skips(args, kwargs) else slot.call)(*args, **kwargs)
 
         setattr(coroutine, SLOT, slot)
         return coroutine
 
     @wraps(slot.original)
     def function(*args: Any, **kwargs: Any) -> Any:
-        return slot.call(*args, **kwargs)
+        return (slot.original if slot.skips(args, kwargs) else slot.call)(*args, **kwargs)
 
     setattr(function, SLOT, slot)
     return function

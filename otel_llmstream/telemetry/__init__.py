@@ -36,6 +36,9 @@ class Telemetry:
         health_window: how many calls the health snapshot computes its percentiles over.
         failed: called with the exception that the application's logger raised.
 
+    Attributes:
+        providers: the given providers of spans, metrics and logs; None for a global one.
+
     Raises:
         TypeError: the logger cannot take the lines.
     """
@@ -55,6 +58,7 @@ class Telemetry:
         health_window: int = 1024,
         failed: Callable[[Exception], None] = lambda _exc: None,
     ) -> None:
+        self.providers = (tracer_provider, meter_provider, logger_provider)
         self.spans = SpanRecorder(tracer_provider, newest=newest, genai=genai_spans)
         self.metrics = MetricsRecorder(meter_provider, live, newest=newest, fast=metrics_fast_path)
         self.not_measured = frozenset() if genai_metrics else frozenset(metric.name for metric in semconv.STANDARD)

@@ -64,6 +64,8 @@ class EventStreamFramer:
         "unknown",
     )
 
+    empty_blocks = 0
+
     def __init__(self) -> None:
         self._kept = bytearray()  # the beginning of an unfinished message
         self._needed = _PRELUDE  # bytes of it that must have arrived before it can be processed further

@@ -43,10 +43,12 @@ class Framer(Protocol):
     Attributes:
         comments: number of comment lines.
         unknown: number of lines that are not part of the format. A body that has only such lines has another format.
+        empty_blocks: number of server-sent events without data. They are no frames, but some SDKs try to parse them.
     """
 
     comments: int
     unknown: int
+    empty_blocks: int
 
     def feed(self, data: bytes) -> list[Frame]:
         """Add the next bytes of the body, in any split. Returns the frames that they complete."""

@@ -56,6 +56,8 @@ class JSONArrayFramer:
 
     __slots__ = ("_depth", "_escaped", "_kept", "_oversized", "_quoted", "comments", "unknown")
 
+    empty_blocks = 0
+
     def __init__(self) -> None:
         self._kept = bytearray()  # the unfinished object
         self._depth = 0  # number of open braces

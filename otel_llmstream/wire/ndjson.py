@@ -20,6 +20,8 @@ class NDJSONFramer:
 
     __slots__ = ("_lines", "comments", "unknown")
 
+    empty_blocks = 0
+
     def __init__(self) -> None:
         self._lines = LineBuffer()
         self.comments = 0

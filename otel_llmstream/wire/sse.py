@@ -8,7 +8,7 @@ stricter than those of the SDKs:
 - Lines end at CR, LF or CRLF only, not at U+2028.
 - A field that the standard does not name is ignored. The exception is a field `error` with a JSON object.
 
-No input is rejected.
+No input is rejected. Blocks without data are counted: some SDKs try to parse them, and raise an exception.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class SSEFramer:
     __slots__ = (
         "_data",
         "_event",
+        "_fields",
         "_id",
         "_idle",
         "_last",
@@ -43,6 +44,7 @@ class SSEFramer:
         "_skip_lf",
         "_started",
         "comments",
+        "empty_blocks",
         "unknown",
     )
 
@@ -56,8 +58,10 @@ class SSEFramer:
         self._skip_lf = False  # the last byte was a CR; if an LF follows, it belongs to the same line end
         self._started = False  # false until the first line, which may begin with a byte order mark
         self._idle = False  # between two events, with no bytes kept; the fast path is only correct in this state
+        self._fields = False  # the block has a field other than data
         self.comments = 0
         self.unknown = 0
+        self.empty_blocks = 0
 
     def feed(self, data: bytes) -> list[Frame]:
         """Add the next bytes. Returns the events that they complete."""
@@ -183,7 +187,10 @@ class SSEFramer:
             frames.append(Frame(self._last, bytes(self._data), self._id, self._oversized))
             self._data = None
             self._oversized = False
+        elif self._fields or self._id:  # for some SDKs, the last id alone makes an event of a blank line
+            self.empty_blocks += 1
         self._event = b""
+        self._fields = False
 
     def _append(self, value: bytes) -> None:
         if self._oversized:
@@ -203,6 +210,7 @@ class SSEFramer:
         if line.startswith(b":"):
             self.comments += 1
             return
+        self._fields = True
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"event":
