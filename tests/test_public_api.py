@@ -261,7 +261,7 @@ def test_error_types():
         "stream_truncated", "stream_incomplete_event", "stream_empty", "not_a_stream", "malformed_event", "sdk_error",
         "dns_error", "connect_error", "connect_timeout", "tls_error", "proxy_error", "pool_timeout", "write_timeout",
         "write_error", "broken_pipe", "read_timeout", "connection_reset", "incomplete_body", "invalid_framing",
-        "content_decoding", "too_many_redirects", "http2_error",
+        "content_decoding", "too_many_redirects", "http2_error", "event_loop_closed",
     ]  # fmt: skip
     assert [error.name for error in semconv.ERROR_TYPES] == listed
     assert all(error.cause and error.remedy for error in semconv.ERROR_TYPES)
