@@ -78,7 +78,9 @@ def test_forked_worker_that_exits_at_once(providers: str) -> None:
         capture_output=True, text=True, check=False, timeout=50, env=environment,
     )  # fmt: skip
     found = done.stdout.splitlines()
-    assert [line for line in found if "task" in line] == [f"span chat task {number}" for number in range(6)], done.stderr
+    assert [line for line in found if "task" in line] == [f"span chat task {number}" for number in range(6)], (
+        done.stderr
+    )
     assert "streams 6" in found or "streams 7" in found  # metrics of the parent's are the SDK's matter
     assert found[-1] == "flushed True"
 
@@ -153,7 +155,9 @@ def test_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def unmentioned(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+def unmentioned(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Iterator[pytest.LogCaptureFixture]:
     monkeypatch.setattr(call_boundary, "_mentioned", [])
     caplog.set_level(logging.DEBUG, "otel_llmstream")
     yield caplog
