@@ -17,7 +17,7 @@ import msgspec
 from .. import semconv
 from ..core.events import NOTHING, TERMINATOR, Event, Usage
 from ..wire import Frame, JSONArrayFramer, SSEJSONFramer
-from ._base import Events, JSONDialect, Payload, choice_index, chunk_of, tool_calls
+from ._base import Events, JSONDialect, Payload, choice_index, chunk, chunk_of, tool_calls
 from ._json import count, decode_each, entry, text
 from ._matching import StreamFlag
 from ._providers import provider_of
@@ -218,6 +218,8 @@ class GoogleGenerate(GoogleDialect):
 
 def _output(parts: Sequence[_Part], index: int) -> Events:
     """One chunk, and the functions that are called. Their arguments come whole."""
+    if len(parts) == 1 and parts[0].text and not parts[0].function_call:
+        return chunk(index, is_answer=not parts[0].thought)  # nearly every frame
     calls = [(f"{index}", None) for part in parts if part.function_call]
     answer = any((part.text and not part.thought) or _is_media(part) for part in parts)
     output = chunk_of(answer, any(part.text for part in parts), index)

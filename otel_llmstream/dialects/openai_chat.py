@@ -45,6 +45,9 @@ class _Delta(msgspec.Struct, gc=False):
         return self.content or self.reasoning_content or self.reasoning or _reasons(self.reasoning_details)
 
 
+_EMPTY: Final = _Delta()
+
+
 class _Choice(msgspec.Struct, gc=False):
     index: Any = 0
     delta: _Delta | None = None
@@ -125,11 +128,15 @@ class ChatDialect(JSONDialect):
 
         Snowflake's id is always empty. The model is name enough.
         """
+        choices = payload.choices
+        if choices and len(choices) == 1 and self.named and not (payload.usage or payload.x_groq or payload.timings):
+            choice = choices[0]
+            return self._choice(choice) if not choice.usage else (*self._choice(choice), *self._usage(payload))
         events: list[Event] = []
         if not self.named:
             rest = decode(_decode_rest, frame.data) or _Rest()
             events += self.start(rest.id, rest.model, _extra(rest))
-        for choice in payload.choices or ():
+        for choice in choices or ():
             events += self._choice(choice)
         return (*events, *self._usage(payload))
 
@@ -139,7 +146,7 @@ class ChatDialect(JSONDialect):
 
     def find_error(self, payload: ChatPayload, frame: Frame) -> InBandError | None:
         """Groq's errors stand under `x_groq`. In older vLLM the whole payload is the error, and `object` says so."""
-        error = entry(payload.x_groq, "error")
+        error = payload.x_groq and entry(payload.x_groq, "error")
         if error:
             return describe_error(error)
         rest = None if payload.choices else decode(_decode_rest, frame.data)
@@ -160,10 +167,11 @@ class ChatDialect(JSONDialect):
         return self.usage.read(counts) or _TIMINGS.read(payload.timings)
 
     def _choice(self, choice: _Choice) -> Events:
-        index, delta = choice_index(choice.index), choice.delta or _Delta()
-        calls = tuple(_calls(delta, index))
-        output = chunk_of(choice.text or delta.answer, delta.thought, index)
-        return (*output, *tool_calls(calls, index, counted=bool(output)), *self.finish(choice.finish_reason, index))
+        index, delta = choice_index(choice.index), choice.delta or _EMPTY
+        events = chunk_of(choice.text or delta.answer, delta.thought, index)
+        if delta.tool_calls or delta.function_call:
+            events += tool_calls(_calls(delta, index), index, counted=bool(events))
+        return events + self.finish(choice.finish_reason, index) if choice.finish_reason else events
 
 
 class OpenAIChat(OpenAIRequests, ChatDialect):
