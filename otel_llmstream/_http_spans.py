@@ -199,9 +199,10 @@ class _Tracer(trace.Tracer):
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
 
-    def start_span(self, name: str, *args: Any, attributes: Any = None, **kwargs: Any) -> Span:
-        shown = {key: redact_url(value) if key in _URLS else value for key, value in (attributes or {}).items()}
-        return self._tracer.start_span(name, *args, attributes=shown, **kwargs)
+    def start_span(self, name: str, *args: Any, **kwargs: Any) -> Span:
+        given = kwargs.get("attributes") or {}
+        kwargs["attributes"] = {key: redact_url(value) if key in _URLS else value for key, value in given.items()}
+        return self._tracer.start_span(name, *args, **kwargs)
 
     def start_as_current_span(self, name: str, *args: Any, **kwargs: Any) -> Any:
         return _Current(self.start_span(name, *args, **kwargs))

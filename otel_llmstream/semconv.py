@@ -244,8 +244,8 @@ ERROR_TYPES: Final = (
     ErrorType(
         EVENT_LOOP_CLOSED,
         "failed",
-        "An async client was used in another event loop than the one that its connections were opened in, and that "
-        "loop is closed (asyncio.run() called more than once, a task queue with a loop for each task).",
+        "An async client was used in another event loop than the one that opened its connections, and that loop is "
+        "closed (asyncio.run() called more than once, a task queue with a loop for each task).",
         "Make one async client for each event loop, and close it before the loop ends.",
     ),
 )

@@ -201,6 +201,17 @@ def test_a_processor_inside_another_one_may_come_late():
     assert found.is_on(provider)
 
 
+def test_a_list_of_processors_may_grow():
+    """A list is looked at again if its length has changed."""
+    provider, found = TracerProvider(shutdown_on_exit=False), processors.ProcessorSearch("langfuse")
+    outer = Recorder()
+    vars(outer)["several"] = several = [Recorder()]
+    provider.add_span_processor(outer)
+    assert not found.is_on(provider)
+    several.append(of("langfuse", SpanProcessor))
+    assert found.is_on(provider)
+
+
 def test_processors_in_a_circle_and_long_lists():
     """The search ends, and its size has a cap."""
     provider, found = TracerProvider(shutdown_on_exit=False), processors.ProcessorSearch("langfuse")

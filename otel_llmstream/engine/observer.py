@@ -192,8 +192,8 @@ class Observer:
 
     @property
     def is_watching(self) -> bool:
-        """Whether the observer wants to see the body, or at least its end."""
-        return not self._inert or self.recording is not None
+        """Whether the attempt has not ended, and may be an LLM's as far as is known."""
+        return self in self.engine.live
 
     @property
     def waiting(self) -> bool:
