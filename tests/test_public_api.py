@@ -35,6 +35,7 @@ PUBLIC = {
     "__version__",
     "add_trace_context",
     "call",
+    "flush",
     "health",
     "instrument",
     "uninstrument",
