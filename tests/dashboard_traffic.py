@@ -40,12 +40,17 @@ MODELS = (
 
 
 def caching(request: httpx2.Request) -> httpx2.Response:
-    """A response with cached and reasoning tokens, which the chaos server does not report."""
+    """A response that the chaos server does not give: cached and reasoning tokens, or half a tool call."""
     usage = {"prompt_tokens": 50, "completion_tokens": 9}
     usage["prompt_tokens_details"] = {"cached_tokens": 30}
     usage["completion_tokens_details"] = {"reasoning_tokens": 7}
     message = {"usage": {"input_tokens": 5, "cache_creation_input_tokens": 40, "cache_read_input_tokens": 20}}
+    call = {"index": 0, "id": "call_1", "function": {"name": "weather", "arguments": '{"city": "Par'}}
     events = {
+        "/tools/v1/chat/completions": (
+            {"choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}]},
+            {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]},
+        ),
         "/v1/chat/completions": (
             {"choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}]},
             {"choices": [], "usage": usage},
@@ -116,7 +121,8 @@ class Application:
                 time.sleep(0.05)
 
     def cache(self) -> None:
-        for url, model in (("openai.com/v1/chat/completions", "gpt"), ("anthropic.com/v1/messages", "claude")):
+        urls = ("openai.com/v1/chat/completions", "anthropic.com/v1/messages", "openai.com/tools/v1/chat/completions")
+        for url, model in zip(urls, ("gpt", "claude", "gpt-tools"), strict=True):
             body = {"model": model, "messages": MESSAGES, "stream": True}
             with self.cached.stream("POST", f"https://api.{url}", json=body) as response:
                 response.read()

@@ -1,7 +1,8 @@
-"""Other instrumentations of the same calls, each with ours in one process, in both orders (see `peers/program.py`).
+"""Other instrumentations of the same calls, each with ours in one process, in both orders (see `peers/`).
 
-They live in an environment of their own, since their entry points and pytest plugins would act in this one:
-`pip install -r tests/peers/requirements.txt -e '.[testing]'`, and OTEL_LLMSTREAM_PEERS names its Python.
+They live in environments of their own, because their entry points and pytest plugins would act in this one. For the
+instrumentations, install `-r tests/peers/requirements.txt -e '.[testing]'`. OTEL_LLMSTREAM_PEERS names its Python. For
+the frameworks, these are `requirements-frameworks.txt` and OTEL_LLMSTREAM_FRAMEWORKS.
 """
 
 import fcntl
@@ -16,7 +17,7 @@ import pytest
 from conditions import PATIENCE
 from programs import missing
 
-PROGRAM = Path(__file__).parent / "peers" / "program.py"
+PEERS = Path(__file__).parent / "peers"
 OURS = "otel_llmstream"
 HTTP = "opentelemetry.instrumentation.httpx"
 STANDARD = (
@@ -59,19 +60,30 @@ Together = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> Together:
-    """What a process with both a peer and ours emitted; one process for all tests that ask for the same."""
-    python = os.environ.get("OTEL_LLMSTREAM_PEERS")
+    """What a process with both a peer and ours emitted."""
+    return kept(tmp_path_factory, "program.py", "OTEL_LLMSTREAM_PEERS", "requirements.txt")
+
+
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory: pytest.TempPathFactory) -> Together:
+    """What a process with both a framework and ours emitted."""
+    return kept(tmp_path_factory, "frameworks.py", "OTEL_LLMSTREAM_FRAMEWORKS", "requirements-frameworks.txt")
+
+
+def kept(tmp_path_factory: pytest.TempPathFactory, program: str, variable: str, requirements: str) -> Together:
+    """Run a program of `peers/`. There is one process for all tests that ask for the same."""
+    python = os.environ.get(variable)
     if not python:
-        missing("OTEL_LLMSTREAM_PEERS names no Python that has tests/peers/requirements.txt")
+        missing(f"{variable} names no Python that has tests/peers/{requirements}")
     own = tmp_path_factory.getbasetemp()
     shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own  # what the workers of one run have in common
 
     def run(peer: str, order: str, **settings: str) -> dict[str, Any]:
-        kept = shared / f"{peer} {order}{' with settings' if settings else ''}.json"
+        kept = shared / f"{peer} {order} {' '.join(settings.values())}.json"
         with kept.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not kept.exists():
-                kept.write_text(emitted(python, peer, order, **settings))
+                kept.write_text(emitted(python, program, peer, order, **settings))
         found: dict[str, Any] = json.loads(kept.read_text())
         assert found["internal errors"] == 0
         return found
@@ -79,19 +91,28 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Together:
     return run
 
 
-def emitted(python: str, peer: str, order: str, **settings: str) -> str:
+NO_NETWORK = {
+    "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false",
+    "DD_TRACE_AGENT_URL": "http://127.0.0.1:1",
+    "DD_TRACE_STARTUP_LOGS": "false",
+    "DD_REMOTE_CONFIGURATION_ENABLED": "false",
+    "HF_HUB_OFFLINE": "1",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+}
+
+
+def emitted(python: str, program: str, peer: str, order: str, **settings: str) -> str:
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "ANTHROPIC", "COV"))}
     done = subprocess.run(
-        [python, PROGRAM, peer, order],
-        env={**clean, "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false", "DD_TRACE_AGENT_URL": "http://127.0.0.1:1",
-             "DD_TRACE_STARTUP_LOGS": "false", "DD_REMOTE_CONFIGURATION_ENABLED": "false", **settings},
+        [python, PEERS / program, peer, order],
+        env={**clean, **NO_NETWORK, **settings},
         capture_output=True,
         text=True,
         timeout=PATIENCE,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    return done.stdout.splitlines()[-1]  # some packages print
 
 
 def calls(spans: list[dict[str, Any]], scope: str) -> list[dict[str, Any]]:
@@ -259,3 +280,98 @@ def test_the_settings_for_that(together):
     assert span["name"] == "llmstream ok"
     assert facts(span) == ("completed", 1)
     assert not [name for name in found["metrics"][OURS] if name.startswith("gen_ai.")]
+
+
+CURRENT = {
+    "pydantic-ai": ("pydantic-ai", {"token.usage", "operation.time_to_first_chunk"}),
+    "agent-framework": ("agent_framework", {"token.usage", "operation.duration"}),
+    "google-adk": ("gcp.vertex.agent", {"token.usage", "operation.duration"}),
+}
+"""Frameworks whose span of a model call is current: its scope, and the standard metrics that they emit."""
+
+DETACHED = {
+    "langchain-openinference": ("openinference.instrumentation.langchain", set()),
+    "langchain-openllmetry": ("opentelemetry.instrumentation.langchain", {"token.usage", "operation.duration"}),
+    "litellm": ("litellm", {"token.usage", "operation.duration"}),
+    "langfuse": ("langfuse-sdk", set()),
+}
+"""Frameworks with an instrumentation whose span of a model call is not current."""
+
+ENDINGS = {"ok": "completed", "no-finish": "truncated", "error": "failed"}
+
+
+def sources(metrics: dict[str, dict[str, float]], name: str) -> list[str]:
+    """The scopes that emitted a standard metric."""
+    return [scope for scope, values in metrics.items() if values.get(f"gen_ai.client.{name}")]
+
+
+def endings(found: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Title, outcome, and what was emitted for each call of the framework."""
+    return [
+        (f"{kind} {model}", outcome, found[f"{kind} {model}"])
+        for kind in ("sync", "async")
+        for model, outcome in ENDINGS.items()
+        if f"{kind} {model}" in found
+    ]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("framework", CURRENT)
+def test_a_frameworks_current_span_is_the_calls(beside, framework, order):
+    """We make no second GenAI span. If the framework ends its span before the stream ends, a plain one is below it."""
+    scope, _ = CURRENT[framework]
+    for title, outcome, emitted in endings(beside(framework, order)):
+        (span,) = [span for span in emitted["spans"] if "llmstream.outcome" in span["attributes"]]
+        (theirs,) = [
+            span
+            for span in calls(emitted["spans"], scope)
+            if span["attributes"].get("gen_ai.operation.name") in ("chat", "generate_content")
+        ]
+        assert span["attributes"]["llmstream.outcome"] == outcome, title
+        if span is not theirs:
+            assert (span["scope"], span["parent"]) == (OURS, theirs["name"]), title
+            assert span["name"].startswith("llmstream "), title
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("framework", DETACHED)
+def test_a_detached_instrumentation_makes_ours_a_plain_span(beside, framework, order):
+    """There is one span that a back end takes for a model call, and it is theirs."""
+    scope, _ = DETACHED[framework]
+    for title, outcome, emitted in endings(beside(framework, order)):
+        (span,) = calls(emitted["spans"], OURS)
+        assert span["attributes"]["llmstream.outcome"] == outcome, title
+        assert span["name"].startswith("llmstream "), title
+        assert not [key for key in span["attributes"] if key.startswith(("gen_ai.", "openai."))], title
+        assert calls(emitted["spans"], scope), title
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(("framework", "row"), [*CURRENT.items(), *DETACHED.items()])
+def test_a_completed_call_is_measured_once(beside, framework, row, order):
+    """Each standard metric has one source: the framework if it emits the metric, else ours."""
+    _, theirs = row
+    for title, outcome, emitted in endings(beside(framework, order)):
+        assert emitted["metrics"][OURS]["llmstream.streams"] == 1, title
+        for name in ("token.usage", "operation.duration", "operation.time_to_first_chunk"):
+            found = sources(emitted["metrics"], name)
+            if outcome == "completed":
+                assert [scope == OURS for scope in found] == [name not in theirs], (title, name, found)
+            elif name == "operation.duration":
+                assert found, title
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("framework", sorted({*DETACHED} - {"langfuse"}))
+def test_ours_is_a_genai_span_again(beside, framework, order):
+    """Once the other instrumentation is off. Langfuse's processor stays on the provider."""
+    (span,) = calls(beside(framework, order)["without theirs"]["spans"], OURS)
+    assert span["name"] == "chat ok"
+    assert span["attributes"]["gen_ai.operation.name"] == "chat"
+
+
+@pytest.mark.parametrize(("setting", "name"), [("true", "chat ok"), ("false", "llmstream ok")])
+def test_the_setting_decides_beside_a_framework(beside, setting, name):
+    """Only `auto` looks at what is active."""
+    found = beside("langchain-openinference", "ours-first", OTEL_LLMSTREAM_GENAI_SPANS=setting)
+    assert [span["name"] for span in calls(found["sync ok"]["spans"], OURS)] == [name]

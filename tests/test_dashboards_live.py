@@ -48,7 +48,7 @@ VALUES = {
 }
 
 MAY_BE_ZERO = {
-    "failures: Where it broke B": "a request that cannot be sent, which no scenario brings about",
+    "failures: Failures by stage B": "a request that cannot be sent, which no scenario brings about",
 }
 """Queries that need not be more than 0 here, and why."""
 

@@ -25,11 +25,11 @@ def captured() -> Iterator[Captured]:
         yield found
 
 
-def tracer(captured: Captured, scope: str = "somebody.else") -> trace.Tracer:
+def tracer(captured: Captured, scope: str = "somebody.else", version: str | None = None) -> trace.Tracer:
     """A tracer of another instrumentation's, whose spans end where ours do."""
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(captured._spans))
-    return provider.get_tracer(scope)
+    return provider.get_tracer(scope, version)
 
 
 def send(chaos_server: ChaosServer, model: str = "ok", *, read: bool = True) -> None:
@@ -215,19 +215,26 @@ def test_the_contract_without_a_span(captured: Captured, chaos_server: ChaosServ
 
 
 @pytest.mark.parametrize(
-    ("scope", "left"),
+    ("scope", "version", "left"),
     [
-        ("opentelemetry.instrumentation.openai.v1", {"duration", "usage"}),
-        ("opentelemetry.instrumentation.openai_v2", {"duration", "usage"}),
-        ("com.anthropic.sdk.python", set()),
-        ("openinference.instrumentation.openai", set()),
+        ("opentelemetry.instrumentation.openai.v1", "0.62.4", {"duration", "usage"}),
+        ("opentelemetry.instrumentation.openai_v2", "2.4b0", {"duration", "usage"}),
+        ("pydantic-ai", "2.68.0", {"usage", "time_to_first_chunk"}),
+        ("pydantic-ai", "2.6.0", {"usage", "time_to_first_chunk"}),
+        ("pydantic-ai", "", {"usage", "time_to_first_chunk"}),
+        ("pydantic-ai", "2.5.0", {"usage"}),
+        ("pydantic-ai", "1.107.0", {"usage"}),
+        ("agent_framework", "1.23.0", {"duration", "usage"}),
+        ("gcp.vertex.agent", "2.13.0", {"duration", "usage"}),
+        ("com.anthropic.sdk.python", "2.11.0", set()),
+        ("openinference.instrumentation.openai", "0.1.66", set()),
     ],
 )
 def test_standard_metrics_have_one_source(
-    captured: Captured, chaos_server: ChaosServer, scope: str, left: set[str]
+    captured: Captured, chaos_server: ChaosServer, scope: str, version: str, left: set[str]
 ) -> None:
-    """What a known neighbour emits is left to it; the rest is ours."""
-    with tracer(captured, scope).start_as_current_span("theirs", attributes=CHAT):
+    """What a known neighbour emits in its version is left to it; the rest is ours."""
+    with tracer(captured, scope, version).start_as_current_span("theirs", attributes=CHAT):
         send(chaos_server, "ok")
     missing = {metric.name.rpartition(".")[2] for metric in semconv.STANDARD if not captured.metric(metric.name)}
     assert missing == left

@@ -22,7 +22,6 @@ import pytest
 
 from otel_llmstream.testing import Captured, capture
 
-
 HEAD = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 
 

@@ -267,7 +267,7 @@ TABLE = {
 """Scenario -> verdict, for all that do not say otherwise below."""
 
 OTHERWISE: dict[tuple[str, str], dict[str, Any]] = {
-    ("google", "error"): {"error": "unavailable"},
+    ("google", "error"): {"error": "503"},
     # JSON is a stream of Google's too, and what it says is an error.
     ("google", "json-error"): {"outcome": "failed", "error": "internal"},
     ("mistral", "error"): {"error": "3000"},

@@ -72,6 +72,21 @@ def test_a_send_that_has_not_begun():
     assert not sending().is_of(info())
 
 
+def test_a_body_that_is_recorded():
+    """The client's own object tells whether what is sent now belongs to a recorded call, until the send is over."""
+    body, other = b"a body", b"another"
+    send = Send(info(), nullcontext(), body)
+    assert not send.is_recorded(body), "it has not begun"
+    with send:
+        assert send.is_recorded(body)
+        assert not send.is_recorded(other)
+        assert not send.is_recorded(None)
+    assert not send.is_recorded(body)
+    with sending() as _, nullcontext(current_send()) as unrecorded:
+        assert unrecorded is not None
+        assert not unrecorded.is_recorded(None)
+
+
 def test_sends_can_be_nested():
     """A request inside a request: after the inner one, the outer one is the current one again."""
     outer, inner = sending(), sending(host="judge.test")

@@ -270,7 +270,7 @@ def test_streams_that_are_not_sampled_are_measured_and_logged() -> None:
 
     class Lines:
         def __getattr__(self, _level: str) -> Any:
-            return lambda event, *, trace_id, **_keys: lines.append((event, trace_id))
+            return lambda event, **keys: lines.append((event, keys["trace_id"]))
 
     provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
     with measured(reader, tracer_provider=provider, logger=Lines()) as player:

@@ -43,8 +43,13 @@ PICTURES: Final = (
         "from": "By provider, model and server",
         "to": "Single calls: traces and log lines",
     },
-    {"board": "latency", "file": "latency.png", "to": "First chunk, last chunk"},
-    {"board": "latency", "file": "latency-below.png", "from": "First chunk, last chunk", "to": "Single calls"},
+    {"board": "latency", "file": "latency.png", "to": "First chunk, first answer, last chunk"},
+    {
+        "board": "latency",
+        "file": "latency-below.png",
+        "from": "First chunk, first answer, last chunk",
+        "to": "Single calls",
+    },
 )
 """The pictures: the dashboard, the file, and the rows at which the picture begins and ends."""
 

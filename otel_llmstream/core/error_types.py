@@ -90,9 +90,10 @@ def exception_chain(exc: BaseException) -> Iterator[BaseException]:
 
 def _transport_context(exc: BaseException) -> BaseException | None:
     context = exc.__context__
-    if context is None or exc.__suppress_context__ or context.__traceback__ is None:
-        return None if context is None or exc.__suppress_context__ else context
-    # The outermost frame of a traceback is the one that handles the exception.
+    if context is None or context.__traceback__ is None:
+        return context
+    # The outermost frame of a traceback is the one that handles the exception. `raise ... from None` hides the context
+    # from a traceback, and not from us: httpcore raises so for a broken TLS record.
     handler = str(context.__traceback__.tb_frame.f_globals.get("__name__", ""))
     return context if handler.partition(".")[0] in _TRANSPORTS else None
 

@@ -170,7 +170,7 @@ class JSONDialect(Dialect):
 
     def find_error(self, payload: Any, frame: Frame) -> InBandError | None:
         """The error that a payload reports: its member `error`, or the payload of an event that is called `error`."""
-        if is_error(payload.error):
+        if payload.error and is_error(payload.error):
             return error_of(decode_first(frame.data)) or describe_error(payload.error)
         return self.whole_error(frame) if frame.event == ERROR_EVENT else None
 
@@ -247,27 +247,33 @@ class JSONDialect(Dialect):
             value = _decode(frame.data)
         except BROKEN:
             return (self.whole_error(frame),) if frame.event == ERROR_EVENT else (MALFORMED,)
-        error = self.whole_error(frame) if frame.event == ERROR_EVENT else error_of(value)
+        if frame.event == ERROR_EVENT:
+            return (self.whole_error(frame),)
+        error = error_of(value) or hidden_error(frame.data)
         return (error,) if error is not None else NOTHING
 
     def _interpret(self, payload: Any, frame: Frame) -> Events:
         events = self.interpret(payload, frame)
-        error = self._error(payload, frame, events)
+        error = self.find_error(payload, frame)
+        if error is None and len(events) == 1 and isinstance(events[0], Chunk):
+            return events  # most frames that are not plain
+        error = self._error(error, frame, events)
         if error is None:
             return self._with_unlisted(events, payload, frame) if self.delta else events
         end = len(events) - (TERMINATOR in events[-1:])  # nothing counts after a terminator
         return (*events[:end], error, *events[end:])
 
-    def _error(self, payload: Any, frame: Frame, events: Events) -> InBandError | None:
+    def _error(self, error: InBandError | None, frame: Frame, events: Events) -> InBandError | None:
         """The error that a payload reports, or that a finish reason is the word for. An error object says more."""
-        word = next((event.reason for event in events if isinstance(event, Finish) and self._has_failed(event)), "")
-        error = self.find_error(payload, frame) or (None if events else hidden_error(frame.data))
-        if error is None:
-            return InBandError(word) if word else None
-        return error if error.code or not word else InBandError(word, error.message)
+        if error is None and not events:
+            return hidden_error(frame.data)
+        for event in events:
+            if isinstance(event, Finish) and self._has_failed(event) and (error is None or not error.code):
+                return InBandError(event.reason, "" if error is None else error.message)
+        return error
 
     def _has_failed(self, event: Finish) -> bool:
-        word = event.reason.lower()
+        word = event.reason.lower().rpartition(": ")[2]  # a gateway may write before it where the word comes from
         return word in GIVEN_UP or word in self.failure_words
 
     def _with_unlisted(self, events: Events, payload: Any, frame: Frame) -> Events:
@@ -324,7 +330,7 @@ class TypedJSONDialect(JSONDialect):
 
     def find_error(self, payload: Any, frame: Frame) -> InBandError | None:
         """See `JSONDialect`."""
-        if is_error(payload.error):
+        if payload.error and is_error(payload.error):
             return error_of(decode_first(frame.data)) or describe_error(payload.error)
         is_whole = frame.event == ERROR_EVENT or self.type_of(payload, frame) in self.error_types
         return self.whole_error(frame, self.error_types) if is_whole else None

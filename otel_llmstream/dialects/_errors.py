@@ -26,8 +26,12 @@ _MESSAGES: Final = ("message", "detail", "msg", "reason")
 MAX_MESSAGE: Final = 1024
 """Characters of an error's message. It is for one log line; a gateway may send a whole page."""
 
-_MARKS: Final = re.compile(rb':\s*"error"|"errors?"\s*:\s*[^\sn]')
-"""An error in a payload that says nothing else: a type `error`, or a member that is not null."""
+_MARK: Final = b'"error'
+_MEMBER: Final = re.compile(rb'"errors?"\s*:\s*[^\sn]')
+"""A member `error` that is not null."""
+
+_SPACE: Final = 8
+"""Bytes before a value in which its colon must stand."""
 
 
 def said(value: Any) -> str:
@@ -83,13 +87,27 @@ def hidden_error(data: bytes) -> InBandError | None:
 
     The type of the payload may not be known. A gateway may have written a member twice, the second time as null.
     """
-    if _MARKS.search(data) is None:
+    if not _mentions_error(data):
         return None
     payload = decode_first(data)
     found = error_of(payload)
     if found is None and "error" in (entry(payload, "type"), entry(payload, "object")):
         return whole_error(payload, ("error",))
     return found
+
+
+def _mentions_error(data: bytes) -> bool:
+    """Whether there is a value `error`, or a member of this name that is not null.
+
+    Payloads that say nothing may be long. A search for the word is much faster than one for all of it.
+    """
+    position = data.find(_MARK)
+    while position >= 0:
+        before = data[max(0, position - _SPACE) : position].rstrip()
+        if before.endswith(b":") or _MEMBER.match(data, position) is not None:
+            return True
+        position = data.find(_MARK, position + len(_MARK))
+    return False
 
 
 def decode_first(data: bytes) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -59,7 +60,7 @@ def unlisted_output(data: bytes, path: tuple[str, ...], listed: Collection[str])
 
 def kind_of(delta: Any, listed: Collection[str] = ()) -> bool | None:
     """Whether the unlisted output of a delta is the answer (True) or reasoning (False); None if there is none."""
-    if not isinstance(delta, dict):
+    if not delta or not isinstance(delta, dict):
         return None
     names = [name for name, value in delta.items() if name not in listed and _is_content(name, value, MAX_DEPTH)]
     if not names:
@@ -83,9 +84,14 @@ def _is_index(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < MAX_CHOICES
 
 
+@lru_cache(maxsize=256)  # names are few; the cap is for a server that makes them up
+def _names_content(name: str) -> bool:
+    return _NOT_CONTENT.search(_CAMEL.sub("_", name).lower()) is None
+
+
 def _is_content(name: str, value: Any, depth: int) -> bool:
     """Whether a member holds text. Numbers and flags only describe."""
-    if not value or depth == 0 or _NOT_CONTENT.search(_CAMEL.sub("_", name).lower()):
+    if not value or depth == 0 or not _names_content(name):
         return False
     if isinstance(value, str):
         return True

@@ -14,7 +14,7 @@ import msgspec
 from ..core.events import ONE_CHUNK, TERMINATOR, InBandError
 from ..wire import Frame
 from ._base import Events, TypedJSONDialect, TypedPayload, chunk_if, started, tool_calls
-from ._errors import is_error
+from ._errors import is_error, said
 from ._json import entry, text
 from ._providers import provider_of
 from ._request import RequestInfo
@@ -71,7 +71,7 @@ class CohereChatV1(TypedJSONDialect):
 
     def find_error(self, payload: _Payload, frame: Frame) -> InBandError | None:
         """The last event may say why the model failed. A payload without a type may be an error as a whole."""
-        if payload.type is None and payload.message and not is_error(payload.error):
+        if payload.type is None and said(payload.message) and not is_error(payload.error):
             return self.whole_error(frame)
         return super().find_error(payload, frame)
 

@@ -17,7 +17,7 @@ import msgspec
 from .. import semconv
 from ..core.events import NOTHING, TERMINATOR, Event, Usage
 from ..wire import Frame, JSONArrayFramer, SSEJSONFramer
-from ._base import Events, JSONDialect, Payload, choice_index, chunk_of, tool_calls
+from ._base import Events, JSONDialect, Payload, choice_index, chunk, chunk_of, tool_calls
 from ._json import count, decode_each, entry, text
 from ._matching import StreamFlag
 from ._providers import provider_of
@@ -64,6 +64,18 @@ class _Payload(Payload, gc=False, rename="camel"):
 
 
 _OUTPUT_TYPES: Final = {"application/json": "json_object", "text/x.enum": "text", "text/plain": "text"}
+
+FAILURE_WORDS: Final = frozenset(
+    {
+        "malformed_function_call",
+        "unexpected_tool_call",
+        "too_many_tool_calls",
+        "missing_thought_signature",
+        "malformed_response",
+        "no_image",
+    }
+)
+"""Google, API reference of Gemini and of Vertex AI, `FinishReason`. `OTHER` and `LANGUAGE` do not blame the server."""
 
 _NUMBERED: Final = {1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY", 4: "RECITATION", 5: "OTHER"}
 """With `enum-encoding=int` the words come as numbers. Above these, Gemini and Vertex number differently."""
@@ -115,11 +127,7 @@ class GoogleGenerate(GoogleDialect):
         (*_Part.__struct_fields__, *_Part.__struct_encode_fields__, "codeExecutionResult", "toolResponse",
          "functionResponse")
     )  # fmt: skip
-    # Google, API reference of Gemini and of Vertex AI, `FinishReason`.
-    failure_words = frozenset(
-        {"malformed_function_call", "unexpected_tool_call", "too_many_tool_calls", "missing_thought_signature",
-         "malformed_response", "no_image"}
-    )  # fmt: skip
+    failure_words = FAILURE_WORDS
     finish_words = {
         "stop": semconv.STOP,
         "max_tokens": semconv.LENGTH,
@@ -210,6 +218,8 @@ class GoogleGenerate(GoogleDialect):
 
 def _output(parts: Sequence[_Part], index: int) -> Events:
     """One chunk, and the functions that are called. Their arguments come whole."""
+    if len(parts) == 1 and parts[0].text and not parts[0].function_call:
+        return chunk(index, is_answer=not parts[0].thought)  # nearly every frame
     calls = [(f"{index}", None) for part in parts if part.function_call]
     answer = any((part.text and not part.thought) or _is_media(part) for part in parts)
     output = chunk_of(answer, any(part.text for part in parts), index)

@@ -20,6 +20,7 @@ from ._errors import describe_error
 from ._json import decode, entry, text
 from ._openai import OpenAIRequests
 from ._usage import OPENAI_USAGE, UsageFields
+from .google_generate import FAILURE_WORDS as GOOGLE_WORDS
 
 
 class _Delta(msgspec.Struct, gc=False):
@@ -42,6 +43,9 @@ class _Delta(msgspec.Struct, gc=False):
     def thought(self) -> object:
         """Whether there is a piece of reasoning. Mistral puts it into `content`, as parts with a type."""
         return self.content or self.reasoning_content or self.reasoning or _reasons(self.reasoning_details)
+
+
+_EMPTY: Final = _Delta()
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -95,9 +99,9 @@ class ChatDialect(JSONDialect):
         "content_filter": semconv.CONTENT_FILTER,
         "sensitive": semconv.CONTENT_FILTER,  # z.ai
     }
-    # TensorRT-LLM (executor/result.py: finish_reason), and Gemini's word at its endpoint for OpenAI's clients.
-    failure_words = frozenset({"cancelled", "timeout", "malformed_function_call",
-                               "function_call_filter: malformed_function_call"})  # fmt: skip
+    # Of TensorRT-LLM (executor/result.py, `CompletionOutput`), and Google's at its endpoint for OpenAI's clients, which
+    # writes `function_call_filter: MALFORMED_FUNCTION_CALL`.
+    failure_words = GOOGLE_WORDS | {"cancelled", "timeout"}
     usage = OPENAI_USAGE
     terminator: ClassVar[bytes | None] = DONE
     delta = ("choices", "delta")
@@ -124,11 +128,15 @@ class ChatDialect(JSONDialect):
 
         Snowflake's id is always empty. The model is name enough.
         """
+        choices = payload.choices
+        if choices and len(choices) == 1 and self.named and not (payload.usage or payload.x_groq or payload.timings):
+            choice = choices[0]
+            return self._choice(choice) if not choice.usage else (*self._choice(choice), *self._usage(payload))
         events: list[Event] = []
         if not self.named:
             rest = decode(_decode_rest, frame.data) or _Rest()
             events += self.start(rest.id, rest.model, _extra(rest))
-        for choice in payload.choices or ():
+        for choice in choices or ():
             events += self._choice(choice)
         return (*events, *self._usage(payload))
 
@@ -138,7 +146,7 @@ class ChatDialect(JSONDialect):
 
     def find_error(self, payload: ChatPayload, frame: Frame) -> InBandError | None:
         """Groq's errors stand under `x_groq`. In older vLLM the whole payload is the error, and `object` says so."""
-        error = entry(payload.x_groq, "error")
+        error = payload.x_groq and entry(payload.x_groq, "error")
         if error:
             return describe_error(error)
         rest = None if payload.choices else decode(_decode_rest, frame.data)
@@ -159,10 +167,11 @@ class ChatDialect(JSONDialect):
         return self.usage.read(counts) or _TIMINGS.read(payload.timings)
 
     def _choice(self, choice: _Choice) -> Events:
-        index, delta = choice_index(choice.index), choice.delta or _Delta()
-        calls = tuple(_calls(delta, index))
-        output = chunk_of(choice.text or delta.answer, delta.thought, index)
-        return (*output, *tool_calls(calls, index, counted=bool(output)), *self.finish(choice.finish_reason, index))
+        index, delta = choice_index(choice.index), choice.delta or _EMPTY
+        events = chunk_of(choice.text or delta.answer, delta.thought, index)
+        if delta.tool_calls or delta.function_call:
+            events += tool_calls(_calls(delta, index), index, counted=bool(events))
+        return events + self.finish(choice.finish_reason, index) if choice.finish_reason else events
 
 
 class OpenAIChat(OpenAIRequests, ChatDialect):

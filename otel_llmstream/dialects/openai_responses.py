@@ -34,6 +34,7 @@ _TEXT: Final = "response.output_text.delta"
 _CALLS: Final = ("response.function_call_arguments.delta", "response.custom_tool_call_input.delta")
 _CALL_ITEMS: Final = ("function_call", "custom_tool_call")
 _REASONING: Final = "reasoning"
+_FAILED: Final = "response.failed"
 _TYPE: Final = re.compile(rb'"type"\s*:\s*"([a-z_.]+)"')
 
 
@@ -88,7 +89,8 @@ class OpenAIResponses(OpenAIRequests, TypedJSONDialect):
     def find_error(self, payload: _Payload, frame: Frame) -> InBandError | None:
         """The error of a response stands inside it, whatever the event's type is."""
         error = entry(payload.response, "error")
-        return describe_error(error) if is_error(error) else super().find_error(payload, frame)
+        found = describe_error(error) if is_error(error) else super().find_error(payload, frame)
+        return InBandError("") if found is None and self.type_of(payload, frame) == _FAILED else found
 
     def has_output(self, payload: _Payload) -> object:
         """A part of an image."""
@@ -101,7 +103,8 @@ class OpenAIResponses(OpenAIRequests, TypedJSONDialect):
         if kind.endswith(_DELTA) or kind in self.output_types:
             return ONE_REASONING if _REASONING in kind else ONE_CHUNK
         handler = self.handlers.get(kind)
-        return handler(self, _Payload()) if handler is not None else NOTHING
+        events = handler(self, _Payload()) if handler is not None else NOTHING
+        return (*events, InBandError("")) if kind == _FAILED else events
 
     def _call(self, payload: _Payload, arguments: Any) -> Events:
         self._has_called = True
@@ -139,8 +142,7 @@ class OpenAIResponses(OpenAIRequests, TypedJSONDialect):
         return self._ended(payload, "cancelled", "cancelled")
 
     def _failed(self, payload: _Payload) -> Events:
-        named = (*self._created(payload), *self._usage(payload))
-        return named if is_error(entry(payload.response, "error")) else (*named, InBandError(""))
+        return (*self._created(payload), *self._usage(payload))
 
     def _ended(self, payload: _Payload, status: str, cause: Any) -> Events:
         return (*self._created(payload), *self._usage(payload), *self.finish(status, cause=cause), TERMINATOR)
@@ -152,7 +154,7 @@ class OpenAIResponses(OpenAIRequests, TypedJSONDialect):
         "response.created": _created,
         "response.completed": _completed,
         "response.incomplete": _incomplete,
-        "response.failed": _failed,
+        _FAILED: _failed,
         "response.cancelled": _cancelled,
         "response.function_call_arguments.done": _called,
         "response.custom_tool_call_input.done": _called,

@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from .call import Call, Recording
     from .engine import Engine
 
-BACKLOG: Final = 8
+BACKLOG: Final = 16
 """Reads that are kept before they are read through. The application's code leaves ours cold, and cold code is slow: a
-chunk in a batch costs a third less. Eight reads of 300 bytes are the largest part of what a live stream holds."""
+chunk in a batch costs a third less. Sixteen reads of 300 bytes are the largest part of what a live stream holds."""
 
 PATIENCE: Final = 0.05
 """Seconds of waiting after which a read is read through at once. Such a stream is in no hurry, and a stall should be
 known when it ends."""
 
 LARGE: Final = 1024
-"""Bytes of a read that is read through at once, so that a backlog never holds more than 8 KiB before it."""
+"""Bytes of a read that is read through at once, so that a backlog never holds more than 16 KiB before it."""
 
 OVER: Final = (State.TERMINATED, State.ERRORED)
 """States in which no later event changes the verdict."""
@@ -192,8 +192,8 @@ class Observer:
 
     @property
     def is_watching(self) -> bool:
-        """Whether the observer wants to see the body."""
-        return not self._inert
+        """Whether the attempt has not ended, and may be an LLM's as far as is known."""
+        return self in self.engine.live
 
     @property
     def waiting(self) -> bool:

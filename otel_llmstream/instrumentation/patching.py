@@ -11,7 +11,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from functools import wraps
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, Final
 
 import wrapt
@@ -61,9 +61,26 @@ def replace_method(owner: Any, name: str, make: Callable[[Method], Method], skip
     current = inspect.getattr_static(owner, name)
     slot = _slot_of(current)
     if slot is None:
-        slot = Slot(current)
+        slot = Slot(current if type(current) is FunctionType else _bound_when_called(current))
         setattr(owner, name, _function(slot))
     slot.call, slot.skips = make(slot.original), skips
+
+
+def _bound_when_called(method: Any) -> Method:
+    """A wrapper of another package must be called as a method: wrapt finds its instance when the method is bound."""
+    if inspect.iscoroutinefunction(method):
+
+        @wraps(method)
+        async def coroutine(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return await method.__get__(self, type(self))(*args, **kwargs)
+
+        return coroutine
+
+    @wraps(method)
+    def function(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return method.__get__(self, type(self))(*args, **kwargs)
+
+    return function
 
 
 def _slot_of(method: Any) -> Any:

@@ -36,6 +36,7 @@ STAGES: Final = (
             semconv.TLS_ERROR,
             semconv.PROXY_ERROR,
             semconv.POOL_TIMEOUT,
+            semconv.EVENT_LOOP_CLOSED,
         ),
     ),
     ("request not sent", (semconv.WRITE_TIMEOUT, semconv.WRITE_ERROR, semconv.BROKEN_PIPE)),

@@ -49,11 +49,8 @@ MEASURED: Final[Mapping[str, frozenset[str]]] = {
 of pydantic-ai, Microsoft's agent-framework and google-adk. The anthropic SDK's own spans, OpenInference and logfire
 come without any."""
 
-SINCE: Final[Mapping[str, Mapping[str, tuple[int, int]]]] = {
-    "pydantic-ai": {semconv.TTFC.name: (2, 6)},
-    "gcp.vertex.agent": {semconv.DURATION.name: (2, 2), semconv.TOKEN_USAGE.name: (2, 2)},
-}
-"""The first version that emits a metric, if earlier versions of that scope make spans of model calls without it."""
+SINCE: Final[Mapping[tuple[str, str], tuple[int, int]]] = {("pydantic-ai", semconv.TTFC.name): (2, 6)}
+"""The first version that emits a metric, by scope and metric, if earlier versions make the spans without it."""
 
 NEVER_ENDING: Final = ("openlit", "opentelemetry.instrumentation.openai_v2", "opentelemetry.instrumentation.botocore")
 """Beginnings of scopes whose spans do not end if a stream breaks, is closed or is dropped. Such spans are never
@@ -120,8 +117,7 @@ def _measured(span: Span) -> frozenset[str]:
 def _measured_by(scope: str, version: str) -> frozenset[str]:
     """By the scope's name, or by that of the package that it is a module of (`….openai.v1`)."""
     package = scope if scope in MEASURED else scope.rpartition(".")[0]
-    since = SINCE.get(package, {})
-    return frozenset(it for it in MEASURED.get(package, NONE) if it not in since or _is_from(version, since[it]))
+    return frozenset(it for it in MEASURED.get(package, NONE) if _is_from(version, SINCE.get((package, it), (0, 0))))
 
 
 def _is_from(version: str, first: tuple[int, int]) -> bool:

@@ -24,6 +24,8 @@ _REPLACEMENTS = [
     (re.compile(r"\b\d+\.\d+ ?(s|seconds)\b"), rf"{SECONDS} \g<1>"),
 ]
 _READS = ("llmstream.reads", "reads")  # how the bytes fall together depends on the machine
+_UNSTABLE = ("llmstream.output_tokens_per_second", "output_tokens_per_second")
+"""Names that are left out. There is no speed if all chunks come in one read, and that depends on the machine."""
 _GIVEN = "gen_ai.request."  # what the application asked for: its numbers are no times
 
 
@@ -68,7 +70,7 @@ def text(value: str) -> str:
 
 def pairs(items: Mapping[str, Any] | Iterable[tuple[str, Any]] | None) -> dict[str, Any]:
     """Attributes, by name."""
-    return {key: value_of(key, value) for key, value in sorted(dict(items or {}).items())}
+    return {key: value_of(key, value) for key, value in sorted(dict(items or {}).items()) if key not in _UNSTABLE}
 
 
 # --- spans ------------------------------------------------------------------------------------------------------
@@ -143,7 +145,7 @@ def metrics_of(data: Any) -> dict[str, Any]:
     found = {}
     for resource in data.resource_metrics if data else ():
         for scope in resource.scope_metrics:
-            for metric in scope.metrics:
+            for metric in (it for it in scope.metrics if it.name not in _UNSTABLE):
                 found[metric.name] = metric_of(metric, scope.scope.name)
     return dict(sorted(found.items()))
 
@@ -189,8 +191,10 @@ def record_of(value: Any, key: str = "") -> Any:
         value = {field.name: getattr(value, field.name) for field in fields(value)}
     elif hasattr(value, "_asdict"):
         value = value._asdict()
+    elif hasattr(value, "__struct_fields__"):
+        value = {name: getattr(value, name) for name in value.__struct_fields__}
     if isinstance(value, dict):
-        return {name: record_of(item, name) for name, item in value.items()}
+        return {name: record_of(item, name) for name, item in value.items() if name not in _UNSTABLE}
     if isinstance(value, BaseException):
         return f"{type(value).__module__}.{type(value).__qualname__}"
     if isinstance(value, (list, tuple)) and not key.endswith("offsets"):

@@ -22,7 +22,7 @@ os.environ.update(
     GOOGLE_GENAI_USE_VERTEXAI="false",
 )  # before the frameworks are imported: they read their variables then
 
-from program import WARNINGS, Keep, counts, providers, spans
+from program import EXPORTER, WARNINGS, Keep, counts, providers, spans
 
 import otel_llmstream
 from otel_llmstream.testing.chaos import ChaosServer
@@ -188,7 +188,6 @@ class LiteLLM:
 
         async for _ in await litellm.acompletion(**self.request(url, model)):
             pass
-        await asyncio.sleep(0)
 
 
 class Langfuse:
@@ -250,6 +249,15 @@ def emitted(before: dict[str, Any]) -> dict[str, Any]:
     return {"spans": spans(), "metrics": {scope: metrics for scope, metrics in grown.items() if metrics}}
 
 
+def plain_sdk(url: str) -> None:
+    """A call that no framework knows of."""
+    import openai
+
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="k")
+    for _ in client.chat.completions.create(model="ok", messages=[{"role": "user", "content": "hi"}], stream=True):
+        pass
+
+
 async def asynchronous(framework: Any, url: str, result: dict[str, Any], before: dict[str, Any]) -> None:
     for model in MODELS:
         with contextlib.suppress(Exception):
@@ -259,14 +267,11 @@ async def asynchronous(framework: Any, url: str, result: dict[str, Any], before:
 
 
 async def settled(framework: Any) -> None:
-    """Litellm calls its callbacks in a worker of the event loop and in a pool of threads: wait for its span."""
-    if isinstance(framework, LiteLLM):
-        for _ in range(200):
-            await asyncio.sleep(0.01)
-            from program import EXPORTER
-
-            if any(span.instrumentation_scope.name == "litellm" for span in EXPORTER.get_finished_spans()):
-                return
+    """Litellm calls its callback in a worker of the event loop and in a pool of threads: wait for its span."""
+    for _ in range(1000 if isinstance(framework, LiteLLM) else 0):
+        if any(span.instrumentation_scope.name == "litellm" for span in EXPORTER.get_finished_spans()):
+            return
+        await asyncio.sleep(0.01)
 
 
 def main(name: str, order: str) -> None:
@@ -286,6 +291,8 @@ def main(name: str, order: str) -> None:
             result[f"sync {model}"] = emitted(before)
         asyncio.run(asynchronous(framework, server.base_url, result, before))
         framework.off()
+        plain_sdk(server.base_url)
+        result["without theirs"] = emitted(before)
     result["warnings"] = WARNINGS
     result["internal errors"] = otel_llmstream.health().internal_errors
     json.dump(result, sys.stdout)

@@ -63,7 +63,7 @@ ERRORS = (
     "server_error",
     "overloaded_error",
     "throttlingexception",  # Bedrock's
-    "unavailable",  # Google's
+    "503",  # Google's
     "3000",  # Mistral's
     "_OTHER",  # errors of Cohere and Ollama have no code
 )
