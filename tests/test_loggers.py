@@ -112,7 +112,7 @@ def test_adapters(logger: logging.Logger, kept: Kept) -> None:
     """An adapter, also around another one, gets all lines. What it adds is added, and takes nothing of ours away."""
     inner = logging.LoggerAdapter(logger, {"tenant": "blue", "trace_id": "theirs"})
 
-    assert play(Prefixing(inner, {})) == 0  # type: ignore[arg-type] # typeshed wants a logger inside
+    assert play(Prefixing(inner, {})) == 0
     assert kept.events == EVENTS
     assert all(record.getMessage().startswith("[shop] llm_stream.") for record in kept.records)
     assert {vars(record)["tenant"] for record in kept.records} == {"blue"}

@@ -12,8 +12,8 @@ from unittest import mock
 
 import aiohttp
 import anthropic._base_client
-import botocore.client
-import botocore.endpoint
+import botocore.client  # type: ignore[import-untyped]
+import botocore.endpoint  # type: ignore[import-untyped]
 import groq._base_client
 import httpx
 import httpx2
@@ -122,7 +122,7 @@ def test_subclass_that_calls_the_method(captured: Captured) -> None:
     """A subclass with a `send` of its own, which calls ours: one call."""
 
     class Mine(httpx.Client):
-        def send(self, request: httpx.Request, **options: Any) -> httpx.Response:  # type: ignore[override]
+        def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
             return super().send(request, **options)
 
     with client(httpx) as plain, Mine(transport=plain._transport) as it:
@@ -149,7 +149,7 @@ def test_replaced_twice() -> None:
         return int(first(self, value)) + 1000
 
     wrapper.__wrapped__ = first  # type: ignore[attr-defined]
-    Mine.method = wrapper  # type: ignore[method-assign, assignment]
+    Mine.method = wrapper
     patching.replace_method(Mine, "method", lambda original: lambda self, value: original(self, value) * 100)
 
     assert Mine().method(1) == 1200
