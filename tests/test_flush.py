@@ -154,9 +154,7 @@ def test_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def unmentioned(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> pytest.LogCaptureFixture:
+def unmentioned(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     monkeypatch.setattr(call_boundary, "_mentioned", [])
     caplog.set_level(logging.DEBUG, "otel_llmstream")
     return caplog

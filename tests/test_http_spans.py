@@ -158,7 +158,7 @@ class Raising(SpanProcessor):
     def __init__(self, where: str) -> None:
         self._where = where
 
-    def on_start(self, span: Any, parent_context: Any = None) -> None:
+    def on_start(self, span: Any, parent_context: Any = None) -> None:  # noqa: ARG002 - as the SDK calls it
         self._raise(span, "on_start")
 
     def on_end(self, span: Any) -> None:

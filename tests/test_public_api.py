@@ -37,7 +37,6 @@ PUBLIC = {
     "add_trace_context",
     "call",
     "flush",
-    "flush",
     "health",
     "instrument",
     "uninstrument",
