@@ -9,7 +9,7 @@ import asyncio
 import gc
 import json
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -160,7 +160,7 @@ async def _in_async_with(sdk: str, client: Any, body: Callable[[], None]) -> Non
 
 
 async def _in_async_generator(sdk: str, client: Any, body: Callable[[], None]) -> None:
-    async def items() -> AsyncGenerator[Any, None]:
+    async def items() -> AsyncIterator[Any]:
         asked = ask(sdk, client)
         async with asked if "helper" in sdk else await asked as stream:
             async for item in stream:
@@ -184,7 +184,7 @@ def read(sdk: str, url: str, *, is_async: bool, generator: bool, body: Callable[
         else:
             with client_of(sdk, url) as client:
                 (_in_generator if generator else _in_with)(sdk, client, body)
-    except Exception as exc:  # noqa: BLE001 - any SDK, any class
+    except Exception as exc:  # noqa: BLE001 - each SDK raises its own
         return exc
     raise AssertionError("the stream was read to its end")
 
@@ -263,8 +263,11 @@ class Pieces(httpx.SyncByteStream, httpx.BaseTransport):
 def test_block_without_data_in_a_loop_without_with(block: bytes, captured: Captured) -> None:
     """An SDK that leaves its stream open after the exception tells nothing by a close. The bytes tell."""
     transport = Pieces(*CHAT, block, *CHAT_END)
-    client = client_of("groq", "http://llm.test", http_client=httpx.Client(transport=transport))
-    with client, pytest.raises(json.JSONDecodeError):
+    http_client = httpx.Client(transport=transport)
+    with (
+        client_of("groq", "http://llm.test", http_client=http_client) as client,
+        pytest.raises(json.JSONDecodeError),
+    ):
         for _ in ask("groq", client):
             pass
 
