@@ -9,7 +9,7 @@ import asyncio
 import gc
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -160,7 +160,7 @@ async def _in_async_with(sdk: str, client: Any, body: Callable[[], None]) -> Non
 
 
 async def _in_async_generator(sdk: str, client: Any, body: Callable[[], None]) -> None:
-    async def items() -> AsyncIterator[Any]:
+    async def items() -> AsyncGenerator[Any, None]:
         asked = ask(sdk, client)
         async with asked if "helper" in sdk else await asked as stream:
             async for item in stream:
