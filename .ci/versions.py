@@ -19,10 +19,10 @@ ROOT: Final = Path(__file__).parent.parent
 OLDEST, NEWEST_TRIED = 11, 30
 
 CORE: Final = (
-    "sse", "ndjson", "json_array", "eventstream", "content",  # the wire
-    "wires", "dialects", "hosted_dialects", "claims", "google", "bedrock",
-    "stream", "samples", "limits", "settings", "observer", "calls",
-    "endings",  # hooks below sync and async SDKs, and the garbage collector, which differs between versions
+    "sse", "ndjson", "json_array", "aws_eventstream", "content_encoding", "sniffing",  # the wire
+    "dialect_samples", "dialects", "hosted_dialects", "request_matching", "verdict_rules", "google", "bedrock",
+    "stream", "sampling", "rate_limits", "settings", "observer", "calls",
+    "close_reason",  # hooks below sync and async SDKs, and the garbage collector, which differs between versions
 )  # fmt: skip
 """What reads streams without a network, and one module that goes through real clients."""
 
