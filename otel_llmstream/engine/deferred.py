@@ -23,52 +23,61 @@ PATIENCE: Final = 1.0
 
 
 class Deferred:
-    """A queue of actions. Safe to use from any thread, and `put` from any finaliser."""
+    """A queue of actions. Safe to use from any thread, and `put` from any finaliser.
+
+    An action is only taken out of the queue under a lock that is held until it is done. So a thread that has the lock
+    knows that nothing is under way.
+    """
 
     def __init__(self) -> None:
         self._actions: SimpleQueue[Action] = SimpleQueue()
+        self._wake: SimpleQueue[None] = SimpleQueue()  # one item for each action
         self._running = RLock()
         self._has_thread = False
 
     def put(self, action: Action) -> None:
         """Do `action` soon, in another thread."""
         self._actions.put(action)
+        self._wake.put(None)
         if not self._has_thread:
             self._has_thread = True
             try:
                 # Not `threading.Thread`, whose `start` waits for the thread, and a finaliser must not wait.
-                start_new_thread(_work, (self._actions, self._running))
+                start_new_thread(_work, (self._wake, self._actions, self._running))
             except RuntimeError:  # the interpreter ends, or has no thread left: `run` does the work
                 self._has_thread = False
 
     def run(self) -> None:
-        """Do now what is still to be done; when it returns, the thread has finished what it had begun, too."""
+        """Do now what is still to be done. When it returns, the thread has finished what it had begun, too."""
         if not self._has_thread and self._actions.empty():
             return
-        while _run_one(self._actions, self._running, block=False):
-            pass
         if self._running.acquire(timeout=PATIENCE):
-            self._running.release()
+            try:
+                while _run_one(self._actions):
+                    pass
+            finally:
+                self._running.release()
 
     def reset_after_fork(self) -> None:
         """Forget everything: the work is the parent's, and so is the thread."""
         self.__init__()  # type: ignore[misc] # locks of the parent may be held for ever
 
 
-def _work(actions: SimpleQueue[Action], running: RLock) -> None:
-    while _run_one(actions, running, block=True):
-        pass
+def _work(wake: SimpleQueue[None], actions: SimpleQueue[Action], running: RLock) -> None:
+    while True:
+        wake.get()
+        with running:
+            _run_one(actions)
 
 
-def _run_one(actions: SimpleQueue[Action], running: RLock, *, block: bool) -> bool:
+def _run_one(actions: SimpleQueue[Action]) -> bool:
     """Do one action; False if there is none."""
     try:
-        action = actions.get(block=block)
+        action = actions.get_nowait()
     except Empty:
         return False
-    with running:
-        try:
-            action()
-        except Exception:  # noqa: BLE001 - an action guards itself; this keeps the thread alive
-            log(logging.DEBUG, "a deferred action failed", exc_info=True)
+    try:
+        action()
+    except Exception:  # noqa: BLE001 - an action guards itself; this keeps the thread alive
+        log(logging.DEBUG, "a deferred action failed", exc_info=True)
     return True
