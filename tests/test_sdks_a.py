@@ -269,7 +269,7 @@ TABLE = {
 OTHERWISE: dict[tuple[str, str], dict[str, Any]] = {
     ("google", "error"): {"error": "503"},
     # JSON is a stream of Google's too, and what it says is an error.
-    ("google", "json-error"): {"outcome": "failed", "error": "internal"},
+    ("google", "json-error"): {"outcome": "failed", "error": "500"},
     ("mistral", "error"): {"error": "3000"},
     ("mistral-chat", "error"): {"error": "3000"},
     # Cohere's SDK passes over what it cannot read, and over errors.

@@ -205,6 +205,21 @@ SAMPLES: Final[dict[str, Sample]] = {
     "replicate": Sample(
         "/v1/streams/x", "event: output\nid: 1760000000:7\ndata: {text}\n\n", method="GET", host="stream.replicate.com"
     ),
+    "openai.images": Sample(
+        "/v1/images/generations",
+        named(
+            "image_generation.partial_image",
+            '{"type":"image_generation.partial_image","b64_json":"{text}","partial_image_index":0,"background":"auto",'
+            '"created_at":1,"output_format":"png","quality":"low","size":"1024x1024"}',
+        ),
+    ),
+    "openai.transcription": Sample(
+        "/v1/audio/transcriptions",
+        named("transcript.text.delta", '{"type":"transcript.text.delta","delta":"{text}"}'),
+    ),
+    "openai.speech": Sample(
+        "/v1/audio/speech", data('{"type":"speech.audio.delta","audio":"{text}"}'), asked=(("stream_format", "sse"),)
+    ),
     "generic": Sample("/v1/strange", data('{"piece":"{text}","at":7}')),
 }
 """Name -> sample; what stands after a comma is another way to the same dialect."""
