@@ -272,7 +272,7 @@ def test_the_picture_fits_the_terminal(width: int, height: int) -> None:
         assert re.search(rf"(^| ){re.escape(name)} +{runs} +{latest}.* 1( |$)", text, re.MULTILINE), name
     shown = ("active 3", "stalled now 1", "retries 2", "completed 9", "truncated 4", "failed 1", "failure rate 36 %",
              "p50 24 ms", "p95 706 ms", "stream_incomplete_event 4   connection_reset 1", "30 silent failures",
-             "7 of 20 s", "Ctrl-C ends it", "http://127.0.0.1:9464/metrics")  # fmt: skip
+             "7 of 20 s", "Ctrl-C ends the demo", "http://127.0.0.1:9464/metrics")  # fmt: skip
     assert [part for part in shown if part not in text] == []
 
 
@@ -364,9 +364,9 @@ def test_the_report_of_alerts() -> None:
         "LLMStreamErrorBudgetBurn critical 500",
         "LLMStreamTruncated warning cut-event, html",
     ]
-    assert "None, in this time." in alarms(set())
-    assert "Prometheus ended by itself, with status 2." in alarms(set(), 2)
-    assert alarms(set())[-1] == "These rules, and a runbook for each: otel-llmstream alerts --output DIR"
+    assert "No alert fired." in alarms(set())
+    assert "Prometheus ended by itself with status 2." in alarms(set(), 2)
+    assert alarms(set())[-1] == "To write these rules, with a runbook for each: otel-llmstream alerts --output DIR"
 
 
 # --- report ---
@@ -416,7 +416,7 @@ def test_the_worst_comes_last() -> None:
 
     titles = ["No failure", "No failure, but", "Failures that the SDK raised", "did not raise", "Silent failures"]
     assert [report.index(title) for title in titles] == sorted(report.index(title) for title in titles)
-    assert "8 streams, 6 failures: 2 raised by the SDK, 1 told in an item,\n 3 that the application never" in report
+    assert "8 streams, 6 failures: 2 raised by the SDK, 1 reported in an item,\n 3 that the application" in report
 
 
 def test_a_report_says_what_it_lacks() -> None:
@@ -426,9 +426,9 @@ def test_a_report_says_what_it_lacks() -> None:
 
     report = reported(tally, 160, health_of(internal_errors=1))
 
-    assert "Not run in this time: html, gzip." in report
+    assert "Not run: html, gzip." in report
     assert "Not observed: 1 stream." in report
-    assert "1 error of this library" in report
+    assert "1 error in this library" in report
     assert "28 streams, 0 failures\n" in report
 
 
@@ -588,11 +588,11 @@ def test_the_demo_tells_the_truth(
     printed = capsys.readouterr()
     assert status == 0
     assert printed.err == ""
-    assert f"Port {port} is not free (Address already in use): took another." in printed.out
+    assert f"Port {port} is not free (Address already in use). The demo uses another one." in printed.out
     assert re.search(r"\n +\d+ s  \d+ streams: \d+ completed, ", printed.out)
     assert "Not run" not in printed.out
     assert "Not observed" not in printed.out
-    assert "of this library" not in printed.out
+    assert "in this library" not in printed.out
     assert "logged meanwhile" not in printed.out
     assert "lerts" not in printed.out
     _check_rows(rows_of(printed.out))
@@ -617,7 +617,7 @@ def _check_rows(rows: list[list[str]]) -> None:
 
 def _check_closing(report: str, port: int) -> None:
     counted = re.search(
-        r"(\d+) streams, (\d+) failures: (\d+) raised by the SDK, (\d+) told in an item,\n (\d+) that", report
+        r"(\d+) streams, (\d+) failures: (\d+) raised by the SDK, (\d+) reported in an item,\n (\d+) that", report
     )
     assert counted is not None
     streams, failures, *parts = map(int, counted.groups())
@@ -688,7 +688,7 @@ def test_ctrl_c_ends_the_live_table_with_the_report() -> None:
     assert b"waiting for the last streams" in rest
     report = rest.partition(b"\x1b[?1049l")[2].decode()
     assert "nothing: looked like success" in report
-    assert "Not run in this time" in report
+    assert "Not run: " in report
     assert report.rstrip().endswith("otel-llmstream chaos")
     assert "llmstream_streams_total{" in metrics
 
@@ -785,7 +785,7 @@ def test_without_prometheus_it_says_how_to_get_it(
     printed = capsys.readouterr()
     assert printed.err == ""
     assert (
-        "\nNo alerts: no prometheus on the PATH (apt-get install prometheus, brew install prometheus, or "
+        "\nNo alerts: prometheus is not on the PATH (apt-get install prometheus, brew install prometheus, or "
         "https://prometheus.io/download/).\n" in printed.out
     )
     assert "Alerts that" not in printed.out
@@ -811,8 +811,8 @@ def test_a_prometheus_that_breaks(
 
     printed = capsys.readouterr()
     assert printed.err == ""
-    assert "None, in this time." in printed.out
-    assert "Prometheus ended by itself, with status 3." in printed.out
+    assert "No alert fired." in printed.out
+    assert "Prometheus ended by itself with status 3." in printed.out
 
 
 def test_a_prometheus_that_is_no_program(
