@@ -52,18 +52,22 @@ def others() -> dict[str, str]:
 
 
 def runnable(version: str) -> str | None:
-    """The program of a version, if it is on the PATH; pyenv's shim of a version that is not chosen does not run."""
+    """The program of a version. None if it is not on the PATH. pyenv has a shim for each version, but not all run."""
     name = f"python{version}"
     candidates = [shutil.which(name)]
     if candidates[0] and shutil.which("pyenv"):
-        told = subprocess.run(["pyenv", "whence", "--path", name], capture_output=True, text=True, check=False)  # noqa: S603, S607
-        candidates += told.stdout.split()
+        candidates += output(["pyenv", "whence", "--path", name]).split()
     ask = "import platform, ssl; print(platform.python_implementation(), platform.python_version())"
     for program in filter(None, candidates):
-        told = subprocess.run([program, "-c", ask], capture_output=True, text=True, check=False)  # noqa: S603
-        if told.returncode == 0 and told.stdout.startswith(f"CPython {version}."):
+        if output([program, "-c", ask]).startswith(f"CPython {version}."):
             return program
     return None
+
+
+def output(command: list[str]) -> str:
+    """What a command prints. Empty if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    return done.stdout if done.returncode == 0 else ""
 
 
 def run(version: str, program: str, folder: Path) -> bool:

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import programs
 import pytest
 from conditions import PATIENCE
 
+from otel_llmstream.testing import Captured
 from otel_llmstream.testing.chaos import ChaosServer
 
 pytest_plugins = ["otel_llmstream.testing.pytest_plugin"]
@@ -32,6 +34,22 @@ os.environ["ANTHROPIC_OPEN_TELEMETRY"] = "false"  # its own spans are a matter o
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A job in the background of a shell ignores Ctrl-C, and so would the programs that tests start and interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def captured(llm_streams: Captured) -> Captured:
+    """The fixture that users have, by the name that it has here. A module may have one with settings of its own."""
+    return llm_streams
+
+
+@pytest.fixture(scope="module")
+def clients(chaos_server: ChaosServer) -> Iterator[Any]:
+    """The SDKs' clients for the chaos server."""
+    from _drivers import Clients
+
+    with closing(Clients(chaos_server)) as clients:
+        yield clients
+
 
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 

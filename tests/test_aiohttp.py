@@ -36,12 +36,6 @@ Read = Callable[[aiohttp.ClientResponse], Awaitable[Any]]
 
 
 @pytest.fixture
-def captured() -> Iterator[Captured]:
-    with capture() as captured:
-        yield captured
-
-
-@pytest.fixture
 def url(chaos_server: ChaosServer) -> str:
     return f"{chaos_server.openai_url}/chat/completions"
 

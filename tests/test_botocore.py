@@ -52,12 +52,6 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)
 
 
-@pytest.fixture
-def captured() -> Iterator[Captured]:
-    with capture() as captured:
-        yield captured
-
-
 def only(captured: Captured, outcome: str) -> dict[str, Any]:
     """The attributes of the one call; nothing else is open, and nothing of ours went wrong."""
     attributes = dict(captured.span.attributes or {})

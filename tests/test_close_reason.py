@@ -22,7 +22,7 @@ from conditions import PATIENCE, until, until_async
 
 import otel_llmstream
 from otel_llmstream.instrumentation import close_reason as close_reason_hook
-from otel_llmstream.testing import Captured, capture
+from otel_llmstream.testing import Captured
 from otel_llmstream.testing.chaos import ChaosServer
 
 HANGING = "silence?chunks=8&delay=0&ttft=0&hold=3000"  # four chunks, and then nothing
@@ -30,19 +30,6 @@ HEALTHY = "ok?chunks=8&delay=0&ttft=0"
 HELD_BACK = "buffered-held?hold=3000"  # not even headers
 SECRET = "what the model said"
 TIMEOUT = PATIENCE
-
-
-@pytest.fixture(scope="module")
-def clients(chaos_server: ChaosServer) -> Iterator[Clients]:
-    clients = Clients(chaos_server)
-    yield clients
-    clients.close()
-
-
-@pytest.fixture
-def captured() -> Iterator[Captured]:
-    with capture() as captured:
-        yield captured
 
 
 def assert_ended(captured: Captured, outcome: str) -> dict[str, Any]:
@@ -682,6 +669,13 @@ async def waiting(captured: Captured) -> None:
     await until_async(is_waiting)
 
 
+async def cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel a task. Its `CancelledError` must reach the one that awaits it."""
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 @pytest.mark.parametrize("block", ["with", "without"])
 @every_async
 def test_cancelled_in_mid_stream(kind: str, block: str, chaos_server: ChaosServer, captured: Captured) -> None:
@@ -699,9 +693,7 @@ def test_cancelled_in_mid_stream(kind: str, block: str, chaos_server: ChaosServe
     async def scene(open_stream: AsyncOpen) -> None:
         task = asyncio.create_task(read(open_stream))  # type: ignore[arg-type]
         await waiting(captured)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancel(task)
 
     run_async(kind, chaos_server, scene)
     assert_ended(captured, "cancelled")
@@ -721,9 +713,7 @@ def test_cancelled_while_it_holds(kind: str, chaos_server: ChaosServer, captured
         begun = asyncio.Event()
         task = asyncio.create_task(read(open_stream, begun))
         await begun.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancel(task)
 
     run_async(kind, chaos_server, scene)
     assert_ended(captured, "cancelled")
@@ -736,9 +726,7 @@ def test_cancelled_before_headers(kind: str, chaos_server: ChaosServer, captured
     async def scene(open_stream: AsyncOpen) -> None:
         task = asyncio.create_task(open_stream(HELD_BACK))  # type: ignore[arg-type]
         await waiting(captured)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await cancel(task)
 
     run_async(kind, chaos_server, scene)
     assert_ended(captured, "cancelled")

@@ -2,7 +2,7 @@
 
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
@@ -29,12 +29,6 @@ def nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other tests may have loaded the real packages."""
     for name in ("litellm", "langfuse", OPENINFERENCE, OPENLLMETRY):
         monkeypatch.delitem(sys.modules, name, raising=False)
-
-
-@pytest.fixture
-def captured() -> Iterator[Captured]:
-    with capture() as found:
-        yield found
 
 
 @pytest.fixture

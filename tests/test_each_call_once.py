@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 import otel_llmstream
-from otel_llmstream.testing import Captured, capture
+from otel_llmstream.testing import Captured
 from otel_llmstream.testing.chaos import ChaosServer
 
 OK = "ok?chunks=2&delay=0&ttft=0"
@@ -22,12 +22,6 @@ every_pair = pytest.mark.parametrize(
     ("outer", "inner"), [(one, two) for one in MODULES.values() for two in MODULES.values()],
     ids=[f"{one} {two}" for one in MODULES for two in MODULES],
 )  # fmt: skip
-
-
-@pytest.fixture
-def captured() -> Iterator[Captured]:
-    with capture() as captured:
-        yield captured
 
 
 def body(model: str) -> dict[str, Any]:

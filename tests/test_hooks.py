@@ -47,19 +47,6 @@ END = b'data: {"object":"chat.completion.chunk","choices":[{"index":0,"delta":{}
 STREAM = [DELTA + b"\n\n", DELTA + b"\n\n", END + b"\n\n", b"data: [DONE]\n\n"]
 
 
-@pytest.fixture(scope="module")
-def clients(chaos_server: ChaosServer) -> Iterator[Clients]:
-    clients = Clients(chaos_server)
-    yield clients
-    clients.close()
-
-
-@pytest.fixture
-def captured() -> Iterator[Captured]:
-    with capture() as captured:
-        yield captured
-
-
 def only(captured: Captured) -> dict[str, Any]:
     """The attributes of the one call; nothing else is open, and nothing of ours went wrong."""
     attributes = dict(captured.span.attributes or {})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -157,13 +156,6 @@ PAIRS = [
     for name, scenario in SCENARIOS.items()
     if how.endpoint in scenario.endpoints and name in SOME.get(driver, SCENARIOS)
 ]
-
-
-@pytest.fixture(scope="module")
-def clients(chaos_server: ChaosServer) -> Iterator[Clients]:
-    clients = Clients(chaos_server)
-    yield clients
-    clients.close()
 
 
 def ask_for(name: str, **changes: Any) -> Ask:

@@ -20,7 +20,7 @@ import httpx
 import openai
 import pytest
 
-from otel_llmstream.testing import Captured, capture
+from otel_llmstream.testing import Captured
 
 HEAD = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 
@@ -85,12 +85,6 @@ def server() -> Iterator[Server]:
         yield server
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture
-def captured() -> Iterator[Captured]:
-    with capture() as captured:
-        yield captured
 
 
 OPTIONS: dict[str, Any] = {"api_key": "k", "max_retries": 0}
@@ -308,7 +302,7 @@ def test_exception_of_the_application(
     server: Server,
     captured: Captured,
 ) -> None:
-    """An exception in the loop's body is the application's, whoever raised it: cancelled, at info."""
+    """An exception in the loop's body is the application's, also if a library raised it: cancelled, at info."""
     server.pieces = (*beginning(sdk), *beginning(sdk)[1:])
 
     read(sdk, server.url, is_async=is_async, generator=generator, body=body)

@@ -50,13 +50,6 @@ def ask_for(name: str) -> Ask:
     return Ask(f"{name}?{QUERIES.get(name, QUICK)}", **ASKS.get(name, {}))
 
 
-@pytest.fixture(scope="module")
-def clients(chaos_server: ChaosServer) -> Iterator[Clients]:
-    clients = Clients(chaos_server)
-    yield clients
-    clients.close()
-
-
 def scrubbed(value: Any) -> str:
     """A value as text, without what the server makes anew for each answer."""
     return VOLATILE.sub("*", repr(value))

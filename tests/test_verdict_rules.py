@@ -270,7 +270,7 @@ def chunks(name: str, **delta: Any) -> tuple[int, bool]:
 
 @pytest.mark.parametrize("name", DELTAS)
 def test_output_that_is_not_listed(name):
-    """A member that nobody lists is output if it has text in it."""
+    """A member that is in no list is output if it has text in it."""
     assert chunks(name, brand_new="x") == (1, True)
     assert chunks(name, novelty={"inner": ["x"]}) == (1, True)
     assert chunks(name, reasoning_novelty="x") == (1, False)

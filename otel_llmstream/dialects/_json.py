@@ -21,15 +21,6 @@ _CLOSE: Final = 0x7D
 _skim: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
 
-def is_json(data: bytes) -> bool:
-    """Whether a payload is JSON of any shape."""
-    try:
-        _skim(data)
-    except BROKEN:
-        return False
-    return True
-
-
 def decode(decoder: Callable[[bytes], T], data: bytes) -> T | None:
     """Decode a payload.
 

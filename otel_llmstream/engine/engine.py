@@ -25,7 +25,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LOST_STREAM: Final = "this stream is not observed any further"
-LOST_RECORD: Final = "the record of a call may be incomplete"
 LOST_LINE: Final = "a log line was lost"
 
 MAX_CAUSES: Final = 100

@@ -76,8 +76,6 @@ TOKENS: Final[Mapping[str, str]] = {"input": "blue", "output": "green"}
 
 Steps = tuple[tuple[float | None, str], ...]
 
-PLAIN: Final[Steps] = ((None, "text"),)
-
 BURN: Final[Steps] = ((None, "green"), (1.0, "yellow"), (6.0, "orange"), (14.4, "red"))
 """Burn rates of the error budget. They are those of the multi-window alerts."""
 
