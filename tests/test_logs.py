@@ -692,3 +692,15 @@ def test_a_logger_that_raises_loses_its_lines_and_nothing_else(
     assert captured.span.attributes["llmstream.outcome"] == "completed"
     assert captured.total("llmstream.streams", llmstream_outcome="completed") == 1
     assert captured.engine.internal_errors == 2
+
+
+def test_a_line_that_is_lost_in_mid_stream_changes_no_verdict(
+    captured: Captured, player: Player, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line of a stall is lost. The stream is observed to its end."""
+    monkeypatch.setattr(captured.engine.recorder.logs, "_logger", Raising())
+    player.play(*HEALTHY, gap=2.5)
+
+    assert captured.span.attributes is not None
+    assert captured.span.attributes["llmstream.outcome"] == "completed"
+    assert captured.total("llmstream.stalls") > 0

@@ -326,6 +326,28 @@ def test_a_broken_recorder_is_counted_and_logged_once(caplog: pytest.LogCaptureF
     assert len(caplog.records) == 1
 
 
+def test_an_error_elsewhere_stops_only_what_it_hit() -> None:
+    """An internal error that is counted while a stream is read, but by another thread, leaves this stream alone."""
+    rig = Rig()
+
+    def meanwhile(seconds: float, _unix_ns: int) -> None:
+        rig.recorder.stalls.append(seconds)
+        rig.engine.internal_error(ZeroDivisionError("of another stream"))
+
+    rig.recorder.stalled = meanwhile  # type: ignore[method-assign]
+    observer = rig.observer()
+    for wait in (0.01, 60.0, 0.01):
+        rig.feed(observer, chunk(), wait)
+    for piece in (FINISH, DONE):
+        rig.feed(observer, piece)
+    observer.asked_at = rig.clock.now()
+    observer.end(End.EOF)
+
+    (summary,) = rig.recorder.summaries
+    assert (summary.outcome, summary.chunks, len(rig.recorder.stalls)) == (Outcome.COMPLETED, 3, 1)
+    assert rig.engine.internal_errors == 1
+
+
 def test_a_dialect_is_recognised_at_an_unknown_path() -> None:
     """A stream at an unknown path is observed from its first frame on, with the times it really had."""
     rig = Rig()

@@ -178,11 +178,22 @@ class Engine:
     # --- what goes wrong ----------------------------------------------------------------------------------------
 
     def guard(self, action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """The one guard: calls an action of ours. If it raises, the error is counted and None is returned."""
+        """Call an action of ours. If it raises, the error is counted and None is returned."""
+        return self.guard_or(_do_nothing, action, *args, **kwargs)
+
+    def guard_or(
+        self, fallback: Callable[[], object], action: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T | None:
+        """The one guard: as `guard`, and if the action raises, `fallback` is called.
+
+        Only an error of the action itself counts. `internal_errors` may rise meanwhile for another reason: another
+        thread's stream, or a line that the application's logger did not take.
+        """
         try:
             return action(*args, **kwargs)
         except Exception as exc:
             self.internal_error(exc)
+            fallback()
             return None
 
     def internal_error(self, exc: Exception, lost: str = LOST_STREAM) -> None:
@@ -211,6 +222,9 @@ class Engine:
             return False
         self._causes.add(cause)
         return True
+
+
+def _do_nothing() -> None: ...
 
 
 def reset_after_fork() -> None:

@@ -248,11 +248,10 @@ class Observer:
 
     def _guard(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Do something. If it fails, the stream is not observed any further."""
-        errors = self.engine.internal_errors
-        result = self.engine.guard(action, *args, **kwargs)
-        if self.engine.internal_errors != errors:
-            self._inert = True
-        return result
+        return self.engine.guard_or(self._stop, action, *args, **kwargs)
+
+    def _stop(self) -> None:
+        self._inert = True
 
     def _respond(self, response: ResponseInfo, now: float) -> None:
         self.asked_at = HELD

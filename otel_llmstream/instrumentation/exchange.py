@@ -77,10 +77,8 @@ class Exchange:
         Returns:
             None if the response cannot be an LLM stream, or if the request is being sent by another hook already.
         """
-        engine = SWITCH.engine
-        if engine is None or not SWITCH.admits(request):
-            return None
-        if _is_sent_by_another(request):
+        engine = _engine_for(request)
+        if engine is None:
             return None
         observer = engine.begin(request)
         return cls(engine, request, observer) if observer is not None or streams else None
@@ -96,8 +94,8 @@ class Exchange:
         Returns:
             None as `begin` does.
         """
-        engine = SWITCH.engine
-        if engine is None or not SWITCH.admits(request) or _is_sent_by_another(request):
+        engine = _engine_for(request)
+        if engine is None:
             return None
         exchange = cls(engine, request, None)
         exchange._started = started
@@ -161,10 +159,13 @@ class Exchange:
             self._observer.end(End.GARBAGE_COLLECTED)
 
 
-def _is_sent_by_another(request: RequestInfo) -> bool:
-    """Whether another hook, further up, is sending this request."""
+def _engine_for(request: RequestInfo) -> Engine | None:
+    """The engine, if the request is admitted and no other hook, further up, is sending it."""
+    engine = SWITCH.engine
+    if engine is None or not SWITCH.admits(request):
+        return None
     around = current_send()
-    return around is not None and around.is_of(request)
+    return None if around is not None and around.is_of(request) else engine
 
 
 def may_be_stream(status: int, content_type: str, wants_stream: Callable[[], bool]) -> bool:
@@ -196,10 +197,7 @@ def attach(exchange: Exchange, tap: Callable[..., Any], *args: Any) -> None:
         args: see `tap`.
     """
     engine = exchange._engine  # noqa: SLF001 - the switch may have been turned off while the request was sent
-    errors = engine.internal_errors
-    engine.guard(tap, exchange, *args)
-    if engine.internal_errors != errors:
-        exchange.lost()
+    engine.guard_or(exchange.lost, tap, exchange, *args)
 
 
 def read_already(observer: Observer, body: bytes | None) -> None:
