@@ -115,6 +115,7 @@ class JSONDialect(Dialect):
         finish_words: the provider's word, in lower case -> the normal finish reason. Other words are `other`.
         failure_words: finish words, in lower case, that mean that the stream failed, beside those of `GIVEN_UP`.
         usage: what the token counts are called.
+        error_types: types of a payload that only say that it is an error.
         terminator: how the payload begins that ends a stream and is no JSON, or None.
         preface: events that come before those of the first frame.
         delta: the names of the members that lead to what is output; see `unlisted_output`. Empty if all is listed.
@@ -128,6 +129,7 @@ class JSONDialect(Dialect):
     finish_words: ClassVar[Mapping[str, str]] = {}
     failure_words: ClassVar[frozenset[str]] = frozenset()
     usage: ClassVar[UsageFields] = UsageFields()
+    error_types: ClassVar[tuple[str, ...]] = ("error",)
     terminator: ClassVar[bytes | None] = None
     preface: ClassVar[Events] = NOTHING
     delta: ClassVar[tuple[str, ...]] = ()
@@ -172,12 +174,16 @@ class JSONDialect(Dialect):
         """The error that a payload reports: its member `error`, or the payload of an event that is called `error`."""
         if payload.error and is_error(payload.error):
             return error_of(decode_first(frame.data)) or describe_error(payload.error)
-        return self.whole_error(frame) if frame.event == ERROR_EVENT else None
+        return self.whole_error(frame) if self.is_error_event(payload, frame) else None
 
-    def whole_error(self, frame: Frame, ignored_types: Iterable[str] = ("error",)) -> InBandError:
+    def is_error_event(self, payload: Any, frame: Frame) -> bool:  # noqa: ARG002 - for events with a type
+        """Whether a payload is an error as a whole."""
+        return frame.event == ERROR_EVENT
+
+    def whole_error(self, frame: Frame) -> InBandError:
         """The error that a payload is as a whole, unless it has one as a member."""
         payload = decode_first(frame.data)
-        return error_of(payload) or whole_error(payload, ignored_types)
+        return error_of(payload) or whole_error(payload, self.error_types)
 
     def oversized(self, frame: Frame) -> Events:  # noqa: ARG002 - for dialects whose last event repeats the output
         """What a frame says that was too large to keep. Only output is that large."""
@@ -302,14 +308,12 @@ class TypedJSONDialect(JSONDialect):
 
     Attributes:
         output_types: types whose payload is output, if `has_output` says so.
-        error_types: types whose payload is an error.
         handlers: type -> the method that reads the payload. Types that are in neither say nothing.
     """
 
     __slots__ = ()
 
     output_types: ClassVar[tuple[str, ...]] = ()
-    error_types: ClassVar[tuple[str, ...]] = ("error",)
     handlers: ClassVar[Mapping[str, Handler]] = {}
 
     def has_output(self, payload: Any) -> object:
@@ -328,12 +332,9 @@ class TypedJSONDialect(JSONDialect):
             return handler(self, payload)
         return chunk_if(kind in self.output_types and self.has_output(payload))
 
-    def find_error(self, payload: Any, frame: Frame) -> InBandError | None:
+    def is_error_event(self, payload: Any, frame: Frame) -> bool:
         """See `JSONDialect`."""
-        if payload.error and is_error(payload.error):
-            return error_of(decode_first(frame.data)) or describe_error(payload.error)
-        is_whole = frame.event == ERROR_EVENT or self.type_of(payload, frame) in self.error_types
-        return self.whole_error(frame, self.error_types) if is_whole else None
+        return super().is_error_event(payload, frame) or self.type_of(payload, frame) in self.error_types
 
     def may_have_output(self, payload: Any, frame: Frame) -> bool:
         """See `JSONDialect`."""
