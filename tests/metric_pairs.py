@@ -5,6 +5,7 @@ of other SDK versions run it in processes of their own, with `fast_path` loaded 
 """
 
 import math
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Self
@@ -236,3 +237,21 @@ def check_all(fast_path: ModuleType, say: Callable[[str], None]) -> None:
                     twins.check()
                 assert twins.exported or not temporalities
             say(f"{view_name}, {reader_name}: equal")
+
+
+def collect_meanwhile(collect: Callable[[], None], write: Callable[[], None], writers: int) -> None:
+    """Let threads write, and one more collect again and again until they have finished."""
+    finished = threading.Event()
+
+    def keep_collecting() -> None:
+        while not finished.is_set():
+            collect()
+
+    collector = threading.Thread(target=keep_collecting)
+    threads = [threading.Thread(target=write) for _ in range(writers)]
+    for thread in (collector, *threads):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    finished.set()
+    collector.join()

@@ -264,8 +264,6 @@ def test_nothing_is_lost_or_counted_twice_while_readers_collect(batch: list[floa
     provider = MeterProvider(readers, Resource.get_empty(), shutdown_on_exit=False)
     histogram = provider.get_meter("t").create_histogram("h", explicit_bucket_boundaries_advisory=list(BOUNDS))
     series, meter = Series(histogram, ATTRIBUTES), DirectMeter((histogram,))
-    running = threading.Event()
-    running.set()
     collected: list[dict[str, Any]] = []
 
     def write() -> None:
@@ -275,19 +273,11 @@ def test_nothing_is_lost_or_counted_twice_while_readers_collect(batch: list[floa
                 histogram.record(batch[0], ATTRIBUTES, SAMPLED)
 
     def collect() -> None:
-        while running.is_set():
-            collected.extend(metric_pairs.points(readers[0].get_metrics_data()))
-            readers[1].get_metrics_data()
-            time.sleep(0.0001)
+        collected.extend(metric_pairs.points(readers[0].get_metrics_data()))
+        readers[1].get_metrics_data()
+        time.sleep(0.0001)
 
-    collector = threading.Thread(target=collect)
-    threads = [threading.Thread(target=write) for _ in range(writers)]
-    for thread in (collector, *threads):
-        thread.start()
-    for thread in threads:
-        thread.join()
-    running.clear()
-    collector.join()
+    metric_pairs.collect_meanwhile(collect, write, writers)
     collected.extend(metric_pairs.points(readers[0].get_metrics_data()))
     (total,) = metric_pairs.points(readers[1].get_metrics_data())
     provider.shutdown()

@@ -363,8 +363,6 @@ def test_nothing_is_lost_or_counted_twice_while_readers_collect() -> None:
     histogram = meter.create_histogram("h", explicit_bucket_boundaries_advisory=list(BOUNDS))
     series, waiting = Series(histogram, ATTRIBUTES), MeasurementBuffer((histogram,))
     meter.create_observable_gauge("g", [lambda _options: waiting.flush() or ()])  # type: ignore[func-returns-value]
-    running = threading.Event()
-    running.set()
     collected: list[dict[str, Any]] = []
 
     def write() -> None:
@@ -372,17 +370,9 @@ def test_nothing_is_lost_or_counted_twice_while_readers_collect() -> None:
             waiting.add(values_of, (series, (0.5,)), Where(SAMPLED))
 
     def collect() -> None:
-        while running.is_set():
-            collected.extend(metric_pairs.points(reader.get_metrics_data()))
+        collected.extend(metric_pairs.points(reader.get_metrics_data()))
 
-    collector = threading.Thread(target=collect)
-    threads = [threading.Thread(target=write) for _ in range(writers)]
-    for thread in (collector, *threads):
-        thread.start()
-    for thread in threads:
-        thread.join()
-    running.clear()
-    collector.join()
+    metric_pairs.collect_meanwhile(collect, write, writers)
     collected.extend(metric_pairs.points(reader.get_metrics_data()))
     provider.shutdown()
     assert sum(point["count"] for point in collected) == writers * turns
