@@ -1,7 +1,7 @@
 """What this library logs about itself: by the standard library, and never an exception into the application.
 
 A filter or a handler of the application's may raise (one that needs a web request, above all), and logging lets that
-through to whoever logs. We log in the middle of the application's own calls.
+exception through to the code that logs. We log in the middle of the application's own calls.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def _until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
         try:
             with opener.open(url, timeout=PATIENCE):
                 return True
-        except OSError:  # nobody listens yet, or it says itself that it is not ready
+        except OSError:  # no server listens yet, or it says that it is not ready
             return False
 
     until(is_ready_or_ended, lambda: f"{url} is not ready: {log.read_text()[-2000:]}", step=0.05)

@@ -260,7 +260,7 @@ def test_a_response_of_another_kind(url: str, captured: Captured) -> None:
 
 @asynccontextmanager
 async def opened(url: str, model: str, **timeout: Any) -> AsyncIterator[aiohttp.ClientResponse]:
-    """A response that nobody closes, in a session that is closed after it."""
+    """A response that is never closed, in a session that is closed after it."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(**timeout)) as client:
         yield await client.post(url, json=body(model))
 
@@ -391,7 +391,7 @@ def test_timeout_before_the_headers(url: str, captured: Captured) -> None:
 
 
 def test_refused(unused_port: int, captured: Captured) -> None:
-    """Nobody listens: a connect error, at that stage."""
+    """No server listens: a connect error, at that stage."""
     with pytest.raises(aiohttp.ClientConnectorError):
         asyncio.run(ask(f"http://127.0.0.1:{unused_port}/v1/chat/completions", OK, READS["read"]))
     attributes = only(captured, "failed")
@@ -403,13 +403,13 @@ def unused_port() -> Iterator[int]:
     import socket
 
     with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))  # bound and not listening: nobody else takes it
+        sock.bind(("127.0.0.1", 0))  # bound and not listening: no other process takes it
         yield sock.getsockname()[1]
 
 
 @pytest.mark.parametrize("session", [{"raise_for_status": True}, {}])
 def test_raise_for_status(session: Any, url: str, captured: Captured) -> None:
-    """A refusal is named by its status, whoever raises for it, and at the session too."""
+    """A refusal is named by its status if the response or the session raises for it."""
 
     async def check(response: aiohttp.ClientResponse) -> None:
         response.raise_for_status()

@@ -438,7 +438,7 @@ def broken(message: bytes, at: int) -> bytes:
 
 @pytest.mark.parametrize("pieces", [None, 1, 50])
 def test_a_wrong_length_loses_the_stream(pieces):
-    """Where nobody can read on, the stream failed: its framing is invalid, however it ends."""
+    """If a reader cannot read on, the stream failed: its framing is invalid, however it ends."""
     body = b"".join([*CONVERSED[:2], broken(CONVERSED[2], 9), *CONVERSED[3:]])
     for end in (End.EOF, End.CLOSED, End.GARBAGE_COLLECTED):
         summary = conversed(body, chunks=pieces, end=end)

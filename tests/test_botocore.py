@@ -80,7 +80,7 @@ def invoke(client: Any, model: str) -> Any:
 
 
 OPERATIONS: dict[str, Callable[[Any, str], Any]] = {"converse": converse, "invoke": invoke}
-leaky = pytest.mark.filterwarnings("ignore::ResourceWarning")  # of sockets that nobody closes, as is the point
+leaky = pytest.mark.filterwarnings("ignore::ResourceWarning")  # of sockets that stay open, which is the point
 every_operation = pytest.mark.parametrize("operation", OPERATIONS)
 
 
@@ -284,7 +284,7 @@ def test_timeout_before_the_headers(chaos_server: ChaosServer, captured: Capture
 
 
 def test_refused(captured: Captured) -> None:
-    """Nobody listens: a connect error, at that stage."""
+    """No server listens: a connect error, at that stage."""
     client = client_of("http://127.0.0.1:1")
     with pytest.raises(EndpointConnectionError):
         converse(client, OK)

@@ -1,4 +1,4 @@
-"""What a call with several attempts comes to: in turn, side by side, and with attempts that nobody finished."""
+"""What a call with several attempts comes to: in turn, side by side, and with attempts that never finished."""
 
 from __future__ import annotations
 

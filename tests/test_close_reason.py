@@ -598,7 +598,7 @@ def test_async_stream_of_others(kind: str, closes: Any, chaos_server: ChaosServe
 
 @every_async
 def test_async_left_to_the_end_of_the_loop(kind: str, chaos_server: ChaosServer, captured: Captured) -> None:
-    """A stream that is still held when its loop ends was closed by nobody."""
+    """A stream that is still held when its loop ends was not closed."""
     held = []
 
     async def scene(open_stream: AsyncOpen) -> None:

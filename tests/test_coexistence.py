@@ -166,7 +166,7 @@ def test_one_span_stands_for_a_call(together, peer, order):
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("peer", ["genai", "openinference"])
 def test_silent_failures_are_seen_on_their_spans(together, peer, order):
-    """What nobody else sees is an error of the span that everybody looks at."""
+    """If no other instrumentation sees a failure, it is still an error of the shared span."""
     found = together(peer, order)
     for title in ("sync no-finish", "async no-finish"):
         (span,) = calls(found[title], SCOPES[peer])
@@ -244,7 +244,7 @@ def test_suppressed_is_suppressed_and_said(together, order):
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_http_spans_of_the_applications_own(together, order):
-    """Each attempt has one HTTP span, below ours, whoever switched the HTTP instrumentation on."""
+    """Each attempt has one HTTP span, below ours, if we or the application switched the HTTP instrumentation on."""
     found = together("httpx", order)
     for title, (outcome, error, attempts) in EXPECTED.items():
         (span,) = calls(found[title], OURS)

@@ -73,7 +73,7 @@ COUNTS = {
     "writer.completions": 1,
 }
 
-# Nobody's, and why.
+# Those of no dialect, and why.
 UNCLAIMED = {
     "mcp.deepwiki.com-00f718f864e2.sse": MCP,
     "mcp.deepwiki.com-ef41cfce10c9.sse": MCP,
@@ -173,7 +173,7 @@ def recordings(corpus: Path, records) -> list[Recording]:
 
 
 def test_whose_recordings_these_are(records):
-    """Each recording is claimed by its dialect, or named among those that are nobody's."""
+    """Each recording is claimed by its dialect, or named among those of no dialect."""
     matches_request = {record["file"]: match_request(asked(record)) for record in records}
     assert Counter(found[0].name for found in matches_request.values() if found) == COUNTS
     assert {file for file, found in matches_request.items() if found is None} == UNCLAIMED.keys()
@@ -257,7 +257,7 @@ def test_cut_inside_the_end(recordings):
 
 
 def test_cut_where_no_end_is_marked(recordings):
-    """Cut inside an event, such a stream is not complete either; after a whole one nobody can tell."""
+    """If it is cut inside an event, such a stream is not complete either. After a whole event, it cannot be known."""
     for recording in recordings:
         if recording.dialect not in ENDLESS:
             continue

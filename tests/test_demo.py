@@ -331,7 +331,7 @@ BURN = FiringAlert("LLMStreamErrorBudgetBurn", "critical", "500")
 
 
 def test_alerts_have_a_line() -> None:
-    """Alerts that fire are named with how many models they fire for; none, and nobody to tell, look different."""
+    """An alert that fires is named, with its number of models. No alert and no Prometheus look different."""
     tally = tally_of(finding(QUIET))
 
     firing = "\n".join(drawn(look(tally, health_of(), firing={*CUT, BURN}), 80, 24))

@@ -653,7 +653,7 @@ def test_anthropic_stop_reasons(reason, normal):
     ],
 )  # fmt: skip
 def test_anthropic_other_events(payload, expected):
-    """Errors, tools of the server, and what nobody has heard of."""
+    """Errors, tools of the server, and unknown events."""
     assert spoken(AnthropicMessages, sse(payload)) == [expected]
 
 
@@ -1155,7 +1155,7 @@ def test_parameters(body, expected):
 
 
 def test_openais_own_parameters():
-    """Service tier and API type are OpenAI's and Azure's attributes, nobody else's."""
+    """Only OpenAI and Azure have the attributes for the service tier and the API type."""
     body = {"service_tier": "flex"}
     tiered = {"openai.api.type": "chat_completions", "openai.request.service_tier": "flex"}
     assert parameters(body, host="api.openai.com") == tiered

@@ -268,7 +268,7 @@ def test_cut_before_its_end(stream):
 
 @pytest.mark.parametrize("name", [name for name, found in HEALTHY.items() if found.end is None])
 def test_no_end_is_marked(name):
-    """Where nothing marks an end, the body's is legal after a whole frame, and only there; nobody's close is one."""
+    """If nothing marks the end, the body may end after a whole frame, and only there. A close is no end."""
     stream = HEALTHY[name]
     for begin, end in frames(stream.body):
         whole, cut = stream.replay(stream.body[:end]), stream.replay(stream.body[: end - 1])
@@ -498,7 +498,7 @@ def test_models_stand_where_the_dialect_has_them():
     ],
 )
 def test_recognise(name, dialect):
-    """At a path that is not known the first frame tells, where it is like nobody else's."""
+    """At an unknown path, the first frame tells the dialect if no other dialect has such frames."""
     first, *_ = SSEFramer().feed(HEALTHY[name].body)
     assert match_frame(first) is dialect
 

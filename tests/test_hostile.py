@@ -216,7 +216,7 @@ def test_off_and_on_again_with_one_meter_provider():
 
 
 def test_off_and_on_again_while_a_stream_is_open():
-    """It is open for `health()` still, and told when nobody holds it any more."""
+    """It is still open for `health()`. Its end is recorded when it is not held any more."""
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader])
     otel_llmstream.instrument(meter_provider=provider, http_spans=False)

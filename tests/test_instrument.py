@@ -482,7 +482,7 @@ def test_an_exporter_by_its_general_name(sink: Sink, protocol: dict[str, str]) -
 
 
 def test_a_sink_that_is_gone_stops_nobody() -> None:
-    """An endpoint where nobody listens costs a log line at most."""
+    """An endpoint without a server costs a log line at most."""
     with taken_port() as port:
         free = port
     run(

@@ -326,7 +326,7 @@ def test_the_default_logger_ends_in_the_standard_library(stdlib: io.StringIO) ->
 
 
 def test_levels_are_asked_before_anything_is_put_together(stdlib: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What nobody wants to read is not written, and costs nothing."""
+    """A line that is not wanted is not written, and costs nothing."""
     logging.getLogger("otel_llmstream").setLevel(logging.ERROR)
     gathered: list[str] = []
 
@@ -345,7 +345,7 @@ def test_levels_are_asked_before_anything_is_put_together(stdlib: io.StringIO, m
 
 
 def test_a_name_with_a_line_break_makes_no_second_line(stdlib: io.StringIO) -> None:
-    """Names come from requests: nobody can write lines of his own into the log."""
+    """Names come from requests. No request can write a line of its own into the log."""
     with measured() as player:
         player.play(*CUT, model='x\nERROR:root:"forged" a=b')
     for line in lines(stdlib):
@@ -435,7 +435,7 @@ def test_no_stack_is_printed_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None
     """Where neither a log nor an exception event is wanted, a failure costs nothing more."""
 
     def stack(error: BaseException) -> str:
-        raise AssertionError(f"nobody wants the stack of {error!r}")
+        raise AssertionError(f"a stack was taken, and is not wanted, of {error!r}")
 
     monkeypatch.setattr(logs, "stack", stack)
     logging.getLogger("otel_llmstream").setLevel(logging.CRITICAL)
@@ -639,7 +639,7 @@ class Breaking(httpx2.SyncByteStream):
 def test_nothing_is_recorded_of_streams_that_are_dropped_or_cancelled(
     telling_server: ChaosServer, everything: Everything
 ) -> None:
-    """Nor where nobody reads on: a `break`, the garbage collector, a cancelled task."""
+    """Nor if the application stops reading: a `break`, the garbage collector, a cancelled task."""
     with openai.OpenAI(base_url=telling_server.openai_url, api_key=KEY) as client:
         stream = client.chat.completions.create(
             model="ok?chunks=6&delay=0.01", messages=[{"role": "user", "content": PROMPT}], stream=True

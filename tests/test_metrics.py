@@ -414,7 +414,7 @@ def gauges(reader: InMemoryMetricReader) -> tuple[float, float]:
 
 
 def test_gauges_count_open_and_stalled_streams(player: Player, reader: InMemoryMetricReader) -> None:
-    """A stream is open from its request on, and stalled while the network is silent, not while nobody asks."""
+    """A stream is open from its request on. It is stalled while the network is silent, not while it is not read."""
     assert gauges(reader) == (0, 0)
     silent, held = player.open(), player.open()
     assert gauges(reader) == (2, 0)

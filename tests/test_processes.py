@@ -244,7 +244,7 @@ def test_trio(chaos_server: ChaosServer) -> None:
     assert found == {
         "call ok": "completed",
         "call no-finish": "truncated",
-        "call 429-429-ok": "failed",  # nobody tried again
+        "call 429-429-ok": "failed",  # there was no retry
         "call pause?hold=30": "cancelled",
     }
 

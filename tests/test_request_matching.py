@@ -169,7 +169,7 @@ def filled(path: str) -> str:
     host=st.sampled_from([*HOSTS, "api.writer.com", "stream.replicate.com", "us-south.ml.cloud.ibm.com"]),
 )
 def test_asking_few_is_as_good_as_asking_all(path, method, host):
-    """Of whom the table of paths leaves out, nobody would have claimed the request."""
+    """If the table of paths leaves a dialect out, that dialect would not have claimed the request."""
     target = RequestInfo(
         method=method,
         host=host,
@@ -244,6 +244,6 @@ def test_first_frames(wire):
     ],
 )
 def test_first_frames_of_others(line):
-    """An application's own events are nobody's."""
+    """An application's own events belong to no dialect."""
     (frame,) = NDJSONFramer().feed(line + b"\n")
     assert match_frame(frame) is None

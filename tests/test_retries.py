@@ -39,7 +39,7 @@ class Story:
 
     Attributes:
         asks: what the application asks for, one after another; an answer that comes to its end is the last.
-        detours: where the first sends really go: `closed` (nobody listens) or `silent` (nobody answers).
+        detours: where the first sends really go: `closed` (no server listens) or `silent` (no server answers).
         attempts: how many sends there are.
         retried: the errors of the attempts that were tried again, in order.
         outcome: what the call comes to.
@@ -78,11 +78,11 @@ STORIES = {
 
 @pytest.fixture(scope="module")
 def astray() -> Iterator[dict[str, int]]:
-    """Ports of this machine where nobody listens, and where nobody answers."""
+    """Two ports of this machine: at one no server listens, at the other one no server answers."""
     with socket.socket() as silent, socket.socket() as closed:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        closed.bind(("127.0.0.1", 0))  # bound, so that nobody else gets it, and not listening
+        closed.bind(("127.0.0.1", 0))  # bound, so that no other process gets it, and not listening
         yield {"silent": silent.getsockname()[1], "closed": closed.getsockname()[1]}
 
 

@@ -118,7 +118,7 @@ ELSEWHERE: dict[tuple[str, Endpoint], dict[str, Any]] = {
 }
 
 BARE: dict[str, dict[str, Any]] = {
-    # Bytes alone make nobody stop: what the SDK stumbles over, a plain reader reads past.
+    # Bytes alone stop no reader: an SDK raises over them, a plain reader reads past them.
     "malformed": {"outcome": "completed", "error": None, "reason": "stop", "reasons": ("stop",), "chunks": 6,
                   "raises": False},
     "500": {"raises": False},

@@ -177,7 +177,7 @@ class Kit:
     Attributes:
         sync: opens one, in a `with`.
         asynchronous: the same, in an `async with`.
-        dialect: what it speaks, as seen from a host that nobody knows.
+        dialect: what it speaks, as seen from an unknown host.
         provider: who is thought to answer.
         operation: what is asked for.
         stop: the provider's word for a normal end.
@@ -194,7 +194,7 @@ class Kit:
 KITS = {
     "google": Kit(google, async_google, "google.generate_content", "gcp.gen_ai", "generate_content", "STOP"),
     "mistral": Kit(mistral, async_mistral, "mistral.chat", "mistral_ai", "text_completion", "stop"),
-    # At a host that nobody knows, Mistral's chat is OpenAI's.
+    # At an unknown host, Mistral's chat is OpenAI's.
     "mistral-chat": Kit(mistral_chat, async_mistral_chat, "openai.chat", "openai", "chat", "stop"),
     "cohere": Kit(cohere_chat, async_cohere_chat, "cohere.chat", "cohere", "chat", "COMPLETE"),
     "ollama": Kit(ollama_chat, async_ollama_chat, "ollama.chat", "ollama", "chat", "stop"),
@@ -385,7 +385,7 @@ _numbers = itertools.count()
 
 
 def failing_once() -> str:
-    """A model that nobody else asks for: the server counts the attempts of each by its name."""
+    """A model that no other test asks for: the server counts the attempts of each by its name."""
     return f"429-429-ok?attempts=1&{QUICK}&hold={next(_numbers)}"
 
 

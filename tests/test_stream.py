@@ -324,7 +324,7 @@ def test_a_complete_stream_may_end_inside_an_event():
 
 @pytest.mark.parametrize(("state", "outcome"), [("NO_TERMINATOR", "truncated"), ("UNKNOWN_DIALECT", "completed")])
 def test_without_a_marked_end_an_event_may_still_be_cut(state, outcome):
-    """Of a dialect that marks no end it is known what an event is; of one that nobody knows, not even that."""
+    """In a dialect without a terminator, it is known what an event is. In an unknown dialect, it is not."""
     play = in_state(state)
     play.stream.pending = True
     assert play.end().outcome == outcome

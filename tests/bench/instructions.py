@@ -36,12 +36,12 @@ Finish = Callable[[], None]
 
 
 def bare() -> Finish:
-    """Nobody looks."""
+    """Nothing is observed."""
     return _nothing
 
 
 def with_us() -> Finish:
-    """Spans, metrics with a reader, logs that nobody listens to; HTTP spans off."""
+    """Spans, metrics with a reader, logs without a handler; HTTP spans off."""
     return _instrument(_tracer_provider(), _meter_provider())
 
 
