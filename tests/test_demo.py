@@ -14,7 +14,7 @@ import sys
 import termios
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
@@ -26,6 +26,7 @@ import httpx2
 import pytest
 from conditions import PATIENCE, until
 from programs import binary
+from prometheus_client import CollectorRegistry, Metric
 from rich.console import Console
 
 import otel_llmstream
@@ -36,6 +37,7 @@ from otel_llmstream.cli._drivers import sync_clients
 from otel_llmstream.cli._format import apis, between, plural, seconds, share
 from otel_llmstream.cli._interrupt import Interrupt
 from otel_llmstream.cli._log_filter import LogCounter
+from otel_llmstream.cli._metrics_server import MetricsServer
 from otel_llmstream.cli._results import CallResult, Kind, Tally, Verdict
 from otel_llmstream.cli._table import View, progress, view
 from otel_llmstream.cli._workload_plan import APIS, PARAMETERS, planned_calls, scenarios
@@ -753,6 +755,55 @@ def test_alerts_fire_before_ones_eyes(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "ended by itself" not in alerts
     assert children_of_ours() == set()
     wait_for_threads(threads)
+
+
+class Slow:
+    """A registry of which the second exposition, and each later one, waits for leave."""
+
+    def __init__(self) -> None:
+        self.collections = 0
+        self.leave = threading.Event()
+
+    def collect(self) -> Iterator[Metric]:
+        self.collections += 1
+        if self.collections > 1:
+            self.leave.wait(PATIENCE)
+        gauge = Metric("collections", "", "gauge")
+        gauge.add_sample("collections", {}, self.collections)
+        yield gauge
+
+
+def test_metrics_are_served_while_they_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scrape gets the newest whole exposition at once: Prometheus would give up one that takes a second."""
+    monkeypatch.setattr("otel_llmstream.cli._metrics_server.INTERVAL", 0.001)
+    threads = set(threading.enumerate())
+    registry = Slow()
+    server = MetricsServer(registry, 0)
+    try:
+        until(lambda: registry.collections == 2)
+        assert "collections 1.0" in httpx2.get(server.url, trust_env=False).text
+        registry.leave.set()
+        until(lambda: "collections 2.0" in httpx2.get(server.url, trust_env=False).text)
+    finally:
+        registry.leave.set()
+        server.close()
+    wait_for_threads(threads)
+
+
+def test_a_scrape_that_leaves_early_is_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+    """A client that resets its connection prints no traceback into the demo's table; any other fault does."""
+    server = MetricsServer(CollectorRegistry(), 0)
+    try:
+        for error in (ConnectionResetError(), BrokenPipeError(), ValueError("a fault of ours")):
+            with pytest.raises(type(error)), ExitStack() as handling:
+                handling.callback(server._server.handle_error, None, ("127.0.0.1", 1))
+                raise error
+    finally:
+        server.close()
+    printed = capsys.readouterr().err
+    assert "ValueError: a fault of ours" in printed
+    assert "ResetError" not in printed
+    assert "BrokenPipe" not in printed
 
 
 def test_no_proxy_of_the_environment_is_asked(chaos_server: ChaosServer, monkeypatch: pytest.MonkeyPatch) -> None:

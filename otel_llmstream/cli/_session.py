@@ -24,9 +24,10 @@ from . import _alert_watch, _report
 from ._alert_watch import AlertWatch
 from ._interrupt import Interrupt
 from ._log_filter import LogCounter
+from ._metrics_server import MetricsServer
 from ._results import Tally
 from ._table import View, progress, view
-from ._telemetry import MetricsServer, Telemetry
+from ._telemetry import Telemetry
 from ._workload import Workload
 from ._workload_plan import planned_calls
 

@@ -14,9 +14,10 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 
-HOST: Final = "127.0.0.1"
+from ._metrics_server import MetricsServer
+
 SERVICE: Final = "otel-llmstream-demo"
 
 _OTLP_TIMEOUT: Final = 2.0
@@ -24,34 +25,6 @@ _OTLP_TIMEOUT: Final = 2.0
 
 _OTLP_INTERVAL: Final = 2_000
 """Milliseconds between two exports of metrics. The default of 60 s is too long for a short demo."""
-
-
-class MetricsServer:
-    """Serves `/metrics` on the loopback interface. It takes another port if the requested one is not free.
-
-    Args:
-        registry: the metrics to serve.
-        port: TCP port; 0 takes a free one.
-
-    Attributes:
-        url: URL of `/metrics`.
-        refused: why the requested port could not be used; None if it could.
-    """
-
-    def __init__(self, registry: CollectorRegistry, port: int) -> None:
-        self.refused: str | None = None
-        try:
-            self._server, self._thread = start_http_server(port, HOST, registry)
-        except OSError as error:
-            self.refused = error.strerror or str(error)
-            self._server, self._thread = start_http_server(0, HOST, registry)
-        self.url = f"http://{HOST}:{self._server.server_port}/metrics"
-
-    def close(self) -> None:
-        """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 class Telemetry:
