@@ -20,7 +20,7 @@ from opentelemetry._logs import LoggerProvider
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from ._instrumentor import LLMStreamInstrumentor, flush, health
+from ._instrumentor import LLMStreamInstrumentor, flush, health, shutdown
 from ._settings import Settings
 from ._version import __version__
 from .core.summary import Attempt, LLMRequest, Outcome, Summary
@@ -93,5 +93,6 @@ __all__ = [
     "flush",
     "health",
     "instrument",
+    "shutdown",
     "uninstrument",
 ]

@@ -54,22 +54,26 @@ def _is_heard() -> bool:
 # --- from the environment ---------------------------------------------------------------------------------------
 
 
-def set_up(*, silent: bool = False) -> None:
+def set_up(*, silent: bool = False) -> bool:
     """Set the SDK up from the environment, if no provider is set up.
 
     Args:
         silent: do not warn if the environment names nothing.
+
+    Returns:
+        Whether it was set up here.
     """
     if not _is_bare() or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return
+        return False
     if os.environ.get("OTEL_CONFIG_FILE", "").strip():
         announce(_CONFIGURATION_UNREAD)
-        return
+        return False
     exporters = _exporters()
     if any(exporters.values()):
-        _configure(exporters)
-    elif not silent and not any(_named(signal) for signal in _SIGNALS):
+        return _configure(exporters)
+    if not silent and not any(_named(signal) for signal in _SIGNALS):
         announce(_NOTHING_NAMED)
+    return False
 
 
 def _is_bare() -> bool:
@@ -117,7 +121,7 @@ def _otlp(signal: str) -> str:
     return "otlp_proto_grpc" if grpc_only else "otlp_proto_http"
 
 
-def _configure(exporters: Mapping[str, Sequence[str]]) -> None:
+def _configure(exporters: Mapping[str, Sequence[str]]) -> bool:
     # The configurator adds what the environment names to what it is given.
     added = {signal: [] if _named(signal) else list(chosen) for signal, chosen in exporters.items()}
     try:
@@ -130,6 +134,8 @@ def _configure(exporters: Mapping[str, Sequence[str]]) -> None:
             )
     except Exception as exc:  # noqa: BLE001 - an exporter may fail in any way, and telemetry must not stop a service
         announce(f"setting OpenTelemetry up from the environment failed: {exc}{_hint(exporters)}")
+        return False
+    return True
 
 
 def _configurator() -> Any:
