@@ -73,7 +73,10 @@ def instrument(
 
 
 def uninstrument() -> None:
-    """Observe no new stream. Open streams are observed until their end. Wrappers of other packages stay in place."""
+    """Observe no new stream, and serve `/metrics` no longer.
+
+    Open streams are observed until their end. Wrappers of other packages stay in place.
+    """
     LLMStreamInstrumentor().uninstrument()
 
 

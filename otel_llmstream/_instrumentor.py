@@ -140,12 +140,13 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             HTTP_SPANS.on(kwargs)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
-        """Observe no new stream. The open ones are observed to their end."""
+        """Observe no new stream, and serve `/metrics` no longer. Open streams are observed to their end."""
         if PROCESS.covered is not None:
             PROCESS.covered = PROCESS.covered._replace(switched=None)
         else:
             SWITCH.off()
         HTTP_SPANS.off()
+        _sdk_setup.stop_serving()
 
 
 @contextmanager

@@ -41,8 +41,9 @@ class Settings:
         health_window: how many ended streams `health()` computes its percentiles over (1 to 100,000).
         exit_timeout: seconds by which the end of the process may be delayed, so that telemetry is sent. It only matters
             if `instrument()` set OpenTelemetry up.
-        flush_on_sigterm: whether telemetry is sent before the default action of SIGTERM (or SIGINT) ends the process, if
-            `instrument()` set OpenTelemetry up. Handlers of the application and of its web server are not replaced.
+        flush_on_sigterm: whether telemetry is sent before the default action of SIGTERM (or SIGINT) ends the process.
+            It only matters if `instrument()` set OpenTelemetry up. Handlers of the application and of its web server
+            are never replaced.
 
     Raises:
         ValueError: a value is out of its range, or an expression is not a regular expression.

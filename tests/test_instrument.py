@@ -1,13 +1,11 @@
 """Switching on and off, and setting OpenTelemetry up for applications that have not."""
 
-import http.server
 import json
 import logging
 import os
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +15,11 @@ import httpx2
 import pytest
 import wrapt
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, HTTPXClientInstrumentor
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from otlp_sink import Sink, receiving, strings
 from scripted_streams import CUT, HEALTHY
 
 import otel_llmstream
@@ -266,7 +262,12 @@ def test_where_nothing_is_named_one_line_says_so() -> None:
     done = run(script)
     (line,) = done.stderr.splitlines()
     assert line.startswith("otel_llmstream: OpenTelemetry is not set up and the environment names no exporter")
-    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in line
+    for way in (
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_TRACES_EXPORTER=console",
+        "logging.basicConfig(level=logging.INFO)",
+    ):
+        assert way in line
     assert done.stdout == ""
 
 
@@ -385,55 +386,10 @@ ask()
 # --- an OTLP sink -----------------------------------------------------------------------------------------------
 
 
-class Sink(http.server.ThreadingHTTPServer):
-    """Takes what OTLP exporters send."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Taking)
-        self.spans: list[Any] = []
-        self.metrics: list[Any] = []
-        self.logs: list[Any] = []
-
-    def take(self, path: str, body: bytes) -> None:
-        if path == "/v1/traces":
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                for scope in resource.scope_spans:
-                    self.spans += scope.spans
-        elif path == "/v1/metrics":
-            for resource in ExportMetricsServiceRequest.FromString(body).resource_metrics:
-                for scope in resource.scope_metrics:
-                    self.metrics += scope.metrics
-        elif path == "/v1/logs":
-            for resource in ExportLogsServiceRequest.FromString(body).resource_logs:
-                for scope in resource.scope_logs:
-                    self.logs += scope.log_records
-
-
-class _Taking(http.server.BaseHTTPRequestHandler):
-    server: Sink
-
-    def do_POST(self) -> None:
-        self.server.take(self.path, self.rfile.read(int(self.headers["content-length"])))
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, *_args: Any) -> None:
-        pass
-
-
 @pytest.fixture
 def sink() -> Iterator[Sink]:
-    with Sink() as sink:
-        thread = threading.Thread(target=sink.serve_forever)
-        thread.start()
+    with receiving() as sink:
         yield sink
-        sink.shutdown()
-        thread.join()
-
-
-def strings(attributes: Any) -> dict[str, str]:
-    return {item.key: item.value.string_value for item in attributes if item.value.string_value}
 
 
 def test_an_otlp_endpoint_is_enough(sink: Sink) -> None:
