@@ -1,6 +1,6 @@
 """A Celery worker: each process of its pool sends its telemetry before it ends.
 
-To run it: `celery -A examples.celery_worker worker` (needs celery), then press Ctrl-C when it has answered. The broker is
+To run it: `celery -A examples.celery_worker worker` (needs celery). Press Ctrl-C when it has answered. The broker is
 in memory, and the worker gives itself one task. If OPENAI_BASE_URL is not set, a local server replaces the provider.
 
 What to look for: a process of the pool ends through `os._exit`, which runs no exit handlers. Celery sends the signal

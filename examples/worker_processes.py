@@ -6,8 +6,8 @@ What to look for: three spans are sent, one by each worker.
 - A process of `multiprocessing` needs nothing. If `instrument()` set OpenTelemetry up, it sends all when it ends, also
   by SIGTERM (`Pool.terminate`).
 - A process that ends through `os._exit` calls `flush()` first, because `os._exit` runs nothing.
-- `shutdown()` is for the very end: nothing can be sent afterwards. If the application sets OpenTelemetry up itself, call
-  it at the end of every worker.
+- `shutdown()` is for the very end: nothing can be sent afterwards. If the application sets OpenTelemetry up itself,
+  call it at the end of every worker.
 """
 
 from __future__ import annotations

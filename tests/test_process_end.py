@@ -119,7 +119,7 @@ def needs(name: str) -> None:
 
 
 def worker_class() -> str:
-    """uvicorn's worker for gunicorn. It moved to a package of its own."""
+    """The worker for gunicorn. It moved to a package of its own."""
     return (
         "uvicorn_worker.UvicornWorker"
         if importlib.util.find_spec("uvicorn_worker")
