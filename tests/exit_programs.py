@@ -37,6 +37,13 @@ stream()
 end(sys.argv[1])
 """
 
+OPEN = """
+otel_llmstream.instrument()
+with client() as it:
+    answer = it.send(request(it), stream=True)
+    end("SIGTERM")
+"""
+
 ASGI = """
 otel_llmstream.instrument()
 

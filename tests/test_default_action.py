@@ -97,9 +97,7 @@ def test_back_to_the_bare_default_action(action: DefaultAction, calls: list[int]
 
 def test_another_thread(calls: list[int]) -> None:
     """Only the main thread may set handlers. Elsewhere, nothing happens."""
-    thread = threading.Thread(
-        target=DefaultAction().precede, args=([SIGNAL], lambda number: not calls.append(number))
-    )
+    thread = threading.Thread(target=DefaultAction().precede, args=([SIGNAL], lambda number: not calls.append(number)))
     thread.start()
     thread.join()
     signal.raise_signal(SIGNAL)

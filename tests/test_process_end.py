@@ -1,10 +1,15 @@
-"""No telemetry is lost when a process ends, however it ends: what arrives at a local OTLP sink."""
+"""No telemetry is lost when a process ends, however it ends: what arrives at a local OTLP sink.
+
+By default, the tests try the ends that differ in how they work. `OTEL_LLMSTREAM_ALL_ENDS=1` tries every program with
+every end.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +25,16 @@ from programs import free_port, missing, unmeasured
 from scripted_streams import HEALTHY
 
 ENDS = ("exit", "SIGTERM", "SIGINT", "exception")
+
+
+def ends(*usual: str) -> tuple[str, ...]:
+    """The ends to try: these, or all."""
+    return ENDS if os.environ.get("OTEL_LLMSTREAM_ALL_ENDS") else usual
+
+
+def pairs(**usual: tuple[str, ...]) -> list[tuple[str, str]]:
+    """The programs to try, each with its ends."""
+    return [(name, end) for name, names in usual.items() for end in ends(*names)]
 
 
 class Running:
@@ -84,8 +99,43 @@ def test_script(tmp_path: Path, end: str) -> None:
     assert (outcomes(program.sink), counted(program.sink)) == (["completed"], 1)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-@pytest.mark.parametrize("end", ENDS)
+def test_open_stream(tmp_path: Path) -> None:
+    """A stream that is open when SIGTERM ends the process is told as one that was left."""
+    with started(tmp_path, exit_programs.OPEN, "app.py") as program:
+        program.until("is ready")
+        program.signal("SIGTERM")
+        assert program.ended() == -signal.SIGTERM
+    assert (outcomes(program.sink), counted(program.sink)) == (["abandoned"], 1)
+
+
+def test_switched_off(tmp_path: Path) -> None:
+    """SIGTERM ends the process at once, as without us."""
+    with started(
+        tmp_path, exit_programs.SCRIPT, "app.py", "SIGTERM", OTEL_LLMSTREAM_FLUSH_ON_SIGTERM="false"
+    ) as program:
+        program.until("is ready")
+        program.signal("SIGTERM")
+        assert program.ended() == -signal.SIGTERM
+    assert (outcomes(program.sink), counted(program.sink)) == ([], 0)
+
+
+@pytest.mark.parametrize("end", ["exit", "SIGTERM"])
+def test_collector_that_does_not_answer(tmp_path: Path, end: str) -> None:
+    """The end is delayed by the time-out and no longer, and a log line says so. The exit status stays."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hole = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with started(
+            tmp_path, "import logging\nlogging.basicConfig()\n" + exit_programs.SCRIPT, "app.py", end,
+            OTEL_EXPORTER_OTLP_ENDPOINT=hole, OTEL_EXPORTER_OTLP_TIMEOUT="600", OTEL_LLMSTREAM_EXIT_TIMEOUT="0.2",
+        ) as program:  # fmt: skip
+            program.until("is ready")
+            if end == "SIGTERM":
+                program.signal(end)
+            assert program.ended() == STATUS[end]
+        assert "not all telemetry was sent within 0.2 s" in program.log.read_text()
+
+
+@pytest.mark.parametrize(("method", "end"), pairs(fork=("exit", "SIGTERM"), spawn=("SIGTERM",)))
 def test_multiprocessing(tmp_path: Path, method: str, end: str) -> None:
     """The same of a child process."""
     with started(tmp_path, exit_programs.CHILD, "app.py", end, method) as program:
@@ -101,13 +151,13 @@ GUNICORN = ("-m", "gunicorn", "app:app", "-k", "{worker}", "-b", "127.0.0.1:{por
 SERVERS = {
     "uvicorn": ("-m", "uvicorn", "app:app", "--port", "{port}"),
     "gunicorn": GUNICORN,
-    "gunicorn --preload": (*GUNICORN, "--preload"),
+    "gunicorn_preload": (*GUNICORN, "--preload"),
     "hypercorn": ("-m", "hypercorn", "app:app", "-b", "127.0.0.1:{port}"),
 }
 AFTER_ONE_REQUEST = {
     "uvicorn": ("--limit-max-requests", "1"),
     "gunicorn": ("--max-requests", "1"),
-    "gunicorn --preload": ("--max-requests", "1"),
+    "gunicorn_preload": ("--max-requests", "1"),
     "hypercorn": ("--max-requests", "0"),
 }
 """What makes a worker end by itself."""
@@ -138,8 +188,10 @@ def ask(port: int, path: str) -> int:
 
 
 @pytest.mark.external
-@pytest.mark.parametrize("server", SERVERS)
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize(
+    ("server", "end"),
+    pairs(uvicorn=("SIGTERM",), gunicorn=("SIGINT",), gunicorn_preload=("SIGTERM",), hypercorn=("SIGTERM",)),
+)
 def test_web_server(tmp_path: Path, server: str, end: str) -> None:
     """A worker's stream arrives, however the server stops the worker. Ctrl-C reaches all of its processes."""
     needs(SERVERS[server][1])
@@ -158,7 +210,7 @@ def test_web_server(tmp_path: Path, server: str, end: str) -> None:
 
 
 @pytest.mark.external
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("end", ends("SIGTERM"))
 def test_celery(tmp_path: Path, end: str) -> None:
     """The stream of a task arrives, with the recipe: `shutdown()` when a process of the pool ends."""
     needs("celery")
