@@ -26,13 +26,13 @@ app = Celery("stories", broker="memory://")
 otel_llmstream.instrument()
 
 
-@worker_process_shutdown.connect  # type: ignore[untyped-decorator]
+@worker_process_shutdown.connect
 def send_telemetry(**_: Any) -> None:
     """The process of the pool ends."""
     otel_llmstream.shutdown()
 
 
-@app.task  # type: ignore[untyped-decorator]
+@app.task
 def tell(model: str) -> int:
     """The number of characters of a story."""
     with ChaosServer() as server:
@@ -44,7 +44,7 @@ def tell(model: str) -> int:
     return told
 
 
-@worker_ready.connect  # type: ignore[untyped-decorator]
+@worker_ready.connect
 def begin(**_: Any) -> None:
     """Give the worker something to do."""
     tell.delay("ok")
