@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import wraps
 from threading import current_thread, main_thread
 from types import FrameType
@@ -26,12 +27,13 @@ class DefaultAction:
     """The default actions of some signals, with something before them."""
 
     def __init__(self) -> None:
-        self._before: Callable[[int], bool] | None = None
+        self._before: Callable[[int], bool] = bool
         self._signals: frozenset[int] = frozenset()
-        self._is_wrapped = False
 
     def precede(self, signals: Iterable[int], before: Callable[[int], bool]) -> None:
-        """Call `before` with the signal's number before a default action. Nothing happens outside the main thread.
+        """Call `before` with the signal's number before a default action. To be called once.
+
+        Nothing happens outside the main thread, because only the main thread may set handlers.
 
         Args:
             signals: numbers of the signals.
@@ -47,25 +49,23 @@ class DefaultAction:
                 _set(number, self._handle)
 
     def leave(self) -> None:
-        """Go back to the bare default actions."""
+        """Go back to the bare default actions. To be called in the main thread."""
         taken, self._signals = self._signals, frozenset()
-        if current_thread() is main_thread():
-            for number in taken:
-                if _get(number) == self._handle:
-                    _set(number, signal.SIG_DFL)
+        for number in taken:
+            if _get(number) == self._handle:
+                _set(number, signal.SIG_DFL)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self._before is None or not self._before(number):
+        may_follow = True
+        with suppress(Exception):
+            may_follow = self._before(number)
+        if not may_follow:
             return
         _set(number, signal.SIG_DFL)
         signal.raise_signal(number)
         _set(number, self._handle)  # process 1 of a container survives: the system ignores its default actions
 
     def _wrap(self) -> None:
-        if self._is_wrapped:
-            return
-        self._is_wrapped = True
-
         @wraps(_set)
         def set_handler(signalnum: Any, handler: Any) -> Any:
             if isinstance(handler, int) and handler == signal.SIG_DFL and self._is_taken(signalnum):

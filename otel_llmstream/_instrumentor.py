@@ -124,7 +124,7 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         event_logger(kwargs.get("logger"))  # it raises before anything is set up
         given = any(kwargs.get(name) is not None for name in ("tracer_provider", "meter_provider"))
         if not given and _sdk_setup.set_up(silent=port is not None):
-            ProcessEnd(PROCESS.close).prepare(settings.exit_timeout, on_signals=settings.flush_on_sigterm)
+            ProcessEnd(PROCESS.close, settings.exit_timeout).prepare(on_signals=settings.flush_on_sigterm)
         if port is not None:
             _sdk_setup.serve_prometheus(port, kwargs.get("meter_provider"))
         covered, capturing = PROCESS.covered, (PROCESS.engine, PROCESS.telemetry)

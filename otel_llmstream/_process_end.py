@@ -67,27 +67,25 @@ class ProcessEnd:
 
     Args:
         report: reports the streams that are open.
+        seconds: how long the end of the process may be delayed.
     """
 
-    def __init__(self, report: Callable[[], None]) -> None:
+    def __init__(self, report: Callable[[], None], seconds: float) -> None:
         self._report = report
-        self._seconds = 0.0
-        self._helpers: Helpers | None = None
+        self._seconds = seconds
+        self._helpers = Helpers()
         self._default_action = DefaultAction()
         self._has_ended = False
         self._is_ending = False
         self._pending: int | None = None
         self._forks_followed = False
 
-    def prepare(self, seconds: float, *, on_signals: bool) -> None:
+    def prepare(self, *, on_signals: bool) -> None:
         """Get ready. Called once, when the providers were set up.
 
         Args:
-            seconds: how long the end of the process may be delayed.
             on_signals: whether signals are handled, too.
         """
-        self._seconds = seconds
-        self._helpers = Helpers()
         atexit.register(self.end)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._after_fork)
@@ -98,7 +96,7 @@ class ProcessEnd:
 
     def end(self) -> None:
         """Report what is open, and shut the providers down. The first call counts."""
-        if self._has_ended or self._helpers is None:
+        if self._has_ended:
             return
         self._has_ended = self._is_ending = True
         deadline = monotonic() + self._seconds
@@ -117,7 +115,7 @@ class ProcessEnd:
         if self._is_ending:
             self._pending = number
             return False
-        if os.getpid() == 1 and self._helpers is not None:  # the system ignores the default action of this process
+        if os.getpid() == 1:  # the system ignores the default action of this process
             flush_providers(GLOBAL, self._seconds, self._helpers.start)
         else:
             self.end()

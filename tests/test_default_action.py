@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing.process
+import multiprocessing.util
 import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from conditions import PATIENCE
 
 from otel_llmstream import _process_end
 from otel_llmstream._default_action import DefaultAction
@@ -86,9 +89,26 @@ def test_an_ignored_signal_stays_ignored(calls: list[int]) -> None:
         signal.signal("SIGURG", signal.SIG_DFL)  # type: ignore[arg-type] # as without us
 
 
-def test_back_to_the_bare_default_action(action: DefaultAction, calls: list[int]) -> None:
-    """After `leave`, nothing precedes it."""
+def test_what_fails_before_it(calls: list[int]) -> None:
+    """The default action follows all the same, and the application notices nothing."""
+
+    def fail(number: int) -> bool:
+        calls.append(number)
+        raise RuntimeError
+
+    DefaultAction().precede([SIGNAL], fail)
+    signal.raise_signal(SIGNAL)
+    assert calls == [SIGNAL]
+    assert signal.getsignal(SIGNAL) is signal.SIG_DFL
+
+
+def test_back_to_the_bare_default_action(calls: list[int]) -> None:
+    """After `leave`, nothing precedes it. A handler of the application's stays."""
+    action = DefaultAction()
+    action.precede([SIGNAL, signal.SIGWINCH], lambda number: not calls.append(number))
+    before = signal.signal(signal.SIGWINCH, own)
     action.leave()
+    assert signal.signal(signal.SIGWINCH, before) is own
     signal.raise_signal(SIGNAL)
     signal.signal(SIGNAL, signal.SIG_DFL)
     signal.raise_signal(SIGNAL)
@@ -134,8 +154,8 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> Ends:
 
 
 def prepared(ends: Ends) -> ProcessEnd:
-    end = ProcessEnd(ends.report)
-    end.prepare(30.0, on_signals=True)
+    end = ProcessEnd(ends.report, PATIENCE)
+    end.prepare(on_signals=True)
     return end
 
 
@@ -173,6 +193,30 @@ def test_a_forked_child_has_not_ended(ends: Ends) -> None:
     end._after_fork()
     end.end()
     assert ends.seen == ["report", "shutdown"] * 2
+
+
+def test_a_child_of_multiprocessing(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs no exit handlers, but finalizers. One that was forked forgets those of its parent, and gets its own."""
+    finalizers: list[Any] = []
+    after_fork: list[Any] = []
+    monkeypatch.setattr(multiprocessing.util, "Finalize", lambda _of, end, **_how: finalizers.append(end))
+    monkeypatch.setattr(multiprocessing.util, "register_after_fork", lambda of, hook: after_fork.append((of, hook)))
+    end = prepared(ends)
+    assert finalizers == []
+    for _ in range(2):  # a grandchild has what its parent has
+        end._after_fork()
+    ((of, hook),) = after_fork
+    hook(of)
+    monkeypatch.setattr(multiprocessing.process, "parent_process", lambda: object())
+    other = prepared(ends)
+    assert finalizers == [end.end, other.end]
+
+
+def test_signals_can_be_left_alone(ends: Ends) -> None:
+    """Then only the interpreter's exit is prepared."""
+    ProcessEnd(ends.report, PATIENCE).prepare(on_signals=False)
+    signal.raise_signal(SIGNAL)
+    assert ends.seen == []
 
 
 def test_no_thread_is_left(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,9 +163,12 @@ def test_provider_with_a_method_of_its_own() -> None:
     called: list[str] = []
     queue: SimpleQueue[int] = SimpleQueue()
     queue.put(1)
-    for method in (lambda: called.append("no time"), queue.put, queue.get):
-        assert flush_providers([Plain(method), NoOpMeterProvider(), NoOpLoggerProvider()], 3.0) is True
+    for method in (lambda: called.append("no time"), queue.put, queue.get, type):
+        given = [Plain(method), NoOpMeterProvider(), NoOpLoggerProvider()]
+        assert flush_providers(given, PATIENCE, start=lambda action: action()) is True
     assert called == ["no time"]
+    given = [Plain(lambda: 1 / 0), NoOpMeterProvider(), NoOpLoggerProvider()]
+    assert flush_providers(given, PATIENCE, start=lambda action: action()) is False
     assert queue.qsize() == 1
 
 
