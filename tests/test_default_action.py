@@ -207,7 +207,7 @@ def test_a_child_of_multiprocessing(ends: Ends, monkeypatch: pytest.MonkeyPatch)
         end._after_fork()
     ((of, hook),) = after_fork
     hook(of)
-    monkeypatch.setattr(multiprocessing.process, "parent_process", lambda: object())
+    monkeypatch.setattr(multiprocessing.process, "parent_process", object)
     other = prepared(ends)
     assert finalizers == [end.end, other.end]
 
