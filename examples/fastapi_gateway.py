@@ -20,8 +20,6 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from openai import AsyncOpenAI, OpenAIError
-from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
 from starlette.types import Send
 
 import otel_llmstream
@@ -50,9 +48,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         otel_llmstream.instrument()
         async with AsyncOpenAI() as app.state.provider:
             yield
-        provider = trace.get_tracer_provider()
-        if isinstance(provider, TracerProvider):
-            provider.shutdown()  # the signal that stops uvicorn ends the process before atexit handlers run
+        otel_llmstream.shutdown()  # of all three providers; it is needed if the application sets them up itself
 
 
 app = FastAPI(lifespan=lifespan)

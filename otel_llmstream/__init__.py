@@ -20,7 +20,7 @@ from opentelemetry._logs import LoggerProvider
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from ._instrumentor import LLMStreamInstrumentor, flush, health
+from ._instrumentor import LLMStreamInstrumentor, flush, health, shutdown
 from ._settings import Settings
 from ._version import __version__
 from .core.summary import Attempt, LLMRequest, Outcome, Summary
@@ -73,7 +73,10 @@ def instrument(
 
 
 def uninstrument() -> None:
-    """Observe no new stream. Open streams are observed until their end. Wrappers of other packages stay in place."""
+    """Observe no new stream, and serve `/metrics` no longer.
+
+    Open streams are observed until their end. Wrappers of other packages stay in place.
+    """
     LLMStreamInstrumentor().uninstrument()
 
 
@@ -93,5 +96,6 @@ __all__ = [
     "flush",
     "health",
     "instrument",
+    "shutdown",
     "uninstrument",
 ]

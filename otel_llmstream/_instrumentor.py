@@ -6,7 +6,7 @@ import atexit
 import logging
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from time import monotonic
@@ -15,9 +15,10 @@ from typing import Any, Final, NamedTuple
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
 from . import _sdk_setup
-from ._flush import flush_providers
+from ._flush import flush_providers, shutdown_providers
 from ._http_spans import HTTPSpans
 from ._log import log
+from ._process_end import ProcessEnd
 from ._settings import Settings
 from .core.clock import Clock, SystemClock
 from .core.summary import LLMRequest
@@ -121,8 +122,9 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         if port is not None and (not isinstance(port, int) or isinstance(port, bool)):
             raise ValueError(f"prometheus_port must be a number, not {port!r}")
         event_logger(kwargs.get("logger"))  # it raises before anything is set up
-        if not any(kwargs.get(name) is not None for name in ("tracer_provider", "meter_provider")):
-            _sdk_setup.set_up(silent=port is not None)
+        given = any(kwargs.get(name) is not None for name in ("tracer_provider", "meter_provider"))
+        if not given and _sdk_setup.set_up(silent=port is not None):
+            ProcessEnd(PROCESS.close, settings.exit_timeout).prepare(on_signals=settings.flush_on_sigterm)
         if port is not None:
             _sdk_setup.serve_prometheus(port, kwargs.get("meter_provider"))
         covered, capturing = PROCESS.covered, (PROCESS.engine, PROCESS.telemetry)
@@ -138,12 +140,13 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             HTTP_SPANS.on(kwargs)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
-        """Observe no new stream. The open ones are observed to their end."""
+        """Observe no new stream, and serve `/metrics` no longer. Open streams are observed to their end."""
         if PROCESS.covered is not None:
             PROCESS.covered = PROCESS.covered._replace(switched=None)
         else:
             SWITCH.off()
         HTTP_SPANS.off()
+        _sdk_setup.stop_serving()
 
 
 @contextmanager
@@ -239,14 +242,34 @@ def flush(timeout: float = 3.0) -> bool:
     Returns:
         Whether everything was sent in time, as far as the providers tell. True if nothing is switched on.
     """
+    return _send(timeout, Engine.run_deferred, flush_providers)
+
+
+def shutdown(timeout: float = 3.0) -> bool:
+    """Send what is held, and shut the providers down. No telemetry is sent afterwards.
+
+    Call it at the end of a process if the application set OpenTelemetry up itself, for example in a web server's
+    shutdown hook. It shuts down the providers of spans, metrics and logs that were given to `instrument()`, or the
+    global ones. Streams that are still open are reported as abandoned. The application can read them to their end.
+
+    Args:
+        timeout: how long it may take, in seconds.
+
+    Returns:
+        Whether everything was sent in time, as far as the providers tell. True if nothing is switched on.
+    """
+    return _send(timeout, Engine.close, shutdown_providers)
+
+
+def _send(timeout: float, prepare: Callable[[Engine], None], send: Callable[[Sequence[Any], float], bool]) -> bool:
     engine, telemetry = PROCESS.engine, PROCESS.telemetry
     if engine is None or telemetry is None:
         return True
     started = monotonic()
     try:
-        engine.run_deferred()
-        return flush_providers(telemetry.providers, max(0.0, timeout - (monotonic() - started)))
-    except Exception as exc:  # noqa: BLE001 - there may be no thread left, at the end of the interpreter
+        prepare(engine)
+        return send(telemetry.providers, max(0.0, timeout - (monotonic() - started)))
+    except Exception as exc:  # noqa: BLE001 - a provider of the application's may raise anything
         engine.internal_error(exc, "what is held was not sent")
         return False
 

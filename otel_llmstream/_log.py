@@ -24,3 +24,21 @@ def log(level: int, message: str, *args: object, **how: Any) -> None:
     """
     with suppress(Exception):
         LOGGER.log(level, message, *args, stacklevel=2, **how)
+
+
+def is_heard(beside: logging.Handler | None = None) -> bool:
+    """Whether logging is configured: something takes our lines, if only to drop them.
+
+    Args:
+        beside: our own handler, which does not count.
+    """
+    handlers = (*LOGGER.handlers, *(logging.getLogger().handlers if LOGGER.propagate else ()))
+    return any(handler is not beside for handler in handlers)
+
+
+def print_line(level: int, message: str) -> None:
+    """Print a line on stderr, as Python does if logging is not configured. `logging.lastResort = None` forbids it."""
+    if logging.lastResort is not None:
+        with suppress(Exception):
+            text = f"otel_llmstream: {message}"
+            logging.lastResort.handle(LOGGER.makeRecord(LOGGER.name, level, __file__, 0, text, (), None))

@@ -12,20 +12,23 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from typing import Any, Final
 
 from opentelemetry import metrics, trace
 
-from ._log import LOGGER, log
+from ._log import is_heard, log, print_line
+from .telemetry.last_resort import LAST_RESORT
 
 _SIGNALS: Final = ("traces", "metrics", "logs")
 
 _NOTHING_NAMED: Final = (
     "OpenTelemetry is not set up and the environment names no exporter: streams are observed, health() and the "
     "logger otel_llmstream see them, but spans and metrics go nowhere. Set OTEL_EXPORTER_OTLP_ENDPOINT, or set up "
-    "providers before instrument(), or call instrument(prometheus_port=9464)."
+    "providers before instrument(), or call instrument(prometheus_port=9464). To see spans at once, set "
+    "OTEL_TRACES_EXPORTER=console. To see a line for every stream, call logging.basicConfig(level=logging.INFO)."
 )
 
 _CONFIGURATION_UNREAD: Final = (
@@ -36,40 +39,35 @@ _CONFIGURATION_UNREAD: Final = (
 
 def announce(message: str) -> None:
     """Log a warning about the set-up itself. It is printed even if logging is not configured."""
-    if _is_heard():
+    if is_heard(beside=LAST_RESORT):
         log(logging.WARNING, message)
-    elif logging.lastResort is not None:
-        record = LOGGER.makeRecord(LOGGER.name, logging.WARNING, __file__, 0, f"otel_llmstream: {message}", (), None)
-        logging.lastResort.handle(record)
-
-
-def _is_heard() -> bool:
-    """Whether logging is configured. Our own handler does nothing."""
-    return any(
-        not isinstance(handler, logging.NullHandler)
-        for handler in (*LOGGER.handlers, *(logging.getLogger().handlers if LOGGER.propagate else ()))
-    )
+    else:
+        print_line(logging.WARNING, message)
 
 
 # --- from the environment ---------------------------------------------------------------------------------------
 
 
-def set_up(*, silent: bool = False) -> None:
+def set_up(*, silent: bool = False) -> bool:
     """Set the SDK up from the environment, if no provider is set up.
 
     Args:
         silent: do not warn if the environment names nothing.
+
+    Returns:
+        Whether it was set up here.
     """
     if not _is_bare() or os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
-        return
+        return False
     if os.environ.get("OTEL_CONFIG_FILE", "").strip():
         announce(_CONFIGURATION_UNREAD)
-        return
+        return False
     exporters = _exporters()
     if any(exporters.values()):
-        _configure(exporters)
-    elif not silent and not any(_named(signal) for signal in _SIGNALS):
+        return _configure(exporters)
+    if not silent and not any(_named(signal) for signal in _SIGNALS):
         announce(_NOTHING_NAMED)
+    return False
 
 
 def _is_bare() -> bool:
@@ -117,7 +115,7 @@ def _otlp(signal: str) -> str:
     return "otlp_proto_grpc" if grpc_only else "otlp_proto_http"
 
 
-def _configure(exporters: Mapping[str, Sequence[str]]) -> None:
+def _configure(exporters: Mapping[str, Sequence[str]]) -> bool:
     # The configurator adds what the environment names to what it is given.
     added = {signal: [] if _named(signal) else list(chosen) for signal, chosen in exporters.items()}
     try:
@@ -130,6 +128,8 @@ def _configure(exporters: Mapping[str, Sequence[str]]) -> None:
             )
     except Exception as exc:  # noqa: BLE001 - an exporter may fail in any way, and telemetry must not stop a service
         announce(f"setting OpenTelemetry up from the environment failed: {exc}{_hint(exporters)}")
+        return False
+    return True
 
 
 def _configurator() -> Any:
@@ -177,13 +177,33 @@ def _hint(exporters: Mapping[str, Sequence[str]]) -> str:
 # --- for a port -------------------------------------------------------------------------------------------------
 
 _CANNOT_SERVE: Final = (
-    "cannot serve /metrics on port {port}: {problem} (process {pid}). If the port is taken, the likely cause is "
-    "another process of the same application: the parent of a reloader, or a second worker. Only one process can "
-    "serve a port: switch on in one process only, give each worker a port of its own, or send metrics by OTLP."
+    "cannot serve /metrics on port {port}: {problem} (process {pid}). The streams of this process will be missing in "
+    "/metrics. If the port is taken, the likely cause is another process of the same application: the parent of a "
+    "reloader, or a second worker. Only one process can serve a port. Give each worker a port of its own, or send "
+    "metrics by OTLP (set OTEL_EXPORTER_OTLP_ENDPOINT)."
 )
 
-_served: dict[int, Any] = {}
-"""The meter providers whose metrics are served, by port. A server cannot be stopped, so it is not started twice."""
+
+@dataclass
+class _Endpoint:
+    """An address of `/metrics`.
+
+    Attributes:
+        provider: the meter provider whose metrics are served.
+        registry: where its reader puts them. No provider gives a reader back, so that the registry is used again.
+        port: the TCP port.
+        server: what serves them; None while switched off.
+        pid: the process whose thread serves them.
+    """
+
+    provider: Any
+    registry: Any
+    port: int
+    server: Any
+    pid: int
+
+
+_endpoints: list[_Endpoint] = []
 
 
 def serve_prometheus(port: int, provider: metrics.MeterProvider | None = None) -> None:
@@ -197,30 +217,54 @@ def serve_prometheus(port: int, provider: metrics.MeterProvider | None = None) -
         announce("prometheus_port needs the exporter: pip install 'otel-llmstream[prometheus]'")
         return
     found = provider or metrics.get_meter_provider()
-    if port in _served and _served[port] is found:
+    known = next((endpoint for endpoint in _endpoints if endpoint.provider is found), None)
+    if known is not None:
+        _serve_again(known, port)
         return
     bare = _is_proxy(found)
     if not bare and not hasattr(found, "add_metric_reader"):
         announce("prometheus_port: the meter provider that is set up takes no further reader; add one where it is made")
         return
-    reader = _listen(port)
-    if reader is not None:
-        _served[port] = _own_provider(reader) if bare else _joined(found, reader)
-
-
-def _listen(port: int) -> Any:
-    """A reader whose metrics are served; None if the port cannot be used."""
-    from opentelemetry.exporter.prometheus import PrometheusMetricReader
-    from prometheus_client import CollectorRegistry, start_http_server
+    from prometheus_client import CollectorRegistry
 
     # A registry of our own. In the global one, a reader of the application would export every metric twice.
     registry = CollectorRegistry()
+    server = _listen(port, registry)
+    if server is not None:
+        from opentelemetry.exporter.prometheus import PrometheusMetricReader
+
+        reader = PrometheusMetricReader(registry=registry)
+        provider = _own_provider(reader) if bare else _joined(found, reader)
+        _endpoints.append(_Endpoint(provider, registry, port, server, os.getpid()))
+
+
+def stop_serving() -> None:
+    """Serve `/metrics` no longer. The provider keeps its reader."""
+    for endpoint in _endpoints:
+        server, endpoint.server = endpoint.server, None
+        if server is not None:
+            if endpoint.pid == os.getpid():  # after a fork, there is no thread to wait for
+                server.shutdown()
+            server.server_close()
+
+
+def _serve_again(endpoint: _Endpoint, port: int) -> None:
+    if endpoint.server is None or endpoint.port != port:
+        stop_serving()
+        endpoint.port, endpoint.pid = port, os.getpid()
+        endpoint.server = _listen(port, endpoint.registry)
+
+
+def _listen(port: int, registry: Any) -> Any:
+    """A server that serves what is in the registry; None if the port cannot be used."""
+    from prometheus_client import start_http_server
+
     try:
-        start_http_server(port, registry=registry)
+        server, _thread = start_http_server(port, registry=registry)
     except (OSError, OverflowError) as exc:
         announce(_CANNOT_SERVE.format(port=port, problem=exc, pid=os.getpid()))
         return None
-    return PrometheusMetricReader(registry=registry)
+    return server
 
 
 def _own_provider(reader: Any) -> Any:

@@ -39,6 +39,11 @@ class Settings:
             internals of the SDK, which are checked by `instrument()`. False records each value through the API when a
             call ends, which takes about 8 µs each.
         health_window: how many ended streams `health()` computes its percentiles over (1 to 100,000).
+        exit_timeout: seconds by which the end of the process may be delayed, so that telemetry is sent. It only matters
+            if `instrument()` set OpenTelemetry up.
+        flush_on_sigterm: whether telemetry is sent before the default action of SIGTERM (or SIGINT) ends the process.
+            It only matters if `instrument()` set OpenTelemetry up. Handlers of the application and of its web server
+            are never replaced.
 
     Raises:
         ValueError: a value is out of its range, or an expression is not a regular expression.
@@ -52,6 +57,8 @@ class Settings:
     genai_metrics: bool = True
     metrics_fast_path: bool = True
     health_window: int = 1024
+    exit_timeout: float = 3.0
+    flush_on_sigterm: bool = True
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
@@ -115,6 +122,8 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "genai_metrics": _boolean,
     "metrics_fast_path": _boolean,
     "health_window": int,
+    "exit_timeout": float,
+    "flush_on_sigterm": _boolean,
 }
 
 
@@ -161,4 +170,6 @@ _CHECKS: Final[Mapping[str, Callable[[Any], str]]] = {
     "genai_metrics": _flag,
     "metrics_fast_path": _flag,
     "health_window": _between(1, 100_000),
+    "exit_timeout": _positive,
+    "flush_on_sigterm": _flag,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import httpx2
 import pytest
 from conditions import PATIENCE, until
 from openai import AsyncOpenAI
+from programs import missing
 from starlette.requests import ClientDisconnect
 
 from otel_llmstream.testing import ChaosServer
@@ -184,6 +186,35 @@ def test_structlog_correlation_joins_the_lines():
     assert int(lines[0]["trace_id"], 16)
     assert lines[6]["error.type"] == "connection_reset"
     assert "Traceback" in lines[6]["exception.stacktrace"]
+
+
+def test_worker_processes_lose_nothing():
+    """Each of the three workers sends its span, whichever way it ends."""
+    done = run("worker_processes.py")
+    found = sorted((span["name"], span["attributes"]["llmstream.outcome"]) for span in calls(done.stdout))
+    assert found == [("chat length", "completed"), ("chat no-finish", "truncated"), ("chat ok", "completed")]
+
+
+@pytest.mark.external
+def test_celery_worker_loses_nothing(tmp_path):
+    """The task's span is sent by the process of the pool when the worker is stopped."""
+    if importlib.util.find_spec("celery") is None:
+        missing("celery is not installed")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "celery", "-A", "celery_worker", "worker", "-P", "prefork", "-c", "1"]
+    with (
+        out.open("w") as stdout,
+        subprocess.Popen(
+            command, cwd=EXAMPLES, env=environment(PYTHONWARNINGS="default"), stdout=stdout, stderr=subprocess.STDOUT
+        ) as process,
+    ):
+        try:
+            until(lambda: re.search(r"application: \d+ characters", out.read_text()) or process.poll() is not None)
+            process.terminate()
+            assert process.wait(PATIENCE) == 0, out.read_text()
+        finally:
+            process.kill()
+    assert outcomes(out.read_text()) == [("completed", None)]
 
 
 # --- the gateway ------------------------------------------------------------------------------------------------

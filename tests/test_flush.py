@@ -10,16 +10,32 @@ import socket
 import subprocess
 import sys
 import threading
+from queue import SimpleQueue
 from typing import Any
 
 import httpx2
 import pytest
+from conditions import PATIENCE
+from opentelemetry._logs import NoOpLoggerProvider
 from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, InMemoryLogRecordExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import (
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+    PeriodicExportingMetricReader,
+)
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider
 from scripted_streams import CUT, HEALTHY
 
 import otel_llmstream
 from otel_llmstream import _sdk_setup, semconv
+from otel_llmstream._flush import flush_providers
 from otel_llmstream.core.error_types import classify
 from otel_llmstream.instrumentation import call_boundary
 from otel_llmstream.testing import capture
@@ -137,6 +153,115 @@ def test_flush_that_hangs() -> None:
         go_on.set()
 
 
+def test_provider_with_a_method_of_its_own() -> None:
+    """A provider that is not the SDK's may take no time, or be written in C."""
+
+    class Plain:
+        def __init__(self, force_flush: Any) -> None:
+            self.force_flush = force_flush
+
+    called: list[str] = []
+    queue: SimpleQueue[int] = SimpleQueue()
+    queue.put(1)
+    for method in (lambda: called.append("no time"), queue.put, queue.get, type):
+        given = [Plain(method), NoOpMeterProvider(), NoOpLoggerProvider()]
+        assert flush_providers(given, PATIENCE, start=lambda action: action()) is True
+    assert called == ["no time"]
+    given = [Plain(lambda: 1 / 0), NoOpMeterProvider(), NoOpLoggerProvider()]
+    assert flush_providers(given, PATIENCE, start=lambda action: action()) is False
+    assert queue.qsize() == 1
+
+
+# --- shutdown -----------------------------------------------------------------------------------------------------
+
+
+def test_shutdown() -> None:
+    """What is held is sent, the stream that is open too. The application still reads it to its end."""
+    spans, events, reader = InMemorySpanExporter(), InMemoryLogRecordExporter(), Metrics()
+    tracers, loggers = TracerProvider(shutdown_on_exit=False), LoggerProvider(shutdown_on_exit=False)
+    tracers.add_span_processor(BatchSpanProcessor(spans, schedule_delay_millis=600_000))
+    loggers.add_log_record_processor(BatchLogRecordProcessor(events, schedule_delay_millis=600_000))
+    meters = MeterProvider([PeriodicExportingMetricReader(reader, 600_000_000)], shutdown_on_exit=False)
+    otel_llmstream.instrument(tracer_provider=tracers, meter_provider=meters, logger_provider=loggers, http_spans=False)
+    try:
+        ask()
+        answer = httpx2.Response(
+            200, headers={"content-type": "text/event-stream"}, stream=httpx2.ByteStream(b"".join(HEALTHY))
+        )
+        with httpx2.Client(transport=httpx2.MockTransport(lambda _request: answer)) as client:
+            asked = {"model": "open", "stream": True}
+            with client.stream("POST", "http://api.test/v1/chat/completions", json=asked) as response:
+                assert otel_llmstream.shutdown(PATIENCE) is True
+                assert response.read() == b"".join(HEALTHY)
+        assert otel_llmstream.shutdown(PATIENCE) is True  # nothing is left to do
+    finally:
+        otel_llmstream.uninstrument()
+    outcomes = [(span.attributes or {})["llmstream.outcome"] for span in spans.get_finished_spans()]
+    assert outcomes == ["truncated", "abandoned"]
+    assert len(events.get_finished_logs()) == 1
+    assert reader.streams == 2
+
+
+class Metrics(MetricExporter):
+    """Counts the streams."""
+
+    streams = 0
+
+    def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **_how: Any) -> MetricExportResult:  # noqa: ARG002
+        found = (
+            point
+            for resource in metrics_data.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == "llmstream.streams"
+            for point in metric.data.data_points
+        )
+        self.streams = sum(point.value for point in found)  # type: ignore[union-attr,misc]
+        return MetricExportResult.SUCCESS
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002
+        return True
+
+    def shutdown(self, timeout_millis: float = 30_000, **_how: Any) -> None: ...
+
+
+def test_nothing_to_shut_down() -> None:
+    """Proxies and no-op providers hold nothing, and so does a process in which nothing is set up."""
+    given = {"tracer_provider": ProxyTracerProvider(), "meter_provider": NoOpMeterProvider()}
+    for providers in (given, {"tracer_provider": NoOpTracerProvider(), "logger_provider": NoOpLoggerProvider()}):
+        otel_llmstream.instrument(**providers, http_spans=False)  # type: ignore[arg-type]
+        try:
+            assert otel_llmstream.flush() is True
+            assert otel_llmstream.shutdown() is True
+        finally:
+            otel_llmstream.uninstrument()
+
+
+def test_shutdown_that_fails() -> None:
+    """It is told, and raises nothing. A provider that hangs is not waited for."""
+
+    class Broken(TracerProvider):
+        def shutdown(self) -> None:
+            raise RuntimeError("exporter")
+
+    class Hanging(TracerProvider):
+        def shutdown(self) -> None:
+            go_on.wait()
+
+    go_on = threading.Event()
+    try:
+        for provider, timeout in ((Broken, PATIENCE), (Hanging, 0.05)):
+            otel_llmstream.instrument(
+                tracer_provider=provider(shutdown_on_exit=False), meter_provider=NoOpMeterProvider(), http_spans=False
+            )
+            try:
+                assert otel_llmstream.shutdown(timeout) is False
+            finally:
+                otel_llmstream.uninstrument()
+    finally:
+        go_on.set()
+
+
 # --- what is said -------------------------------------------------------------------------------------------------
 
 
@@ -151,6 +276,8 @@ def test_port_that_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert line.startswith(f"cannot serve /metrics on port {port}: ")
     assert f"(process {os.getpid()})" in line
     assert "the parent of a reloader, or a second worker" in line
+    assert "The streams of this process will be missing in /metrics" in line
+    assert "Give each worker a port of its own" in line
 
 
 @pytest.fixture

@@ -265,10 +265,13 @@ assert otel_llmstream.health().totals["truncated"] == 1
 """
 
 
-def test_silent_until_logging_is_configured() -> None:
-    """An application that never configured logging sees nothing of us on its standard error."""
+def test_one_line_until_logging_is_configured() -> None:
+    """An application that never configured logging sees the first failure of its kind on its standard error."""
     done = run(BROKEN_STREAM.replace("CONFIGURE", ""))
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout) == (0, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("otel_llmstream: llm_stream.truncated trace_id=")
+    assert "logging.basicConfig" in line
 
 
 def test_seen_when_logging_is_configured() -> None:

@@ -39,6 +39,7 @@ PUBLIC = {
     "flush",
     "health",
     "instrument",
+    "shutdown",
     "uninstrument",
 }
 TESTING = {"SCENARIOS", "Captured", "ChaosServer", "FakeClock", "Point", "capture", "replay"}

@@ -19,6 +19,8 @@ DEFAULTS = {
     "genai_metrics": True,
     "metrics_fast_path": True,
     "health_window": 1024,
+    "exit_timeout": 3.0,
+    "flush_on_sigterm": True,
 }
 
 GOOD = [
@@ -35,16 +37,18 @@ GOOD = [
     ("genai_spans", "auto"),
     ("genai_metrics", False),
     ("metrics_fast_path", False),
+    ("exit_timeout", 0.5),
+    ("flush_on_sigterm", False),
 ]
 
 BAD = [
-    *((name, value) for name in ("stall_after", "buffered_after")
+    *((name, value) for name in ("stall_after", "buffered_after", "exit_timeout")
       for value in (0, -1.0, math.nan, math.inf, -math.inf, "10", None, True, 10**400)),
     *(("chunk_offsets", value) for value in (-1, 129, 1.5, "8", None, True)),
     *(("excluded_urls", value) for value in ("localhost", ["localhost"], None, ("(",), (1,), (b"x",))),
     *(("genai_spans", value) for value in ("false", "AUTO", "", 0, 1, None)),
     ("genai_metrics", "no"),
-    *(("metrics_fast_path", value) for value in ("true", 1, None)),
+    *((name, value) for name in ("metrics_fast_path", "flush_on_sigterm") for value in ("true", 1, None)),
     *(("health_window", value) for value in (0, 100_001, 2.0, None, False)),
 ]  # fmt: skip
 
@@ -55,6 +59,8 @@ ENVIRONMENT = [
     ("CHUNK_OFFSETS", "0", "chunk_offsets", 0),
     ("EXCLUDED_URLS", r"localhost, ^https://a\.b/ ,", "excluded_urls", ("localhost", r"^https://a\.b/")),
     ("HEALTH_WINDOW", "10", "health_window", 10),
+    ("EXIT_TIMEOUT", "1.5", "exit_timeout", 1.5),
+    ("FLUSH_ON_SIGTERM", "false", "flush_on_sigterm", False),
     ("GENAI_SPANS", "false", "genai_spans", False),
     ("GENAI_SPANS", "True", "genai_spans", True),
     ("GENAI_SPANS", " Auto ", "genai_spans", "auto"),

@@ -15,6 +15,7 @@ from functools import partialmethod
 from typing import Any, Final
 
 from .. import semconv
+from .last_resort import LAST_RESORT
 
 STDLIB: Final = logging.getLogger("otel_llmstream")
 """The default logger."""
@@ -97,9 +98,8 @@ class RecordLogger:
             self._adapters.append(logger)
             logger = logger.logger
         self._logger = logger
-        # If an application has not configured logging, and we had no handler, Python would print warnings on stderr.
-        if logger is STDLIB and not any(isinstance(each, logging.NullHandler) for each in logger.handlers):
-            logger.addHandler(logging.NullHandler())
+        if logger is STDLIB:
+            LAST_RESORT.attach()
 
     def _log(self, level: int, event: str, /, **keys: Any) -> None:
         if self.is_enabled_for(level):

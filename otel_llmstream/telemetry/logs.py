@@ -1,8 +1,8 @@
 """Writes one structured log line for each event, and the conventions' exception event for a failed call.
 
 The keys are flat. They are the names of `semconv`. By default the lines go to the standard library's logger
-`otel_llmstream`, which is silent until the application configures logging. The application can give a structlog logger
-of its own instead.
+`otel_llmstream`. Until the application configures logging, only the first failure of each kind is printed (see
+`last_resort`). The application can give a structlog logger of its own instead.
 """
 
 from __future__ import annotations
