@@ -39,6 +39,10 @@ class Settings:
             internals of the SDK, which are checked by `instrument()`. False records each value through the API when a
             call ends, which takes about 8 µs each.
         health_window: how many ended streams `health()` computes its percentiles over (1 to 100,000).
+        served: whether the streams that FastAPI and Starlette applications serve to their own clients are observed too.
+            It concerns applications that have not served a request yet.
+        server_metrics: whether served streams also give the metrics of a model server (`gen_ai.server.*`). Choose True
+            if this process serves a model itself.
 
     Raises:
         ValueError: a value is out of its range, or an expression is not a regular expression.
@@ -52,6 +56,8 @@ class Settings:
     genai_metrics: bool = True
     metrics_fast_path: bool = True
     health_window: int = 1024
+    served: bool = False
+    server_metrics: bool = False
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
@@ -115,6 +121,8 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "genai_metrics": _boolean,
     "metrics_fast_path": _boolean,
     "health_window": int,
+    "served": _boolean,
+    "server_metrics": _boolean,
 }
 
 
@@ -161,4 +169,6 @@ _CHECKS: Final[Mapping[str, Callable[[Any], str]]] = {
     "genai_metrics": _flag,
     "metrics_fast_path": _flag,
     "health_window": _between(1, 100_000),
+    "served": _flag,
+    "server_metrics": _flag,
 }
