@@ -168,17 +168,22 @@ def _route(scope: Scope) -> str | None:
 
 def patch() -> None:
     """Put the middleware around every Starlette and FastAPI application that is built from now on."""
-    when_imported("starlette.applications", _patch)
+    for name, module in (("Starlette", "starlette.applications"), ("FastAPI", "fastapi.applications")):
+        when_imported(module, partial(_patch, name))
 
 
-def _patch(module: Any) -> None:
-    owner = getattr(module, "Starlette", None)
-    if hasattr(owner, "build_middleware_stack"):
+def _patch(name: str, module: Any) -> None:
+    owner = getattr(module, name, None)
+    if "build_middleware_stack" in vars(owner or object):
         replace_method(owner, "build_middleware_stack", _build)
 
 
 def _build(original: Callable[..., Any]) -> Callable[..., Any]:
     def build_middleware_stack(app: Any, *args: Any, **kwargs: Any) -> Any:
-        return ServedStreams(original(app, *args, **kwargs))
+        stack = original(app, *args, **kwargs)
+        # OpenTelemetry's instrumentation of FastAPI wants to find ServerErrorMiddleware at the top.
+        if callable(getattr(stack, "app", None)):
+            stack.app = ServedStreams(stack.app)
+        return stack
 
     return build_middleware_stack
