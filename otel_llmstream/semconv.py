@@ -587,12 +587,6 @@ LOG_ABANDONED: Final = "llm_stream.abandoned"
 LOG_TRUNCATED: Final = "llm_stream.truncated"
 LOG_FAILED: Final = "llm_stream.failed"
 
-LOG_SERVED_COMPLETED: Final = "llm_served.completed"
-LOG_SERVED_TRUNCATED: Final = "llm_served.truncated"
-LOG_SERVED_FAILED: Final = "llm_served.failed"
-LOG_SERVED_DISCONNECTED: Final = "llm_served.disconnected"
-LOG_SERVED_ORPHANED: Final = "llm_served.orphaned_upstream"
-
 LOG_EVENTS: Final = (
     (LOG_STARTED, "debug", "A stream was asked for."),
     (LOG_RETRY, "warning", "An attempt failed and another one began."),
@@ -603,11 +597,6 @@ LOG_EVENTS: Final = (
     (LOG_ABANDONED, "warning", "A stream was dropped without being closed."),
     (LOG_TRUNCATED, "error", "A stream ended early and cleanly; the SDK raised nothing."),
     (LOG_FAILED, "error", "A stream failed."),
-    (LOG_SERVED_COMPLETED, "info", "A stream was served to its end."),
-    (LOG_SERVED_TRUNCATED, "error", "A served stream ended cleanly, but without its dialect's end."),
-    (LOG_SERVED_FAILED, "error", "Serving a stream failed."),
-    (LOG_SERVED_DISCONNECTED, "info", "The client left before the end of a served stream."),
-    (LOG_SERVED_ORPHANED, "warning", "The client left, and the upstream stream is still read."),
 )
 
 # --- metrics ----------------------------------------------------------------------------------------------------
@@ -870,6 +859,21 @@ SERVED_ATTRIBUTES: Final = (
 """The attributes of a served stream: on the server span that is current, and on the log line. `field` is a field of
 `ServedSummary`."""
 # fmt: on
+
+LOG_SERVED_COMPLETED: Final = "llm_served.completed"
+LOG_SERVED_TRUNCATED: Final = "llm_served.truncated"
+LOG_SERVED_FAILED: Final = "llm_served.failed"
+LOG_SERVED_DISCONNECTED: Final = "llm_served.disconnected"
+LOG_SERVED_ORPHANED: Final = "llm_served.orphaned_upstream"
+
+SERVED_LOG_EVENTS: Final = (
+    (LOG_SERVED_COMPLETED, "info", "A stream was served to its end."),
+    (LOG_SERVED_TRUNCATED, "error", "A served stream ended cleanly, but without its dialect's end."),
+    (LOG_SERVED_FAILED, "error", "Serving a stream failed."),
+    (LOG_SERVED_DISCONNECTED, "info", "The client left before the end of a served stream."),
+    (LOG_SERVED_ORPHANED, "warning", "The client left, and the upstream stream is still read."),
+)
+"""Names and levels of the log lines of served streams."""
 
 _SERVED_LABELS: Final = (HTTP_ROUTE, REQUEST_MODEL)
 

@@ -19,6 +19,8 @@ DEFAULTS = {
     "genai_metrics": True,
     "metrics_fast_path": True,
     "health_window": 1024,
+    "served": False,
+    "server_metrics": False,
 }
 
 GOOD = [
@@ -35,6 +37,8 @@ GOOD = [
     ("genai_spans", "auto"),
     ("genai_metrics", False),
     ("metrics_fast_path", False),
+    ("served", True),
+    ("server_metrics", True),
 ]
 
 BAD = [
@@ -60,6 +64,8 @@ ENVIRONMENT = [
     ("GENAI_SPANS", " Auto ", "genai_spans", "auto"),
     ("GENAI_METRICS", " False ", "genai_metrics", False),
     ("METRICS_FAST_PATH", "FALSE", "metrics_fast_path", False),
+    ("SERVED", "true", "served", True),
+    ("SERVER_METRICS", "true", "server_metrics", True),
 ]
 
 BAD_ENVIRONMENT = [
