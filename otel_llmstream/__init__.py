@@ -23,8 +23,12 @@ from opentelemetry.trace import TracerProvider
 from ._instrumentor import LLMStreamInstrumentor, flush, health, shutdown
 from ._settings import Settings
 from ._version import __version__
+from .core.served import ServedOutcome, ServedSummary
 from .core.summary import Attempt, LLMRequest, Outcome, Summary
+from .instrumentation.asgi import ServedStreams
 from .instrumentation.call_boundary import call
+from .instrumentation.served_app import instrument_app
+from .instrumentation.wsgi import ServedStreamsWSGI
 from .telemetry import EventLogger, Health, Latency, add_trace_context
 
 
@@ -37,6 +41,7 @@ def instrument(
     logger: EventLogger | logging.Logger | logging.LoggerAdapter[Any] | None = None,
     http_spans: bool = True,
     prometheus_port: int | None = None,
+    app: Any = None,
 ) -> None:
     """Observe every streaming LLM call of this process from now on. A second call does nothing but warn.
 
@@ -55,6 +60,8 @@ def instrument(
         http_spans: also switch opentelemetry-instrumentation-httpx on, so that each attempt has its HTTP span and
             `traceparent` travels. If it is on already, it is left alone.
         prometheus_port: TCP port to serve `/metrics` on (needs the extra `prometheus`).
+        app: a FastAPI, Starlette or Flask application. The streams that it serves to its own clients are observed too;
+            see `instrument_app`.
 
     Raises:
         TypeError: `logger` cannot take the lines (it is async, for example). The message says what to pass.
@@ -70,6 +77,8 @@ def instrument(
         http_spans=http_spans,
         prometheus_port=prometheus_port,
     )
+    if app is not None:
+        instrument_app(app)
 
 
 def uninstrument() -> None:
@@ -88,6 +97,10 @@ __all__ = [
     "LLMStreamInstrumentor",
     "Latency",
     "Outcome",
+    "ServedOutcome",
+    "ServedStreams",
+    "ServedStreamsWSGI",
+    "ServedSummary",
     "Settings",
     "Summary",
     "__version__",
@@ -96,6 +109,7 @@ __all__ = [
     "flush",
     "health",
     "instrument",
+    "instrument_app",
     "shutdown",
     "uninstrument",
 ]

@@ -21,9 +21,10 @@ from ._log import log
 from ._process_end import ProcessEnd
 from ._settings import Settings
 from .core.clock import Clock, SystemClock
+from .core.served import ServedOutcome
 from .core.summary import LLMRequest
 from .engine.engine import LOST_LINE, Engine, reset_after_fork
-from .instrumentation import aiohttp, botocore, httpx, sdk_boundaries
+from .instrumentation import aiohttp, asgi, botocore, httpx, sdk_boundaries
 from .instrumentation.switch import SWITCH
 from .telemetry import Health, Telemetry
 from .telemetry.health import HealthRecorder
@@ -84,6 +85,11 @@ class _Process:
         limit = engine.settings.stall_after
         watching = [(it, it.stream) for it in engine.live.copy()]
         return [(stream.request, it.silent_for(now) > limit) for it, stream in watching if stream is not None]
+
+    def served(self) -> Iterable[tuple[str | None, str | None]]:
+        """The served streams that are open now: the route and the model of each."""
+        engine = self.engine
+        return () if engine is None else [serving.labels for serving in engine.serving.copy()]
 
     def failed(self, exc: Exception) -> None:
         """An error of the application's logger is counted as if it were ours, so that the lost line is noticed."""
@@ -191,14 +197,18 @@ def start(
         genai_metrics=settings.genai_metrics,
         metrics_fast_path=settings.metrics_fast_path,
         health_window=settings.health_window,
+        served=PROCESS.served,
+        server_metrics=settings.server_metrics,
         failed=PROCESS.failed,
     )
-    engine = Engine(telemetry, settings, clock or SystemClock(), on_first=_register_exit)
+    engine = Engine(telemetry, settings, clock or SystemClock(), on_first=_register_exit, served=telemetry.served)
     if earlier is not None:
         engine.take_over(earlier)
     PROCESS.engine, PROCESS.telemetry = engine, telemetry
     for hook in (httpx, aiohttp, botocore, sdk_boundaries):
         hook.patch()
+    if settings.served:
+        asgi.patch()
     SWITCH.on(engine)
     return engine
 
@@ -227,6 +237,7 @@ def health() -> Health:
         active=len(live),
         stalled=sum(stalled for _, stalled in live),
         internal_errors=engine.internal_errors if engine is not None else 0,
+        served=telemetry.served.totals if telemetry is not None else dict.fromkeys(ServedOutcome, 0),
     )
 
 

@@ -44,6 +44,10 @@ class Settings:
         flush_on_sigterm: whether telemetry is sent before the default action of SIGTERM (or SIGINT) ends the process.
             It only matters if `instrument()` set OpenTelemetry up. Handlers of the application and of its web server
             are never replaced.
+        served: whether the streams that FastAPI and Starlette applications serve to their own clients are observed too.
+            It concerns applications that have not served a request yet.
+        server_metrics: whether served streams also give the metrics of a model server (`gen_ai.server.*`). Choose True
+            if this process serves a model itself.
 
     Raises:
         ValueError: a value is out of its range, or an expression is not a regular expression.
@@ -59,6 +63,8 @@ class Settings:
     health_window: int = 1024
     exit_timeout: float = 3.0
     flush_on_sigterm: bool = True
+    served: bool = False
+    server_metrics: bool = False
 
     def __post_init__(self) -> None:
         for name, check in _CHECKS.items():
@@ -124,6 +130,8 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "health_window": int,
     "exit_timeout": float,
     "flush_on_sigterm": _boolean,
+    "served": _boolean,
+    "server_metrics": _boolean,
 }
 
 
@@ -172,4 +180,6 @@ _CHECKS: Final[Mapping[str, Callable[[Any], str]]] = {
     "health_window": _between(1, 100_000),
     "exit_timeout": _positive,
     "flush_on_sigterm": _flag,
+    "served": _flag,
+    "server_metrics": _flag,
 }

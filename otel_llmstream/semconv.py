@@ -810,3 +810,170 @@ METRICS: Final = (
 
 NEWEST_METRICS: Final = (OPERATION_INPUT, OPERATION_OUTPUT, *USAGE_COUNTERS)
 """The metrics that replace `TOKEN_USAGE` under the newest conventions."""
+
+# --- served streams ---------------------------------------------------------------------------------------------
+
+HTTP_ROUTE: Final = "http.route"
+SERVED_OUTCOME: Final = "llmstream.served.outcome"
+"""On the server span. It is not `llmstream.outcome`: a query for calls must not find the server's span too."""
+
+_SERVED: Final = On.SPAN | On.LOG
+
+# fmt: off
+SERVED_ATTRIBUTES: Final = (
+    Attribute(name=SERVED_OUTCOME, field="outcome.value", type="string", on=_SERVED,
+              description="How the served stream ended: completed, truncated, failed or disconnected."),
+    Attribute(name=ERROR_TYPE, field="error_type", type="string", on=_SERVED,
+              description="Why it was truncated or failed."),
+    Attribute(name=HTTP_ROUTE, field="route", type="string", on=On.LOG,
+              description="The template of the path, if the application tells it."),
+    Attribute(name=REQUEST_MODEL, field="model", type="string", on=_SERVED,
+              description="The model that the client asked for, or that the stream names."),
+    Attribute(name="llmstream.served.dialect", field="dialect", type="string", on=_SERVED,
+              description="Wire dialect that the client was sent; generic for a format of the application's own."),
+    Attribute(name="llmstream.served.finish_reason", field="finish_reason", type="string", on=_SERVED,
+              description="The first choice's finish reason, normalised."),
+    Attribute(name="llmstream.served.chunks", field="chunks", type="int", on=_SERVED,
+              description="Chunks sent."),
+    Attribute(name="llmstream.served.bytes", field="bytes", type="int", unit="By", on=_SERVED,
+              description="Bytes of the body, as they were given to the server."),
+    Attribute(name="llmstream.served.duration", field="duration", type="double", unit="s", on=_SERVED,
+              description="From the request to the end of the body."),
+    Attribute(name="llmstream.served.time_to_first_byte", field="time_to_first_byte", type="double", unit="s",
+              on=_SERVED, description="From the request to the first byte of the body."),
+    Attribute(name="llmstream.served.time_to_first_chunk", field="time_to_first_chunk", type="double", unit="s",
+              on=_SERVED, description="From the request to the first chunk."),
+    Attribute(name="llmstream.served.gap.max", field="gap_max", type="double", unit="s", on=_SERVED,
+              description="The longest time between two chunks."),
+    Attribute(name="llmstream.served.write_stall", field="write_stall", type="double", unit="s", on=_SERVED,
+              description="The longest time that one write waited for the client."),
+    Attribute(name="llmstream.served.gateway_overhead", field="gateway_overhead", type="double", unit="s", on=_SERVED,
+              description="From the upstream's first chunk to the own one, and what it had to wait before that."),
+    Attribute(name="llmstream.served.upstreams", field="upstreams", type="int", default=0, on=_SERVED,
+              description="LLM calls that were made while the response was made."),
+    Attribute(name="llmstream.served.upstream.outcome", field="upstream_outcome", type="string", on=_SERVED,
+              description="How the last of them ended."),
+    Attribute(name="llmstream.served.upstream.error.type", field="upstream_error_type", type="string", on=_SERVED,
+              description="Why it was truncated or failed."),
+)
+"""The attributes of a served stream: on the server span that is current, and on the log line. `field` is a field of
+`ServedSummary`."""
+# fmt: on
+
+LOG_SERVED_COMPLETED: Final = "llm_served.completed"
+LOG_SERVED_TRUNCATED: Final = "llm_served.truncated"
+LOG_SERVED_FAILED: Final = "llm_served.failed"
+LOG_SERVED_DISCONNECTED: Final = "llm_served.disconnected"
+LOG_SERVED_ORPHANED: Final = "llm_served.orphaned_upstream"
+
+SERVED_LOG_EVENTS: Final = (
+    (LOG_SERVED_COMPLETED, "info", "A stream was served to its end."),
+    (LOG_SERVED_TRUNCATED, "error", "A served stream ended cleanly, but without its dialect's end."),
+    (LOG_SERVED_FAILED, "error", "Serving a stream failed."),
+    (LOG_SERVED_DISCONNECTED, "info", "The client left before the end of a served stream."),
+    (LOG_SERVED_ORPHANED, "warning", "The client left, and the upstream stream is still read."),
+)
+"""Names and levels of the log lines of served streams."""
+
+_SERVED_LABELS: Final = (HTTP_ROUTE, REQUEST_MODEL)
+
+SERVED_STREAMS: Final = Metric(
+    "llmstream.served.streams",
+    "counter",
+    "{stream}",
+    "Streams that were served to clients, by outcome.",
+    (*_SERVED_LABELS, OUTCOME, ERROR_TYPE),
+    base=False,
+)
+SERVED_TTFC: Final = Metric(
+    "llmstream.served.time_to_first_chunk",
+    "histogram",
+    "s",
+    "From a client's request to the first chunk that is sent to it.",
+    _SERVED_LABELS,
+    SECONDS,
+    base=False,
+)
+SERVED_DURATION: Final = Metric(
+    "llmstream.served.duration",
+    "histogram",
+    "s",
+    "From a client's request to the end of the body.",
+    _SERVED_LABELS,
+    SECONDS,
+    base=False,
+)
+SERVED_WRITE_STALL: Final = Metric(
+    "llmstream.served.write_stall",
+    "histogram",
+    "s",
+    "The longest time that one write of a stream waited for the client.",
+    _SERVED_LABELS,
+    GAP_SECONDS,
+    base=False,
+)
+SERVED_OVERHEAD: Final = Metric(
+    "llmstream.served.gateway_overhead",
+    "histogram",
+    "s",
+    "From the upstream's first chunk to the own one, and what the application let it wait before that.",
+    _SERVED_LABELS,
+    GAP_SECONDS,
+    base=False,
+)
+SERVED_ORPHANS: Final = Metric(
+    "llmstream.served.orphaned_upstreams",
+    "counter",
+    "{stream}",
+    "Upstream streams that were still read a second after the client had left.",
+    _SERVED_LABELS,
+    base=False,
+)
+SERVED_ACTIVE: Final = Metric(
+    "llmstream.served.active_streams",
+    "gauge",
+    "{stream}",
+    "Served streams that are open now.",
+    _SERVED_LABELS,
+    base=False,
+)
+SERVED_METRICS: Final = (
+    SERVED_STREAMS,
+    SERVED_TTFC,
+    SERVED_DURATION,
+    SERVED_WRITE_STALL,
+    SERVED_OVERHEAD,
+    SERVED_ORPHANS,
+    SERVED_ACTIVE,
+)
+"""The metrics of the streams that a service serves."""
+
+SERVER_DURATION: Final = Metric(
+    "gen_ai.server.request.duration",
+    "histogram",
+    "s",
+    "From a client's request to the last byte.",
+    (OPERATION, PROVIDER, REQUEST_MODEL, ERROR_TYPE),
+    SECONDS,
+    base=False,
+)
+SERVER_TTFT: Final = Metric(
+    "gen_ai.server.time_to_first_token",
+    "histogram",
+    "s",
+    "From a client's request to the first chunk, of requests that succeeded.",
+    (OPERATION, PROVIDER, REQUEST_MODEL),
+    SECONDS,
+    base=False,
+)
+SERVER_TPOT: Final = Metric(
+    "gen_ai.server.time_per_output_token",
+    "histogram",
+    "s",
+    "Time of each output token after the first, of requests that succeeded.",
+    (OPERATION, PROVIDER, REQUEST_MODEL),
+    GAP_SECONDS,
+    base=False,
+)
+SERVER_METRICS: Final = (SERVER_DURATION, SERVER_TTFT, SERVER_TPOT)
+"""The conventions' metrics of a model server. `Settings.server_metrics` switches them on."""

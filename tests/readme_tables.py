@@ -102,6 +102,22 @@ def _log_events() -> str:
     return table(("event", "level", "when"), ((code(name), level, when) for name, level, when in semconv.LOG_EVENTS))
 
 
+def _served_attributes() -> str:
+    rows = ((code(it.name), it.type, it.unit, _where(it), it.description) for it in semconv.SERVED_ATTRIBUTES)
+    return table(("attribute", "type", "unit", "on", "what it says"), rows)
+
+
+def _served_metrics() -> str:
+    found = (*semconv.SERVED_METRICS, *semconv.SERVER_METRICS)
+    rows = ((code(it.name), it.kind, it.unit, codes(it.attributes), it.description) for it in found)
+    return table(("metric", "kind", "unit", "attributes", "what one value is"), rows)
+
+
+def _served_log_events() -> str:
+    rows = ((code(name), level, when) for name, level, when in semconv.SERVED_LOG_EVENTS)
+    return table(("event", "level", "when"), rows)
+
+
 def _settings_table() -> str:
     texts = section(otel_llmstream.Settings, "Attributes")
     rows = (
@@ -226,6 +242,9 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "metrics": _metrics,
     "newest-metrics": _newest_metrics,
     "log-events": _log_events,
+    "served-attributes": _served_attributes,
+    "served-metrics": _served_metrics,
+    "served-log-events": _served_log_events,
     "settings": _settings_table,
     "options": _options,
     "health": _health,

@@ -9,7 +9,7 @@ import pytest
 from scripted_streams import CUT, HEALTHY, Player, chunk
 
 import otel_llmstream
-from otel_llmstream import Health, Latency, Outcome, Settings
+from otel_llmstream import Health, Latency, Outcome, ServedOutcome, Settings
 from otel_llmstream import _instrumentor as instrumentor
 from otel_llmstream.core.states import End
 from otel_llmstream.telemetry.health import HealthRecorder
@@ -40,6 +40,7 @@ def test_before_anything_happened() -> None:
             time_to_first_chunk=NO_LATENCY,
             time_to_last_chunk=NO_LATENCY,
             internal_errors=0,
+            served=dict.fromkeys(ServedOutcome, 0),
         )
 
 

@@ -31,6 +31,10 @@ PUBLIC = {
     "LLMStreamInstrumentor",
     "Latency",
     "Outcome",
+    "ServedOutcome",
+    "ServedStreams",
+    "ServedStreamsWSGI",
+    "ServedSummary",
     "Settings",
     "Summary",
     "__version__",
@@ -40,6 +44,7 @@ PUBLIC = {
     "health",
     "instrument",
     "shutdown",
+    "instrument_app",
     "uninstrument",
 }
 TESTING = {"SCENARIOS", "Captured", "ChaosServer", "FakeClock", "Point", "capture", "replay"}
@@ -123,6 +128,7 @@ def test_signatures():
         "logger": None,
         "http_spans": True,
         "prometheus_port": None,
+        "app": None,
     }
     assert {parameter.kind for parameter in parameters.values()} == {inspect.Parameter.KEYWORD_ONLY}
     assert not inspect.signature(otel_llmstream.uninstrument).parameters

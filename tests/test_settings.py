@@ -21,6 +21,8 @@ DEFAULTS = {
     "health_window": 1024,
     "exit_timeout": 3.0,
     "flush_on_sigterm": True,
+    "served": False,
+    "server_metrics": False,
 }
 
 GOOD = [
@@ -39,6 +41,8 @@ GOOD = [
     ("metrics_fast_path", False),
     ("exit_timeout", 0.5),
     ("flush_on_sigterm", False),
+    ("served", True),
+    ("server_metrics", True),
 ]
 
 BAD = [
@@ -66,6 +70,8 @@ ENVIRONMENT = [
     ("GENAI_SPANS", " Auto ", "genai_spans", "auto"),
     ("GENAI_METRICS", " False ", "genai_metrics", False),
     ("METRICS_FAST_PATH", "FALSE", "metrics_fast_path", False),
+    ("SERVED", "true", "served", True),
+    ("SERVER_METRICS", "true", "server_metrics", True),
 ]
 
 BAD_ENVIRONMENT = [

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from .. import semconv
 from ..core.summary import Attempt, LLMRequest, Outcome, Summary
 from .sending import Send, current_send
+from .serving import SERVING, Serving
 
 
 class Recording(Protocol):
@@ -102,6 +103,9 @@ class Call:
         recording: what is being recorded, from the first attempt on.
         path: the path of its attempts, if they all go to the same one.
         sent_inside: the send that it was opened inside of, if any.
+        first_chunk: when the first chunk came, and for how long the application had held the stream until then, both in
+            seconds; None before that.
+        serving: the response to a client of this process that it is made for, while it is open.
         summary: the result, when it has ended; without the exception.
     """
 
@@ -124,10 +128,12 @@ class Call:
         "attempts",
         "bounded",
         "finished",
+        "first_chunk",
         "is_sdk",
         "path",
         "recording",
         "sent_inside",
+        "serving",
         "started",
         "summary",
     )  # fmt: skip
@@ -157,6 +163,8 @@ class Call:
         self.is_sdk = is_sdk
         self.path: str | None = None
         self.sent_inside: Send | None = current_send()
+        self.first_chunk: tuple[float, float] | None = None
+        self.serving: Serving | None = None
         # Threads may share a call. Reentrant, since letting go of an exception may end another stream on the spot.
         self._lock = RLock()
         self._open = 0
@@ -192,10 +200,16 @@ class Call:
             if self.recording is None:
                 self._first = request
                 self.path = path if self.is_sdk else None
+                self._join(SERVING.get())
                 self.recording = self._recorder.begin(request, self._name, self._attributes, self._unix_ns, self._where)
             self._tell_failed(self.recording, now)
             self._open += 1  # not before: an attempt that could not be recorded will not be ended either
             return self.attempts
+
+    def _join(self, serving: Serving | None) -> None:
+        self.serving = serving
+        if serving is not None:
+            serving.joined(self)
 
     def attempt_ended(self, number: int, summary: Summary, started: float, now: float) -> None:
         """An attempt's stream ended; `number` is 1 for the first attempt."""
@@ -264,6 +278,9 @@ class Call:
         self._latest = None
         self._tell_failed(self.recording, self._last_end, but=self._latest_number)
         self.recording.ended(summary, self.unix_ns(self._last_end))
+        serving, self.serving = self.serving, None
+        if serving is not None:
+            serving.upstream_ended(self, self._last_end)
 
 
 def _fallback(first: LLMRequest, last: LLMRequest) -> str | None:

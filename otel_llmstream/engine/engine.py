@@ -20,6 +20,7 @@ from ..dialects import RequestInfo, match_non_streaming, match_request
 from .call import Call, Recorder, current_call
 from .deferred import Deferred
 from .observer import Observer
+from .serving import ServedRecorder, Serving
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,9 +40,11 @@ class Engine:
         settings: the application's choices.
         clock: where times come from.
         on_first: called before the first stream is observed.
+        served: where the streams that this process serves to its own clients are recorded; None if they are not.
 
     Attributes:
         live: the observers whose streams are open.
+        serving: the streams to clients of this process that are open.
         internal_errors: how many errors of ours were caught.
     """
 
@@ -52,15 +55,18 @@ class Engine:
         clock: Clock | None = None,
         *,
         on_first: Callable[[], None] | None = None,
+        served: ServedRecorder | None = None,
     ) -> None:
         self.recorder = recorder
         self.settings = settings or Settings()
         self.clock = clock or SystemClock()
         self.error_codes = ErrorCodes()
         self.live: set[Observer] = set()
+        self.serving: set[Serving] = set()
         self.internal_errors = 0
         self._causes: set[tuple[Any, ...]] = set()
         self._on_first = on_first
+        self.served = served
         _engines.add(self)
 
     # --- what begins --------------------------------------------------------------------------------------------
@@ -169,10 +175,12 @@ class Engine:
     def take_over(self, earlier: Engine) -> None:
         """Go on with the open streams of an engine that was switched off."""
         self.live = earlier.live
+        self.serving = earlier.serving
 
     def reset_after_fork(self) -> None:
         """Let go of everything without a record: after a fork the streams belong to the parent."""
         self.live = set()
+        self.serving = set()
         self.internal_errors = 0
 
     # --- what goes wrong ----------------------------------------------------------------------------------------

@@ -228,8 +228,9 @@ class Observer:
 
     def first_chunk(self, now: float) -> None:
         """The first chunk came."""
-        call, recording = self.call, self.recording
-        if call is not None and recording is not None:
+        call, recording, stream = self.call, self.recording, self.stream
+        if call is not None and recording is not None and stream is not None:
+            call.first_chunk = now, now - self._started - stream.wait
             recording.first_chunk(now - call.started, call.unix_ns(now))
 
     def stalled(self, silence: float, now: float) -> None:

@@ -17,6 +17,7 @@ from ..core.summary import Attempt, LLMRequest, Outcome, Summary
 from .health import Health, HealthRecorder, Latency
 from .logs import EventLogger, LogRecorder, add_trace_context
 from .metrics import Base, Live, MetricsRecorder
+from .served import Active, ServedRecorder
 from .spans import CallSpan, SpanRecorder, attempt_facts
 
 
@@ -34,6 +35,8 @@ class Telemetry:
         genai_metrics: see `Settings`.
         metrics_fast_path: see `Settings`.
         health_window: how many calls the health snapshot computes its percentiles over.
+        served: the served streams that are open now, for a gauge.
+        server_metrics: see `Settings`.
         failed: called with the exception that the application's logger raised.
 
     Attributes:
@@ -56,6 +59,8 @@ class Telemetry:
         genai_metrics: bool = True,
         metrics_fast_path: bool = True,
         health_window: int = 1024,
+        served: Active = lambda: (),
+        server_metrics: bool = False,
         failed: Callable[[Exception], None] = lambda _exc: None,
     ) -> None:
         self.providers = (tracer_provider, meter_provider, logger_provider)
@@ -63,6 +68,7 @@ class Telemetry:
         self.metrics = MetricsRecorder(meter_provider, live, newest=newest, fast=metrics_fast_path)
         self.not_measured = frozenset() if genai_metrics else frozenset(metric.name for metric in semconv.STANDARD)
         self.logs = LogRecorder(logger, logger_provider, failed=failed)
+        self.served = ServedRecorder(meter_provider, self.logs, served, server_metrics=server_metrics)
         self._health_window = health_window
         self.health = HealthRecorder(health_window)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from ..core.sampling import percentile
+from ..core.served import ServedOutcome
 from ..core.summary import Outcome, Summary
 
 
@@ -36,6 +37,7 @@ class Health:
         time_to_first_chunk: over the last `Settings.health_window` calls.
         time_to_last_chunk: over the last `Settings.health_window` calls.
         internal_errors: errors of this library, since `instrument()`.
+        served: streams that were served to clients and have ended, by outcome, since `instrument()`.
     """
 
     instrumented: bool
@@ -48,6 +50,7 @@ class Health:
     time_to_first_chunk: Latency
     time_to_last_chunk: Latency
     internal_errors: int
+    served: Mapping[ServedOutcome, int]
 
 
 class HealthRecorder:
@@ -80,7 +83,15 @@ class HealthRecorder:
                 self._first.append(summary.time_to_first_chunk)
                 self._last.append(summary.time_to_last_chunk)
 
-    def snapshot(self, *, instrumented: bool, active: int, stalled: int, internal_errors: int) -> Health:
+    def snapshot(
+        self,
+        *,
+        instrumented: bool,
+        active: int,
+        stalled: int,
+        internal_errors: int,
+        served: Mapping[ServedOutcome, int],
+    ) -> Health:
         """The counts as they are now."""
         with self._lock:
             totals = {outcome: self._totals[outcome] for outcome in Outcome}
@@ -88,7 +99,7 @@ class HealthRecorder:
             first, last = tuple(self._first), tuple(self._last)
         return Health(
             instrumented, active, stalled, totals, _ratio(totals), errors, retries,
-            _latency(first), _latency(last), internal_errors,
+            _latency(first), _latency(last), internal_errors, served,
         )  # fmt: skip
 
 

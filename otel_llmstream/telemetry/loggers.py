@@ -20,7 +20,7 @@ from .last_resort import LAST_RESORT
 STDLIB: Final = logging.getLogger("otel_llmstream")
 """The default logger."""
 
-LEVELS: Final[Mapping[str, str]] = {name: level for name, level, _ in semconv.LOG_EVENTS}
+LEVELS: Final[Mapping[str, str]] = {name: level for name, level, _ in (*semconv.LOG_EVENTS, *semconv.SERVED_LOG_EVENTS)}
 """Event -> the method of a logger that writes it."""
 
 NUMBERS: Final[Mapping[str, int]] = {

@@ -129,6 +129,19 @@ class LogRecorder:
         elif summary.incomplete_tool_calls and self._is_wanted(semconv.LOG_INCOMPLETE_TOOL_CALL):
             self._write(semconv.LOG_INCOMPLETE_TOOL_CALL, summary.request, span, _incomplete(summary))
 
+    def served(self, name: str, facts: Mapping[str, Any], span: trace.Span | None) -> None:
+        """A served stream is over, or something else is known of it.
+
+        Args:
+            name: the event.
+            facts: the keys.
+            span: the server span that is current.
+        """
+        if self._is_wanted(name):
+            ids = (span or trace.INVALID_SPAN).get_span_context()
+            keys = {"trace_id": format_trace_id(ids.trace_id), "span_id": format_span_id(ids.span_id), **facts}
+            self._guarded(getattr(self._logger, LEVELS[name]), name, **keys)
+
     def _is_wanted(self, name: str) -> bool:
         return self._is_enabled_for is None or self._is_enabled_for(NUMBERS[name])
 

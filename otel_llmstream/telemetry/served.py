@@ -1,0 +1,164 @@
+"""Records the streams that the process serves: attributes on the current server span, metrics, and a log line.
+
+There is never a span of ours: the server span belongs to OpenTelemetry's instrumentation of ASGI, FastAPI or WSGI, or
+to FastAPI itself. It ends with the last piece of the body, so everything must be written on it before that.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from threading import Lock
+from typing import Any, Final
+
+from opentelemetry import metrics, trace
+from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
+
+from .. import semconv
+from .._version import __version__
+from ..core.served import ServedOutcome, ServedSummary
+from ..semconv import Metric, On
+from .attributes import Reader
+from .logs import LogRecorder
+
+Active = Callable[[], Iterable[tuple[str | None, str | None]]]
+"""The served streams that are open now: the route and the model of each."""
+
+_LINES: Final[Mapping[ServedOutcome, str]] = {
+    ServedOutcome.COMPLETED: semconv.LOG_SERVED_COMPLETED,
+    ServedOutcome.TRUNCATED: semconv.LOG_SERVED_TRUNCATED,
+    ServedOutcome.FAILED: semconv.LOG_SERVED_FAILED,
+    ServedOutcome.DISCONNECTED: semconv.LOG_SERVED_DISCONNECTED,
+}
+
+MAX_SERIES: Final = 1000
+"""Pairs of route and model that are told apart. A client may choose the model's name; see `metrics.MAX_BASES`."""
+
+
+class ServedRecorder:
+    """Records served streams.
+
+    Args:
+        provider: the application's meter provider; the global one unless given.
+        logs: where the lines go.
+        active: what the gauge looks at.
+        server_metrics: see `Settings`.
+    """
+
+    def __init__(
+        self, provider: MeterProvider | None, logs: LogRecorder, active: Active, *, server_metrics: bool = False
+    ) -> None:
+        meter = metrics.get_meter(semconv.SCOPE, __version__, provider, semconv.SCHEMA_URL)
+        self._logs = logs
+        self._active = active
+        self._streams = _counter(meter, semconv.SERVED_STREAMS)
+        self._orphans = _counter(meter, semconv.SERVED_ORPHANS)
+        self._histograms = [(_histogram(meter, it), field) for it, field in _HISTOGRAMS]
+        self._model_server = _ModelServer(meter) if server_metrics else None
+        self._known: set[tuple[str | None, str | None]] = set()
+        self._lock = Lock()
+        self._totals: Counter[ServedOutcome] = Counter()
+        gauge = semconv.SERVED_ACTIVE
+        meter.create_observable_gauge(gauge.name, [self._observe], gauge.unit, gauge.description)
+
+    @property
+    def totals(self) -> dict[ServedOutcome, int]:
+        """Served streams that have ended, by outcome."""
+        with self._lock:
+            return {outcome: self._totals[outcome] for outcome in ServedOutcome}
+
+    def server_span(self) -> trace.Span | None:
+        """The server span that is current, if one is recorded."""
+        span = trace.get_current_span()
+        kind = getattr(span, "kind", None)
+        return span if span.is_recording() and kind is trace.SpanKind.SERVER else None
+
+    def ended(self, summary: ServedSummary, span: trace.Span | None) -> None:
+        """A served stream is over."""
+        facts = _span.read(summary)
+        if span is not None:
+            span.set_attributes(facts)
+        self._measure(summary)
+        self._logs.served(_LINES[summary.outcome], _line(summary), span)
+        with self._lock:
+            self._totals[summary.outcome] += 1
+
+    def orphaned(self, summary: ServedSummary, span: trace.Span | None) -> None:
+        """The client left, and an upstream stream is still read."""
+        self._orphans.add(1, self._labels(summary.route, summary.model))
+        self._logs.served(semconv.LOG_SERVED_ORPHANED, _line(summary), span)
+
+    def _measure(self, summary: ServedSummary) -> None:
+        labels = self._labels(summary.route, summary.model)
+        end = {semconv.OUTCOME: summary.outcome.value}
+        if summary.error_type:
+            end[semconv.ERROR_TYPE] = summary.error_type
+        self._streams.add(1, {**labels, **end})
+        for histogram, field in self._histograms:
+            value = getattr(summary, field)
+            if value is not None:
+                histogram.record(value, labels)
+        if self._model_server is not None:
+            self._model_server.record(summary)
+
+    def _labels(self, route: str | None, model: str | None) -> dict[str, Any]:
+        key = route, model
+        if key not in self._known:
+            if len(self._known) >= MAX_SERIES:
+                return {"otel.metric.overflow": True}
+            self._known.add(key)
+        return {name: value for name, value in ((semconv.HTTP_ROUTE, route), (semconv.REQUEST_MODEL, model)) if value}
+
+    def _observe(self, _options: CallbackOptions) -> Iterable[Observation]:
+        found = Counter(self._active())
+        return [Observation(number, self._labels(*key)) for key, number in found.items()]
+
+
+class _ModelServer:
+    """The conventions' metrics of a model server, for a service that is one (`Settings.server_metrics`)."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._duration = _histogram(meter, semconv.SERVER_DURATION)
+        self._first = _histogram(meter, semconv.SERVER_TTFT)
+        self._per_token = _histogram(meter, semconv.SERVER_TPOT)
+
+    def record(self, summary: ServedSummary) -> None:
+        """Record a request. The times of tokens are those of requests that succeeded."""
+        labels = {semconv.OPERATION: "chat", semconv.PROVIDER: "unknown"}
+        if summary.model:
+            labels[semconv.REQUEST_MODEL] = summary.model
+        error = {semconv.ERROR_TYPE: summary.error_type} if summary.error_type else {}
+        self._duration.record(summary.duration, {**labels, **error})
+        first, tokens = summary.time_to_first_chunk, summary.output_tokens
+        if summary.outcome is not ServedOutcome.COMPLETED or first is None:
+            return
+        self._first.record(first, labels)
+        if tokens is not None and tokens > 1:
+            self._per_token.record((summary.duration - first) / (tokens - 1), labels)
+
+
+_HISTOGRAMS: Final = (
+    (semconv.SERVED_DURATION, "duration"),
+    (semconv.SERVED_TTFC, "time_to_first_chunk"),
+    (semconv.SERVED_WRITE_STALL, "write_stall"),
+    (semconv.SERVED_OVERHEAD, "gateway_overhead"),
+)
+"""Histogram -> the field of `ServedSummary` that it records."""
+
+_span: Final = Reader((it.name, it.field, it.default) for it in semconv.SERVED_ATTRIBUTES if On.SPAN in it.on)
+_log: Final = Reader((it.name, it.field, it.default) for it in semconv.SERVED_ATTRIBUTES if On.LOG in it.on)
+
+
+def _line(summary: ServedSummary) -> dict[str, Any]:
+    facts = {name: round(value, 6) if isinstance(value, float) else value for name, value in _log.read(summary).items()}
+    if summary.message:
+        facts[semconv.DETAIL] = summary.message
+    return facts
+
+
+def _counter(meter: Meter, it: Metric) -> metrics.Counter:
+    return meter.create_counter(it.name, it.unit, it.description)
+
+
+def _histogram(meter: Meter, it: Metric) -> metrics.Histogram:
+    return meter.create_histogram(it.name, it.unit, it.description, explicit_bucket_boundaries_advisory=it.bounds)
