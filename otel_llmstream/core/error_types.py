@@ -129,7 +129,7 @@ def _connect(names: set[str], message: str) -> str:
 
 
 def _read(names: set[str], message: str) -> str:
-    if "ContentEncodingError" in names:
+    if "ContentEncodingError" in names or _IN_BODY in message:
         return semconv.CONTENT_DECODING
     if "ConnectionResetError" in message:  # aiohttp says it in the text of what it says of a body that breaks off
         return semconv.CONNECTION_RESET
@@ -140,6 +140,11 @@ def _read(names: set[str], message: str) -> str:
     if "SSLError" in names and "SSLEOFError" not in names:  # the latter is a connection dropped without a good-bye
         return semconv.TLS_ERROR
     return semconv.CONNECTION_RESET
+
+
+_IN_BODY: Final = "callback error in on_body"
+"""What aiohttp's parser in C says of a body that could not be decoded, if the connection ended before the application
+read on. The word of the decoder is lost by then, and so is the class of its exception."""
 
 
 def _connect_timeout(names: set[str], _message: str) -> str:
