@@ -18,7 +18,7 @@ from . import _sdk_setup
 from ._flush import flush_providers
 from ._http_spans import HTTPSpans
 from ._log import log
-from ._settings import Settings
+from ._settings import DISABLED, Settings, is_disabled
 from .core.clock import Clock, SystemClock
 from .core.summary import LLMRequest
 from .engine.engine import LOST_LINE, Engine, reset_after_fork
@@ -116,6 +116,9 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     def _instrument(self, **kwargs: Any) -> None:
         """See `otel_llmstream.instrument`; fields of `Settings` may also be given one by one."""
+        if is_disabled():
+            log(logging.INFO, "%s is true: nothing is observed", DISABLED)
+            return
         settings = _settings(kwargs)
         port = kwargs.get("prometheus_port")
         if port is not None and (not isinstance(port, int) or isinstance(port, bool)):
@@ -260,8 +263,6 @@ def _settings(kwargs: Mapping[str, Any]) -> Settings:
     for name in sorted(kwargs.keys() - names - _OPTIONS):
         log(logging.WARNING, "ignored the unknown option %s", name)
     single = {name: kwargs[name] for name in names & kwargs.keys()}
-    if isinstance(single.get("excluded_urls"), list):  # YAML has no tuples
-        single["excluded_urls"] = tuple(single["excluded_urls"])
     return replace(settings, **single) if single else settings
 
 
