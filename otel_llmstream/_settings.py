@@ -16,7 +16,7 @@ from ._log import log
 PREFIX: Final = "OTEL_LLMSTREAM_"
 
 DISABLED: Final = "OTEL_LLMSTREAM_DISABLED"
-"""If this variable is true, `instrument()` does nothing. It is no setting: it also counts if the code gives settings."""
+"""If this variable is true, `instrument()` does nothing. It also counts if the code gives settings."""
 
 OF_TESTS: Final = frozenset(f"{PREFIX}{name}" for name in ("CORPUS", "FRAMEWORKS", "PEERS", "SDKS", "SEEN"))
 """Variables of this package's own tests."""
@@ -75,7 +75,8 @@ class Settings:
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read `OTEL_LLMSTREAM_*`. If a value cannot be used, one warning names it, and the default stays.
 
-        One warning also names each variable that begins so and is not ours, with the name that is most like it. A mistake in an environment variable must not keep a service from starting.
+        One warning also names each variable that begins so and is not ours, with the name that is most like it. A
+        mistake in an environment variable must not keep a service from starting.
 
         Args:
             environ: the variables to read; the process's own unless given.
@@ -108,13 +109,15 @@ def is_disabled(environ: Mapping[str, str] | None = None) -> bool:
         environ: the variables to read; the process's own unless given.
     """
     text = (os.environ if environ is None else environ).get(DISABLED, "").strip()
-    found = _truth(text) if text else False
+    found = _boolean(text) if text else False
     if not isinstance(found, bool):
         log(logging.WARNING, "ignored %s=%r: must be true or false", DISABLED, text)
     return found is True
 
 
 # --- names that are not ours ------------------------------------------------------------------------------------------
+
+UNKNOWN: Final = "ignored the unknown variable %s: the nearest known one ends in %s"
 
 _mentioned: Final[set[str]] = set()
 
@@ -123,7 +126,12 @@ def _mention_unknown(environ: Mapping[str, str]) -> None:
     for name in _unknown(environ):
         if name not in _mentioned:
             _mentioned.add(name)
-            log(logging.WARNING, "ignored the unknown variable %s: the nearest known one ends in %s", name, _nearest(name))
+            log(
+                logging.WARNING,
+                "ignored the unknown variable %s: the nearest known one ends in %s",
+                name,
+                _nearest(name),
+            )
 
 
 def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
@@ -148,15 +156,15 @@ _TRUTHS: Final[Mapping[str, bool]] = {
 }
 
 
-def _truth(value: Any) -> Any:
+def _boolean(value: Any) -> Any:
     """A bool, if the value means one. Otherwise the value stays as it is, and its check complains."""
     if isinstance(value, str):
         return _TRUTHS.get(value.strip().lower(), value)
     return bool(value) if isinstance(value, int) and value in (0, 1) else value
 
 
-def _truth_or_auto(value: Any) -> Any:
-    return "auto" if isinstance(value, str) and value.strip().lower() == "auto" else _truth(value)
+def _boolean_or_auto(value: Any) -> Any:
+    return "auto" if isinstance(value, str) and value.strip().lower() == "auto" else _boolean(value)
 
 
 def _several(value: Any) -> Any:
@@ -164,14 +172,6 @@ def _several(value: Any) -> Any:
     if isinstance(value, str):
         return (value,) if value.strip() else ()
     return tuple(value) if isinstance(value, list) else value
-
-
-_NORMALIZERS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "excluded_urls": _several,
-    "genai_spans": _truth_or_auto,
-    "genai_metrics": _truth,
-    "metrics_fast_path": _truth,
-}
 
 
 def _expressions(text: str) -> tuple[str, ...]:
@@ -183,9 +183,9 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "buffered_after": float,
     "chunk_offsets": int,
     "excluded_urls": _expressions,
-    "genai_spans": _truth_or_auto,
-    "genai_metrics": _truth,
-    "metrics_fast_path": _truth,
+    "genai_spans": _boolean_or_auto,
+    "genai_metrics": _boolean,
+    "metrics_fast_path": _boolean,
     "health_window": int,
 }
 
@@ -233,4 +233,10 @@ _CHECKS: Final[Mapping[str, Callable[[Any], str]]] = {
     "genai_metrics": _flag,
     "metrics_fast_path": _flag,
     "health_window": _between(1, 100_000),
+}
+
+_NORMALIZERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "excluded_urls": _several,
+    **{name: _boolean for name, check in _CHECKS.items() if check is _flag},
+    **{name: _boolean_or_auto for name, check in _CHECKS.items() if check is _flag_or_auto},
 }

@@ -637,12 +637,15 @@ def test_a_body_that_broke_before_it_is_read(captured: Captured) -> None:
     """A stream that holds its exception when it is read has failed, however it is read. Nobody cancelled it."""
 
     async def late(answer: bytes, read: Read) -> None:
-        async with serving(answer) as base, aiohttp.ClientSession() as client:
-            async with client.post(f"{base}/v1/chat/completions", json=body("m")) as response:
-                connection = response.connection
-                await until_async(response.content.exception)
-                await until_async(lambda: connection is None or not connection.protocol.is_connected())
-                await read(response)
+        async with (
+            serving(answer) as base,
+            aiohttp.ClientSession() as client,
+            client.post(f"{base}/v1/chat/completions", json=body("m")) as response,
+        ):
+            connection = response.connection
+            await until_async(response.content.exception)
+            await until_async(lambda: connection is None or not connection.protocol.is_connected())
+            await read(response)
 
     for (answer, error_type), (how, read) in product(BROKEN.values(), LATE.items()):
         with about(how, answer), capture() as each:

@@ -182,7 +182,7 @@ def test_unknown_variables(caplog):
 
 
 def test_disabled(caplog):
-    """One variable switches the package off. A value that is neither true nor false is named in a warning, and ignored."""
+    """One variable switches the package off. A warning names a value that is neither true nor false."""
     assert [is_disabled({DISABLED: text}) for text in ("true", " 1", "Yes", "on")] == [True] * 4
     assert [is_disabled({DISABLED: text}) for text in ("false", "0", "no", "", "  ")] == [False] * 5
     assert not is_disabled({})
@@ -193,7 +193,7 @@ def test_disabled(caplog):
 
 
 def test_disabled_in_a_process(monkeypatch, caplog):
-    """If the variable is true, `instrument()` observes nothing and sets nothing up, also with settings given in code."""
+    """If the variable is true, `instrument()` observes nothing and sets nothing up, whatever the code gives."""
     monkeypatch.setenv(DISABLED, "true")
     monkeypatch.setattr("otel_llmstream._sdk_setup.set_up", lambda **_: pytest.fail("something is set up"))
     with caplog.at_level(logging.INFO, logger="otel_llmstream"):
