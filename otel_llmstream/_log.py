@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 LOGGER: Final = logging.getLogger("otel_llmstream")
 
 
-def log(level: int, message: str, *args: object, **how: Any) -> None:
-    """Log a line.
+def log(level: int, message: str, *args: object) -> None:
+    """Log a line. It has no `exc_info`: logging would print the messages of exceptions that quote the application.
 
     Args:
         level: of `logging`.
         message: with `%` places for `args`.
         args: what goes there.
-        how: as `logging.Logger.log` takes it.
     """
     with suppress(Exception):
-        LOGGER.log(level, message, *args, stacklevel=2, **how)
+        LOGGER.log(level, message, *args, stacklevel=2)

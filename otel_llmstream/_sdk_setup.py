@@ -19,6 +19,7 @@ from typing import Any, Final
 from opentelemetry import metrics, trace
 
 from ._log import LOGGER, log
+from .core.error_types import exception_message
 
 _SIGNALS: Final = ("traces", "metrics", "logs")
 
@@ -129,7 +130,7 @@ def _configure(exporters: Mapping[str, Sequence[str]]) -> None:
                 log_exporter_names=added["logs"],
             )
     except Exception as exc:  # noqa: BLE001 - an exporter may fail in any way, and telemetry must not stop a service
-        announce(f"setting OpenTelemetry up from the environment failed: {exc}{_hint(exporters)}")
+        announce(f"setting OpenTelemetry up from the environment failed: {exception_message(exc)}{_hint(exporters)}")
 
 
 def _configurator() -> Any:
@@ -218,7 +219,7 @@ def _listen(port: int) -> Any:
     try:
         start_http_server(port, registry=registry)
     except (OSError, OverflowError) as exc:
-        announce(_CANNOT_SERVE.format(port=port, problem=exc, pid=os.getpid()))
+        announce(_CANNOT_SERVE.format(port=port, problem=exception_message(exc), pid=os.getpid()))
         return None
     return PrometheusMetricReader(registry=registry)
 

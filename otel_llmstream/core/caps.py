@@ -1,8 +1,8 @@
 """The caps on everything that a server or a request can choose. This is the one rule for all dialects and clients.
 
 A text that enters `core` goes through one of these functions: with an event, with the request, with the response's
-headers, or with the end of the stream. A text within its cap comes back as it is. So the ordinary case costs a look at
-its length.
+headers, or with the end of the stream. A text within its cap comes back as it is, if every exporter can encode it (see
+`encodable`). So the ordinary case costs a look. A message in words is also redacted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from .. import semconv
+from .encodable import encodable
+from .redaction import redact
 
 MAX_MESSAGE: Final = 1024
 """Characters of a message in words. It is for one log line, and a gateway may send a whole page."""
@@ -22,7 +24,7 @@ a list of 128 stop sequences has told what it is."""
 
 def name(text: str) -> str:
     """A model, an id, a finish reason, or any other word, cut to `semconv.MAX_NAME` characters."""
-    return text if len(text) <= semconv.MAX_NAME else text[: semconv.MAX_NAME]
+    return text if len(text) <= semconv.MAX_NAME and text.isprintable() else encodable(text[: semconv.MAX_NAME])
 
 
 def maybe_name(text: str | None) -> str | None:
@@ -31,8 +33,8 @@ def maybe_name(text: str | None) -> str | None:
 
 
 def message(text: str) -> str:
-    """A message in words, cut to `MAX_MESSAGE` characters."""
-    return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE]
+    """A message in words, without what may be a secret, cut to `MAX_MESSAGE` characters."""
+    return redact(encodable(text[: 2 * MAX_MESSAGE]))[:MAX_MESSAGE]  # a secret that a cut shortens may not be found
 
 
 def value(given: Any) -> Any:

@@ -257,8 +257,9 @@ class Stream:
         self.choices = max(self.choices, event.index + 1)
         if self._finishes is None:
             self._finishes = {}
-        if len(event.reason) > semconv.MAX_NAME:
-            event = Finish(event.index, caps.name(event.reason), event.normal)
+        reason = caps.name(event.reason)
+        if reason is not event.reason:
+            event = Finish(event.index, reason, event.normal)
         self._finishes[event.index] = event
         if len(self._finishes) >= self.choices and not self._finish_disproved:
             self._move(LastFinish)

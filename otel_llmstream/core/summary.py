@@ -18,6 +18,7 @@ from msgspec.structs import asdict, force_setattr, replace
 
 from .. import semconv
 from . import caps
+from .redaction import kind
 
 
 class Outcome(StrEnum):
@@ -41,7 +42,12 @@ class Outcome(StrEnum):
 
 
 class Record(Struct, frozen=True):
-    """A frozen record."""
+    """A frozen record. Of an exception, its `repr` shows the class alone: the message may quote a secret."""
+
+    def __repr__(self) -> str:
+        shown = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        fields = (f"{name}={kind(it) if isinstance(it, BaseException) else repr(it)}" for name, it in shown)
+        return f"{type(self).__name__}({', '.join(fields)})"
 
     def replace(self, **changes: Any) -> Self:
         """A copy with changes.
@@ -92,11 +98,11 @@ class LLMRequest(Record, frozen=True):
 
     def __post_init__(self) -> None:
         """Cut what the application may have chosen; see `caps`."""
-        model = self.model
-        if model is not None and len(model) > semconv.MAX_NAME:
+        model, address = self.model, caps.name(self.server_address)
+        if model is not None and caps.name(model) is not model:
             force_setattr(self, "model", caps.name(model))
-        if len(self.server_address) > semconv.MAX_NAME:
-            force_setattr(self, "server_address", caps.name(self.server_address))
+        if address is not self.server_address:
+            force_setattr(self, "server_address", address)
         if self.parameters:
             force_setattr(self, "parameters", caps.pairs(self.parameters))
 

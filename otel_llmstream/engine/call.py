@@ -15,6 +15,7 @@ from threading import RLock
 from typing import Any, Protocol
 
 from .. import semconv
+from ..core.encodable import encodable_value
 from ..core.summary import Attempt, LLMRequest, Outcome, Summary
 from .sending import Send, current_send
 
@@ -150,8 +151,8 @@ class Call:
         self.recording: Recording | None = None
         self._recorder = recorder
         self._unix_ns = unix_ns
-        self._name = name
-        self._attributes = attributes or {}
+        self._name = encodable_value(name)
+        self._attributes = {encodable_value(key): encodable_value(value) for key, value in (attributes or {}).items()}
         self._where = where
         self.bounded = bounded
         self.is_sdk = is_sdk

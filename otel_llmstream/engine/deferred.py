@@ -15,6 +15,7 @@ from threading import RLock
 from typing import Final
 
 from .._log import log
+from ..core.error_types import stack
 
 Action = Callable[[], None]
 
@@ -78,6 +79,6 @@ def _run_one(actions: SimpleQueue[Action]) -> bool:
         return False
     try:
         action()
-    except Exception:  # noqa: BLE001 - an action guards itself; this keeps the thread alive
-        log(logging.DEBUG, "a deferred action failed", exc_info=True)
+    except Exception as exc:  # noqa: BLE001 - an action guards itself; this keeps the thread alive
+        log(logging.DEBUG, "a deferred action failed: %s", stack(exc))
     return True

@@ -11,7 +11,8 @@ from weakref import WeakSet
 from .._log import log
 from .._settings import Settings
 from ..core.clock import Clock, SystemClock
-from ..core.error_types import ErrorCodes
+from ..core.error_types import ErrorCodes, stack
+from ..core.redaction import frames
 from ..core.response import ResponseInfo
 from ..core.states import End
 from ..core.summary import LLMRequest
@@ -205,12 +206,11 @@ class Engine:
         """
         self.internal_errors += 1
         level = logging.ERROR if self._is_new(exc, lost) else logging.DEBUG
-        where = "".join(traceback.format_tb(exc.__traceback__))
-        log(level, "internal error, %s: %s\n%s", type(exc).__qualname__, lost, where)
+        log(level, "internal error, %s: %s\n%s", type(exc).__qualname__, lost, frames(exc.__traceback__))
         try:
             self.recorder.internal_error()
-        except Exception:  # the recorder itself may be what is broken
-            log(logging.DEBUG, "internal error while counting one", exc_info=True)
+        except Exception as second:
+            log(logging.DEBUG, "internal error while counting one: %s", stack(second))
 
     def _is_new(self, exc: Exception, lost: str) -> bool:
         place = traceback.extract_tb(exc.__traceback__)[-1:]
