@@ -144,8 +144,12 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         """Observe no new stream. The open ones are observed to their end."""
         if PROCESS.covered is not None:
             PROCESS.covered = PROCESS.covered._replace(switched=None)
+            engine, telemetry, _ = PROCESS.covered
         else:
             SWITCH.off()
+            engine, telemetry = PROCESS.engine, PROCESS.telemetry
+        if engine is not None and telemetry is not None:
+            engine.guard(telemetry.rest)
         HTTP_SPANS.off()
 
 

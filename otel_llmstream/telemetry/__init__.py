@@ -80,6 +80,10 @@ class Telemetry:
         """After a fork: the counts are the parent's, and another thread of the parent may have held the lock."""
         self.health = HealthRecorder(self._health_window)
 
+    def rest(self) -> None:
+        """It is switched off. Streams that are still open are recorded to their end."""
+        self.metrics.rest()
+
     def internal_error(self) -> None:
         """An error of ours was caught."""
         self.metrics.internal_error()

@@ -78,14 +78,15 @@ class MeasurementBuffer:
             span: the span that the values belong to.
             size: how many values the payload has for its largest series.
         """
-        readers = self._meter.readers() if self._meter is not None else None
+        meter = self._meter
+        readers = meter.readers() if meter is not None else None
         if readers is None or not readers.is_plain or size > MAX_VALUES:
             moment = RecordContext(span.context)
             for series, values in unroll(payload):
                 series.record(values, moment, readers)
             return
         self._entries.append((unroll, payload, readers.waiting(span.ids), readers))
-        if len(self._entries) >= MAX_ENTRIES:
+        if len(self._entries) >= MAX_ENTRIES or self._meter is None:  # switched off by another thread meanwhile
             self.flush()
 
     def flush(self) -> None:
@@ -93,6 +94,11 @@ class MeasurementBuffer:
         with self._lock:
             while self._entries:
                 self._write(self._entries[0][3])
+
+    def rest(self) -> None:
+        """Write all entries, and let none wait from now on: the recorder is off, and may be dropped at any time."""
+        self._meter = None
+        self.flush()
 
     def _write(self, readers: Readers) -> None:
         """Write the oldest entries that are for these readers."""

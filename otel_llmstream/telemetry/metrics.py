@@ -173,6 +173,10 @@ class MetricsRecorder:
         """Count an error of ours."""
         self._internal_errors.add(1)
 
+    def rest(self) -> None:
+        """It is switched off: nothing waits in it any more. Streams that are still open are recorded to their end."""
+        self._buffer.rest()
+
     # --- what an entry's values are ---------------------------------------------------------------------------------
 
     def _retry_values(self, payload: tuple[Base, str]) -> Values:
