@@ -27,6 +27,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from . import semconv
 from .core.encodable import encodable_value
+from .core.interruption import let_through
 from .core.redaction import REDACTED
 from .engine.sending import current_send
 from .instrumentation.patching import replace_method
@@ -174,9 +175,10 @@ class _Sent:
         self.error: BaseException | None = None
 
     def settle(self, exc: Exception) -> None:
-        """Raise the transport's own exception. Any other one is an error of the telemetry, and is counted."""
+        """Raise the transport's own exception, or a signal handler's. Any other one is an error of the telemetry."""
         if self.error is exc:
             raise exc
+        let_through(exc)
         engine = SWITCH.engine
         if engine is not None:
             engine.internal_error(exc, LOST_SPAN)

@@ -20,6 +20,7 @@ from ._http_spans import HTTPSpans
 from ._log import log
 from ._settings import DISABLED, Settings, is_disabled
 from .core.clock import Clock, SystemClock
+from .core.interruption import let_through
 from .core.summary import LLMRequest
 from .engine.engine import LOST_LINE, Engine, reset_after_fork
 from .instrumentation import aiohttp, botocore, httpx, sdk_boundaries
@@ -254,6 +255,7 @@ def flush(timeout: float = 3.0) -> bool:
         engine.run_deferred()
         return flush_providers(telemetry.providers, max(0.0, timeout - (monotonic() - started)))
     except Exception as exc:  # noqa: BLE001 - there may be no thread left, at the end of the interpreter
+        let_through(exc)
         engine.internal_error(exc, "what is held was not sent")
         return False
 

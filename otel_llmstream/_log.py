@@ -7,8 +7,9 @@ exception through to the code that logs. We log in the middle of the application
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from typing import Final
+
+from .core.interruption import suppressed
 
 LOGGER: Final = logging.getLogger("otel_llmstream")
 
@@ -21,5 +22,5 @@ def log(level: int, message: str, *args: object) -> None:
         message: with `%` places for `args`.
         args: what goes there.
     """
-    with suppress(Exception):
+    with suppressed():
         LOGGER.log(level, message, *args, stacklevel=2)

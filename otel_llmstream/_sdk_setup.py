@@ -20,6 +20,7 @@ from opentelemetry import metrics, trace
 
 from ._log import LOGGER, log
 from .core.error_types import exception_message
+from .core.interruption import let_through
 
 _SIGNALS: Final = ("traces", "metrics", "logs")
 
@@ -130,6 +131,7 @@ def _configure(exporters: Mapping[str, Sequence[str]]) -> None:
                 log_exporter_names=added["logs"],
             )
     except Exception as exc:  # noqa: BLE001 - an exporter may fail in any way, and telemetry must not stop a service
+        let_through(exc)
         announce(f"setting OpenTelemetry up from the environment failed: {exception_message(exc)}{_hint(exporters)}")
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from .. import semconv
 from . import caps
+from .interruption import let_through
 from .redaction import causes, frames, kind
 
 OTHER: Final = "_OTHER"
@@ -131,7 +132,8 @@ def _text(exc: BaseException) -> str:
     """An exception's message as it is; empty if its class cannot make one (the class may be the application's)."""
     try:
         return str(exc)
-    except Exception:  # noqa: BLE001 - the application's code may raise anything
+    except Exception as second:  # noqa: BLE001 - the application's code may raise anything
+        let_through(second)
         return ""
 
 

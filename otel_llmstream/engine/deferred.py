@@ -16,6 +16,7 @@ from typing import Final
 
 from .._log import log
 from ..core.error_types import stack
+from ..core.interruption import let_through
 
 Action = Callable[[], None]
 
@@ -80,5 +81,6 @@ def _run_one(actions: SimpleQueue[Action]) -> bool:
     try:
         action()
     except Exception as exc:  # noqa: BLE001 - an action guards itself; this keeps the thread alive
+        let_through(exc)  # it may run in the main thread
         log(logging.DEBUG, "a deferred action failed: %s", stack(exc))
     return True

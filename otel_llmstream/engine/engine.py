@@ -12,6 +12,7 @@ from .._log import log
 from .._settings import Settings
 from ..core.clock import Clock, SystemClock
 from ..core.error_types import ErrorCodes, stack
+from ..core.interruption import let_through
 from ..core.redaction import frames
 from ..core.response import ResponseInfo
 from ..core.states import End
@@ -184,14 +185,17 @@ class Engine:
     ) -> T | None:
         """The one guard: as `guard`, and if the action raises, `fallback` is called.
 
+        What a signal handler raised meanwhile reaches the application; see `interruption`.
+
         Only an error of the action itself counts. `internal_errors` may rise meanwhile for another reason: another
         thread's stream, or a line that the application's logger did not take.
         """
         try:
             return action(*args, **kwargs)
         except Exception as exc:
-            self.internal_error(exc)
             fallback()
+            let_through(exc)
+            self.internal_error(exc)
             return None
 
     def internal_error(self, exc: Exception, lost: str = LOST_STREAM) -> None:
@@ -209,7 +213,8 @@ class Engine:
         log(level, "internal error, %s: %s\n%s", type(exc).__qualname__, lost, frames(exc.__traceback__))
         try:
             self.recorder.internal_error()
-        except Exception as second:
+        except Exception as second:  # the recorder itself may be what is broken
+            let_through(second)
             log(logging.DEBUG, "internal error while counting one: %s", stack(second))
 
     def _is_new(self, exc: Exception, lost: str) -> bool:

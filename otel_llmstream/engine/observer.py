@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..core.error_types import classify, exception_message
 from ..core.events import HTTPError, NonStreaming, Opened
+from ..core.interruption import interruption
 from ..core.response import ResponseInfo
 from ..core.states import End, State
 from ..core.stream import Stream
@@ -168,7 +169,7 @@ class Observer:
         It is the network's, unless the application has not asked for more since it got its last bytes.
         """
         if self.waiting:
-            self.end(End.FAILURE if isinstance(error, Exception) else End.CANCELLED, error)
+            self.end(failure_or_cancel(error), error)
 
     def end(self, how: End, error: BaseException | None = None, *, unsafe: bool = False) -> None:
         """The attempt is over. The first end counts; all others do nothing.
@@ -351,6 +352,11 @@ class Observer:
     def _lose(self, stream: Stream, now: float) -> Summary:
         """The rest was not read, so its end is unknown. Whatever went wrong, the provider is not to blame."""
         return stream.end(End.GARBAGE_COLLECTED, now, message=LOST)
+
+
+def failure_or_cancel(error: BaseException) -> End:
+    """What an exception that came instead of bytes means. If a signal handler raised it, the application cancelled."""
+    return End.FAILURE if isinstance(error, Exception) and interruption(error) is None else End.CANCELLED
 
 
 _STOPS: Final = (End.CLOSED, End.GARBAGE_COLLECTED, End.CANCELLED, End.SDK_RAISED)

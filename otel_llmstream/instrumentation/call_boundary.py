@@ -9,6 +9,7 @@ from contextvars import Token
 from typing import Any, Final, Self
 
 from .._log import log
+from ..core.interruption import let_through
 from ..core.summary import Summary
 from ..engine.call import CURRENT, Call, open_call
 from .switch import SWITCH
@@ -72,6 +73,7 @@ class Boundary:
         try:
             call.leave()
         except Exception as exc:
+            let_through(exc)
             if engine is not None:
                 engine.internal_error(exc)
 

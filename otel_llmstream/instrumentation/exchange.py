@@ -18,7 +18,7 @@ from ..core.response import ResponseInfo, media_type_of
 from ..core.states import End
 from ..dialects import RequestInfo, serves_path
 from ..engine.engine import Engine
-from ..engine.observer import Observer
+from ..engine.observer import Observer, failure_or_cancel
 from ..engine.sending import Send, current_send
 from ..wire import FRAMERS
 from .switch import SWITCH
@@ -151,7 +151,7 @@ class Exchange:
             observer.responded(response)
             observer.end(End.CLOSED, error)
         else:
-            observer.end(End.FAILURE if isinstance(error, Exception) else End.CANCELLED, error)
+            observer.end(failure_or_cancel(error), error)
 
     def lost(self) -> None:
         """After an internal error in a hook: the stream goes on unobserved."""

@@ -21,6 +21,7 @@ from opentelemetry.trace import format_span_id, format_trace_id
 from .. import semconv
 from .._version import __version__
 from ..core.error_types import exception_message, stack
+from ..core.interruption import let_through
 from ..core.redaction import kind
 from ..core.summary import Attempt, LLMRequest, Outcome, Summary
 from ..semconv import On
@@ -154,6 +155,7 @@ class LogRecorder:
                 result.close()
                 raise TypeError("the logger is async")  # noqa: TRY301 - to be counted like all others
         except Exception as exc:
+            let_through(exc)
             self._failed(exc)
 
     def _exception_event(self, summary: Summary, span: CallSpan) -> None:
