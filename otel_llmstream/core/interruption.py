@@ -69,10 +69,9 @@ def _arguments(frame: FrameType) -> list[Any]:
     code = frame.f_code
     several = bool(code.co_flags & CO_VARARGS)
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + several]
-    values = [frame.f_locals.get(name) for name in names]
-    if several and isinstance(values[-1], tuple):
-        values.extend(values.pop())
-    return values
+    values: list[Any] = [frame.f_locals.get(name) for name in names]
+    rest = values[-1] if several else None
+    return [*values, *rest] if isinstance(rest, tuple) else values
 
 
 def _installed() -> set[CodeType]:

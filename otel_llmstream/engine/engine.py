@@ -88,7 +88,7 @@ class Engine:
         observer = Observer(self, request, self.clock.now())
         try:
             observer.record(found.dialect, found.request, earlier=request.retry_count if call is None else 0)
-        except Exception:
+        except BaseException:
             self.live.discard(observer)
             raise
         return observer
@@ -152,8 +152,8 @@ class Engine:
     # --- what ends ----------------------------------------------------------------------------------------------
 
     def defer(self, action: Callable[[], None]) -> None:
-        """Do something in another thread. Safe in finalisers; see `deferred`."""
-        _deferred.put(action)
+        """See the function `defer`."""
+        defer(action)
 
     def run_deferred(self) -> None:
         """Do what was deferred. Called if a stream begins, if metrics are collected, and if health is asked for."""
@@ -193,9 +193,9 @@ class Engine:
         try:
             return action(*args, **kwargs)
         except Exception as exc:
-            fallback()
             let_through(exc)
             self.internal_error(exc)
+            fallback()
             return None
 
     def internal_error(self, exc: Exception, lost: str = LOST_STREAM) -> None:
@@ -227,6 +227,11 @@ class Engine:
 
 
 def _do_nothing() -> None: ...
+
+
+def defer(action: Callable[[], None]) -> None:
+    """Do something in another thread. Safe in finalisers; see `deferred`."""
+    _deferred.put(action)
 
 
 def reset_after_fork() -> None:

@@ -85,9 +85,12 @@ def _request(tap: type[Any], original: Callable[..., Any]) -> Callable[..., Any]
 def _close(original: Callable[..., Any]) -> Callable[..., Any]:
     def close(response: Any, *args: Any, **kwargs: Any) -> Any:
         observer = getattr(response.content, "_llmstream_observer", None)
-        if observer is not None:
-            closed(observer)
-        return original(response, *args, **kwargs)
+        try:
+            if observer is not None:
+                closed(observer)
+        finally:  # also if a signal handler raises here
+            result = original(response, *args, **kwargs)
+        return result
 
     return close
 

@@ -66,6 +66,16 @@ class Exchange:
         self._observer = observer
         self._started = engine.clock.now()
 
+    def __del__(self) -> None:
+        # A signal handler raised before the response had its tap, so that nothing else will end the attempt.
+        observer = self._observer
+        if observer is not None:
+            observer.end(End.GARBAGE_COLLECTED, unsafe=True)
+
+    def handed_over(self) -> None:
+        """The response has its tap, which tells the end from now on."""
+        self._observer = None
+
     @classmethod
     def begin(cls, request: RequestInfo, *, streams: bool) -> Exchange | None:
         """Look at a request that is about to be sent.
@@ -198,6 +208,7 @@ def attach(exchange: Exchange, tap: Callable[..., Any], *args: Any) -> None:
     """
     engine = exchange._engine  # noqa: SLF001 - the switch may have been turned off while the request was sent
     engine.guard_or(exchange.lost, tap, exchange, *args)
+    exchange.handed_over()
 
 
 def read_already(observer: Observer, body: bytes | None) -> None:
