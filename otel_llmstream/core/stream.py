@@ -376,7 +376,8 @@ class Stream:
     def _summarize(
         self, outcome: Outcome, why: str | None, now: float, error: BaseException | None, message: str
     ) -> Summary:
-        response, sketch, first, last = self._response, self._gap_sketch, self._first, self._last()
+        response, first, last = self._response, self._first, self._last()
+        sketch = self._gap_sketch if self._gap_sketch is not None and self._gap_sketch.count else None
         usage, origin, tools = self._usage, self._origin, self._tools
         buffered = self._is_buffered()
         return Summary(

@@ -68,7 +68,7 @@ class Exchange:
 
     def __del__(self) -> None:
         # A signal handler raised before the response had its tap, so that nothing else will end the attempt.
-        observer = self._observer
+        observer = getattr(self, "_observer", None)
         if observer is not None:
             observer.end(End.GARBAGE_COLLECTED, unsafe=True)
 
@@ -90,8 +90,14 @@ class Exchange:
         engine = _engine_for(request)
         if engine is None:
             return None
-        observer = engine.begin(request)
-        return cls(engine, request, observer) if observer is not None or streams else None
+        observer = None
+        try:
+            observer = engine.begin(request)
+            return cls(engine, request, observer) if observer is not None or streams else None
+        except BaseException:  # out of a signal handler, after the attempt began
+            if observer is not None:
+                observer.end(End.CANCELLED)
+            raise
 
     @classmethod
     def begin_late(cls, request: RequestInfo, started: float) -> Exchange | None:
