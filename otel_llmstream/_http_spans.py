@@ -26,8 +26,8 @@ from opentelemetry.instrumentation.environment_variables import OTEL_PYTHON_DISA
 from opentelemetry.trace import Span, Status, StatusCode
 
 from . import semconv
+from ._interruption import let_through
 from .core.encodable import encodable_value
-from .core.interruption import let_through
 from .core.redaction import REDACTED
 from .engine.sending import current_send
 from .instrumentation.patching import replace_method

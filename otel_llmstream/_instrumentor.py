@@ -17,10 +17,10 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 from . import _sdk_setup
 from ._flush import flush_providers
 from ._http_spans import HTTPSpans
+from ._interruption import let_through
 from ._log import log
 from ._settings import DISABLED, Settings, is_disabled
 from .core.clock import Clock, SystemClock
-from .core.interruption import let_through
 from .core.summary import LLMRequest
 from .engine.engine import LOST_LINE, Engine, reset_after_fork
 from .instrumentation import aiohttp, botocore, httpx, sdk_boundaries

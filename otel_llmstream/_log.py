@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-from .core.interruption import suppressed
+from ._interruption import suppressed
 
 LOGGER: Final = logging.getLogger("otel_llmstream")
 

@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from opentelemetry import metrics, trace
 
+from ._interruption import let_through
 from ._log import LOGGER, log
 from .core.error_types import exception_message
-from .core.interruption import let_through
 
 _SIGNALS: Final = ("traces", "metrics", "logs")
 

@@ -20,7 +20,7 @@ from strikes import Limit, handling, struck
 from test_hostile import EVENTS
 
 import otel_llmstream
-from otel_llmstream.core.interruption import interruption, let_through, suppressed
+from otel_llmstream._interruption import interruption, let_through, suppressed
 from otel_llmstream.testing import capture
 from otel_llmstream.testing.chaos import ChaosServer
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from .. import semconv
+from .._interruption import let_through
 from . import caps
-from .interruption import let_through
 from .redaction import causes, frames, kind
 
 OTHER: Final = "_OTHER"

@@ -14,9 +14,9 @@ from queue import Empty, SimpleQueue
 from threading import RLock
 from typing import Final
 
+from .._interruption import let_through
 from .._log import log
 from ..core.error_types import stack
-from ..core.interruption import let_through
 
 Action = Callable[[], None]
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, ParamSpec, TypeVar
 from weakref import WeakSet
 
+from .._interruption import let_through
 from .._log import log
 from .._settings import Settings
 from ..core.clock import Clock, SystemClock
 from ..core.error_types import ErrorCodes, stack
-from ..core.interruption import let_through
 from ..core.redaction import frames
 from ..core.response import ResponseInfo
 from ..core.states import End

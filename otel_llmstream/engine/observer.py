@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
+from .._interruption import interruption
 from ..core.error_types import classify, exception_message
 from ..core.events import HTTPError, NonStreaming, Opened
-from ..core.interruption import interruption
 from ..core.response import ResponseInfo
 from ..core.states import End, State
 from ..core.stream import Stream

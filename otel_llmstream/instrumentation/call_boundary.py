@@ -9,8 +9,8 @@ from contextvars import Token
 from functools import partial
 from typing import Any, Final, Self
 
+from .._interruption import let_through
 from .._log import log
-from ..core.interruption import let_through
 from ..core.summary import Summary
 from ..engine.call import CURRENT, Call, open_call
 from ..engine.engine import defer

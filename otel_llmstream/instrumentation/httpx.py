@@ -15,7 +15,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any, Final
 
-from ..core.interruption import let_through, suppressed
+from .._interruption import let_through, suppressed
 from ..core.response import ResponseInfo
 from ..dialects import RequestInfo
 from .close_reason import watch_garbage_collector

@@ -16,7 +16,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import TracerProvider
 
-from ..core.interruption import let_through
+from .._interruption import let_through
 from .coexistence import DURATION_AND_TOKENS, NONE, InferenceSpan
 from .processors import ProcessorSearch, is_of
 

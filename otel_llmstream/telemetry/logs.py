@@ -19,9 +19,9 @@ from opentelemetry.context import Context
 from opentelemetry.trace import format_span_id, format_trace_id
 
 from .. import semconv
+from .._interruption import let_through
 from .._version import __version__
 from ..core.error_types import exception_message, stack
-from ..core.interruption import let_through
 from ..core.redaction import kind
 from ..core.summary import Attempt, LLMRequest, Outcome, Summary
 from ..semconv import On

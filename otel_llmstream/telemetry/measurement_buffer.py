@@ -139,7 +139,8 @@ class MeasurementBuffer:
     def _write_together(self) -> None:
         """Write what is put together. If a signal handler interrupts it, the next flush does the rest."""
         while self._together and self._readers is not None:
-            series, (values, moments) = self._together.popitem()
+            series = next(iter(self._together))  # in order, since the last value of a bucket becomes its exemplar
+            values, moments = self._together.pop(series)
             series.record_late(values, moments, self._readers)
 
     def reset_after_fork(self) -> None:

@@ -24,14 +24,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from inspect import CO_VARARGS
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, Final
 
-from .redaction import causes
+MAX_CAUSES: Final = 16
+"""Causes that are followed at most. A chain may be a cycle."""
 
 
 def interruption(exc: BaseException) -> BaseException | None:
     """The exception that a signal handler raised: this one, or one that it was raised from. None if there is none."""
-    return next((each for each in causes(exc) if _is_of_handler(each)), None)
+    each: BaseException | None = exc
+    for _ in range(MAX_CAUSES):
+        if each is None or _is_of_handler(each):
+            return each
+        each = each.__cause__
+    return None
 
 
 def let_through(exc: BaseException) -> None:
