@@ -26,6 +26,9 @@ from opentelemetry.instrumentation.environment_variables import OTEL_PYTHON_DISA
 from opentelemetry.trace import Span, Status, StatusCode
 
 from . import semconv
+from ._interruption import let_through
+from .core.encodable import encodable_value
+from .core.redaction import REDACTED
 from .engine.sending import current_send
 from .instrumentation.patching import replace_method
 from .instrumentation.switch import SWITCH
@@ -172,9 +175,10 @@ class _Sent:
         self.error: BaseException | None = None
 
     def settle(self, exc: Exception) -> None:
-        """Raise the transport's own exception. Any other one is an error of the telemetry, and is counted."""
+        """Raise the transport's own exception, or a signal handler's. Any other one is an error of the telemetry."""
         if self.error is exc:
             raise exc
+        let_through(exc)
         engine = SWITCH.engine
         if engine is not None:
             engine.internal_error(exc, LOST_SPAN)
@@ -201,7 +205,9 @@ class _Tracer(trace.Tracer):
 
     def start_span(self, name: str, *args: Any, **kwargs: Any) -> Span:
         given = kwargs.get("attributes") or {}
-        kwargs["attributes"] = {key: redact_url(value) if key in _URLS else value for key, value in given.items()}
+        kwargs["attributes"] = {
+            key: encodable_value(redact_url(value) if key in _URLS else value) for key, value in given.items()
+        }
         return self._tracer.start_span(name, *args, **kwargs)
 
     def start_as_current_span(self, name: str, *args: Any, **kwargs: Any) -> Any:
@@ -233,8 +239,6 @@ class _Current:
 
 _URLS: Final = ("url.full", "http.url", "http.target", "url.query")
 """Attributes that have the query of a URL."""
-
-REDACTED: Final = "REDACTED"
 
 _SECRET: Final = re.compile(
     r"((?:\A|[?&;])(?:[\w.%~-]{0,64}?(?:key|token|secret|signature|password|credential|auth)[\w.%~-]{0,64}|sig|code|jwt|pwd)=)[^&;#]*",

@@ -17,9 +17,10 @@ from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type:
 from . import _sdk_setup
 from ._flush import flush_providers, shutdown_providers
 from ._http_spans import HTTPSpans
+from ._interruption import let_through
 from ._log import log
 from ._process_end import ProcessEnd
-from ._settings import Settings
+from ._settings import DISABLED, Settings, is_disabled
 from .core.clock import Clock, SystemClock
 from .core.served import ServedOutcome
 from .core.summary import LLMRequest
@@ -123,6 +124,9 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     def _instrument(self, **kwargs: Any) -> None:
         """See `otel_llmstream.instrument`; fields of `Settings` may also be given one by one."""
+        if is_disabled():
+            log(logging.INFO, "%s is true: nothing is observed", DISABLED)
+            return
         settings = _settings(kwargs)
         port = kwargs.get("prometheus_port")
         if port is not None and (not isinstance(port, int) or isinstance(port, bool)):
@@ -149,8 +153,12 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         """Observe no new stream, and serve `/metrics` no longer. Open streams are observed to their end."""
         if PROCESS.covered is not None:
             PROCESS.covered = PROCESS.covered._replace(switched=None)
+            engine, telemetry, _ = PROCESS.covered
         else:
             SWITCH.off()
+            engine, telemetry = PROCESS.engine, PROCESS.telemetry
+        if engine is not None and telemetry is not None:
+            engine.guard(telemetry.rest)
         HTTP_SPANS.off()
         _sdk_setup.stop_serving()
 
@@ -281,6 +289,7 @@ def _send(timeout: float, prepare: Callable[[Engine], None], send: Callable[[Seq
         prepare(engine)
         return send(telemetry.providers, max(0.0, timeout - (monotonic() - started)))
     except Exception as exc:  # noqa: BLE001 - a provider of the application's may raise anything
+        let_through(exc)
         engine.internal_error(exc, "what is held was not sent")
         return False
 
@@ -294,8 +303,6 @@ def _settings(kwargs: Mapping[str, Any]) -> Settings:
     for name in sorted(kwargs.keys() - names - _OPTIONS):
         log(logging.WARNING, "ignored the unknown option %s", name)
     single = {name: kwargs[name] for name in names & kwargs.keys()}
-    if isinstance(single.get("excluded_urls"), list):  # YAML has no tuples
-        single["excluded_urls"] = tuple(single["excluded_urls"])
     return replace(settings, **single) if single else settings
 
 

@@ -7,23 +7,23 @@ exception through to the code that logs. We log in the middle of the application
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
-from typing import Any, Final
+from typing import Final
+
+from ._interruption import suppressed
 
 LOGGER: Final = logging.getLogger("otel_llmstream")
 
 
-def log(level: int, message: str, *args: object, **how: Any) -> None:
-    """Log a line.
+def log(level: int, message: str, *args: object) -> None:
+    """Log a line. It has no `exc_info`: logging would print the messages of exceptions that quote the application.
 
     Args:
         level: of `logging`.
         message: with `%` places for `args`.
         args: what goes there.
-        how: as `logging.Logger.log` takes it.
     """
-    with suppress(Exception):
-        LOGGER.log(level, message, *args, stacklevel=2, **how)
+    with suppressed():
+        LOGGER.log(level, message, *args, stacklevel=2)
 
 
 def is_heard(beside: logging.Handler | None = None) -> bool:
@@ -39,6 +39,6 @@ def is_heard(beside: logging.Handler | None = None) -> bool:
 def print_line(level: int, message: str) -> None:
     """Print a line on stderr, as Python does if logging is not configured. `logging.lastResort = None` forbids it."""
     if logging.lastResort is not None:
-        with suppress(Exception):
+        with suppressed():
             text = f"otel_llmstream: {message}"
             logging.lastResort.handle(LOGGER.makeRecord(LOGGER.name, level, __file__, 0, text, (), None))

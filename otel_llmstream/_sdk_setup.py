@@ -19,7 +19,9 @@ from typing import Any, Final
 
 from opentelemetry import metrics, trace
 
+from ._interruption import let_through
 from ._log import is_heard, log, print_line
+from .core.error_types import exception_message
 from .telemetry.last_resort import LAST_RESORT
 
 _SIGNALS: Final = ("traces", "metrics", "logs")
@@ -127,7 +129,8 @@ def _configure(exporters: Mapping[str, Sequence[str]]) -> bool:
                 log_exporter_names=added["logs"],
             )
     except Exception as exc:  # noqa: BLE001 - an exporter may fail in any way, and telemetry must not stop a service
-        announce(f"setting OpenTelemetry up from the environment failed: {exc}{_hint(exporters)}")
+        let_through(exc)
+        announce(f"setting OpenTelemetry up from the environment failed: {exception_message(exc)}{_hint(exporters)}")
         return False
     return True
 
@@ -262,7 +265,7 @@ def _listen(port: int, registry: Any) -> Any:
     try:
         server, _thread = start_http_server(port, registry=registry)
     except (OSError, OverflowError) as exc:
-        announce(_CANNOT_SERVE.format(port=port, problem=exc, pid=os.getpid()))
+        announce(_CANNOT_SERVE.format(port=port, problem=exception_message(exc), pid=os.getpid()))
         return None
     return server
 

@@ -6,13 +6,20 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from typing import Any, Final, Literal
 
 from ._log import log
 
 PREFIX: Final = "OTEL_LLMSTREAM_"
+
+DISABLED: Final = "OTEL_LLMSTREAM_DISABLED"
+"""If this variable is true, `instrument()` does nothing. It also counts if the code gives settings."""
+
+OF_TESTS: Final = frozenset(f"{PREFIX}{name}" for name in ("CORPUS", "FRAMEWORKS", "PEERS", "SDKS", "SEEN"))
+"""Variables of this package's own tests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +32,9 @@ class Settings:
         stall_after: seconds that the network may stay silent between two chunks before the gap is a stall.
         buffered_after: seconds of waiting before a burst that make the burst count as buffered delivery.
         chunk_offsets: how many chunk times a span keeps at most (0 to 128); 0 switches the timeline off.
-        excluded_urls: regular expressions that are searched for in `scheme://host/path`. Requests that match are not
-            observed. In the environment they are separated by commas, so that they cannot contain any.
+        excluded_urls: regular expressions that are searched for in `scheme://host:port/path` and in
+            `scheme://host/path`. Requests that match are not observed. It can be a tuple, a list, or one expression. In
+            the environment the expressions are separated by commas, so that they cannot contain any.
         genai_spans: whether our spans are GenAI spans: True, False, or "auto". False makes our spans plain ones: named
             `llmstream {model}`, without `gen_ai.*`. If another instrumentation makes GenAI spans of the same calls and
             does not make them the current span, calls would be counted twice. With "auto", our spans are plain ones
@@ -49,6 +57,8 @@ class Settings:
         server_metrics: whether served streams also give the metrics of a model server (`gen_ai.server.*`). Choose True
             if this process serves a model itself.
 
+    A setting that is True or False can also be given as 1, 0, or one of the words true, false, yes, no, on and off.
+
     Raises:
         ValueError: a value is out of its range, or an expression is not a regular expression.
     """
@@ -56,7 +66,7 @@ class Settings:
     stall_after: float = 10.0
     buffered_after: float = 0.5
     chunk_offsets: int = 128
-    excluded_urls: tuple[str, ...] = ()
+    excluded_urls: Sequence[str] = ()
     genai_spans: bool | Literal["auto"] = "auto"
     genai_metrics: bool = True
     metrics_fast_path: bool = True
@@ -67,6 +77,8 @@ class Settings:
     server_metrics: bool = False
 
     def __post_init__(self) -> None:
+        for name, normalize in _NORMALIZERS.items():
+            object.__setattr__(self, name, normalize(getattr(self, name)))  # before anything can see the settings
         for name, check in _CHECKS.items():
             complaint = check(getattr(self, name))
             if complaint:
@@ -76,12 +88,14 @@ class Settings:
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Read `OTEL_LLMSTREAM_*`. If a value cannot be used, one warning names it, and the default stays.
 
-        A mistake in an environment variable must not keep a service from starting.
+        One warning also names each variable that begins so and is not ours, with the name that is most like it. A
+        mistake in an environment variable must not keep a service from starting.
 
         Args:
             environ: the variables to read; the process's own unless given.
         """
         environ = os.environ if environ is None else environ
+        _mention_unknown(environ)
         found: dict[str, Any] = {}
         for field in fields(cls):
             text = environ.get(PREFIX + field.name.upper())
@@ -101,22 +115,80 @@ def _checked(name: str, value: Any) -> dict[str, Any]:
     return {name: value}
 
 
+def is_disabled(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether `OTEL_LLMSTREAM_DISABLED` switches the package off. One warning says so if its value cannot be used.
+
+    Args:
+        environ: the variables to read; the process's own unless given.
+    """
+    text = (os.environ if environ is None else environ).get(DISABLED, "").strip()
+    found = _boolean(text) if text else False
+    if not isinstance(found, bool):
+        log(logging.WARNING, "ignored %s=%r: must be true or false", DISABLED, text)
+    return found is True
+
+
+# --- names that are not ours ------------------------------------------------------------------------------------------
+
+UNKNOWN: Final = "ignored the unknown variable %s: the nearest known one ends in %s"
+
+_mentioned: Final[set[str]] = set()
+
+
+def _mention_unknown(environ: Mapping[str, str]) -> None:
+    for name in _unknown(environ):
+        if name not in _mentioned:
+            _mentioned.add(name)
+            log(
+                logging.WARNING,
+                "ignored the unknown variable %s: the nearest known one ends in %s",
+                name,
+                _nearest(name),
+            )
+
+
+def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
+    known = _names() | OF_TESTS
+    return (name for name in sorted(environ) if name.startswith(PREFIX) and name not in known)
+
+
+def _nearest(name: str) -> str:
+    """The known name that is most like it, without the prefix. A search for that name should not find this warning."""
+    return get_close_matches(name, sorted(_names()), 1, cutoff=0.0)[0].removeprefix(PREFIX)
+
+
+def _names() -> frozenset[str]:
+    return frozenset((DISABLED, *(PREFIX + field.name.upper() for field in fields(Settings))))
+
+
+# --- what may be written in several ways ------------------------------------------------------------------------------
+
+_TRUTHS: Final[Mapping[str, bool]] = {
+    **dict.fromkeys(("true", "1", "yes", "on"), True),
+    **dict.fromkeys(("false", "0", "no", "off"), False),
+}
+
+
+def _boolean(value: Any) -> Any:
+    """A bool, if the value means one. Otherwise the value stays as it is, and its check complains."""
+    if isinstance(value, str):
+        return _TRUTHS.get(value.strip().lower(), value)
+    return bool(value) if isinstance(value, int) and value in (0, 1) else value
+
+
+def _boolean_or_auto(value: Any) -> Any:
+    return "auto" if isinstance(value, str) and value.strip().lower() == "auto" else _boolean(value)
+
+
+def _several(value: Any) -> Any:
+    """A tuple of one expression, or of those in a list."""
+    if isinstance(value, str):
+        return (value,) if value.strip() else ()
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _expressions(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _boolean(text: str) -> bool:
-    word = text.strip().lower()
-    if word not in ("true", "false"):
-        raise ValueError("must be true or false")
-    return word == "true"
-
-
-def _boolean_or_auto(text: str) -> bool | Literal["auto"]:
-    try:
-        return "auto" if text.strip().lower() == "auto" else _boolean(text)
-    except ValueError:
-        raise ValueError("must be auto, true or false") from None
 
 
 _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
@@ -150,7 +222,7 @@ def _between(low: int, high: int) -> Callable[[Any], str]:
 
 def _patterns(value: Any) -> str:
     if not isinstance(value, tuple):
-        return "must be a tuple of regular expressions"
+        return "must be regular expressions: a tuple, a list, or one of them"
     for pattern in value:
         if not isinstance(pattern, str):
             return f"must hold regular expressions (not {type(pattern).__name__})"
@@ -162,11 +234,11 @@ def _patterns(value: Any) -> str:
 
 
 def _flag(value: Any) -> str:
-    return "" if isinstance(value, bool) else "must be True or False"
+    return "" if isinstance(value, bool) else "must be true or false"
 
 
 def _flag_or_auto(value: Any) -> str:
-    return "" if isinstance(value, bool) or value == "auto" else 'must be True, False or "auto"'
+    return "" if isinstance(value, bool) or value == "auto" else "must be true, false or auto"
 
 
 _CHECKS: Final[Mapping[str, Callable[[Any], str]]] = {
@@ -182,4 +254,10 @@ _CHECKS: Final[Mapping[str, Callable[[Any], str]]] = {
     "flush_on_sigterm": _flag,
     "served": _flag,
     "server_metrics": _flag,
+}
+
+_NORMALIZERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "excluded_urls": _several,
+    **{name: _boolean for name, check in _CHECKS.items() if check is _flag},
+    **{name: _boolean_or_auto for name, check in _CHECKS.items() if check is _flag_or_auto},
 }

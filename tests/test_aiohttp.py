@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from itertools import product
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +18,7 @@ import aiohttp
 import pytest
 from _drivers import KEY, MESSAGES, Seen, body
 from conditions import PATIENCE, until_async
+from loops import about
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 import otel_llmstream
@@ -604,6 +606,70 @@ def test_no_http_at_all(captured: Captured) -> None:
             asyncio.run(main())
             assert only(captured_, "failed")["error.type"] == error_type
     assert_untouched(captured)
+
+
+NO_CODING = b"this is in no coding at all"
+BROKEN = {
+    "length": (EVENT_STREAM.replace(b"\r\n\r\n", b"\r\nContent-Length: 5000\r\n\r\n") + DELTA, "incomplete_body"),
+    "chunked": (
+        EVENT_STREAM.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n") + b"%x\r\n" % len(DELTA) + DELTA,
+        "incomplete_body",
+    ),
+    **{
+        coding: (
+            EVENT_STREAM.replace(b"\r\n\r\n", f"\r\nContent-Encoding: {coding}\r\n\r\n".encode()) + NO_CODING,
+            "content_decoding",
+        )
+        for coding in ("gzip", "deflate", "br", "zstd")
+    },
+}
+"""Bodies that break, and what the failure is."""
+
+
+async def _read_nowait(response: aiohttp.ClientResponse) -> bytes:
+    return response.content.read_nowait()
+
+
+LATE: dict[str, Read] = {**READS, "read_nowait": _read_nowait}  # to wait for the end would be to wait for ever
+
+
+def test_a_body_that_broke_before_it_is_read(captured: Captured) -> None:
+    """A stream that holds its exception when it is read has failed, however it is read. Nobody cancelled it."""
+
+    async def late(answer: bytes, read: Read) -> None:
+        async with (
+            serving(answer) as base,
+            aiohttp.ClientSession() as client,
+            client.post(f"{base}/v1/chat/completions", json=body("m")) as response,
+        ):
+            connection = response.connection
+            await until_async(response.content.exception)
+            await until_async(lambda: connection is None or not connection.protocol.is_connected())
+            await read(response)
+
+    for (answer, error_type), (how, read) in product(BROKEN.values(), LATE.items()):
+        with about(how, answer), capture() as each:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                asyncio.run(late(answer, read))
+            assert only(each, "failed")["error.type"] == error_type
+    assert_untouched(captured)
+
+
+def test_a_mistake_of_the_application_is_no_failure_of_the_stream(url: str, captured: Captured) -> None:
+    """An exception that is not the stream's own, of a second reader beside the first, says nothing about the stream."""
+
+    async def main() -> None:
+        async with opened(url, HANGING) as response:
+            waiting = asyncio.ensure_future(_joined(response.content.iter_any()))
+            await until_async(lambda: response.content._waiter)
+            with pytest.raises(RuntimeError):
+                response.content.read_nowait()
+            response.close()
+            with pytest.raises(aiohttp.ClientError):
+                await waiting
+
+    asyncio.run(main())
+    only(captured, "cancelled")
 
 
 # --- who else rides on it -------------------------------------------------------------------------------------------

@@ -101,6 +101,9 @@ AIOHTTP = [
     ("ReadError", [aiohttp.ClientPayloadError("Response payload is not completed"),
                    TransferEncodingError("400, message: Not enough data to satisfy transfer length header.")],
      "incomplete_body"),
+    ("ReadError", [aiohttp.ClientPayloadError("Response payload is not completed: <PayloadEncodingError: 400, "
+                                              "message='Span callback error in on_body'>. ConnectionResetError()")],
+     "content_decoding"),
     ("ReadError", [aiohttp.ClientPayloadError("x"), TransferEncodingError("zz")], "invalid_framing"),
     ("ReadError", [aiohttp.ClientPayloadError("x"),
                    ContentLengthError("Not enough data to satisfy content length header.")], "incomplete_body"),

@@ -16,7 +16,7 @@ NAME = "otel_llmstream"
 ROOT = Path(otel_llmstream.__file__).parent
 
 # The rule. Each folder may import itself and the ones that it names.
-VOCABULARY = {"semconv", "_settings", "_log", "_version"}
+VOCABULARY = {"semconv", "_settings", "_interruption", "_log", "_version"}
 CORE = {*VOCABULARY, "core"}
 ENGINE = {*CORE, "wire", "dialects", "engine"}
 FOLDERS = {

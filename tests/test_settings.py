@@ -3,12 +3,14 @@
 import dataclasses
 import logging
 import math
+from itertools import product
 
 import pytest
+from loops import about
 
 import otel_llmstream
 from otel_llmstream import Settings
-from otel_llmstream._settings import PREFIX
+from otel_llmstream._settings import DISABLED, PREFIX, is_disabled
 
 DEFAULTS = {
     "stall_after": 10.0,
@@ -45,14 +47,17 @@ GOOD = [
     ("server_metrics", True),
 ]
 
+TRUTHS = [*((value, True) for value in (1, "1", "true", "Yes", " on ", "TRUE")),
+          *((value, False) for value in (0, "0", "False", "no", "OFF"))]  # fmt: skip
+
 BAD = [
     *((name, value) for name in ("stall_after", "buffered_after", "exit_timeout")
       for value in (0, -1.0, math.nan, math.inf, -math.inf, "10", None, True, 10**400)),
     *(("chunk_offsets", value) for value in (-1, 129, 1.5, "8", None, True)),
-    *(("excluded_urls", value) for value in ("localhost", ["localhost"], None, ("(",), (1,), (b"x",))),
-    *(("genai_spans", value) for value in ("false", "AUTO", "", 0, 1, None)),
-    ("genai_metrics", "no"),
-    *((name, value) for name in ("metrics_fast_path", "flush_on_sigterm") for value in ("true", 1, None)),
+    *(("excluded_urls", value) for value in (None, 1, "(", ["("], ("(",), (1,), [1], (b"x",), {"x"})),
+    *(("genai_spans", value) for value in ("sometimes", "", 2, -1, 1.0, None)),
+    *((name, value) for name in ("genai_metrics", "metrics_fast_path", "flush_on_sigterm", "served", "server_metrics")
+      for value in ("auto", "", 2, 0.0, None)),
     *(("health_window", value) for value in (0, 100_001, 2.0, None, False)),
 ]  # fmt: skip
 
@@ -85,6 +90,8 @@ BAD_ENVIRONMENT = [
     ("HEALTH_WINDOW", "0"),
     ("HEALTH_WINDOW", "many"),
     ("GENAI_SPANS", "sometimes"),
+    ("GENAI_METRICS", "auto"),
+    ("METRICS_FAST_PATH", "2"),
 ]
 
 
@@ -118,7 +125,7 @@ def test_bad_values(name, value):
 @pytest.mark.parametrize(("variable", "text", "name", "value"), ENVIRONMENT)
 def test_environment(caplog, variable, text, name, value):
     """Each field comes from its variable; the others keep their defaults, and nothing is said."""
-    found = Settings.from_environment({PREFIX + variable: text, "OTEL_LLMSTREAM_UNHEARD_OF": "1"})
+    found = Settings.from_environment({PREFIX + variable: text})
     assert dataclasses.asdict(found) == {**DEFAULTS, name: value}
     assert not caplog.records
 
@@ -152,3 +159,60 @@ def test_the_process_environment_is_read(monkeypatch):
     """Without a mapping the process's own environment is read."""
     monkeypatch.setenv("OTEL_LLMSTREAM_STALL_AFTER", "4")
     assert Settings.from_environment().stall_after == 4.0
+
+
+def test_truths():
+    """What is true or false may be written in the usual ways, in code and in the environment. It is a bool then."""
+    for (value, meant), name in product(TRUTHS, ("genai_spans", "genai_metrics", "metrics_fast_path")):
+        with about(name, value):
+            assert getattr(Settings(**{name: value}), name) is meant
+            assert getattr(Settings.from_environment({PREFIX + name.upper(): str(value)}), name) is meant
+    assert Settings(genai_spans=" AUTO ").genai_spans == "auto"
+
+
+def test_expressions_in_several_ways():
+    """Expressions may be a tuple, a list, or one alone. The settings can be hashed, and do not change with the list."""
+    given = ["a,b", r"\d"]
+    for value, kept in ((given, ("a,b", r"\d")), ("a,b", ("a,b",)), ("", ()), (" ", ()), ([], ())):
+        found = Settings(excluded_urls=value)
+        assert found.excluded_urls == kept
+        assert hash(found) == hash(Settings(excluded_urls=kept))
+    settings = Settings(excluded_urls=given)
+    given.append("c")
+    assert settings.excluded_urls == ("a,b", r"\d")
+
+
+def test_unknown_variables(caplog):
+    """A name that begins as ours and is not known is named in one warning, with the name that is most like it."""
+    environ = {"OTEL_LLMSTREAM_STAL_AFTR": "5", "OTEL_LLMSTREAM_STALL_AFTER": "6", "OTEL_LLMSTREAM_DISABLE": "1",
+               "OTEL_LLMSTREAM_CORPUS": "/", "OTEL_LLMSTREAM_DISABLED": "0", "OTHER_LLMSTREAM_STALL": "1"}  # fmt: skip
+    for _ in range(3):
+        assert Settings.from_environment(environ) == Settings(stall_after=6.0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "ignored the unknown variable OTEL_LLMSTREAM_DISABLE: the nearest known one ends in DISABLED",
+        "ignored the unknown variable OTEL_LLMSTREAM_STAL_AFTR: the nearest known one ends in STALL_AFTER",
+    ]
+
+
+def test_disabled(caplog):
+    """One variable switches the package off. A warning names a value that is neither true nor false."""
+    assert [is_disabled({DISABLED: text}) for text in ("true", " 1", "Yes", "on")] == [True] * 4
+    assert [is_disabled({DISABLED: text}) for text in ("false", "0", "no", "", "  ")] == [False] * 5
+    assert not is_disabled({})
+    assert not caplog.records
+    assert not is_disabled({DISABLED: "perhaps"})
+    (record,) = caplog.records
+    assert DISABLED in record.getMessage()
+
+
+def test_disabled_in_a_process(monkeypatch, caplog):
+    """If the variable is true, `instrument()` observes nothing and sets nothing up, whatever the code gives."""
+    monkeypatch.setenv(DISABLED, "true")
+    monkeypatch.setattr("otel_llmstream._sdk_setup.set_up", lambda **_: pytest.fail("something is set up"))
+    with caplog.at_level(logging.INFO, logger="otel_llmstream"):
+        otel_llmstream.instrument(settings=Settings(), prometheus_port=-1)
+    try:
+        assert not otel_llmstream.health().instrumented
+    finally:
+        otel_llmstream.uninstrument()
+    assert [DISABLED in record.getMessage() for record in caplog.records] == [True]

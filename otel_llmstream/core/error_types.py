@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from .. import semconv
+from .._interruption import let_through
+from . import caps
+from .redaction import causes, frames, kind
 
 OTHER: Final = "_OTHER"
 """The one well-known value of `error.type` (OpenTelemetry semantic conventions, general attributes)."""
@@ -62,14 +65,14 @@ def classify(exc: BaseException) -> str:
     Returns:
         One of the transport values in `semconv.ERROR_TYPES`, or `_OTHER`.
     """
-    causes = tuple(exception_chain(exc))
-    if any(type(cause) is RuntimeError and exception_message(cause) == "Event loop is closed" for cause in causes):
+    chain = tuple(exception_chain(exc))
+    if any(type(cause) is RuntimeError and _text(cause) == "Event loop is closed" for cause in chain):
         return semconv.EVENT_LOOP_CLOSED
-    names = {cls.__name__ for cause in causes for cls in type(cause).__mro__}
+    names = {cls.__name__ for cause in chain for cls in type(cause).__mro__}
     for cls in type(exc).__mro__:
         rule = _RULES.get(cls.__name__)
         if rule is not None:
-            return rule if isinstance(rule, str) else rule(names, " ".join(map(exception_message, causes)))
+            return rule if isinstance(rule, str) else rule(names, " ".join(map(_text, chain)))
     return semconv.TLS_ERROR if "SSLError" in names else OTHER
 
 
@@ -106,10 +109,31 @@ _TRANSPORTS: Final = frozenset(
 
 
 def exception_message(exc: BaseException) -> str:
-    """An exception's message; empty if its class cannot make one (the class may be the application's)."""
+    """An exception's message, as it may be told: cut, and without what may be a secret; see `caps.message`."""
+    return caps.message(_text(exc))
+
+
+def stack(exc: BaseException) -> str:
+    """The tracebacks of an exception and of its causes, much as Python prints them, without what may be a secret.
+
+    Exceptions that were only being handled when another one was raised are left out.
+    """
+    return _CAUSED.join(
+        f"{_HEAD}{frames(each.__traceback__)}{kind(each)}: {exception_message(each)}\n"
+        for each in reversed(list(causes(exc)))
+    )
+
+
+_HEAD: Final = "Traceback (most recent call last):\n"
+_CAUSED: Final = "\nThe above exception was the direct cause of the following exception:\n\n"
+
+
+def _text(exc: BaseException) -> str:
+    """An exception's message as it is; empty if its class cannot make one (the class may be the application's)."""
     try:
         return str(exc)
-    except Exception:  # noqa: BLE001 - the application's code may raise anything
+    except Exception as second:  # noqa: BLE001 - the application's code may raise anything
+        let_through(second)
         return ""
 
 
@@ -129,7 +153,7 @@ def _connect(names: set[str], message: str) -> str:
 
 
 def _read(names: set[str], message: str) -> str:
-    if "ContentEncodingError" in names:
+    if "ContentEncodingError" in names or _IN_BODY in message:
         return semconv.CONTENT_DECODING
     if "ConnectionResetError" in message:  # aiohttp says it in the text of what it says of a body that breaks off
         return semconv.CONNECTION_RESET
@@ -140,6 +164,11 @@ def _read(names: set[str], message: str) -> str:
     if "SSLError" in names and "SSLEOFError" not in names:  # the latter is a connection dropped without a good-bye
         return semconv.TLS_ERROR
     return semconv.CONNECTION_RESET
+
+
+_IN_BODY: Final = "callback error in on_body"
+"""What aiohttp's parser in C says of a body that could not be decoded, if the connection ended before the application
+read on. The word of the decoder is lost by then, and so is the class of its exception."""
 
 
 def _connect_timeout(names: set[str], _message: str) -> str:

@@ -14,9 +14,11 @@ from typing import Any, Self
 
 from msgspec import Struct
 from msgspec.json import encode
-from msgspec.structs import asdict, replace
+from msgspec.structs import asdict, force_setattr, replace
 
 from .. import semconv
+from . import caps
+from .redaction import kind
 
 
 class Outcome(StrEnum):
@@ -40,7 +42,12 @@ class Outcome(StrEnum):
 
 
 class Record(Struct, frozen=True):
-    """A frozen record."""
+    """A frozen record. Of an exception, its `repr` shows the class alone: the message may quote a secret."""
+
+    def __repr__(self) -> str:
+        shown = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        fields = (f"{name}={kind(it) if isinstance(it, BaseException) else repr(it)}" for name, it in shown)
+        return f"{type(self).__name__}({', '.join(fields)})"
 
     def replace(self, **changes: Any) -> Self:
         """A copy with changes.
@@ -88,6 +95,16 @@ class LLMRequest(Record, frozen=True):
     choices: int = 1
     parameters: tuple[tuple[str, str | int | float | bool | tuple[str, ...]], ...] = ()
     streams: bool = True
+
+    def __post_init__(self) -> None:
+        """Cut what the application may have chosen; see `caps`."""
+        model, address = self.model, caps.name(self.server_address)
+        if model is not None and caps.name(model) is not model:
+            force_setattr(self, "model", caps.name(model))
+        if address is not self.server_address:
+            force_setattr(self, "server_address", address)
+        if self.parameters:
+            force_setattr(self, "parameters", caps.pairs(self.parameters))
 
 
 class Attempt(Record, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from threading import RLock
 from typing import Any, Protocol
 
 from .. import semconv
+from ..core.encodable import encodable_value
 from ..core.summary import Attempt, LLMRequest, Outcome, Summary
 from .sending import Send, current_send
 from .serving import SERVING, Serving
@@ -113,6 +114,8 @@ class Call:
         "_attributes",
         "_bytes",
         "_chunks",
+        "_counted",
+        "_decided",
         "_failed",
         "_first",
         "_last_end",
@@ -156,8 +159,8 @@ class Call:
         self.recording: Recording | None = None
         self._recorder = recorder
         self._unix_ns = unix_ns
-        self._name = name
-        self._attributes = attributes or {}
+        self._name = encodable_value(name)
+        self._attributes = {encodable_value(key): encodable_value(value) for key, value in (attributes or {}).items()}
         self._where = where
         self.bounded = bounded
         self.is_sdk = is_sdk
@@ -174,6 +177,8 @@ class Call:
         self._first: LLMRequest | None = None
         self._latest: Summary | None = None  # of the ended attempts the one that counts
         self._latest_number = 0
+        self._counted = 0  # the attempt that was counted last
+        self._decided: Summary | None = None  # the result, until it is recorded
         self._latest_end = now
         self.summary: Summary | None = None
 
@@ -214,29 +219,32 @@ class Call:
     def attempt_ended(self, number: int, summary: Summary, started: float, now: float) -> None:
         """An attempt's stream ended; `number` is 1 for the first attempt."""
         with self._lock:
-            self._open -= 1
-            self._chunks += summary.chunks
-            self._bytes += summary.bytes
-            backoff = max(0.0, started - self._last_end) if number > 1 else 0.0
-            if summary.error_type is not None:
-                self._failed.append(
-                    Attempt(
-                        number=number,
-                        request=summary.request,
-                        outcome=summary.outcome,
-                        error_type=summary.error_type,
-                        status=summary.status,
-                        duration=now - started,
-                        backoff=backoff,
-                        error=summary.error,
-                        message=summary.message,
-                        limits=summary.limits,
-                    )
-                )
-            self._last_end = now
-            if self._counts(number, summary, started):
-                self._latest, self._latest_number, self._latest_end = summary, number, now
+            if number != self._counted:
+                self._count(number, summary, started, now)
         self._finish()
+
+    def _count(self, number: int, summary: Summary, started: float, now: float) -> None:
+        """Count an attempt. A signal handler may interrupt it, so what would count twice comes last, in one line."""
+        backoff = max(0.0, started - self._last_end) if number > 1 else 0.0
+        if summary.error_type is not None and not (self._failed and self._failed[-1].number == number):
+            self._failed.append(
+                Attempt(
+                    number=number,
+                    request=summary.request,
+                    outcome=summary.outcome,
+                    error_type=summary.error_type,
+                    status=summary.status,
+                    duration=now - started,
+                    backoff=backoff,
+                    error=summary.error,
+                    message=summary.message,
+                    limits=summary.limits,
+                )
+            )
+        if self._counts(number, summary, started):
+            self._latest, self._latest_number, self._latest_end = summary, number, now
+        chunks, size = self._chunks + summary.chunks, self._bytes + summary.bytes
+        self._open, self._chunks, self._bytes, self._last_end, self._counted = self._open - 1, chunks, size, now, number
 
     def _counts(self, number: int, summary: Summary, started: float) -> bool:
         """Whether this attempt decides the call, and not the one that decided so far."""
@@ -249,8 +257,8 @@ class Call:
         return number > self._latest_number
 
     def _tell_failed(self, recording: Recording, now: float, *, but: int = 0) -> None:
-        failed, self._failed = self._failed, []
-        for attempt in failed:
+        while self._failed:
+            attempt = self._failed.pop(0)
             if attempt.number != but:
                 recording.attempt_failed(attempt, self.unix_ns(now))
 
@@ -263,21 +271,32 @@ class Call:
         with self._lock:
             if self.bounded or self._open or self.finished or self._latest is None or self.recording is None:
                 return
-            self.finished = True
-        summary = self._latest
-        if self.attempts > 1:
-            summary = summary.replace(
-                attempts=self.attempts,
-                total_chunks=self._chunks,
-                total_bytes=self._bytes,
-                fallback=_fallback(self._first or summary.request, summary.request),
-            )
+            self._decided, self.finished = self._result(self._latest), True
+        self.conclude()
+
+    def _result(self, summary: Summary) -> Summary:
+        """The result of the call, by that of the attempt that decides."""
+        if self.attempts == 1:
+            return summary
+        return summary.replace(
+            attempts=self.attempts,
+            total_chunks=self._chunks,
+            total_bytes=self._bytes,
+            fallback=_fallback(self._first or summary.request, summary.request),
+        )
+
+    def conclude(self) -> None:
+        """Record the end. If a signal handler interrupted it, call it once more: it goes on where it was."""
+        summary, recording = self._decided, self.recording
+        if summary is None or recording is None:
+            return
         # An exception holds the frames that it passed, and they may hold this call. Without this line, the call and
         # all that the application has in those frames would live on until the garbage collector comes.
         self.summary = summary if summary.error is None else summary.replace(error=None)
         self._latest = None
-        self._tell_failed(self.recording, self._last_end, but=self._latest_number)
-        self.recording.ended(summary, self.unix_ns(self._last_end))
+        self._tell_failed(recording, self._last_end, but=self._latest_number)
+        recording.ended(summary, self.unix_ns(self._last_end))
+        self._decided = None
         serving, self.serving = self.serving, None
         if serving is not None:
             serving.upstream_ended(self, self._last_end)

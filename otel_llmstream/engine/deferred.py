@@ -14,7 +14,9 @@ from queue import Empty, SimpleQueue
 from threading import RLock
 from typing import Final
 
+from .._interruption import let_through
 from .._log import log
+from ..core.error_types import stack
 
 Action = Callable[[], None]
 
@@ -78,6 +80,7 @@ def _run_one(actions: SimpleQueue[Action]) -> bool:
         return False
     try:
         action()
-    except Exception:  # noqa: BLE001 - an action guards itself; this keeps the thread alive
-        log(logging.DEBUG, "a deferred action failed", exc_info=True)
+    except Exception as exc:  # noqa: BLE001 - an action guards itself; this keeps the thread alive
+        let_through(exc)  # it may run in the main thread
+        log(logging.DEBUG, "a deferred action failed: %s", stack(exc))
     return True

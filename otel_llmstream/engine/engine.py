@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, ParamSpec, TypeVar
 from weakref import WeakSet
 
-from .. import semconv
+from .._interruption import let_through
 from .._log import log
 from .._settings import Settings
 from ..core.clock import Clock, SystemClock
-from ..core.error_types import ErrorCodes
+from ..core.error_types import ErrorCodes, stack
+from ..core.redaction import frames
 from ..core.response import ResponseInfo
 from ..core.states import End
 from ..core.summary import LLMRequest
@@ -93,7 +94,7 @@ class Engine:
         observer = Observer(self, request, self.clock.now())
         try:
             observer.record(found.dialect, found.request, earlier=request.retry_count if call is None else 0)
-        except Exception:
+        except BaseException:
             self.live.discard(observer)
             raise
         return observer
@@ -146,8 +147,6 @@ class Engine:
         if self._on_first is not None:
             self._on_first()
             self._on_first = None
-        if request.model is not None and len(request.model) > semconv.MAX_NAME:
-            request = request.replace(model=request.model[: semconv.MAX_NAME])
         call = current_call(path)
         number = call.attempt(request, path, started) if call is not None else None
         if call is None or number is None:
@@ -159,8 +158,8 @@ class Engine:
     # --- what ends ----------------------------------------------------------------------------------------------
 
     def defer(self, action: Callable[[], None]) -> None:
-        """Do something in another thread. Safe in finalisers; see `deferred`."""
-        _deferred.put(action)
+        """See the function `defer`."""
+        defer(action)
 
     def run_deferred(self) -> None:
         """Do what was deferred. Called if a stream begins, if metrics are collected, and if health is asked for."""
@@ -194,12 +193,15 @@ class Engine:
     ) -> T | None:
         """The one guard: as `guard`, and if the action raises, `fallback` is called.
 
+        What a signal handler raised meanwhile reaches the application; see `interruption`.
+
         Only an error of the action itself counts. `internal_errors` may rise meanwhile for another reason: another
         thread's stream, or a line that the application's logger did not take.
         """
         try:
             return action(*args, **kwargs)
         except Exception as exc:
+            let_through(exc)
             self.internal_error(exc)
             fallback()
             return None
@@ -216,12 +218,12 @@ class Engine:
         """
         self.internal_errors += 1
         level = logging.ERROR if self._is_new(exc, lost) else logging.DEBUG
-        where = "".join(traceback.format_tb(exc.__traceback__))
-        log(level, "internal error, %s: %s\n%s", type(exc).__qualname__, lost, where)
+        log(level, "internal error, %s: %s\n%s", type(exc).__qualname__, lost, frames(exc.__traceback__))
         try:
             self.recorder.internal_error()
-        except Exception:  # the recorder itself may be what is broken
-            log(logging.DEBUG, "internal error while counting one", exc_info=True)
+        except Exception as second:  # the recorder itself may be what is broken
+            let_through(second)
+            log(logging.DEBUG, "internal error while counting one: %s", stack(second))
 
     def _is_new(self, exc: Exception, lost: str) -> bool:
         place = traceback.extract_tb(exc.__traceback__)[-1:]
@@ -233,6 +235,11 @@ class Engine:
 
 
 def _do_nothing() -> None: ...
+
+
+def defer(action: Callable[[], None]) -> None:
+    """Do something in another thread. Safe in finalisers; see `deferred`."""
+    _deferred.put(action)
 
 
 def reset_after_fork() -> None:

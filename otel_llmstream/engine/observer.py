@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
+from .._interruption import interruption
 from ..core.error_types import classify, exception_message
 from ..core.events import HTTPError, NonStreaming, Opened
 from ..core.response import ResponseInfo
@@ -168,7 +169,7 @@ class Observer:
         It is the network's, unless the application has not asked for more since it got its last bytes.
         """
         if self.waiting:
-            self.end(End.FAILURE if isinstance(error, Exception) else End.CANCELLED, error)
+            self.end(failure_or_cancel(error), error)
 
     def end(self, how: End, error: BaseException | None = None, *, unsafe: bool = False) -> None:
         """The attempt is over. The first end counts; all others do nothing.
@@ -178,15 +179,21 @@ class Observer:
             error: the exception that came with it.
             unsafe: the caller is a finaliser, or runs inside the garbage collector.
         """
+        if self not in self.engine.live:
+            return
         try:
-            self.engine.live.remove(self)  # atomic: of two threads that end a stream, one gets here
+            self.engine.live.remove(self)  # atomic: of two threads that end a stream, one gets past it
+            now = self.clock()
+            if unsafe:
+                self.engine.defer(lambda: self._finish(how, now, error))
+            else:
+                self._finish(how, now, error)
         except KeyError:
             return
-        now = self.clock()
-        if unsafe:
-            self.engine.defer(lambda: self._finish(how, now, error))
-        else:
-            self._finish(how, now, error)
+        except BaseException:  # out of a signal handler: the application gets it after the rest was done
+            # What had come may not have been read, so that nobody knows whether the body was whole.
+            self._finish_again(End.CANCELLED if how is End.EOF else how, self.clock(), error)
+            raise
 
     # --- what can be asked --------------------------------------------------------------------------------------
 
@@ -292,10 +299,18 @@ class Observer:
         if self._reader is None:
             self._guard(self._count, reads)
             return
-        self._guard(self._reader.read, reads, last=last)
+        self._read(self._reader.read, reads, last=last)
         recording, stream = self.recording, self.stream
         if recording is not None and recording.is_borrowed and stream is not None and stream.state in OVER:
             self.end(End.EOF)
+
+    def _read(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Let the reader do something. If a signal handler interrupts it, the reader is of no use any more."""
+        try:
+            self._guard(action, *args, **kwargs)
+        except BaseException:
+            self._reader = None
+            raise
 
     def _count(self, reads: Iterable[Read]) -> None:
         """A body that is no stream has only a size and times."""
@@ -306,7 +321,7 @@ class Observer:
     def _finish(self, how: End, now: float, error: BaseException | None) -> None:
         self._read_backlog(last=True)
         if self._reader is not None and not self._inert:
-            self._guard(self._read_end, self._reader, how, now)
+            self._read(self._read_end, self._reader, how, now)
         stream, call = self.stream, self.call
         if stream is None or call is None:  # nothing showed that it is an LLM's
             self._inert = True
@@ -318,6 +333,13 @@ class Observer:
             self._guard(self.stalled, stream.gap_wait, now)
         self._guard(call.attempt_ended, self._number, summary, self._started, now)
         self._inert = True  # what is still read of the body, after an end that was not its own, changes nothing
+
+    def _finish_again(self, how: End, now: float, error: BaseException | None) -> None:
+        """Finish what was interrupted. Each step is such that it can be done again."""
+        self.engine.live.discard(self)
+        self._finish(how, now, error)
+        if self.call is not None:
+            self._guard(self.call.conclude)
 
     def _read_end(self, reader: Reader, how: End, now: float) -> None:
         """Take what the end itself completes, and count what is held."""
@@ -352,6 +374,11 @@ class Observer:
     def _lose(self, stream: Stream, now: float) -> Summary:
         """The rest was not read, so its end is unknown. Whatever went wrong, the provider is not to blame."""
         return stream.end(End.GARBAGE_COLLECTED, now, message=LOST)
+
+
+def failure_or_cancel(error: BaseException) -> End:
+    """What an exception that came instead of bytes means. If a signal handler raised it, the application cancelled."""
+    return End.FAILURE if isinstance(error, Exception) and interruption(error) is None else End.CANCELLED
 
 
 _STOPS: Final = (End.CLOSED, End.GARBAGE_COLLECTED, End.CANCELLED, End.SDK_RAISED)

@@ -85,9 +85,12 @@ def _request(tap: type[Any], original: Callable[..., Any]) -> Callable[..., Any]
 def _close(original: Callable[..., Any]) -> Callable[..., Any]:
     def close(response: Any, *args: Any, **kwargs: Any) -> Any:
         observer = getattr(response.content, "_llmstream_observer", None)
-        if observer is not None:
-            closed(observer)
-        return original(response, *args, **kwargs)
+        try:
+            if observer is not None:
+                closed(observer)
+        finally:  # also if a signal handler raises here
+            result = original(response, *args, **kwargs)
+        return result
 
     return close
 
@@ -322,12 +325,17 @@ class _Tapping:
 
     async def read(self, n: int = -1) -> Any:
         if n < 0:  # everything: aiohttp's own loop over `readany` shows the times of its pieces
-            return await super().read(n)  # type: ignore[misc]
+            return await self._read(super().read(n), seen=True)  # type: ignore[misc]
         return await self._read(self._llmstream_stream.read(n))
 
     def read_nowait(self, n: int = -1) -> Any:
         self._asks()
-        data = self._llmstream_stream.read_nowait(n)
+        try:
+            data = self._llmstream_stream.read_nowait(n)
+        except BaseException as exc:
+            if exc is self._llmstream_stream.exception():  # and no mistake of the application's
+                self._llmstream_observer.raised(exc)
+            raise
         self._came(data)
         return data
 
@@ -337,8 +345,13 @@ class _Tapping:
             self._llmstream_observer.end(End.EOF)
         return over
 
-    async def _read(self, reading: Any) -> Any:
-        """Wait for what the stream gives, and tell the observer."""
+    async def _read(self, reading: Any, *, seen: bool = False) -> Any:
+        """Wait for what the stream gives, and tell the observer.
+
+        Args:
+            reading: gives the bytes, or raises an exception that the stream may have held for long.
+            seen: whether the observer sees the bytes elsewhere.
+        """
         self._asks()
         try:
             data = await reading
@@ -351,7 +364,8 @@ class _Tapping:
         except BaseException as exc:
             self._llmstream_observer.raised(exc)
             raise
-        self._came(data[0] if type(data) is tuple else data)
+        if not seen:
+            self._came(data[0] if type(data) is tuple else data)
         return data
 
     def _asks(self) -> None:

@@ -168,5 +168,7 @@ class RawTap(wrapt.ObjectProxy):  # type: ignore[type-arg]
 
     def close(self) -> None:
         """The application closes the stream."""
-        closed(self._self_observer)
-        self.__wrapped__.close()
+        try:
+            closed(self._self_observer)
+        finally:  # also if a signal handler raises here
+            self.__wrapped__.close()

@@ -6,11 +6,14 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import Token
+from functools import partial
 from typing import Any, Final, Self
 
+from .._interruption import let_through
 from .._log import log
 from ..core.summary import Summary
 from ..engine.call import CURRENT, Call, open_call
+from ..engine.engine import defer
 from .switch import SWITCH
 
 AttributeValue = str | bool | int | float
@@ -61,19 +64,39 @@ class Boundary:
         call, token = self._call, self._token
         if call is None or token is None:
             return
-        self._token = None
+        try:
+            self._leave(call, token, failed=raised[:1] not in ((), (None,)))
+        except BaseException:  # out of a signal handler: the application gets it after the rest was done
+            self._leave_again(call)
+            raise
+
+    def __del__(self) -> None:
+        # A signal handler raised before the boundary was left.
+        call = getattr(self, "_call", None)
+        if call is not None and self._token is not None:
+            defer(partial(self._leave_again, call))
+
+    def _leave(self, call: Call, token: Token[Call | None], *, failed: bool) -> None:
         # It may be left in another context than it was entered in, as by a generator that its loop finalises. The
         # variable was never set there, and the context where it was set is gone or knows that the call is over.
         with suppress(ValueError):
             CURRENT.reset(token)
         engine = SWITCH.engine
-        if self._explicit and call.attempts == 0 and raised[:1] in ((), (None,)):
+        if self._explicit and call.attempts == 0 and not failed:
             _mention_nothing()
         try:
             call.leave()
         except Exception as exc:
+            let_through(exc)
             if engine is not None:
                 engine.internal_error(exc)
+        self._token = None
+
+    def _leave_again(self, call: Call) -> None:
+        """Leave the call after an interruption. What was done already is not done again."""
+        self._token = None
+        call.leave()
+        call.conclude()
 
 
 NOTHING: Final = (

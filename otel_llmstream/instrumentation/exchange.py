@@ -18,7 +18,7 @@ from ..core.response import ResponseInfo, media_type_of
 from ..core.states import End
 from ..dialects import RequestInfo, serves_path
 from ..engine.engine import Engine
-from ..engine.observer import Observer
+from ..engine.observer import Observer, failure_or_cancel
 from ..engine.sending import Send, current_send
 from ..wire import FRAMERS
 from .switch import SWITCH
@@ -66,6 +66,16 @@ class Exchange:
         self._observer = observer
         self._started = engine.clock.now()
 
+    def __del__(self) -> None:
+        # A signal handler raised before the response had its tap, so that nothing else will end the attempt.
+        observer = getattr(self, "_observer", None)
+        if observer is not None:
+            observer.end(End.GARBAGE_COLLECTED, unsafe=True)
+
+    def handed_over(self) -> None:
+        """The response has its tap, which tells the end from now on."""
+        self._observer = None
+
     @classmethod
     def begin(cls, request: RequestInfo, *, streams: bool) -> Exchange | None:
         """Look at a request that is about to be sent.
@@ -80,8 +90,14 @@ class Exchange:
         engine = _engine_for(request)
         if engine is None:
             return None
-        observer = engine.begin(request)
-        return cls(engine, request, observer) if observer is not None or streams else None
+        observer = None
+        try:
+            observer = engine.begin(request)
+            return cls(engine, request, observer) if observer is not None or streams else None
+        except BaseException:  # out of a signal handler, after the attempt began
+            if observer is not None:
+                observer.end(End.CANCELLED)
+            raise
 
     @classmethod
     def begin_late(cls, request: RequestInfo, started: float) -> Exchange | None:
@@ -151,7 +167,7 @@ class Exchange:
             observer.responded(response)
             observer.end(End.CLOSED, error)
         else:
-            observer.end(End.FAILURE if isinstance(error, Exception) else End.CANCELLED, error)
+            observer.end(failure_or_cancel(error), error)
 
     def lost(self) -> None:
         """After an internal error in a hook: the stream goes on unobserved."""
@@ -198,6 +214,7 @@ def attach(exchange: Exchange, tap: Callable[..., Any], *args: Any) -> None:
     """
     engine = exchange._engine  # noqa: SLF001 - the switch may have been turned off while the request was sent
     engine.guard_or(exchange.lost, tap, exchange, *args)
+    exchange.handed_over()
 
 
 def read_already(observer: Observer, body: bytes | None) -> None:

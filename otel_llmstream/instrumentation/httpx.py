@@ -11,11 +11,11 @@ one that another package put around it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from types import ModuleType
 from typing import Any, Final
 
+from .._interruption import let_through, suppressed
 from ..core.response import ResponseInfo
 from ..dialects import RequestInfo
 from .close_reason import watch_garbage_collector
@@ -104,7 +104,8 @@ def _is_other(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     try:
         parsed = args[1].url._uri_reference  # noqa: SLF001 - its own properties cost three times as much
         return not may_be_llm(parsed.path, parsed.host)
-    except Exception:  # the request is a keyword, or no request, or of another version
+    except Exception as exc:  # the request is a keyword, or no request, or of another version
+        let_through(exc)
         return False
 
 
@@ -189,7 +190,7 @@ def _response_info(response: Any) -> ResponseInfo:
 
 def _response_of(error: BaseException, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ResponseInfo | None:
     """The response that an event hook raised for, if it answers this request. An auth flow may send others."""
-    with suppress(Exception):  # the exception may be the application's own, and run its code
+    with suppressed():  # the exception may be the application's own, and run its code
         response: Any = getattr(error, "response", None)
         request = _request(args, kwargs)
         if getattr(response, "status_code", None) is not None and any(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -45,14 +46,21 @@ class Switch:
         if not is_instrumentation_enabled():
             self._mention(request)
             return False
-        url = f"{request.scheme}://{request.host}{request.path}"
-        return self._excluded is None or not self._excluded.search(url)
+        return self._excluded is None or not any(map(self._excluded.search, _urls(request)))
 
     def _mention(self, request: RequestInfo) -> None:
         """Log once that a stream is not observed: the package that suppresses may not have meant us."""
         if not self._mentioned and match_request(request) is not None:
             self._mentioned = True
             log(logging.WARNING, SUPPRESSED)
+
+
+def _urls(request: RequestInfo) -> Iterator[str]:
+    """The URL of a request, without a port and with it. An expression may have been written for either."""
+    host = f"[{request.host}]" if ":" in request.host else request.host
+    yield f"{request.scheme}://{host}{request.path}"
+    if request.port:
+        yield f"{request.scheme}://{host}:{request.port}{request.path}"
 
 
 SWITCH: Final = Switch()

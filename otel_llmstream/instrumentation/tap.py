@@ -73,8 +73,10 @@ def sync_tap(module: ModuleType) -> type[Any]:
             observer.end(End.EOF)
 
         def close(self) -> None:
-            closed(self._observer)
-            self._stream.close()
+            try:
+                closed(self._observer)
+            finally:  # also if a signal handler raises here
+                self._stream.close()
 
     return SyncTap
 
@@ -110,7 +112,9 @@ def async_tap(module: ModuleType) -> type[Any]:
             observer.end(End.EOF)
 
         async def aclose(self) -> None:
-            closed(self._observer)
-            await self._stream.aclose()
+            try:
+                closed(self._observer)
+            finally:
+                await self._stream.aclose()
 
     return AsyncTap

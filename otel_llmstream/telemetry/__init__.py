@@ -86,15 +86,23 @@ class Telemetry:
         """After a fork: the counts are the parent's, and another thread of the parent may have held the lock."""
         self.health = HealthRecorder(self._health_window)
 
+    def rest(self) -> None:
+        """It is switched off. Streams that are still open are recorded to their end."""
+        self.metrics.rest()
+
     def internal_error(self) -> None:
         """An error of ours was caught."""
         self.metrics.internal_error()
 
 
+_LINE, _METRICS, _HEALTH = 1, 2, 3
+"""What has been told of a call's end."""
+
+
 class CallRecording:
     """Passes one call to the four recorders."""
 
-    __slots__ = ("_base", "_not_measured", "_request", "_span", "_telemetry", "is_borrowed")
+    __slots__ = ("_base", "_not_measured", "_request", "_span", "_telemetry", "_told", "is_borrowed")
 
     def __init__(self, telemetry: Telemetry, request: LLMRequest, span: CallSpan) -> None:
         self._telemetry = telemetry
@@ -103,6 +111,7 @@ class CallRecording:
         self.is_borrowed = span.is_borrowed
         self._not_measured = telemetry.not_measured or span.measured
         self._base = telemetry.metrics.base(request)
+        self._told = 0
         telemetry.logs.started(request, span)
 
     def activate(self) -> AbstractContextManager[Any]:
@@ -132,11 +141,21 @@ class CallRecording:
             self._telemetry.metrics.gaps(self._base, seconds, self._span)
 
     def ended(self, summary: Summary, unix_ns: int) -> None:
-        """The call is over. The log line is written first: it belongs inside the span's time."""
+        """The call is over. The log line is written first: it belongs inside the span's time.
+
+        If a signal handler interrupted it, it is called again, and does what is left.
+        """
         telemetry, span = self._telemetry, self._span
-        telemetry.logs.ended(summary, span)
-        telemetry.metrics.ended(self._final_base(summary), summary, span, self._left_out(summary))
-        telemetry.health.ended(summary)
+        if self._told < _LINE:
+            telemetry.logs.ended(summary, span)
+            self._told = _LINE
+        if self._told < _METRICS:
+            telemetry.metrics.ended(self._final_base(summary), summary, span, self._left_out(summary))
+            self._told = _METRICS
+        telemetry.metrics.settle()
+        if self._told < _HEALTH:
+            telemetry.health.ended(summary)
+            self._told = _HEALTH
         span.end(summary, unix_ns)
 
     def _left_out(self, summary: Summary) -> frozenset[str]:

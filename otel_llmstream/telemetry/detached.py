@@ -16,6 +16,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import TracerProvider
 
+from .._interruption import let_through
 from .coexistence import DURATION_AND_TOKENS, NONE, InferenceSpan
 from .processors import ProcessorSearch, is_of
 
@@ -47,7 +48,8 @@ def _guarded(measured: Measured, module: Any, where: Context, provider: TracerPr
     """An instrumentation that cannot be looked at counts as off: it may be half imported, or of another version."""
     try:
         return measured(module, where, provider)
-    except Exception:  # noqa: BLE001 (other packages' objects are read, which can raise anything)
+    except Exception as exc:  # noqa: BLE001 (other packages' objects are read, which can raise anything)
+        let_through(exc)
         return None
 
 

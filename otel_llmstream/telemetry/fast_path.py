@@ -135,8 +135,8 @@ class DirectMeter:
             # Whether the meter is switched on. Older SDKs have no such switch.
             self._is_enabled = getattr(found[0], "_is_enabled", _always)
             return Readers(consumer)
-        except (ImportError, AttributeError, TypeError):
-            _log(logging.DEBUG, "the metrics SDK has changed", exc_info=True)
+        except (ImportError, AttributeError, TypeError) as exc:
+            _log(logging.DEBUG, "the metrics SDK has changed: %s", exc)
             return None
 
 
@@ -246,10 +246,10 @@ def _internals() -> _Internals:
     )
 
 
-def _log(level: int, message: str, **options: Any) -> None:
+def _log(level: int, message: str, *args: object) -> None:
     """As `_log.log`. This module imports nothing of the package, so that it can run with any version of the SDK."""
     with suppress(Exception):
-        logging.getLogger("otel_llmstream").log(level, message, **options)
+        logging.getLogger("otel_llmstream").log(level, message, *args)
 
 
 def _behind_proxy(instrument: Any) -> Any:
@@ -393,9 +393,9 @@ def fast_path_supported() -> bool:
     """
     try:
         good = all(_probe(temporality, direct=True) == _probe(temporality, direct=False) for temporality in (1, 2))
-    except Exception:  # noqa: BLE001 - an SDK that has changed may fail in any way
+    except Exception as exc:  # noqa: BLE001 - an SDK that has changed may fail in any way
         good = False
-        _log(logging.DEBUG, "the check of the metrics SDK failed", exc_info=True)
+        _log(logging.DEBUG, "the check of the metrics SDK failed: %s: %s", type(exc).__qualname__, exc)
     if not good:
         _log(
             logging.INFO, "this OpenTelemetry SDK is not known: metric values are recorded one by one, about 8 µs each"

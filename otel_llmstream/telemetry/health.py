@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from threading import Lock
+from threading import RLock
 
 from ..core.sampling import percentile
 from ..core.served import ServedOutcome
@@ -61,7 +61,7 @@ class HealthRecorder:
     """
 
     def __init__(self, window: int) -> None:
-        self._lock = Lock()
+        self._lock = RLock()  # reentrant: a signal handler may end a stream here
         self._totals: Counter[Outcome] = Counter()
         self._errors: Counter[str] = Counter()
         self._retries = 0

@@ -19,13 +19,14 @@ from opentelemetry.context import Context
 from opentelemetry.trace import format_span_id, format_trace_id
 
 from .. import semconv
+from .._interruption import let_through
 from .._version import __version__
-from ..core.error_types import exception_message
+from ..core.error_types import exception_message, stack
+from ..core.redaction import kind
 from ..core.summary import Attempt, LLMRequest, Outcome, Summary
 from ..semconv import On
 from . import attributes as table
 from .loggers import LEVELS, NUMBERS, RecordLogger, event_logger
-from .redaction import kind, redact_message, stack
 from .spans import CallSpan, attempt_facts
 
 _DECIMALS: Final = 6
@@ -167,6 +168,7 @@ class LogRecorder:
                 result.close()
                 raise TypeError("the logger is async")  # noqa: TRY301 - to be counted like all others
         except Exception as exc:
+            let_through(exc)
             self._failed(exc)
 
     def _exception_event(self, summary: Summary, span: CallSpan) -> None:
@@ -176,7 +178,7 @@ class LogRecorder:
         request = summary.request
         attributes = {
             semconv.EXCEPTION_TYPE: summary.error_type,
-            semconv.EXCEPTION_MESSAGE: redact_message(summary.message) or _TRUNCATION_MESSAGE,
+            semconv.EXCEPTION_MESSAGE: summary.message or _TRUNCATION_MESSAGE,
             **_exception(summary.error),
             semconv.ERROR_TYPE: summary.error_type,
             semconv.OPERATION: request.operation,
@@ -208,9 +210,8 @@ _ATTEMPT_SECONDS: Final = table.seconds(On.EVENT)
 def _ended(summary: Summary) -> dict[str, Any]:
     """The facts of a call's end, beside those of the request."""
     facts = _rounded(_summary.read(summary), _SECONDS)
-    detail = redact_message(summary.message)
-    if detail:
-        facts[semconv.DETAIL] = detail
+    if summary.message:
+        facts[semconv.DETAIL] = summary.message
     return {**facts, **dict(summary.limits), **_exception(summary.error)}
 
 
@@ -228,7 +229,7 @@ def _exception(error: BaseException | None) -> dict[str, Any]:
         return {}
     return {
         semconv.EXCEPTION_TYPE: kind(error),
-        semconv.EXCEPTION_MESSAGE: redact_message(exception_message(error)),
+        semconv.EXCEPTION_MESSAGE: exception_message(error),
         semconv.EXCEPTION_STACKTRACE: stack(error),
     }
 

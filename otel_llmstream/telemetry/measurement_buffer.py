@@ -37,6 +37,9 @@ Unroll = Callable[[Any], Values]
 """Makes series and values of an entry's payload. The payload keeps neither spans nor contexts nor exceptions alive."""
 
 
+Entry = tuple[Unroll, Any, RecordContext, Readers]
+
+
 class Source(Protocol):
     """The span that values belong to. An exemplar leads to it."""
 
@@ -59,18 +62,26 @@ class MeasurementBuffer:
         fast: whether the SDK's internals may be used. If not, values are recorded at once, through the API.
     """
 
-    __slots__ = ("__weakref__", "_entries", "_lock", "_meter")
+    __slots__ = ("__weakref__", "_entries", "_lock", "_meter", "_readers", "_taken", "_together")
 
     def __init__(self, instruments: Iterable[Counter | Histogram], *, fast: bool = True) -> None:
         self._meter = DirectMeter(instruments) if fast else None
-        self._entries: deque[tuple[Unroll, Any, RecordContext, Readers]] = deque()
+        self._entries: deque[Entry] = deque()
+        self._taken: list[Entry] = []  # out of the queue, and not put together yet
+        self._together: dict[Series, tuple[list[float], list[RecordContext]]] = {}  # and not written yet
+        self._readers: Readers | None = None  # of what is together
         # A collection must wait for another thread that has taken entries out and has not written them yet.
         # Reentrant, because a signal handler may use streams too.
         self._lock = RLock()
         _buffers.append(ref(self, _buffers.remove))
 
     def add(self, unroll: Unroll, payload: Any, span: Source, size: int = 1) -> None:
-        """Record values, now or later.
+        """Record values, now or later. See `put`."""
+        self.put(unroll, payload, span, size)
+        self.settle()
+
+    def put(self, unroll: Unroll, payload: Any, span: Source, size: int = 1) -> None:
+        """Record values, now or later. Call `settle` afterwards.
 
         Args:
             unroll: makes series and values of the payload.
@@ -78,28 +89,40 @@ class MeasurementBuffer:
             span: the span that the values belong to.
             size: how many values the payload has for its largest series.
         """
-        readers = self._meter.readers() if self._meter is not None else None
+        meter = self._meter
+        readers = meter.readers() if meter is not None else None
         if readers is None or not readers.is_plain or size > MAX_VALUES:
             moment = RecordContext(span.context)
             for series, values in unroll(payload):
                 series.record(values, moment, readers)
             return
-        self._entries.append((unroll, payload, readers.waiting(span.ids), readers))
-        if len(self._entries) >= MAX_ENTRIES:
+        entry = unroll, payload, readers.waiting(span.ids), readers
+        self._entries.append(entry)  # last: if a signal handler interrupts this call, it may be made again
+
+    def settle(self) -> None:
+        """Write the entries if they are many, or if another thread has switched the recorder off meanwhile."""
+        if len(self._entries) >= MAX_ENTRIES or (self._entries and self._meter is None):
             self.flush()
 
     def flush(self) -> None:
         """Write all entries. After it returns, everything that waited when it was called has been written."""
         with self._lock:
-            while self._entries:
-                self._write(self._entries[0][3])
+            self._write_together()
+            while self._taken or self._entries:
+                self._write((self._taken or self._entries)[0][3])
+
+    def rest(self) -> None:
+        """Write all entries, and let none wait from now on: the recorder is off, and may be dropped at any time."""
+        self._meter = None
+        self.flush()
 
     def _write(self, readers: Readers) -> None:
         """Write the oldest entries that are for these readers."""
-        entries = self._entries
-        together: dict[Series, tuple[list[float], list[RecordContext]]] = {}
+        entries, taken = self._entries, self._taken
         while entries and entries[0][3] is readers:
-            unroll, payload, moment, _ = entries.popleft()
+            taken.append(entries.popleft())
+        together: dict[Series, tuple[list[float], list[RecordContext]]] = {}
+        for unroll, payload, moment, _ in taken:
             for series, values in unroll(payload):
                 found = together.get(series)
                 if found is None:
@@ -110,12 +133,21 @@ class MeasurementBuffer:
                 else:
                     found[0].extend(values)
                     found[1].extend([moment] * len(values))
-        for series, (all_values, moments) in together.items():
-            series.record_late(all_values, moments, readers)
+        self._together, self._readers, self._taken = together, readers, []
+        self._write_together()
+
+    def _write_together(self) -> None:
+        """Write what is put together. If a signal handler interrupts it, the next flush does the rest."""
+        while self._together and self._readers is not None:
+            series = next(iter(self._together))  # in order, since the last value of a bucket becomes its exemplar
+            values, moments = self._together.pop(series)
+            series.record_late(values, moments, self._readers)
 
     def reset_after_fork(self) -> None:
         """Forget all entries: they are the parent's. The lock may be held by a thread that the child does not have."""
         self._entries.clear()
+        self._taken.clear()
+        self._together.clear()
         self._lock = RLock()
 
 

@@ -159,7 +159,7 @@ class MetricsRecorder:
         self._buffer.add(self._gap_values, (base, seconds), span, len(seconds))
 
     def ended(self, base: Base, summary: Summary, span: Source, measured: frozenset[str] = _NOTHING) -> None:
-        """Record a call that is over.
+        """Record a call that is over. Call `settle` afterwards.
 
         Args:
             base: its base attributes.
@@ -167,11 +167,19 @@ class MetricsRecorder:
             span: the span that exemplars lead to.
             measured: names of the standard metrics that another instrumentation emits for this call.
         """
-        self._buffer.add(self._ended_values, (base, _ended(summary), measured), span)
+        self._buffer.put(self._ended_values, (base, _ended(summary), measured), span)
+
+    def settle(self) -> None:
+        """Call it after `ended`."""
+        self._buffer.settle()
 
     def internal_error(self) -> None:
         """Count an error of ours."""
         self._internal_errors.add(1)
+
+    def rest(self) -> None:
+        """It is switched off: nothing waits in it any more. Streams that are still open are recorded to their end."""
+        self._buffer.rest()
 
     # --- what an entry's values are ---------------------------------------------------------------------------------
 

@@ -20,7 +20,6 @@ from ..semconv import On
 from . import attributes as table
 from .coexistence import InferenceSpan, find_inference_span
 from .detached import find_detached
-from .redaction import redact_message
 
 _request: Final = table.of_request(On.SPAN)
 _attempt: Final = table.of_attempt()
@@ -311,7 +310,7 @@ class BorrowedSpan:
 
 def _set_status(span: Span, summary: Summary) -> None:
     if summary.outcome.is_failure:
-        span.set_status(Status(StatusCode.ERROR, redact_message(summary.message) or None))
+        span.set_status(Status(StatusCode.ERROR, summary.message or None))
 
 
 class Current:
