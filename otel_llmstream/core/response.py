@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from . import caps
 from .rate_limits import RateLimits
 
 
@@ -38,6 +39,18 @@ class ResponseInfo(NamedTuple):
     def media_type(self) -> str:
         """The media type without parameters, in lower case. A header that a proxy wrote twice counts once."""
         return media_type_of(self.content_type)
+
+    def capped(self) -> ResponseInfo:
+        """The same with every text cut; see `caps`. The stream keeps this until its end."""
+        return ResponseInfo(
+            self.status,
+            caps.name(self.content_type),
+            caps.name(self.content_encoding),
+            caps.maybe_name(self.request_id),
+            caps.maybe_name(self.protocol),
+            caps.maybe_name(self.tls),
+            self.rate_limits,
+        )
 
 
 def media_type_of(content_type: str) -> str:

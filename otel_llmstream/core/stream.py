@@ -14,6 +14,7 @@ from struct import pack
 from typing import Final
 
 from .. import semconv
+from . import caps
 from .error_types import stage_of
 from .events import (
     CHUNK,
@@ -143,7 +144,7 @@ class Stream:
             now: when they came, in seconds.
         """
         self.wait = self.gap_wait = now - self._started
-        self._response = response
+        self._response = response.capped()
         self._headers_at = now
         if isinstance(event, HTTPError):
             self._note(str(event.status), f"HTTP status {event.status}")
@@ -256,6 +257,8 @@ class Stream:
         self.choices = max(self.choices, event.index + 1)
         if self._finishes is None:
             self._finishes = {}
+        if len(event.reason) > semconv.MAX_NAME:
+            event = Finish(event.index, caps.name(event.reason), event.normal)
         self._finishes[event.index] = event
         if len(self._finishes) >= self.choices and not self._finish_disproved:
             self._move(LastFinish)
@@ -270,19 +273,19 @@ class Stream:
             self._move(self._end_mark)
 
     def _name(self, event: Started) -> None:
-        self.response_id = event.response_id[: semconv.MAX_NAME] if event.response_id else self.response_id
-        self.model = event.model[: semconv.MAX_NAME] if event.model else self.model
-        self.extra = event.extra or self.extra
+        self.response_id = caps.maybe_name(event.response_id) or self.response_id
+        self.model = caps.maybe_name(event.model) or self.model
+        self.extra = caps.pairs(event.extra) or self.extra
 
     def _note_error(self, event: Event) -> None:
         if isinstance(event, InBandError):
-            self._note(self._normalize(event.code), event.message)
+            self._note(self._normalize(caps.name(event.code)), event.message)
         elif isinstance(event, Undecodable):
             self._note(event.error_type, event.message)
 
     def _note(self, error_type: str, message: str) -> None:
         self._error_type = error_type
-        self._message = message
+        self._message = caps.message(message)
 
     def _move(self, trigger: type[Event]) -> None:
         self.state = TRANSITIONS[self.state].get(trigger, self.state)
@@ -354,7 +357,7 @@ class Stream:
             why = why or self._error_type or error_type or self._truncation()
         elif outcome is Outcome.COMPLETED and how is not End.FAILURE:
             message = ""  # what the application did after the end is no news about the stream
-        return self._summarize(outcome, why, now, error, self._message or message)
+        return self._summarize(outcome, why, now, error, self._message or caps.message(message))
 
     def _count_last_silence(self) -> None:
         """A silence that no chunk ended is a stall too: the one before a read time-out, above all."""
@@ -400,16 +403,16 @@ class Stream:
             hold=max(0.0, now - self._started - self.wait),  # all time is either the network's or the application's
             stalls=self.stalls,
             buffered=buffered,
-            finish_reasons=self._finish_reasons(outcome),
+            finish_reasons=self._finish_reasons(outcome)[: caps.MAX_ITEMS],
             finish_reason=self._finish_reason(),
             usage=self._usage_state(outcome),
             output_tokens_per_second=None if buffered else self._rate(outcome),
             incomplete_tool_calls=tools.incomplete if tools is not None else 0,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cache_read_tokens=usage.cache_read_tokens,
-            cache_write_tokens=usage.cache_write_tokens,
-            reasoning_tokens=usage.reasoning_tokens,
+            input_tokens=caps.count(usage.input_tokens),
+            output_tokens=caps.count(usage.output_tokens),
+            cache_read_tokens=caps.count(usage.cache_read_tokens),
+            cache_write_tokens=caps.count(usage.cache_write_tokens),
+            reasoning_tokens=caps.count(usage.reasoning_tokens),
             response_id=self.response_id,
             response_model=self.model,
             request_id=response.request_id,

@@ -14,9 +14,10 @@ from typing import Any, Self
 
 from msgspec import Struct
 from msgspec.json import encode
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 from .. import semconv
+from . import caps
 
 
 class Outcome(StrEnum):
@@ -78,6 +79,16 @@ class LLMRequest(Record, frozen=True):
     choices: int = 1
     parameters: tuple[tuple[str, str | int | float | bool | tuple[str, ...]], ...] = ()
     streams: bool = True
+
+    def __post_init__(self) -> None:
+        """Cut what the application may have chosen; see `caps`."""
+        model = self.model
+        if model is not None and len(model) > semconv.MAX_NAME:
+            force_setattr(self, "model", caps.name(model))
+        if len(self.server_address) > semconv.MAX_NAME:
+            force_setattr(self, "server_address", caps.name(self.server_address))
+        if self.parameters:
+            force_setattr(self, "parameters", caps.pairs(self.parameters))
 
 
 class Attempt(Record, frozen=True, kw_only=True):

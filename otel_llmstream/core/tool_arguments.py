@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from . import caps
+
 MAX_CALLS: Final = 128
 """Tool calls of one stream that are followed. OpenAI allows 128 tools in a request."""
 
@@ -58,6 +60,7 @@ class ToolCalls:
     def add(self, choice: int, key: str, arguments: str) -> None:
         """A piece of a tool call came."""
         self._choices.add(choice)
+        key = caps.name(key)
         call = self._calls.get((choice, key))
         if call is None:
             if len(self._calls) >= MAX_CALLS:

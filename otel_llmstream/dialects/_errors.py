@@ -23,9 +23,6 @@ _BESIDE: Final = ("code", "error_code", "error_type", "status", "status_code")
 """Where the code may be if `error` is only a text. The payload's `type` is the event's type, and no code."""
 _MESSAGES: Final = ("message", "detail", "msg", "reason")
 
-MAX_MESSAGE: Final = 1024
-"""Characters of an error's message. It is for one log line; a gateway may send a whole page."""
-
 _MARK: Final = b'"error'
 _MEMBER: Final = re.compile(rb'"errors?"\s*:\s*[^\sn]')
 """A member `error` that is not null."""
@@ -56,7 +53,7 @@ def describe_error(error: Any, payload: Any = None) -> InBandError:
         error = error[0] if error else None
     code = _first(error, _CODES) or _first(payload, _BESIDE)
     message = _first(error, _MESSAGES) or _first(payload, ("message",)) or text(error)
-    return InBandError(code[:MAX_MESSAGE], message[:MAX_MESSAGE])
+    return InBandError(code, message)
 
 
 def error_of(payload: Any) -> InBandError | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ..core import caps
 from ..core.events import NOTHING, TERMINATOR
 from ._base import Events, TypedJSONDialect, TypedPayload, chunk_of, started, tool_calls
 from ._json import entry, text
@@ -63,7 +64,7 @@ class MistralConversations(TypedJSONDialect):
         chunk, model = chunk_of(_has_text(payload.content), payload.content), text(payload.model)
         if model in ("", self._model):
             return chunk
-        self._model = model
+        self._model = caps.name(model)
         return (started(None, model), *chunk)
 
     def _call(self, payload: _Payload) -> Events:

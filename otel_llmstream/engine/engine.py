@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, ParamSpec, TypeVar
 from weakref import WeakSet
 
-from .. import semconv
 from .._log import log
 from .._settings import Settings
 from ..core.clock import Clock, SystemClock
@@ -140,8 +139,6 @@ class Engine:
         if self._on_first is not None:
             self._on_first()
             self._on_first = None
-        if request.model is not None and len(request.model) > semconv.MAX_NAME:
-            request = request.replace(model=request.model[: semconv.MAX_NAME])
         call = current_call(path)
         number = call.attempt(request, path, started) if call is not None else None
         if call is None or number is None:
