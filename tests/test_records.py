@@ -58,6 +58,17 @@ def test_replace() -> None:
         SUMMARY.replace(unheard_of=1)
 
 
+@pytest.mark.parametrize("record", RECORDS)
+def test_as_dict(record: Any) -> None:
+    """All fields in their order, each with its own value; `_asdict` is another name. The dict is a new one."""
+    fields = record.as_dict()
+    assert list(fields) == list(type(record).__struct_fields__)
+    assert all(fields[name] is getattr(record, name) for name in fields)
+    assert record._asdict() == fields
+    fields.clear()
+    assert record.as_dict()
+
+
 def test_summary_and_attempt_take_names_only() -> None:
     """Their fields have no order that may be relied on."""
     for kind in (Summary, Attempt):

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from msgspec import Struct
 from msgspec.json import encode
-from msgspec.structs import force_setattr, replace
+from msgspec.structs import asdict, force_setattr, replace
 
 from .. import semconv
 from . import caps
@@ -53,6 +53,16 @@ class Record(Struct, frozen=True):
             TypeError: there is no such field.
         """
         return replace(self, **changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields as a new dict from name to value, in the order of the documentation.
+
+        Values are not copied or converted: a record in a field stays a record.
+        """
+        return asdict(self)
+
+    _asdict = as_dict
+    """Another name, which named tuples have. A `Summary` was one before."""
 
 
 class LLMRequest(Record, frozen=True):
