@@ -202,7 +202,9 @@ class Observer:
 
     def silent_for(self, now: float) -> float:
         """Seconds that the network has been silent in this gap, the read that is under way included."""
-        before = 0.0 if self._reads or self.stream is None else self.stream.gap_wait
+        stream = self.stream
+        unknown = self._reads or stream is None or stream.unexamined
+        before = 0.0 if unknown or stream is None else stream.gap_wait
         return before + (now - self.asked_at if self.waiting else 0.0)
 
     # --- what the reader tells ----------------------------------------------------------------------------------
