@@ -134,6 +134,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
         Reopened: State.STREAMING,
         Terminator: State.TERMINATED,
         InBandError: State.ERRORED,
+        Unexamined: State.FINISHED,
     },
     State.TERMINATED: {},
     State.ERRORED: {},

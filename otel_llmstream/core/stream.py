@@ -249,7 +249,7 @@ class Stream:
         elif isinstance(event, ForeignTerminator):
             self._foreign_end = self.frames
         elif isinstance(event, Unexamined):
-            self.unexamined = not self.terminator  # nothing counts after a terminator
+            self.unexamined = Unexamined in TRANSITIONS[self.state]  # nothing counts after a terminator
         elif isinstance(event, (NoTerminator, UnknownDialect)):
             self._end_mark = type(event)
         elif type(event) in TRANSITIONS[self.state]:  # an error after the end says nothing about the end

@@ -31,6 +31,11 @@ BEGINNING: Final = 2
 """Reads before the first chunk are never plain. A chat stream has one of them, which only names the role."""
 
 
+MAX_MALFORMED: Final = 16
+"""Malformed events after which no event is repaired any more. An SDK stops at the first one, and a server that sends so
+many is broken or hostile. Each repair costs a few times what the event costs."""
+
+
 class Listener(Protocol):
     """Who is told while the stream lasts."""
 
@@ -309,7 +314,7 @@ class Reader:
     def _events(self, frame: Frame) -> tuple[Event, ...]:
         """What a frame says. A payload that the parsers of most SDKs take is not malformed; see `repaired`."""
         events = self._dialect.read(frame)
-        if events is ONE_CHUNK or MALFORMED not in events:
+        if events is ONE_CHUNK or MALFORMED not in events or self._stream.malformed >= MAX_MALFORMED:
             return events
         data = repaired(frame.data)
         return events if data is None else self._dialect.read(frame._replace(data=data))

@@ -67,8 +67,8 @@ class Sniffer:
         exceeded: whether the body decodes to so much that the rest is not examined.
     """
 
-    __slots__ = ("_asked", "_candidate", "_confirmed", "_frames", "_head", "_is_array", "_scratch",
-                 "_size", "_strange", "_typed_otherwise", "broken", "decoder", "dialect", "exceeded", "framer", "verdict")  # fmt: skip
+    __slots__ = ("_asked", "_candidate", "_confirmed", "_frames", "_head", "_is_array", "_scratch", "_size", "_strange",
+                 "_typed_otherwise", "broken", "decoder", "dialect", "exceeded", "framer", "verdict")  # fmt: skip
 
     def __init__(
         self,
