@@ -45,6 +45,8 @@ def is_json(data: bytes) -> bool:
     """Whether a payload is JSON. Nothing is made of it."""
     try:
         _skim(data)
+        if not data.isascii():
+            data.decode()  # `_skim` does not look into strings
     except BROKEN:
         return False
     return True
