@@ -143,7 +143,7 @@ class Sniffer:
         else:
             frames = self.framer.feed(piece)
         self._examine(frames)
-        if self.verdict is Verdict.UNDECIDED and (self._frames >= MAX_FRAMES or self._size > MAX_SNIFFED):
+        if self.verdict is Verdict.UNDECIDED and self._size > MAX_SNIFFED:
             self._give_up()
         return frames
 
@@ -179,6 +179,8 @@ class Sniffer:
             elif self._candidate is None and not Generic.matches_frame(frame):
                 self._decide(Verdict.NOT_OURS)
             self._frames += 1
+            if self.verdict is Verdict.UNDECIDED and self._frames >= MAX_FRAMES:
+                self._give_up()
 
     def _recognize(self, frame: Frame) -> type[Dialect] | None:
         """The dialect that knows a frame. If the request's own dialect reads the same payloads, that one."""
