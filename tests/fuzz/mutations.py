@@ -113,7 +113,7 @@ CODINGS: Final[dict[str, Callable[[bytes], bytes]]] = {
 def pieces(rng: Random, body: bytes) -> list[bytes]:
     """The body as the network may split it."""
     how = rng.random()
-    if how < 0.15 and len(body) < 2_000:
+    if how < 0.05 and len(body) < 500:
         return [body[at : at + 1] for at in range(len(body))]
     if how < 0.5:
         events = body.split(b"\n\n")
