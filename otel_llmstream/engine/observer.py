@@ -22,6 +22,7 @@ from ..core.summary import LLMRequest, Summary
 from ..dialects import Dialect, Generic, RequestInfo, framer_of
 from .reader import Read, Reader
 from .sniffer import Sniffer
+from .stack_room import has_room, with_room
 
 if TYPE_CHECKING:
     from .call import Call, Recording
@@ -137,7 +138,7 @@ class Observer:
     def responded(self, response: ResponseInfo) -> None:
         """The response's headers came."""
         if not self._inert:
-            self._guard(self._respond, response, self.clock())
+            with_room(self._guard, self._respond, response, self.clock())
 
     def feed(self, data: bytes) -> None:
         """Bytes came. Call it before the application sees them: what makes it stop must have been seen.
@@ -148,7 +149,10 @@ class Observer:
         reads.append((data, asked, now))
         self.asked_at = HELD
         if len(reads) >= BACKLOG or now - asked > PATIENCE or len(data) > LARGE or self._is_eager:
-            self._read_backlog()
+            try:
+                self._read_backlog()
+            except RecursionError:
+                return  # there is no room for any call; the reads wait for the next one
 
     def body_ended(self, *, unread: bool) -> None:
         """The client knows that the body has ended.
@@ -183,7 +187,7 @@ class Observer:
         except KeyError:
             return
         now = self.clock()
-        if unsafe:
+        if unsafe or not has_room():
             self.engine.defer(lambda: self._finish(how, now, error))
         else:
             self._finish(how, now, error)
@@ -287,16 +291,21 @@ class Observer:
         )
 
     def _read_backlog(self, *, last: bool = False) -> None:
-        reads, self._reads = self._reads, []
-        if not reads or self._inert:
+        if not self._reads:
             return
-        if self._reader is None:
-            self._guard(self._count, reads)
-            return
-        self._guard(self._reader.read, reads, last=last)
+        with_room(self._guard, self._read_through, last=last)
         recording, stream = self.recording, self.stream
         if recording is not None and recording.is_borrowed and stream is not None and stream.state in OVER:
             self.end(End.EOF)
+
+    def _read_through(self, *, last: bool) -> None:
+        reads, self._reads = self._reads, []
+        if self._inert:
+            return
+        if self._reader is None:
+            self._count(reads)
+        else:
+            self._reader.read(reads, last=last)
 
     def _count(self, reads: Iterable[Read]) -> None:
         """A body that is no stream has only a size and times."""

@@ -16,11 +16,12 @@ MAX_BODY: Final = 16_000
 """Bytes of an input. What is only wrong in long streams is looked for elsewhere, and many inputs are worth more."""
 
 WORDS: Final = (
-    b"data: ", b"data:", b"event: error\n", b"id: 7\n", b"retry: 1\n", b": ping\n\n", b"\n\n", b"\r\n\r\n", b"\r", b"\n",
-    b"\xef\xbb\xbf", b"data: [DONE]\n\n", b'data: {"error": {"message": "x", "code": "y"}}\n\n', b"data: {}\n\n",
-    b"event: ping\n\n", b"error: {}\n\n", b"{", b"}", b"[", b"]", b'"', b",", b"\\", b"\0", b"\xff", b"\xed\xa0\x80",
-    b"null", b"NaN", b"-Infinity", b"1e999", b"-1", b"9" * 25, b"0.5", b"true", b'""', b"[]", b"{}", b'"\\ud83d"',
-    b'{"a":' * 40, b"[" * 2000, b'"error":"x",', b'"index":-1,', b'"finish_reason":"error",', b'"x":"%b"' % (b"z" * 3000),
+    b"data: ", b"data:", b"event: error\n", b"id: 7\n", b"retry: 1\n", b": ping\n\n", b"\n\n", b"\r\n\r\n",
+    b"\r", b"\n", b"\xef\xbb\xbf", b"data: [DONE]\n\n", b'data: {"error": {"message": "x", "code": "y"}}\n\n',
+    b"data: {}\n\n", b"event: ping\n\n", b"error: {}\n\n", b"{", b"}", b"[", b"]", b'"', b",", b"\\", b"\0",
+    b"\xff", b"\xed\xa0\x80", b"null", b"NaN", b"-Infinity", b"1e999", b"-1", b"9" * 25, b"0.5", b"true",
+    b'""', b"[]", b"{}", b'"\\ud83d"', b'{"a":' * 40, b"[" * 2000, b'"error":"x",', b'"index":-1,', b'"finish_reason":"error",',
+    b'"x":"%b"' % (b"z" * 3000),
     b'\n{"candidates":[{"content":{"parts":[{"text":"t"}]}}]}\n',
 )  # fmt: skip
 """What is put in: parts of all framings, and what JSON's readers do not agree about."""
@@ -101,11 +102,11 @@ _CHANGES: Final[tuple[Callable[[Random, bytes, bytes], bytes], ...]] = (
 )  # fmt: skip
 
 CODINGS: Final[dict[str, Callable[[bytes], bytes]]] = {
-    "gzip": lambda data: gzip.compress(data, 1),
+    "gzip": lambda data: gzip.compress(data, 1, mtime=0),
     "deflate": lambda data: zlib.compress(data, 1),
     "br": lambda data: brotli.compress(data, quality=1),
     "zstd": lambda data: zstd.compress(data, 1),
-    "gzip, br": lambda data: brotli.compress(gzip.compress(data, 1), quality=1),
+    "gzip, br": lambda data: brotli.compress(gzip.compress(data, 1, mtime=0), quality=1),
 }
 """Content codings, and how a server makes them."""
 

@@ -215,7 +215,8 @@ def _compare(case: Case, whole: Summary | None, split: Summary | None, report: R
         report.explained[reason] += 1
         return
     report.differences += 1
-    fields = [f"{name} {said[0].get(name)!r} {said[1].get(name)!r}" for name in said[0] if said[0][name] != said[1].get(name)]
+    both = [(name, value, said[1].get(name)) for name, value in said[0].items()]
+    fields = [f"{name} {one!r} {two!r}" for name, one, two in both if one != two]
     report.problem(case, "; ".join(fields)[:300] or "only one of them is ours")
 
 

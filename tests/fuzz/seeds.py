@@ -57,6 +57,7 @@ _ASKED: Final = {
     "reasoning_effort": "low", "previous_response_id": "r", "service_tier": "flex", "messages": [{"role": "user"}],
 }  # fmt: skip
 _REQUEST: Final = json.dumps(_ASKED).encode()
+_ERROR: Final = {"error": {"code": 500, "message": "x"}}
 _USAGE: Final = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
 
 CHAT: Final = _events(
@@ -89,7 +90,7 @@ RESPONSES: Final = _named(
 SEEDS: Final[tuple[Seed, ...]] = (
     Seed("chat", "/v1/chat/completions", _REQUEST, CHAT + b"data: [DONE]\n\n"),
     Seed("chat with comments", "/v1/chat/completions", _REQUEST, b": hello\r\n\r\n" + CHAT.replace(b"\n", b"\r\n")),
-    Seed("chat with an error", "/v1/chat/completions", _REQUEST, CHAT + _events({"error": {"code": 500, "message": "x"}})),
+    Seed("chat with an error", "/v1/chat/completions", _REQUEST, CHAT + _events(_ERROR)),
     Seed("claude", "/v1/messages", _REQUEST, CLAUDE),
     Seed("responses", "/v1/responses", _REQUEST, RESPONSES),
     *(
