@@ -18,7 +18,7 @@ import sys
 import time
 from multiprocessing import get_context
 
-from run import Report, run
+from fuzz_run import Report, run
 
 BLOCK = 2_000
 """Inputs that a process takes at once."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
-from mutations import CODINGS, mutated, pieces
-from seeds import SEEDS, Seed
+from fuzz_mutations import CODINGS, mutated, pieces
+from fuzz_seeds import SEEDS, Seed
 
 from otel_llmstream import semconv
 from otel_llmstream.core.response import ResponseInfo

@@ -20,8 +20,8 @@ WORDS: Final = (
     b"\r", b"\n", b"\xef\xbb\xbf", b"data: [DONE]\n\n", b'data: {"error": {"message": "x", "code": "y"}}\n\n',
     b"data: {}\n\n", b"event: ping\n\n", b"error: {}\n\n", b"{", b"}", b"[", b"]", b'"', b",", b"\\", b"\0",
     b"\xff", b"\xed\xa0\x80", b"null", b"NaN", b"-Infinity", b"1e999", b"-1", b"9" * 25, b"0.5", b"true",
-    b'""', b"[]", b"{}", b'"\\ud83d"', b'{"a":' * 40, b"[" * 2000, b'"error":"x",', b'"index":-1,', b'"finish_reason":"error",',
-    b'"x":"%b"' % (b"z" * 3000),
+    b'""', b"[]", b"{}", b'"\\ud83d"', b'{"a":' * 40, b"[" * 2000, b'"error":"x",', b'"index":-1,',
+    b'"finish_reason":"error",', b'"x":"%b"' % (b"z" * 3000),
     b'\n{"candidates":[{"content":{"parts":[{"text":"t"}]}}]}\n',
 )  # fmt: skip
 """What is put in: parts of all framings, and what JSON's readers do not agree about."""
