@@ -2,7 +2,8 @@
 
 Streams of all dialects are changed at random, and each is observed whole and split. The program prints how many inputs
 and bytes there were, how many exceptions and internal errors, how often whole and split differ, and the slowest input.
-The exit status is 1 if one of these is wrong. An input follows from its number alone.
+The exit status is 1 if one of these is wrong. An input follows from its number alone. Ctrl-C ends the run, and prints
+what was found so far.
 
     --inputs N       how many (default 20,000)
     --first N        number of the first one (default 0). `--first N --inputs 1` makes one again
@@ -16,6 +17,7 @@ import logging
 import os
 import sys
 import time
+from contextlib import suppress
 from multiprocessing import get_context
 
 from fuzz_run import Report, run
@@ -36,9 +38,10 @@ def main() -> int:
     blocks = [range(start, min(start + BLOCK, last)) for start in range(options.first, last, BLOCK)]
     report, began = Report(), time.monotonic()
     with get_context("spawn").Pool(options.processes) as pool:
-        for part in pool.imap_unordered(run, blocks):
-            report.add(part)
-            print(f"\r{report.inputs:,} of {options.inputs:,}", end="", file=sys.stderr, flush=True)
+        with suppress(KeyboardInterrupt):
+            for part in pool.imap_unordered(run, blocks):
+                report.add(part)
+                print(f"\r{report.inputs:,} of {options.inputs:,}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     print("\n".join(report.lines()))
     print(f"{'seconds':<36} {time.monotonic() - began:,.0f}")
