@@ -126,9 +126,12 @@ def _health() -> str:
     return table(("field", "what it is"), rows)
 
 
+WORDS: Final = (
+    "characters of one word: a model, an id, a finish reason, a status, a fingerprint, a tier, a stop sequence, a "
+    "reasoning level, the key of a tool call, a server's name"
+)
 CAPS: Final = (
-    ("characters of one word: a model, an id, a finish reason, a status, a fingerprint, a tier, a stop sequence, a "
-     "reasoning level, the key of a tool call, a server's name", semconv, "MAX_NAME", "cut"),
+    (WORDS, semconv, "MAX_NAME", "cut"),
     ("words of one list: stop sequences, finish reasons", caps, "MAX_ITEMS", "left out"),
     ("characters of a message: of an error, an exception, a codec", caps, "MAX_MESSAGE", "cut"),
     ("a count, such as tokens", semconv, "MAX_COUNT", "not believed"),
