@@ -178,7 +178,7 @@ def test_hostile_messages(how):
 
 
 def test_hostile_numbers():
-    """A sum of counts is no larger than an exporter can send. Of thousands of tool calls the first ones are followed."""
+    """A sum of counts is no larger than an exporter can send. Of thousands of tool calls, the first are followed."""
     counts = {"input_tokens": semconv.MAX_COUNT, "cache_read_input_tokens": semconv.MAX_COUNT}
     usage = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": counts}
     claude = next(seed for seed in SEEDS if seed.name == "claude")

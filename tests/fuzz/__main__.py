@@ -37,11 +37,10 @@ def main() -> int:
     last = options.first + options.inputs
     blocks = [range(start, min(start + BLOCK, last)) for start in range(options.first, last, BLOCK)]
     report, began = Report(), time.monotonic()
-    with get_context("spawn").Pool(options.processes) as pool:
-        with suppress(KeyboardInterrupt):
-            for part in pool.imap_unordered(run, blocks):
-                report.add(part)
-                print(f"\r{report.inputs:,} of {options.inputs:,}", end="", file=sys.stderr, flush=True)
+    with get_context("spawn").Pool(options.processes) as pool, suppress(KeyboardInterrupt):
+        for part in pool.imap_unordered(run, blocks):
+            report.add(part)
+            print(f"\r{report.inputs:,} of {options.inputs:,}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     print("\n".join(report.lines()))
     print(f"{'seconds':<36} {time.monotonic() - began:,.0f}")
