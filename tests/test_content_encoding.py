@@ -192,6 +192,12 @@ def test_a_bomb_that_gives_nothing():
     assert taken("zstd, gzip", gzip.compress(skipped), is_bomb=True) == 0
 
 
+def test_a_bomb_of_empty_lines():
+    """A line costs more than its bytes: lines that are no events take time too."""
+    body = gzip.compress(b"\n" * 3_000_000)
+    assert taken("gzip", body, is_bomb=True) < 200_000
+
+
 @SINGLE
 def test_a_bomb_that_drips(header, encode):
     """A bomb in many reads is let go of as one in a single read. What came before it does not matter."""

@@ -14,7 +14,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Final, Protocol
 
-from .expansion import FRAME, Allowance
+from .expansion import FRAME, LINE, Allowance
 
 PIECE: Final = 64 * 1024
 """Maximum size of a decoded piece, in bytes. So a decompression bomb is never in memory as a whole, and the frames of
@@ -64,7 +64,9 @@ class BodyDecoder:
         pieces: Iterable[bytes] = (data,)
         for decoder in self._decoders:
             pieces = self._decode(decoder, pieces)
-        yield from pieces
+        for piece in pieces:
+            self._allowance.spend(piece.count(b"\n") * LINE)
+            yield piece
 
     def framed(self, frames: int) -> None:
         """The last piece completed so many frames.

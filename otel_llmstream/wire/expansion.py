@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from typing import Final
 
-FREE: Final = 4 * 1024 * 1024
+FREE: Final = 1024 * 1024
 """Bytes that may be examined beyond `RATIO`. So the beginning of a stream may compress as well as it likes: this is
-4,000 chunks or more."""
+about 1,900 chunks."""
 
-RATIO: Final = 128
+RATIO: Final = 192
 """Bytes that may be examined for each byte that came. A chunk of 300 bytes that is compressed together with a thousand
-others takes 6 bytes or more, because its text is new. With `FRAME` that is a ratio of 100 at most. A bomb of gzip has a
+others takes 4 bytes or more, because its text is new. With `FRAME` that is a ratio of 140 at most. A bomb of gzip has a
 ratio of 1,000, and one of brotli or zstd of 100,000."""
 
 FRAME: Final = 256
 """Bytes that a frame costs in addition to its own. A frame of 9 bytes takes as much time as one of 300."""
+
+
+LINE: Final = 16
+"""Bytes that a line costs in addition to its own. An empty line takes as much time as 16 bytes of a long one."""
 
 
 class ExpansionError(ValueError):
