@@ -109,6 +109,19 @@ def test_a_stream_that_says_little_at_first():
     assert len(found) == 1
 
 
+@pytest.mark.parametrize("size", [None, 64, 20, 1])
+def test_a_broken_first_line_of_no_known_type(size):
+    """The first line tells the framing, also if it is broken, and however much of the second one came with it."""
+    lines = (
+        b'{"is_finished":false,"event_type":"stream-start","generation_i\n\nd":"g-1"}\n'
+        b'{"is_finished":false,"event_type":"text-generation","text":"A"}\n'
+        b'{"is_finished":true,"event_type":"stream-end","finish_reason":"COMPLETE"}\n'
+    )
+    request = b'{"stream": true, "message": "?"}'
+    summary = replay(lines, path="/v1/chat", request=request, content_type="text/plain", chunks=size)
+    assert (summary.outcome, summary.chunks, summary.malformed_events) == (Outcome.COMPLETED, 1, 2)
+
+
 # --- near the recursion limit -----------------------------------------------------------------------------------------
 
 

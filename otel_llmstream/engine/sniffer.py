@@ -15,6 +15,7 @@ from ..core.response import ResponseInfo
 from ..dialects import Dialect, Generic, match_frame
 from ..wire import (
     MAX_SNIFFED,
+    MESSAGE,
     BodyDecoder,
     DecodingError,
     ExpansionError,
@@ -154,18 +155,21 @@ class Sniffer:
             return []
         self._head = b""
         if isinstance(found, Sniffed):
-            return self._single_line(head)
+            return self._first_line(head, complete=complete)
         self.framer = found()
         self._is_array = found is JSONArrayFramer
         return self.framer.feed(head)
 
-    def _single_line(self, head: bytes) -> list[Frame]:
-        """One JSON object is a document, unless a dialect knows it as one of its lines."""
-        framer = NDJSONFramer()
-        frames = [*framer.feed(head), *framer.close()] if head.lstrip()[:1] == b"{" else []
-        if len(frames) == 1 and match_frame(frames[0]) is not None:
-            self.framer = framer
-            return frames
+    def _first_line(self, head: bytes, *, complete: bool) -> list[Frame]:
+        """A JSON object is a document, unless a dialect knows its first line as one of its own."""
+        if head.lstrip()[:1] == b"{":
+            framer = NDJSONFramer()
+            frames = framer.feed(head)
+            if complete:
+                frames += framer.close()
+            if match_frame(frames[0] if frames else Frame(MESSAGE, head)) is not None:
+                self.framer = framer
+                return frames
         self._decide(Verdict.NOT_A_STREAM if self._confirmed else Verdict.NOT_OURS, self._candidate)
         return []
 
