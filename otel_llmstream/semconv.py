@@ -368,6 +368,7 @@ WAIT: Final = "llmstream.wait"
 HOLD: Final = "llmstream.hold"
 STALLS: Final = "llmstream.stalls"
 BUFFERED: Final = "llmstream.buffered"
+UNEXAMINED: Final = "llmstream.unexamined"
 USAGE: Final = "llmstream.usage"
 OUTPUT_RATE: Final = "llmstream.output_tokens_per_second"
 INCOMPLETE_TOOL_CALLS: Final = "llmstream.incomplete_tool_calls"
@@ -489,6 +490,9 @@ ATTRIBUTES: Final = (
     Attribute(name=BUFFERED, field="buffered", type="boolean", on=_BOTH,
               description="Whether all output came in one burst after a long wait. Left out if there are fewer than 5 "
                           "chunks, which are too few to tell."),
+    Attribute(name=UNEXAMINED, field="unexamined", type="boolean", default=False, on=_BOTH,
+              description="Whether the rest of the body was not examined, because it decodes to far more bytes than "
+                          "came. Counts are then those of the beginning."),
     Attribute(name=INCOMPLETE_TOOL_CALLS, field="incomplete_tool_calls", type="int", unit="{call}", default=0, on=_BOTH,
               description="Tool calls whose arguments are unterminated JSON."),
     # Times.

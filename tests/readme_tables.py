@@ -21,11 +21,13 @@ from typing import Any, Final
 
 import otel_llmstream
 from otel_llmstream import _settings, semconv, wire
-from otel_llmstream.core import error_types
-from otel_llmstream.dialects import _request
+from otel_llmstream.core import caps, error_types, rate_limits, sampling, tool_arguments
+from otel_llmstream.dialects import _json, _output, _request, _request_body
+from otel_llmstream.engine import engine, reader, sniffer
 from otel_llmstream.telemetry import measurement_buffer, metrics
 from otel_llmstream.testing import SCENARIOS
 from otel_llmstream.testing.chaos import Params
+from otel_llmstream.wire import aws_eventstream, content_encoding, expansion
 
 README: Final = Path(__file__).parent.parent / "README.md"
 GUIDE: Final = README.parent / "dashboards" / "README.md"
@@ -140,22 +142,45 @@ def _health() -> str:
     return table(("field", "what it is"), rows)
 
 
+WORDS: Final = (
+    "characters of one word: a model, an id, a finish reason, a status, a fingerprint, a tier, a stop sequence, a "
+    "reasoning level, the key of a tool call, a server's name"
+)
+CAPS: Final = (
+    (WORDS, semconv, "MAX_NAME", "cut"),
+    ("words of one list: stop sequences, finish reasons", caps, "MAX_ITEMS", "left out"),
+    ("characters of a message: of an error, an exception, a codec", caps, "MAX_MESSAGE", "cut"),
+    ("a count, such as tokens", semconv, "MAX_COUNT", "not believed"),
+    ("seconds of a rate limit", rate_limits, "MAX_SECONDS", "not believed"),
+    ("a number of a request", _request_body, "MAX_INTEGER", "left out"),
+    ("choices of one stream", _request_body, "MAX_CHOICES", "counted as the first"),
+    ("tool calls of one stream that are followed", tool_arguments, "MAX_CALLS", "not checked for complete arguments"),
+    ("distinct provider codes in `error.type`", error_types, "MAX_CODES", f"`{error_types.OTHER}`"),
+    ("events of one span", semconv, "MAX_SPAN_EVENTS", "in metrics only"),
+    ("base attribute sets told apart by metrics", metrics, "MAX_BASES", "one set, `otel.metric.overflow`"),
+    ("base attribute sets whose series start at 0", metrics, "MAX_PREINITIALIZED", "they start with their first event"),
+    ("calls whose metric values wait to be read", measurement_buffer, "MAX_ENTRIES", "written to the SDK at once"),
+    ("buckets of a stream's gaps", sampling, "MAX_BUCKETS", "the highest bucket"),
+    ("bytes kept of one event of a stream", wire, "MAX_FRAME", "its beginning tells its kind"),
+    ("bytes kept of one event of AWS", aws_eventstream, "MAX_PAYLOAD", "the framing counts as broken"),
+    ("bytes of the headers of one event of AWS", aws_eventstream, "MAX_HEADERS", "the framing counts as broken"),
+    ("bytes that tell the framing and the dialect", wire, "MAX_SNIFFED", "the request tells"),
+    ("events that tell the dialect", sniffer, "MAX_FRAMES", "the request tells"),
+    ("content codings of one body", content_encoding, "MAX_CODINGS", "`content_decoding`"),
+    ("decoded bytes that are examined for each byte that came", expansion, "RATIO", "`llmstream.unexamined`"),
+    ("decoded bytes that are examined beyond that", expansion, "FREE", "`llmstream.unexamined`"),
+    ("malformed events of one stream that are repaired", reader, "MAX_MALFORMED", "counted only"),
+    ("repairs of one event", _json, "MAX_REPAIRS", "malformed"),
+    ("levels of an unknown member that are searched for output", _output, "MAX_DEPTH", "no output"),
+    ("bytes of a request that are parsed", _request, "MAX_BODY", "searched for the model and `stream`"),
+    ("causes of internal errors that are logged", engine, "MAX_CAUSES", "at DEBUG"),
+)  # fmt: skip
+"""What is capped, the module and the constant that say it, and what happens past the cap."""
+
+
 def _caps() -> str:
-    rows = (
-        ("events of one span", semconv.MAX_SPAN_EVENTS, "in metrics only"),
-        ("base attribute sets told apart by metrics", metrics.MAX_BASES, "one set, `otel.metric.overflow`"),
-        (
-            "base attribute sets whose series start at 0",
-            metrics.MAX_PREINITIALIZED,
-            "they start with their first event",
-        ),
-        ("calls whose metric values wait to be read", measurement_buffer.MAX_ENTRIES, "written to the SDK at once"),
-        ("distinct provider codes in `error.type`", error_types.MAX_CODES, f"`{error_types.OTHER}`"),
-        ("characters of a model's name, of a response's id", semconv.MAX_NAME, "cut"),
-        ("bytes kept of one event of a stream", wire.MAX_FRAME, "its beginning tells its kind"),
-        ("bytes of a request that are parsed", _request.MAX_BODY, "both ends are searched"),
-    )
-    return table(("what", "at most", "past that"), ((what, f"{most:,}", then) for what, most, then in rows))
+    rows = ((what, f"{getattr(module, name):,.0f}", then) for what, module, name, then in CAPS)
+    return table(("what", "at most", "past that"), rows)
 
 
 def _scenarios() -> str:

@@ -27,7 +27,7 @@ from otel_llmstream.core.events import (
 )
 from otel_llmstream.dialects import DIALECTS, RequestInfo, match_frame, match_non_streaming, match_request
 from otel_llmstream.dialects._providers import provider_of
-from otel_llmstream.dialects._request import EDGE, MAX_BODY
+from otel_llmstream.dialects._request import EDGE
 from otel_llmstream.dialects.anthropic_complete import AnthropicComplete
 from otel_llmstream.dialects.anthropic_messages import AnthropicMessages
 from otel_llmstream.dialects.bedrock_converse import BedrockConverse
@@ -1072,10 +1072,17 @@ def test_azure_deployment():
     assert match_request(target("/v1/chat/completions", {"stream": True, "model": 7}))[1].model is None
 
 
+HUGE = 300_000
+
+
+@pytest.fixture
+def searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bodies that are `HUGE` are searched, as those of 64 MiB are."""
+    monkeypatch.setattr("otel_llmstream.dialects._request.MAX_BODY", HUGE)
+
+
 def huge(before: str, after: str) -> bytes:
-    body = b'{%s"x": "%s"%s}' % (before.encode(), b"y" * MAX_BODY, after.encode())
-    assert len(body) > MAX_BODY
-    return body
+    return b'{%s"x": "%s"%s}' % (before.encode(), b"y" * HUGE, after.encode())
 
 
 @pytest.mark.parametrize(
@@ -1087,10 +1094,13 @@ def huge(before: str, after: str) -> bytes:
         ('"stream": true, "model": "a\\"b", ', "", 'a\\"b'),
         ('"stream": true, ', "", None),
         ('"stream": true, "model": 5, ', "", None),
+        (f'"model": "{"m" * 999}", "stream": true, ', "", "m" * 256),
+        (f'"y": "{"y" * EDGE}", "model": "m", "stream": true, ', f', "y": "{"y" * EDGE}"', None),
     ],
 )
+@pytest.mark.usefixtures("searched")
 def test_huge_bodies(before, after, model):
-    """Of a body too large to parse the edges are searched: SDKs put the parameters there, and content between."""
+    """A body that is too large to parse is searched. Its edges tell the model: SDKs put the parameters there."""
     found = match_request(target("/v1/chat/completions", huge(before, after)))
     assert found is not None
     assert found[1].model == model
@@ -1102,12 +1112,25 @@ def test_huge_bodies(before, after, model):
         ('"model": "m", ', ""),
         ('"model": "m", "stream": false, ', ""),
         ('"model": "m", "text": "say \\"stream\\": true", ', ""),
-        ('"y": "' + "y" * EDGE + '", "stream": true, ', ', "y": "' + "y" * EDGE + '"'),
     ],
 )
+@pytest.mark.usefixtures("searched")
 def test_huge_bodies_that_are_not_ours(before, after):
-    """A huge body without `stream` at an edge is not ours, also where its content speaks of one."""
+    """A huge body without `stream` is not ours, also where its content speaks of one."""
     assert match_request(target("/v1/chat/completions", huge(before, after))) is None
+
+
+def test_large_bodies_are_parsed():
+    """Long words and large images are no reason to miss a stream, wherever `stream` stands between them."""
+    long = "Z" * 3_000_000
+    body = {"model": long, "max_tokens": 5, "stream": True, "stop_sequences": [long], "messages": [long]}
+    found = match_request(target("/v1/messages", json.dumps(body).encode()))
+    assert found is not None
+    assert found.request.model == "Z" * 256
+    assert dict(found.request.parameters) == {
+        "gen_ai.request.max_tokens": 5,
+        "gen_ai.request.stop_sequences": ("Z" * 256,),
+    }
 
 
 def parameters(body: dict[str, Any], path: str = "/v1/chat/completions", host: str = "vllm.local") -> dict[str, Any]:

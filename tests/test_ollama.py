@@ -22,7 +22,6 @@ from otel_llmstream.core.events import (
     Usage,
 )
 from otel_llmstream.dialects import RequestInfo, match_request
-from otel_llmstream.dialects._request import MAX_BODY
 from otel_llmstream.dialects.ollama import OllamaChat, OllamaGenerate
 from otel_llmstream.wire import Frame
 
@@ -146,10 +145,12 @@ def test_requests_that_do_not(path, body):
 
 
 @pytest.mark.parametrize(("stream", "ours"), [("true", True), ("false", False), (None, True)])
-def test_huge_requests(stream, ours):
-    """Of a body with large images the edges tell."""
+def test_huge_requests(monkeypatch, stream, ours):
+    """A body with very large images is searched."""
+    for module in ("_request", "ollama"):
+        monkeypatch.setattr(f"otel_llmstream.dialects.{module}.MAX_BODY", 300_000)
     tail = "" if stream is None else f', "stream": {stream}'
-    body = '{"model": "qwen3", "messages": [{"images": ["' + "y" * MAX_BODY + f'"]}}]{tail}}}'
+    body = '{"model": "qwen3", "messages": [{"images": ["' + "y" * 300_000 + f'"]}}]{tail}}}'
     assert (asked("/api/chat", body.encode()) is not None) is ours
 
 

@@ -1,5 +1,6 @@
 """The span of a call, whole: name, kind, times, status, events, and every attribute with its value."""
 
+import gzip
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from scripted_streams import CUT, DONE, HEALTHY, Player, chunk, event, exported,
 
 import otel_llmstream
 from otel_llmstream import Settings, semconv
+from otel_llmstream.core.response import ResponseInfo
 from otel_llmstream.core.states import End
 from otel_llmstream.testing import Captured, FakeClock, capture
 
@@ -181,6 +183,10 @@ def test_what_is_emitted_is_documented(player: Player, captured: Captured) -> No
     player.call_tool(calling, '{"city": "Par')
     player.feed(calling, finish("length"), DONE)
     player.end(calling)
+    exploding = player.open()
+    exploding.responded(ResponseInfo(200, "text/event-stream", "gzip"))
+    player.feed(exploding, gzip.compress(chunk() * 50_000))
+    player.end(exploding)
     with otel_llmstream.call():
         player.play(*CUT)
         player.play(*HEALTHY, model="gpt-4o-mini")

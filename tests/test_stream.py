@@ -13,6 +13,7 @@ from otel_llmstream.core.events import (
     NO_TERMINATOR,
     REASONING,
     TERMINATOR,
+    UNEXAMINED,
     UNKNOWN_DIALECT,
     Chunk,
     Event,
@@ -98,10 +99,17 @@ EVENTS = {
     "reopened": Reopened(),
     "unmarked": NoTerminator(),
     "uncharted": UnknownDialect(),
+    "bomb": UNEXAMINED,
     "cut": Cut(),
 }
 
-MARKS = {"last finish": "FINISHED", "terminator": "TERMINATED", "error": "ERRORED", "undecodable": "ERRORED"}
+MARKS = {
+    "last finish": "FINISHED",
+    "terminator": "TERMINATED",
+    "error": "ERRORED",
+    "undecodable": "ERRORED",
+    "bomb": "UNEXAMINED",
+}
 
 # From each state, where each event leads; an event that is not named leads nowhere.
 SPECIFIED = {
@@ -113,6 +121,7 @@ SPECIFIED = {
         "terminator": "TERMINATED",
         "error": "ERRORED",
         "undecodable": "ERRORED",
+        "bomb": "UNEXAMINED",
         "foreign": "NOT_A_STREAM",
         "unmarked": "NO_TERMINATOR",
         "uncharted": "UNKNOWN_DIALECT",
@@ -120,7 +129,8 @@ SPECIFIED = {
     "STREAMING": MARKS | {"unmarked": "NO_TERMINATOR", "uncharted": "UNKNOWN_DIALECT"},
     "NO_TERMINATOR": MARKS | {"cut": "STREAMING"},
     "UNKNOWN_DIALECT": MARKS,
-    "FINISHED": {"reopened": "STREAMING", "terminator": "TERMINATED", "error": "ERRORED"},
+    "UNEXAMINED": {},
+    "FINISHED": {"reopened": "STREAMING", "terminator": "TERMINATED", "error": "ERRORED", "bomb": "FINISHED"},
     "TERMINATED": {},
     "ERRORED": {},
     "HTTP_ERROR": {},
@@ -163,6 +173,7 @@ def in_state(state: str, choices: int = 1) -> Play:
         "STREAMING": (CHUNK,),
         "NO_TERMINATOR": (NoTerminator(), CHUNK),
         "UNKNOWN_DIALECT": (UnknownDialect(), CHUNK),
+        "UNEXAMINED": (CHUNK, UNEXAMINED),
         "FINISHED": (CHUNK, STOP),
         "TERMINATED": (CHUNK, STOP, TERMINATOR),
         "ERRORED": (CHUNK, ERROR),
@@ -213,6 +224,7 @@ VERDICTS = {
     "STREAMING": OPEN,
     "NO_TERMINATOR": OPEN | {"EOF": ("completed", None)},
     "UNKNOWN_DIALECT": OPEN | {"EOF": ("completed", None)},
+    "UNEXAMINED": OPEN | {"EOF": ("completed", None)},
     "FINISHED": COMPLETE,
     "TERMINATED": COMPLETE,
     "ERRORED": dict.fromkeys(EVERY_END, ("failed", "overloaded_error")),
@@ -250,6 +262,7 @@ REASONS = {
     "STREAMING": ("error",),
     "NO_TERMINATOR": ("error",),
     "UNKNOWN_DIALECT": ("error",),
+    "UNEXAMINED": (),
     "FINISHED": ("stop",),
     "TERMINATED": ("stop",),
     "ERRORED": ("error",),
@@ -1081,6 +1094,6 @@ def test_any_events_make_a_summary(events, how, answer):
     if summary.outcome is Outcome.COMPLETED:
         assert "error" not in summary.finish_reasons
         endless = any(isinstance(event, (NoTerminator, UnknownDialect)) for event, *_ in events)
-        assert summary.terminator or summary.finish_reasons or endless
+        assert summary.terminator or summary.finish_reasons or endless or summary.unexamined
     else:
-        assert summary.finish_reasons
+        assert summary.finish_reasons or summary.unexamined

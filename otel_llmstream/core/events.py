@@ -166,6 +166,11 @@ class Undecodable(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Unexamined(Event):
+    """What follows is not examined, because it would cost far more than the bytes that came. See `wire.expansion`."""
+
+
+@dataclass(frozen=True, slots=True)
 class NoTerminator(Event):
     """The dialect marks no end: a body that ends after a whole frame has ended legally."""
 
@@ -180,6 +185,7 @@ REASONING = Chunk(is_answer=False)
 TERMINATOR = Terminator()
 FOREIGN_TERMINATOR = ForeignTerminator()
 MALFORMED = Malformed()
+UNEXAMINED = Unexamined()
 NO_TERMINATOR = NoTerminator()
 UNKNOWN_DIALECT = UnknownDialect()
 

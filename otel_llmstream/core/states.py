@@ -10,7 +10,8 @@ it. Nothing that comes after a terminator changes the state. If a state does not
 state as it is: we only observe, and a server that breaks its own rules must not break us.
 
 A few dialects mark no end, and the dialect of some streams is unknown. For these, NO_TERMINATOR and UNKNOWN_DIALECT
-take the place of STREAMING. A clean end of the body is legal there.
+take the place of STREAMING. A clean end of the body is legal there. So it is in UNEXAMINED, where the end may have come
+unseen.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from .events import (
     Opened,
     Terminator,
     Undecodable,
+    Unexamined,
     UnknownDialect,
 )
 from .summary import Outcome
@@ -50,6 +52,8 @@ class State(Enum):
     """Frames came, in a dialect that marks no end."""
     UNKNOWN_DIALECT = auto()
     """Frames came, in an unknown dialect."""
+    UNEXAMINED = auto()
+    """The rest of the body is not examined."""
     FINISHED = auto()
     """Every choice has its finish reason."""
     TERMINATED = auto()
@@ -100,6 +104,7 @@ _MARKS: Final[Mapping[type[Event], State]] = {
     Terminator: State.TERMINATED,
     InBandError: State.ERRORED,
     Undecodable: State.ERRORED,
+    Unexamined: State.UNEXAMINED,
 }
 
 
@@ -124,10 +129,12 @@ TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
     },
     State.NO_TERMINATOR: {**_MARKS, Cut: State.STREAMING},
     State.UNKNOWN_DIALECT: _MARKS,
+    State.UNEXAMINED: {},
     State.FINISHED: {
         Reopened: State.STREAMING,
         Terminator: State.TERMINATED,
         InBandError: State.ERRORED,
+        Unexamined: State.FINISHED,
     },
     State.TERMINATED: {},
     State.ERRORED: {},
@@ -172,6 +179,7 @@ ENDINGS: Final[Mapping[State, Mapping[End, tuple[Outcome, str | None]]]] = {
     State.STREAMING: _OPEN,
     State.NO_TERMINATOR: _ENDLESS,
     State.UNKNOWN_DIALECT: _ENDLESS,
+    State.UNEXAMINED: _ENDLESS,
     State.FINISHED: _DONE,
     State.TERMINATED: _DONE,
     State.ERRORED: dict.fromkeys(End, _FAILED),

@@ -30,6 +30,7 @@ from .events import (
     Terminator,
     ToolCall,
     Undecodable,
+    Unexamined,
     UnknownDialect,
     Usage,
 )
@@ -77,6 +78,7 @@ class Stream:
         gap_wait: seconds of waiting for the network since the last chunk, or since the start.
         pending: whether the body ended inside an event.
         not_framed: whether the body has lines and none of them is of its format.
+        unexamined: whether the rest of the body is not examined. Nothing is said of what it may have.
     """
 
     __slots__ = (
@@ -85,7 +87,7 @@ class Stream:
         "_headers_at", "_message", "_normalize", "_origin", "_reasoned", "_response", "_stall_after",
         "_started", "_tools", "_usage", "batch", "bytes", "choices", "chunks", "extra", "frames", "gap_wait",
         "malformed", "model", "not_framed", "pending", "reads", "request", "response_id", "stalls", "state",
-        "terminator", "wait",
+        "terminator", "unexamined", "wait",
     )  # fmt: skip
 
     def __init__(
@@ -104,7 +106,7 @@ class Stream:
         self.state = State.SENT
         self.reads = self.bytes = self.frames = self.chunks = self.malformed = self.stalls = 0
         self.wait = self.gap_wait = 0.0
-        self.pending = self.not_framed = self.terminator = False
+        self.pending = self.not_framed = self.terminator = self.unexamined = False
         self.response_id: str | None = None
         self.model: str | None = None
         self.extra: tuple[tuple[str, str], ...] = ()
@@ -246,6 +248,8 @@ class Stream:
             self.terminator = True
         elif isinstance(event, ForeignTerminator):
             self._foreign_end = self.frames
+        elif isinstance(event, Unexamined):
+            self.unexamined = Unexamined in TRANSITIONS[self.state]  # nothing counts after a terminator
         elif isinstance(event, (NoTerminator, UnknownDialect)):
             self._end_mark = type(event)
         elif type(event) in TRANSITIONS[self.state]:  # an error after the end says nothing about the end
@@ -405,11 +409,12 @@ class Stream:
             hold=max(0.0, now - self._started - self.wait),  # all time is either the network's or the application's
             stalls=self.stalls,
             buffered=buffered,
+            unexamined=self.unexamined,
             finish_reasons=self._finish_reasons(outcome)[: caps.MAX_ITEMS],
             finish_reason=self._finish_reason(),
             usage=self._usage_state(outcome),
             output_tokens_per_second=None if buffered else self._rate(outcome),
-            incomplete_tool_calls=tools.incomplete if tools is not None else 0,
+            incomplete_tool_calls=tools.incomplete if tools is not None and not self.unexamined else 0,
             input_tokens=caps.count(usage.input_tokens),
             output_tokens=caps.count(usage.output_tokens),
             cache_read_tokens=caps.count(usage.cache_read_tokens),
@@ -448,7 +453,7 @@ class Stream:
         if self.state is State.NON_STREAMING:
             return ()  # the body was not read
         found = self._finishes or {}
-        if outcome is Outcome.COMPLETED:
+        if outcome is Outcome.COMPLETED or self.unexamined:
             return tuple(found[index].reason for index in sorted(found))
         credible = {} if self._finish_disproved else found
         return tuple(
@@ -470,13 +475,17 @@ class Stream:
         """Whether the provider counted the tokens. The counts of a stream that did not complete are partial at most."""
         usage = self._usage
         if usage.input_tokens is None and usage.output_tokens is None:
+            if self.unexamined:
+                return None
             has_output = self._first is not None or outcome is Outcome.COMPLETED
             return semconv.USAGE_ABSENT if has_output else None
-        return semconv.USAGE_REPORTED if outcome is Outcome.COMPLETED else semconv.USAGE_PARTIAL
+        return semconv.USAGE_REPORTED if outcome is Outcome.COMPLETED and not self.unexamined else semconv.USAGE_PARTIAL
 
     def _rate(self, outcome: Outcome) -> float | None:
         """Output tokens per second: those after the first chunk, by the time from the first to the last chunk."""
         tokens, first, last = self._usage.output_tokens, self._first, self._last()
+        if self.unexamined:
+            return None
         if tokens is None or first is None or last is None or last <= first or outcome is not Outcome.COMPLETED:
             return None
         if not self._reasoned:  # the reasoning came before the first chunk, unseen
@@ -486,10 +495,10 @@ class Stream:
     def _is_buffered(self) -> bool | None:
         """Whether a proxy kept the body back: a long wait, then all of the output in a burst that no model writes.
 
-        None if there are too few chunks to tell.
+        None if there are too few chunks to tell, or if not all were examined.
         """
         last = self._last()
-        if last is None or self.chunks < MIN_BURST:
+        if last is None or self.unexamined or self.chunks < MIN_BURST:
             return None
         if self._first_wait < self._buffered_after:
             return False

@@ -165,6 +165,8 @@ class Summary(Record, frozen=True, kw_only=True):
         hold: time the application kept the stream between reads.
         stalls: gaps whose wait passed `Settings.stall_after`.
         buffered: whether all output came in one burst after a long wait; None if there are too few chunks to tell.
+        unexamined: whether the rest of the body was not examined, because it decodes to far more than came. Counts and
+            tokens are then those of the beginning, and a clean end of the body counts as complete.
         finish_reasons: the provider's own values in choice order; `error` if one was expected and did not come.
         finish_reason: the first choice's reason, normalised (`semconv.FINISH_REASONS`).
         usage: whether the provider counted the tokens: `reported`, `partial` (the stream did not complete) or `absent`;
@@ -219,6 +221,7 @@ class Summary(Record, frozen=True, kw_only=True):
     hold: float = 0.0
     stalls: int = 0
     buffered: bool | None = None
+    unexamined: bool = False
     finish_reasons: tuple[str, ...] = ()
     finish_reason: str = semconv.NO_REASON
     usage: str | None = None

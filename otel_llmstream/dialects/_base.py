@@ -33,7 +33,7 @@ from ..core.events import (
 )
 from ..wire import Frame
 from ._errors import decode_first, describe_error, error_of, hidden_error, is_error, said, whole_error
-from ._json import BROKEN, decode_each, text
+from ._json import BROKEN, decode_each, is_json, text
 from ._matching import RequestMatcher
 from ._output import unlisted_output
 from ._request_body import MAX_CHOICES
@@ -58,8 +58,6 @@ They count in all dialects: gateways translate one dialect into another, and lea
 """
 
 Events = tuple[Event, ...]
-
-_decode: Final = msgspec.json.Decoder().decode
 
 
 class Dialect(RequestMatcher):
@@ -249,13 +247,11 @@ class JSONDialect(Dialect):
             return (FOREIGN_TERMINATOR,) if self.terminator is None else (TERMINATOR,)
         if frame.oversized:
             return self.oversized(frame)
-        try:
-            value = _decode(frame.data)
-        except BROKEN:
-            return (self.whole_error(frame),) if frame.event == ERROR_EVENT else (MALFORMED,)
         if frame.event == ERROR_EVENT:
             return (self.whole_error(frame),)
-        error = error_of(value) or hidden_error(frame.data)
+        if not is_json(frame.data):
+            return (MALFORMED,)
+        error = hidden_error(frame.data)
         return (error,) if error is not None else NOTHING
 
     def _interpret(self, payload: Any, frame: Frame) -> Events:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
@@ -37,19 +37,58 @@ def decode(decoder: Callable[[bytes], T], data: bytes) -> T | None:
         return None
 
 
+MAX_REPAIRS: Final = 4096
+"""Repairs of one payload. vLLM sends a few hundred `-Infinity` in one event at most, with the log probabilities."""
+
+
+def is_json(data: bytes) -> bool:
+    """Whether a payload is JSON. Nothing is made of it."""
+    try:
+        _skim(data)
+        if not data.isascii():
+            data.decode()  # `_skim` does not look into strings
+    except BROKEN:
+        return False
+    return True
+
+
+_CONSTANT: Final = re.compile(rb'((?:[^"NI-]++|"(?:[^"\\]++|\\.)*+"|-(?!Infinity))*+)(?:NaN|-?Infinity)', re.DOTALL)
+"""`NaN` or `Infinity` outside of strings, and all that comes before it."""
+
+_HALF_PAIR: Final = re.compile(
+    rb"((?:[^\\]++|\\[^u]|\\u(?!d[89a-f])|\\ud[89ab]..\\ud[c-f]..)*+)\\ud[89a-f]..", re.DOTALL | re.IGNORECASE
+)
+"""Half of a surrogate pair, and all that comes before it. JSON has backslashes in strings only."""
+
+
 def repaired(data: bytes) -> bytes | None:
     """Repair JSON that our decoder refuses and that Python's own parser, which most SDKs use, accepts.
 
-    That is half of a surrogate pair (a model may write an emoji in two chunks), `NaN`, and `Infinity`.
+    That is half of a surrogate pair (a model may write an emoji in two chunks), `NaN`, and `Infinity`. The payload is
+    not parsed: this takes linear time, and the memory of a few copies.
 
     Returns:
-        The same payload with `?` and `null` in their places. None if no parser accepts the payload.
+        The same payload with `?` and `null` in their places, which may still be no JSON. None if it has none of them,
+        or too many.
     """
-    try:
-        value = json.loads(data.decode(), parse_constant=lambda _name: None)
-        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode(errors="replace")
-    except (ValueError, RecursionError):
-        return None
+    fixed = data
+    if b"NaN" in data or b"Infinity" in data:
+        fixed = _replace(_CONSTANT, fixed, b"null")
+    if b"\\ud" in data or b"\\uD" in data:
+        fixed = _replace(_HALF_PAIR, fixed, b"?")
+    return None if fixed is data else fixed
+
+
+def _replace(pattern: re.Pattern[bytes], data: bytes, by: bytes) -> bytes:
+    """Replace what a pattern finds. Each search begins where the last one ended, and has possessive quantifiers."""
+    parts: list[bytes] = []
+    end = 0
+    while (found := pattern.match(data, end)) is not None:
+        parts += (found[1], by)
+        end = found.end()
+        if len(parts) > 2 * MAX_REPAIRS:
+            return data
+    return b"".join((*parts, data[end:])) if parts else data
 
 
 def decode_each(decoder: Callable[[bytes], list[T]], payloads: Sequence[bytes]) -> list[T] | None:

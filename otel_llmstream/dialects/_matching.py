@@ -177,7 +177,7 @@ class RequestMatcher:
 
 
 def _is_given(value: Any) -> bool:
-    return bool(bytes(value)) if isinstance(value, msgspec.Raw) else value is not None
+    return memoryview(value).nbytes > 0 if isinstance(value, msgspec.Raw) else value is not None
 
 
 def _compile(paths: tuple[str, ...]) -> re.Pattern[str]:

@@ -69,7 +69,7 @@ class OllamaChat(JSONDialect):
         if not super().answers(request):
             return False
         body = request.parsed_as(cls.body)
-        has_content = bytes(getattr(body, cls.content)) not in (b"", b"[]", b'""', b"null")
+        has_content = bytes(memoryview(getattr(body, cls.content))[:5]) not in (b"", b"[]", b'""', b"null")
         # A body that is too large to be parsed is too large to be empty.
         return body.model_name is not None and (has_content or len(request.content or b"") > MAX_BODY)
 

@@ -23,6 +23,7 @@ from ..core.summary import LLMRequest, Summary
 from ..dialects import Dialect, Generic, RequestInfo, framer_of
 from .reader import Read, Reader
 from .sniffer import Sniffer
+from .stack_room import has_room, with_room
 
 if TYPE_CHECKING:
     from .call import Call, Recording
@@ -138,7 +139,7 @@ class Observer:
     def responded(self, response: ResponseInfo) -> None:
         """The response's headers came."""
         if not self._inert:
-            self._guard(self._respond, response, self.clock())
+            with_room(self._guard, self._respond, response, self.clock())
 
     def feed(self, data: bytes) -> None:
         """Bytes came. Call it before the application sees them: what makes it stop must have been seen.
@@ -149,7 +150,10 @@ class Observer:
         reads.append((data, asked, now))
         self.asked_at = HELD
         if len(reads) >= BACKLOG or now - asked > PATIENCE or len(data) > LARGE or self._is_eager:
-            self._read_backlog()
+            try:
+                self._read_backlog()
+            except RecursionError:
+                return  # there is no room for any call; the reads wait for the next one
 
     def body_ended(self, *, unread: bool) -> None:
         """The client knows that the body has ended.
@@ -184,7 +188,7 @@ class Observer:
         try:
             self.engine.live.remove(self)  # atomic: of two threads that end a stream, one gets past it
             now = self.clock()
-            if unsafe:
+            if unsafe or not has_room():
                 self.engine.defer(lambda: self._finish(how, now, error))
             else:
                 self._finish(how, now, error)
@@ -209,7 +213,9 @@ class Observer:
 
     def silent_for(self, now: float) -> float:
         """Seconds that the network has been silent in this gap, the read that is under way included."""
-        before = 0.0 if self._reads or self.stream is None else self.stream.gap_wait
+        stream = self.stream
+        unknown = self._reads or stream is None or stream.unexamined
+        before = 0.0 if unknown or stream is None else stream.gap_wait
         return before + (now - self.asked_at if self.waiting else 0.0)
 
     # --- what the reader tells ----------------------------------------------------------------------------------
@@ -293,13 +299,9 @@ class Observer:
         )
 
     def _read_backlog(self, *, last: bool = False) -> None:
-        reads, self._reads = self._reads, []
-        if not reads or self._inert:
+        if not self._reads:
             return
-        if self._reader is None:
-            self._guard(self._count, reads)
-            return
-        self._read(self._reader.read, reads, last=last)
+        with_room(self._read, self._read_through, last=last)
         recording, stream = self.recording, self.stream
         if recording is not None and recording.is_borrowed and stream is not None and stream.state in OVER:
             self.end(End.EOF)
@@ -311,6 +313,15 @@ class Observer:
         except BaseException:
             self._reader = None
             raise
+
+    def _read_through(self, *, last: bool) -> None:
+        reads, self._reads = self._reads, []
+        if self._inert:
+            return
+        if self._reader is None:
+            self._count(reads)
+        else:
+            self._reader.read(reads, last=last)
 
     def _count(self, reads: Iterable[Read]) -> None:
         """A body that is no stream has only a size and times."""

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
-from ..core.events import MALFORMED, ONE_CHUNK, Event, Malformed, NotAStream, Undecodable
+from ..core.events import MALFORMED, ONE_CHUNK, UNEXAMINED, Event, Malformed, NotAStream, Undecodable
 from ..core.stream import BATCH, Stream
 from ..dialects import Dialect, repaired
-from ..wire import Decoder, DecodingError, Frame, Framer
+from ..wire import BodyDecoder, DecodingError, ExpansionError, Frame, Framer
 from .sniffer import Sniffer, Verdict
 
 Read = tuple[bytes, float, float]
@@ -29,6 +29,11 @@ LAST: Final = 3
 
 BEGINNING: Final = 2
 """Reads before the first chunk are never plain. A chat stream has one of them, which only names the role."""
+
+
+MAX_MALFORMED: Final = 16
+"""Malformed events after which no event is repaired any more. An SDK stops at the first one, and a server that sends so
+many is broken or hostile. Each repair costs a few times what the event costs."""
 
 
 class Listener(Protocol):
@@ -62,11 +67,13 @@ class _Held(NamedTuple):
     waited: float
     came: float
     frames: list[Frame]
-    broken: str | None
 
 
 class _Unframed:
-    """Takes the place of a framer if the body is in no framing: its reads have sizes and times, and that is all."""
+    """Takes the place of a framer if the body is in no framing, or if its rest is not examined.
+
+    Its reads have sizes and times, and that is all.
+    """
 
     comments = 0
     unknown = 0
@@ -95,7 +102,7 @@ class Reader:
     __slots__ = ("_decoder", "_dialect", "_empty", "_framer", "_held", "_is_alone", "_last", "_listener", "_malformed",
                  "_saw_chunk", "_sniffer", "_stall_after", "_stream")  # fmt: skip
 
-    _decoder: Decoder | None
+    _decoder: BodyDecoder | None
     _dialect: Dialect
     _framer: Framer
     _stream: Stream
@@ -189,14 +196,11 @@ class Reader:
         return len(reads)
 
     def _hold(self, sniffer: Sniffer, data: bytes, waited: float, came: float) -> None:
-        frames, broken, blocks = [], None, _empty_blocks(sniffer.framer)
-        try:
-            frames = sniffer.feed(data)
-        except DecodingError as exc:
-            broken = str(exc)
+        blocks = _empty_blocks(sniffer.framer)
+        frames = sniffer.feed(data)
         if _empty_blocks(sniffer.framer) != blocks:
             self._empty, self._is_alone = came, not frames
-        self._held.append(_Held(len(data), waited, came, frames, broken))
+        self._held.append(_Held(len(data), waited, came, frames))
         self._last = came
 
     def _settle(self, *, unread: bool = False) -> bool:
@@ -226,8 +230,10 @@ class Reader:
             self._stream.arrived(each.size, each.waited)
             for frame in each.frames:
                 self._take(self._events(frame), each.came)
-            if each.broken is not None:
-                self._stream.receive(Undecodable(each.broken), each.came)
+        if sniffer.broken is not None:
+            self._stream.receive(Undecodable(sniffer.broken), self._last)
+        elif sniffer.exceeded and sniffer.verdict is Verdict.STREAM:
+            self._leave_unexamined(self._last)
         if sniffer.verdict is Verdict.NOT_A_STREAM:
             self._stream.receive(NotAStream(), self._last)
 
@@ -273,28 +279,42 @@ class Reader:
         blocks, feed = framer.empty_blocks, framer.feed
         for data, asked, came in reads:
             stream.arrived(len(data), came - asked)
-            frames = feed(data) if decoder is None else self._decode(decoder, data, came)
-            for frame in frames:
-                self._take(self._events(frame), came)
+            if decoder is None:
+                frames = feed(data)
+                for frame in frames:
+                    self._take(self._events(frame), came)
+                completed = len(frames)
+            else:
+                completed = self._decode(decoder, data, came)
+                decoder, framer = self._decoder, self._framer  # the rest may be left unexamined
+                feed = framer.feed
             if framer.empty_blocks != blocks:
-                blocks, self._empty, self._is_alone = framer.empty_blocks, came, not frames
+                blocks, self._empty, self._is_alone = framer.empty_blocks, came, not completed
 
-    def _decode(self, decoder: Decoder, data: bytes, now: float) -> list[Frame]:
-        frames: list[Frame] = []
+    def _decode(self, decoder: BodyDecoder, data: bytes, now: float) -> int:
+        """Take the frames of an encoded read, piece by piece. Gives their number."""
+        before = self._stream.frames
         try:
             for piece in decoder.feed(data):
-                frames += self._framer.feed(piece)
+                frames = self._framer.feed(piece)
+                for frame in frames:
+                    self._take(self._events(frame), now)
+                decoder.framed(len(frames))
         except DecodingError as exc:
-            for frame in frames:
-                self._take(self._events(frame), now)
             self._stream.receive(Undecodable(str(exc)), now)
-            return []
-        return frames
+        except ExpansionError:
+            self._leave_unexamined(now)
+        return self._stream.frames - before
+
+    def _leave_unexamined(self, now: float) -> None:
+        """The body decodes to far more than came. From now on, reads have sizes and times, and that is all."""
+        self._framer, self._decoder = _Unframed(), None
+        self._stream.receive(UNEXAMINED, now)
 
     def _events(self, frame: Frame) -> tuple[Event, ...]:
         """What a frame says. A payload that the parsers of most SDKs take is not malformed; see `repaired`."""
         events = self._dialect.read(frame)
-        if events is ONE_CHUNK or MALFORMED not in events:
+        if events is ONE_CHUNK or MALFORMED not in events or self._stream.malformed >= MAX_MALFORMED:
             return events
         data = repaired(frame.data)
         return events if data is None else self._dialect.read(frame._replace(data=data))

@@ -15,8 +15,10 @@ from ..core.response import ResponseInfo
 from ..dialects import Dialect, Generic, match_frame
 from ..wire import (
     MAX_SNIFFED,
-    Decoder,
+    MESSAGE,
+    BodyDecoder,
     DecodingError,
+    ExpansionError,
     Frame,
     Framer,
     JSONArrayFramer,
@@ -62,10 +64,12 @@ class Sniffer:
         framer: the framer, once it is known.
         dialect: the dialect, once the verdict is made; None if the answer is not ours.
         verdict: what is known so far.
+        broken: what the codec said, if the content coding is broken.
+        exceeded: whether the body decodes to so much that the rest is not examined.
     """
 
-    __slots__ = ("_asked", "_candidate", "_confirmed", "_frames", "_head", "_is_array", "_scratch",
-                 "_size", "_strange", "_typed_otherwise", "decoder", "dialect", "framer", "verdict")  # fmt: skip
+    __slots__ = ("_asked", "_candidate", "_confirmed", "_frames", "_head", "_is_array", "_scratch", "_size", "_strange",
+                 "_typed_otherwise", "broken", "decoder", "dialect", "exceeded", "framer", "verdict")  # fmt: skip
 
     def __init__(
         self,
@@ -76,10 +80,12 @@ class Sniffer:
         confirmed: bool,
         asked: bool,
     ) -> None:
-        self.decoder: Decoder | None = decoder_for(response.content_encoding) if response.content_encoding else None
+        self.decoder: BodyDecoder | None = decoder_for(response.content_encoding) if response.content_encoding else None
         self.framer = framer
         self.dialect: type[Dialect] | None = None
         self.verdict = Verdict.UNDECIDED
+        self.broken: str | None = None
+        self.exceeded = False
         self._typed_otherwise = framer is None and bool(response.media_type)
         self._candidate = candidate
         self._scratch = candidate() if candidate is not None and confirmed else None
@@ -94,20 +100,25 @@ class Sniffer:
     def feed(self, data: bytes) -> list[Frame]:
         """Take the next bytes of the body; give the frames that they complete.
 
-        Raises:
-            DecodingError: the content coding is broken. The verdict is made by then.
+        If the content coding is broken, or if the body decodes to too much, the verdict is made by then.
         """
-        if self.decoder is None:
-            return self._take(data)
+        return self._take(data) if self.decoder is None else self._decode(self.decoder, data)
+
+    def _decode(self, decoder: BodyDecoder, data: bytes) -> list[Frame]:
         frames: list[Frame] = []
         try:
-            for piece in self.decoder.feed(data):
-                frames += self._take(piece)
+            for piece in decoder.feed(data):
+                found = self._take(piece)
+                frames += found
                 if self.verdict is Verdict.NOT_OURS:  # a few bytes may hold very many, and none is needed
                     break
-        except DecodingError:
+                decoder.framed(len(found))
+        except DecodingError as exc:
+            self.broken = str(exc)
+        except ExpansionError:
+            self.exceeded = True
+        if (self.exceeded or self.broken is not None) and self.verdict is Verdict.UNDECIDED:
             self._give_up()
-            raise
         return frames
 
     def close(self, *, unread: bool = False) -> list[Frame]:
@@ -133,7 +144,7 @@ class Sniffer:
         else:
             frames = self.framer.feed(piece)
         self._examine(frames)
-        if self.verdict is Verdict.UNDECIDED and (self._frames >= MAX_FRAMES or self._size > MAX_SNIFFED):
+        if self.verdict is Verdict.UNDECIDED and self._size > MAX_SNIFFED:
             self._give_up()
         return frames
 
@@ -144,18 +155,21 @@ class Sniffer:
             return []
         self._head = b""
         if isinstance(found, Sniffed):
-            return self._single_line(head)
+            return self._first_line(head, complete=complete)
         self.framer = found()
         self._is_array = found is JSONArrayFramer
         return self.framer.feed(head)
 
-    def _single_line(self, head: bytes) -> list[Frame]:
-        """One JSON object is a document, unless a dialect knows it as one of its lines."""
-        framer = NDJSONFramer()
-        frames = [*framer.feed(head), *framer.close()] if head.lstrip()[:1] == b"{" else []
-        if len(frames) == 1 and match_frame(frames[0]) is not None:
-            self.framer = framer
-            return frames
+    def _first_line(self, head: bytes, *, complete: bool) -> list[Frame]:
+        """A JSON object is a document, unless a dialect knows its first line as one of its own."""
+        if head.lstrip()[:1] == b"{":
+            framer = NDJSONFramer()
+            frames = framer.feed(head)
+            if complete:
+                frames += framer.close()
+            if match_frame(frames[0] if frames else Frame(MESSAGE, head)) is not None:
+                self.framer = framer
+                return frames
         self._decide(Verdict.NOT_A_STREAM if self._confirmed else Verdict.NOT_OURS, self._candidate)
         return []
 
@@ -169,6 +183,8 @@ class Sniffer:
             elif self._candidate is None and not Generic.matches_frame(frame):
                 self._decide(Verdict.NOT_OURS)
             self._frames += 1
+            if self.verdict is Verdict.UNDECIDED and self._frames >= MAX_FRAMES:
+                self._give_up()
 
     def _recognize(self, frame: Frame) -> type[Dialect] | None:
         """The dialect that knows a frame. If the request's own dialect reads the same payloads, that one."""

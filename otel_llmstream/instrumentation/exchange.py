@@ -20,6 +20,7 @@ from ..dialects import RequestInfo, serves_path
 from ..engine.engine import Engine
 from ..engine.observer import Observer, failure_or_cancel
 from ..engine.sending import Send, current_send
+from ..engine.stack_room import with_room
 from ..wire import FRAMERS
 from .switch import SWITCH
 
@@ -201,7 +202,10 @@ def may_be_stream(status: int, content_type: str, wants_stream: Callable[[], boo
 def guarded(action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
     """Call an action of a hook, through the engine's guard. None if nothing is observed, or if it fails."""
     engine = SWITCH.engine
-    return engine.guard(action, *args, **kwargs) if engine is not None else None
+    if engine is None:
+        return None
+    guard: Callable[..., T | None] = engine.guard
+    return with_room(guard, action, *args, **kwargs)
 
 
 def attach(exchange: Exchange, tap: Callable[..., Any], *args: Any) -> None:
@@ -213,7 +217,7 @@ def attach(exchange: Exchange, tap: Callable[..., Any], *args: Any) -> None:
         args: see `tap`.
     """
     engine = exchange._engine  # noqa: SLF001 - the switch may have been turned off while the request was sent
-    engine.guard_or(exchange.lost, tap, exchange, *args)
+    with_room(engine.guard_or, exchange.lost, tap, exchange, *args)
     exchange.handed_over()
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from .aws_eventstream import CORRUPT, ERROR, EXCEPTION, LOST, EventStreamFramer
-from .content_encoding import Decoder, DecodingError, decoder_for
+from .content_encoding import BodyDecoder, DecodingError, decoder_for
+from .expansion import ExpansionError
 from .frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, Framer
 from .json_array import JSONArrayFramer
 from .ndjson import NDJSONFramer
@@ -39,9 +40,10 @@ __all__ = [
     "MAX_FRAME",
     "MAX_SNIFFED",
     "MESSAGE",
-    "Decoder",
+    "BodyDecoder",
     "DecodingError",
     "EventStreamFramer",
+    "ExpansionError",
     "Frame",
     "Framer",
     "JSONArrayFramer",

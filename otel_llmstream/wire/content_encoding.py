@@ -2,7 +2,8 @@
 
 Input: bytes from the network. Output: decoded bytes, in pieces of at most `PIECE`. The codings are those of httpx and
 httpx2: always gzip and deflate; br and zstd if a codec for them is installed. An unknown coding passes through
-unchanged, as it does in httpx. Broken data raises `DecodingError`. This is the only module of `wire` that raises.
+unchanged, as it does in httpx. Broken data raises `DecodingError`, and a bomb raises `ExpansionError`. No other module
+of `wire` raises.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Final, Protocol
 
-PIECE: Final = 256 * 1024
-"""Maximum size of a decoded piece, in bytes. So a decompression bomb is never in memory as a whole."""
+from .expansion import FRAME, LINE, Allowance
+
+PIECE: Final = 64 * 1024
+"""Maximum size of a decoded piece, in bytes. So a decompression bomb is never in memory as a whole, and the frames of
+one piece are few."""
 
 MAX_CODINGS: Final = 5
 """Maximum number of stacked codings, as in httpx2. A decoder holds at least 32 KB, and a header can name thousands."""
@@ -25,7 +29,7 @@ class DecodingError(ValueError):
 
 
 class Decoder(Protocol):
-    """Decodes one coding, or several that are stacked."""
+    """Decodes one coding."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Add encoded bytes. Yields the decoded bytes that are available.
@@ -36,7 +40,51 @@ class Decoder(Protocol):
         ...
 
 
-def decoder_for(content_encoding: str) -> Decoder | None:
+class BodyDecoder:
+    """Decodes a body, as far as it may be examined; see `expansion`. The data between two codings is in pieces too.
+
+    Args:
+        decoders: one for each coding, in the order in which they are undone.
+    """
+
+    __slots__ = ("_allowance", "_decoders")
+
+    def __init__(self, decoders: Sequence[Decoder]) -> None:
+        self._decoders = decoders
+        self._allowance = Allowance()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Add encoded bytes. Yields the decoded bytes that are available.
+
+        Raises:
+            DecodingError: the encoded data is broken.
+            ExpansionError: it decodes to so much that the rest is not examined.
+        """
+        self._allowance.received(len(data))
+        pieces: Iterable[bytes] = (data,)
+        for decoder in self._decoders:
+            pieces = self._decode(decoder, pieces)
+        for piece in pieces:
+            self._allowance.spend(piece.count(b"\n") * LINE)
+            yield piece
+
+    def framed(self, frames: int) -> None:
+        """The last piece completed so many frames.
+
+        Raises:
+            ExpansionError: see `feed`.
+        """
+        self._allowance.spend(frames * FRAME)
+
+    def _decode(self, decoder: Decoder, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        spend = self._allowance.spend
+        for piece in pieces:
+            for decoded in decoder.feed(piece):
+                spend(len(decoded))
+                yield decoded
+
+
+def decoder_for(content_encoding: str) -> BodyDecoder | None:
     """The decoder for a `Content-Encoding` header; None if there is nothing to decode.
 
     Args:
@@ -45,11 +93,9 @@ def decoder_for(content_encoding: str) -> Decoder | None:
     names = [name.strip().lower() for name in content_encoding.split(",")]
     known = [name for name in reversed(names) if name in _FACTORIES]
     if len(known) > MAX_CODINGS:
-        return _TooManyCodings()
+        return BodyDecoder([_TooManyCodings()])
     made = [decoder for name in known if (decoder := _FACTORIES[name]()) is not None]
-    if not made:
-        return None
-    return made[0] if len(made) == 1 else _Chain(made)
+    return BodyDecoder(made) if made else None
 
 
 class _TooManyCodings:
@@ -57,24 +103,6 @@ class _TooManyCodings:
 
     def feed(self, _data: bytes) -> Iterator[bytes]:
         raise DecodingError(f"more than {MAX_CODINGS} content codings")
-
-
-class _Chain:
-    """Decodes several codings one after the other. The data between two decoders is in pieces too."""
-
-    def __init__(self, decoders: Sequence[Decoder]) -> None:
-        self._decoders = decoders
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        pieces: Iterable[bytes] = (data,)
-        for decoder in self._decoders:
-            pieces = _decode_pieces(decoder, pieces)
-        yield from pieces
-
-
-def _decode_pieces(decoder: Decoder, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    for piece in pieces:
-        yield from decoder.feed(piece)
 
 
 class _Zlib:
@@ -125,18 +153,21 @@ class _Brotli:
     Args:
         process: decodes input; with empty input, returns the rest of the output.
         error: the exception class that it raises.
+        max_input: maximum size of the input of one call, in bytes.
     """
 
-    def __init__(self, process: Callable[[bytes], bytes], error: type[Exception]) -> None:
+    def __init__(self, process: Callable[[bytes], bytes], error: type[Exception], max_input: int = PIECE) -> None:
         self._process = process
         self._error = error
+        self._max_input = max_input
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         try:
-            piece = self._process(data) if data else b""
-            while piece:
-                yield from _split_pieces(piece)
-                piece = self._process(b"")
+            for start in range(0, len(data), self._max_input):
+                piece = self._process(data[start : start + self._max_input])
+                while piece:
+                    yield from _split_pieces(piece)
+                    piece = self._process(b"")
         except self._error as exc:
             raise DecodingError(str(exc)) from exc
 
@@ -203,6 +234,11 @@ def _import(*names: str) -> Any:
     return None
 
 
+UNLIMITED_INPUT: Final = 4
+"""Bytes of input for one call of a brotli codec that returns all output at once. A block of brotli has at most 16 MiB
+(RFC 7932, 9.2), and its header alone takes 3 bytes. So one call returns 32 MiB at most, and not gigabytes."""
+
+
 def _brotli() -> Decoder | None:
     module = _import("brotli", "brotlicffi")
     if module is None:
@@ -211,7 +247,7 @@ def _brotli() -> Decoder | None:
     if not hasattr(
         codec, "can_accept_more_data"
     ):  # older than 1.2: it has no output limit; httpx still accepts it, httpx2 does not
-        return _Brotli(codec.process, module.error)
+        return _Brotli(codec.process, module.error, max_input=UNLIMITED_INPUT)
     # The output may be nearly twice as large as the limit.
     return _Brotli(partial(codec.process, output_buffer_limit=PIECE // 2), module.error)
 

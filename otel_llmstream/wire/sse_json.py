@@ -32,10 +32,18 @@ class SSEJSONFramer(SSEFramer):
 
     def _parse(self, lines: list[bytes]) -> list[Frame]:
         frames = super()._parse(lines)
+        self._take_objects(frames)
+        return frames
+
+    def _dispatch(self, frames: list[Frame]) -> None:
+        self._take_objects(frames)
+        super()._dispatch(frames)
+
+    def _take_objects(self, frames: list[Frame]) -> None:
+        """The objects take their place among the events of the same read, in the order of the bytes."""
         if self._objects:
             frames += self._objects
             self._objects = []
-        return frames
 
     def _field(self, line: bytes) -> None:
         before = self.unknown

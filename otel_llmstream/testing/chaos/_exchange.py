@@ -94,6 +94,8 @@ def _plan(request: Request, record: Record, attempts: Attempts) -> Iterator[Acti
 def _body(request: Request) -> dict[str, Any]:
     try:
         body = json.loads(request.body)
+    except RecursionError:
+        raise Rejection(400, "the body is nested too deep") from None
     except ValueError as error:
         raise Rejection(400, f"the body is not JSON: {error}") from error
     if not isinstance(body, dict):
