@@ -23,8 +23,8 @@ import otel_llmstream
 from otel_llmstream import _settings, semconv, wire
 from otel_llmstream.core import caps, error_types, rate_limits, sampling, tool_arguments
 from otel_llmstream.dialects import _json, _output, _request, _request_body
-from otel_llmstream.engine import engine, reader, sniffer
-from otel_llmstream.telemetry import measurement_buffer, metrics
+from otel_llmstream.engine import engine, reader, serving, sniffer
+from otel_llmstream.telemetry import measurement_buffer, metrics, served
 from otel_llmstream.testing import SCENARIOS
 from otel_llmstream.testing.chaos import Params
 from otel_llmstream.wire import aws_eventstream, content_encoding, expansion
@@ -157,6 +157,8 @@ CAPS: Final = (
     ("tool calls of one stream that are followed", tool_arguments, "MAX_CALLS", "not checked for complete arguments"),
     ("distinct provider codes in `error.type`", error_types, "MAX_CODES", f"`{error_types.OTHER}`"),
     ("events of one span", semconv, "MAX_SPAN_EVENTS", "in metrics only"),
+    ("LLM calls that are joined to one served stream", serving, "MAX_UPSTREAMS", "not joined"),
+    ("pairs of route and model told apart by served metrics", served, "MAX_SERIES", "one set, `otel.metric.overflow`"),
     ("base attribute sets told apart by metrics", metrics, "MAX_BASES", "one set, `otel.metric.overflow`"),
     ("base attribute sets whose series start at 0", metrics, "MAX_PREINITIALIZED", "they start with their first event"),
     ("calls whose metric values wait to be read", measurement_buffer, "MAX_ENTRIES", "written to the SDK at once"),

@@ -144,5 +144,5 @@ def test_threads_lose_no_count(player: Player) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    health = recorder.snapshot(instrumented=True, active=0, stalled=0, internal_errors=0)
+    health = recorder.snapshot(instrumented=True, active=0, stalled=0, internal_errors=0, served={})
     assert health.totals[Outcome.COMPLETED] == 2000
