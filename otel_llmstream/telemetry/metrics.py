@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
@@ -11,17 +12,23 @@ from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, Me
 
 from .. import semconv
 from .._version import __version__
+from ..core.error_types import OTHER
+from ..core.open_stream import OpenStream
 from ..core.summary import Attempt, LLMRequest, Outcome, Summary
 from ..semconv import Metric
 from .fast_path import Attributes, Series, fast_path_supported
 from .measurement_buffer import MeasurementBuffer, Source, Values, flush_all
 
-Live = Callable[[], Iterable[tuple[LLMRequest, bool]]]
-"""The streams that are open now, each with whether it is stalled."""
+Live = Callable[[], Iterable[OpenStream]]
+"""The streams that are open now, and the calls that wait before they are tried again."""
 
 MAX_PREINITIALIZED: Final = 20
 """Base attribute sets whose series start at 0. Each set makes 40 series of `llmstream.streams`. Past 2,000 series of
 one instrument, the SDK puts all others into one series. At most half of them are series that start at 0."""
+
+MAX_ALL_PHASES: Final = 200
+"""Base attribute sets whose gauges have a value for every phase. Past this many, a set has a value for the phases that
+it has been in. 200 sets with five phases are half of the 2,000 series that the SDK keeps apart."""
 
 MAX_BASES: Final = 1000
 """Base attribute sets that are told apart. The model's name comes from the request. If a gateway lets its users choose
@@ -42,12 +49,18 @@ class Base:
 
     Args:
         attributes: never changed afterwards.
+        phases: the phases that the gauges have a value for, though no call was in them yet.
+
+    Attributes:
+        attributes: as given.
+        phases: the phases that the gauges have a value for.
     """
 
-    __slots__ = ("_series", "attributes")
+    __slots__ = ("_series", "attributes", "phases")
 
-    def __init__(self, attributes: Attributes) -> None:
+    def __init__(self, attributes: Attributes, phases: Iterable[str] = ()) -> None:
         self.attributes = attributes
+        self.phases = set(phases)
         self._series: dict[tuple[Instrument, tuple[Extra, ...]], Series] = {}
 
     def series(self, instrument: Instrument, extra: tuple[Extra, ...] = ()) -> Series:
@@ -113,6 +126,7 @@ class MetricsRecorder:
         self._ttlc = self._histogram(semconv.TTLC)
         self._max_gap = self._histogram(semconv.MAX_GAP)
         self._hold = self._histogram(semconv.HOLD_TIME)
+        self._started = self._counter(semconv.STARTED)
         self._streams = self._counter(semconv.STREAMS)
         self._retries = self._counter(semconv.RETRIES)
         self._fallbacks = self._counter(semconv.FALLBACK_COUNT)
@@ -147,8 +161,13 @@ class MetricsRecorder:
             if len(self._bases) >= MAX_BASES:
                 return self._overflow
             attributes = {name: value for name, value in zip(semconv.BASE_ATTRIBUTES, key, strict=True) if value}
-            found = self._bases[key] = Base(attributes)
+            phases = semconv.PHASES if len(self._bases) < MAX_ALL_PHASES else ()
+            found = self._bases[key] = Base(attributes, phases)
         return found
+
+    def started(self, base: Base, span: Source) -> None:
+        """Count a call that begins."""
+        self._buffer.add(self._started_values, base, span)
 
     def attempt_failed(self, base: Base, attempt: Attempt, span: Source) -> None:
         """Count a retry, by the error type of the attempt that was retried."""
@@ -174,6 +193,9 @@ class MetricsRecorder:
         self._internal_errors.add(1)
 
     # --- what an entry's values are ---------------------------------------------------------------------------------
+
+    def _started_values(self, base: Base) -> Values:
+        return ((base.series(self._started), (1,)),)
 
     def _retry_values(self, payload: tuple[Base, str]) -> Values:
         base, error_type = payload
@@ -246,7 +268,8 @@ class MetricsRecorder:
         for ending in _ENDINGS:
             self._streams.add(0, {**base, **dict(ending)})
         for counter in (
-            self._chunks, self._received, self._stalls, self._buffered, self._usage_absent, self._incomplete_tool_calls,
+            self._started, self._chunks, self._received, self._stalls, self._buffered, self._usage_absent,
+            self._incomplete_tool_calls,
         ):  # fmt: skip
             counter.add(0, base)
         for fallback in semconv.FALLBACKS:
@@ -256,20 +279,27 @@ class MetricsRecorder:
         self._internal_errors.add(0)
 
     def _active(self, _options: CallbackOptions) -> Iterable[Observation]:
-        found = self._observe(lambda _stalled: True)
+        found = self._observe(semconv.PHASES, lambda _it: True)
         flush_all()  # last: looking at the live streams ends those that the garbage collector found
         return found
 
     def _stalled(self, _options: CallbackOptions) -> Iterable[Observation]:
-        return self._observe(lambda stalled: stalled)
+        return self._observe(semconv.SILENT_PHASES, lambda it: it.is_stalled)
 
-    def _observe(self, counts: Callable[[bool], bool]) -> list[Observation]:
-        """One value for every base set that was ever used, so that a gauge goes back to 0."""
-        totals = dict.fromkeys(tuple(self._bases.values()), 0)
-        for request, stalled in self._live():
-            base = self._base(request)
-            totals[base] = totals.get(base, 0) + counts(stalled)
-        return [Observation(total, base.attributes) for base, total in totals.items()]
+    def _observe(self, phases: Sequence[str], counts: Callable[[OpenStream], bool]) -> list[Observation]:
+        """A value for each base set and phase, so that a gauge goes back to 0."""
+        totals = Counts(self._place(it) for it in self._live() if counts(it))
+        return [
+            Observation(totals[base, phase], {**base.attributes, semconv.PHASE: phase})
+            for base in (*self._bases.values(), self._overflow)
+            for phase in phases
+            if phase in base.phases
+        ]
+
+    def _place(self, it: OpenStream) -> tuple[Base, str]:
+        base = self._base(it.request)
+        base.phases.add(it.phase)
+        return base, it.phase
 
 
 class _ReleasedTokens:
@@ -340,7 +370,7 @@ def _endings() -> Iterable[tuple[Extra, ...]]:
         yield _ending(outcome, semconv.NO_REASON)
     for error in semconv.ERROR_TYPES:
         yield *_ending(Outcome(error.outcome), semconv.NO_REASON), (semconv.ERROR_TYPE, error.name)
-    for status in semconv.PREINITIALIZED_STATUSES:
+    for status in (*semconv.PREINITIALIZED_STATUSES, OTHER):
         yield *_ending(Outcome.FAILED, semconv.NO_REASON), (semconv.ERROR_TYPE, status)
 
 
