@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from scripted_streams import CUT, DONE, HEALTHY, Player, chunk, event, exported, finish, measured, usage
+from scripted_streams import CUT, DONE, HEALTHY, Player, chunk, event, exported, finish, measured, scraped, usage
 
 import otel_llmstream
 from otel_llmstream import Outcome, Settings, semconv
@@ -304,7 +304,7 @@ def series(reader: InMemoryMetricReader) -> dict[tuple[str, frozenset[tuple[str,
     """A scrape: every counter's series with its value."""
     return {
         (name, frozenset(point.attributes.items())): point.value
-        for name, metric in exported(reader).items()
+        for name, metric in scraped(reader).items()
         if type(metric.data).__name__ == "Sum"
         for point in metric.data.data_points
     }
@@ -668,6 +668,7 @@ def test_prometheus_gets_all_of_them() -> None:
     """The text parses, every metric is there under its translated name and kind, and bounds are printed as floats."""
     with measured(PrometheusMetricReader(), settings=Settings(stall_after=2.0)) as player:
         play_everything(player)
+        families()  # it shows new series at 0
         found = {family.name: family for family in families()}
         ours = {name: family.type for name, family in found.items() if name.startswith(("gen_ai_", "llmstream_"))}
         assert ours == PROMETHEUS

@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from opentelemetry import metrics
+from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, MeterProvider, Observation
 
 from .. import semconv
@@ -17,6 +18,7 @@ from ..core.open_stream import OpenStream
 from ..core.summary import Attempt, LLMRequest, Outcome, Summary
 from ..semconv import Metric
 from .fast_path import Attributes, Series, fast_path_supported
+from .first_values import FirstValues
 from .measurement_buffer import MeasurementBuffer, Source, Values, flush_all
 
 Live = Callable[[], Iterable[OpenStream]]
@@ -50,16 +52,20 @@ class Base:
     Args:
         attributes: never changed afterwards.
         phases: the phases that the gauges have a value for, though no call was in them yet.
+        first_values: where the first values of its counters wait, if they do.
 
     Attributes:
         attributes: as given.
         phases: the phases that the gauges have a value for.
     """
 
-    __slots__ = ("_series", "attributes", "phases")
+    __slots__ = ("_first_values", "_series", "attributes", "phases")
 
-    def __init__(self, attributes: Attributes, phases: Iterable[str] = ()) -> None:
+    def __init__(
+        self, attributes: Attributes, phases: Iterable[str] = (), first_values: FirstValues | None = None
+    ) -> None:
         self.attributes = attributes
+        self._first_values = first_values
         self.phases = set(phases)
         self._series: dict[tuple[Instrument, tuple[Extra, ...]], Series] = {}
 
@@ -67,7 +73,9 @@ class Base:
         """The series of an instrument that has these attributes beside the base ones."""
         found = self._series.get((instrument, extra))
         if found is None:
-            found = self._series[instrument, extra] = Series(instrument, {**self.attributes, **dict(extra)})
+            first_values = self._first_values if isinstance(instrument, Counter) else None
+            found = Series(instrument, {**self.attributes, **dict(extra)}, first_values)
+            self._series[instrument, extra] = found
         return found
 
 
@@ -116,8 +124,11 @@ class MetricsRecorder:
         self._meter = metrics.get_meter(semconv.SCOPE, __version__, provider, semconv.SCHEMA_URL)
         self._live = live
         self._newest = newest
+        direct = fast and fast_path_supported()
+        # If the fast path is wanted and this SDK is not known, values do not wait for anything.
+        self._first_values = FirstValues(plain=not fast) if direct or not fast else None
         self._bases: dict[tuple[str | None, ...], Base] = {}
-        self._overflow = Base(OVERFLOW)
+        self._overflow = Base(OVERFLOW, (), self._first_values)
         self._instruments: list[Instrument] = []
         self._duration = self._histogram(semconv.DURATION)
         self._ttfc = self._histogram(semconv.TTFC)
@@ -138,10 +149,10 @@ class MetricsRecorder:
         self._incomplete_tool_calls = self._counter(semconv.INCOMPLETE_TOOL_CALL_COUNT)
         self._ttfa = self._histogram(semconv.TTFA)
         self._output_rate = self._histogram(semconv.OUTPUT_RATE_METRIC)
-        self._internal_errors = self._counter(semconv.INTERNAL_ERRORS)
+        self._internal_errors = Series(self._counter(semconv.INTERNAL_ERRORS), {}, self._first_values)
         self._tokens = _NewestTokens(self._meter) if newest else _ReleasedTokens(self._meter)
         self._buffer = MeasurementBuffer(
-            (*self._instruments, *self._tokens.instruments), fast=fast and fast_path_supported()
+            (*self._instruments, *self._tokens.instruments), fast=direct, first_values=self._first_values
         )
         _gauge(self._meter, semconv.ACTIVE, self._active)
         _gauge(self._meter, semconv.STALLED, self._stalled)
@@ -151,7 +162,7 @@ class MetricsRecorder:
         known = len(self._bases)
         found = self._base(request)
         if known < len(self._bases) <= MAX_PREINITIALIZED:
-            self._preinitialize(found.attributes)
+            self._preinitialize(found)
         return found
 
     def _base(self, request: LLMRequest) -> Base:
@@ -162,7 +173,7 @@ class MetricsRecorder:
                 return self._overflow
             attributes = {name: value for name, value in zip(semconv.BASE_ATTRIBUTES, key, strict=True) if value}
             phases = semconv.PHASES if len(self._bases) < MAX_ALL_PHASES else ()
-            found = self._bases[key] = Base(attributes, phases)
+            found = self._bases[key] = Base(attributes, phases, self._first_values)
         return found
 
     def started(self, base: Base, span: Source) -> None:
@@ -190,7 +201,7 @@ class MetricsRecorder:
 
     def internal_error(self) -> None:
         """Count an error of ours."""
-        self._internal_errors.add(1)
+        self._buffer.add_now(self._internal_errors, 1)
 
     # --- what an entry's values are ---------------------------------------------------------------------------------
 
@@ -260,23 +271,26 @@ class MetricsRecorder:
         self._instruments.append(made)
         return made
 
-    def _preinitialize(self, base: Attributes) -> None:
-        """Add 0 to the series that a first event would make.
-
-        A counter that starts at 1 has not increased, so that no query would see the first failure.
-        """
+    def _preinitialize(self, base: Base) -> None:
+        """Let the series that a first event would make begin at 0 before it. Then its value need not wait for the 0."""
         for ending in _ENDINGS:
-            self._streams.add(0, {**base, **dict(ending)})
+            self._begin(base, self._streams, ending)
         for counter in (
             self._started, self._chunks, self._received, self._stalls, self._buffered, self._usage_absent,
             self._incomplete_tool_calls,
         ):  # fmt: skip
-            counter.add(0, base)
+            self._begin(base, counter)
         for fallback in semconv.FALLBACKS:
-            self._fallbacks.add(0, {**base, semconv.FALLBACK: fallback})
+            self._begin(base, self._fallbacks, ((semconv.FALLBACK, fallback),))
         for error_type in semconv.PREINITIALIZED_RETRIES:
-            self._retries.add(0, {**base, semconv.ERROR_TYPE: error_type})
-        self._internal_errors.add(0)
+            self._begin(base, self._retries, ((semconv.ERROR_TYPE, error_type),))
+        self._internal_errors.begin()
+
+    def _begin(self, base: Base, counter: Counter, extra: tuple[Extra, ...] = ()) -> None:
+        if self._first_values is not None and self._first_values.plain:
+            base.series(counter, extra).begin()
+        else:  # the SDK knows whether this 0 was read, so that no `Series` is kept for it
+            counter.add(0, {**base.attributes, **dict(extra)}, Context())
 
     def _active(self, _options: CallbackOptions) -> Iterable[Observation]:
         found = self._observe(semconv.PHASES, lambda _it: True)
