@@ -1,4 +1,4 @@
-"""A counter's series is shown at 0 before its first values, so that Prometheus sees the first failures as an increase."""
+"""A counter's series is shown at 0 before its first values. So Prometheus sees the first failures as an increase."""
 
 import os
 import signal
@@ -56,7 +56,7 @@ def fail(player: Player, models: Sequence[str], times: int) -> None:
 
 @WAYS
 def test_the_first_failures_of_every_model_are_an_increase(settings: Settings) -> None:
-    """Those before the first scrape of a process, and those of a model that comes later, past the first 20 models too."""
+    """Those before the first scrape of a process, and those of models that come later, past the first 20 too."""
     reader = InMemoryMetricReader()
     with measured(reader, settings=settings) as player:
         fail(player, MODELS[:1], 40)
@@ -260,6 +260,7 @@ def test_our_own_errors_are_an_increase(settings: Settings) -> None:
         player.engine.internal_error(ValueError("ours"))
         found = [scraped(reader)["llmstream.internal_errors"].data.data_points[0].value for _ in range(2)]
         assert found == [0, 1]
+        assert {type(number) for number in found} == {int}, "whole numbers stay whole"
 
 
 @WAYS

@@ -153,7 +153,7 @@ class _Held:
 
     def forget(self) -> None:
         """Drop what waits."""
-        self._total = 0.0
+        self._total: float = 0  # a whole number stays one: an exporter tells them apart
         self._moment: RecordContext | None = None
         self._sampled = False
 

@@ -25,8 +25,9 @@ Live = Callable[[], Iterable[OpenStream]]
 """The streams that are open now, and the calls that wait before they are tried again."""
 
 MAX_PREINITIALIZED: Final = 20
-"""Base attribute sets whose series start at 0. Each set makes 40 series of `llmstream.streams`. Past 2,000 series of
-one instrument, the SDK puts all others into one series. At most half of them are series that start at 0."""
+"""Base attribute sets whose usual series exist from the first call on. Each set makes 41 series of
+`llmstream.streams`. Past 2,000 series of one instrument, the SDK puts all others into one series. At most half of them
+are series without a value."""
 
 MAX_ALL_PHASES: Final = 200
 """Base attribute sets whose gauges have a value for every phase. Past this many, a set has a value for the phases that
