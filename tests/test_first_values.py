@@ -329,7 +329,7 @@ def gauges_last(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return data
 
     monkeypatch.setattr(Consumer, "collect", collect)
-    caches = (first_values.callbacks_come_first, otel_llmstream.telemetry.metrics.fast_path_supported)
+    caches = (first_values.first_values_work, otel_llmstream.telemetry.metrics.fast_path_supported)
     for each in caches:
         each.cache_clear()
     yield
@@ -345,6 +345,18 @@ def test_nothing_waits_where_it_could_be_lost(settings: Settings) -> None:
     with measured(reader, settings=settings) as player:
         fail(player, MODELS[:1], 3)
         assert failures(reader) == {MODELS[0]: 3}
+
+
+@WAYS
+def test_nothing_waits_with_an_sdk_that_has_changed(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
+    """If what tells that a 0 was shown is gone, the values are exported at once, as before."""
+    first_values.first_values_work.cache_clear()
+    monkeypatch.setattr(first_values, "_probe", lambda **_: 1 / 0)
+    reader = InMemoryMetricReader()
+    with measured(reader, settings=settings) as player:
+        fail(player, MODELS[:1], 3)
+        assert failures(reader) == {MODELS[0]: 3}
+    first_values.first_values_work.cache_clear()
 
 
 def test_nothing_is_lost_or_counted_twice_while_a_reader_collects() -> None:

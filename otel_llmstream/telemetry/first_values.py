@@ -27,7 +27,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from .fast_path import RecordContext, Series, SeriesStorage
+from .fast_path import DirectMeter, RecordContext, Series, SeriesStorage
 
 PATIENCE: Final = 600.0
 """Seconds without a collection after which a reader is not waited for any more. This is twice the longest interval that
@@ -90,15 +90,13 @@ class FirstValues:
 
     Attributes:
         plain: as given.
-        plain_works: whether first values may wait that are recorded through the API.
         lock: held while the first values of a series are kept or written.
     """
 
-    __slots__ = ("_held", "_readers", "lock", "plain", "plain_works")
+    __slots__ = ("_held", "_readers", "lock", "plain")
 
     def __init__(self, *, plain: bool) -> None:
         self.plain = plain
-        self.plain_works = plain and callbacks_come_first()
         self.lock = RLock()  # reentrant, because a signal handler may use streams too
         self._held: list[_Held] = []
         self._readers: dict[int, float] = {}  # those that have collected, with when they last did
@@ -109,7 +107,7 @@ class FirstValues:
 
     def adopt_plain(self, series: Series) -> Place | None:
         """A place that holds the first values of a series that is recorded through the API; None if none may wait."""
-        return self._hold(_HeldSeries(self, series)) if self.plain_works and _is_the_sdks(series) else None
+        return self._hold(_HeldSeries(self, series)) if self.plain and _is_the_sdks(series) else None
 
     def release(self, *, everything: bool = False) -> None:
         """Write what waits, where the 0 has been shown; or all of it."""
@@ -233,8 +231,22 @@ def _is_the_sdks(series: Series) -> bool:
 
 
 @cache
-def callbacks_come_first() -> bool:
-    """Whether a collection exports what a gauge's callback adds to a counter. It is tried once, by the API only."""
+def first_values_work(*, plain: bool) -> bool:
+    """Whether a series is shown at 0, and its value at the next collection, with the SDK that is installed.
+
+    It is tried once in a process. Without it, a value could wait for ever.
+
+    Args:
+        plain: see `FirstValues`.
+    """
+    try:
+        return _probe(plain=plain) == [0, 1]
+    except Exception:  # noqa: BLE001 - an SDK that has changed may fail in any way
+        return False
+
+
+def _probe(*, plain: bool) -> list[Any]:
+    """The values of a counter in two collections, after 1 was added to it."""
     from opentelemetry.sdk import metrics as sdk
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
     from opentelemetry.sdk.resources import Resource
@@ -242,21 +254,20 @@ def callbacks_come_first() -> bool:
     reader = InMemoryMetricReader()
     provider = sdk.MeterProvider([reader], Resource.get_empty(), shutdown_on_exit=False)
     meter = provider.get_meter("probe")
-    counter = meter.create_counter("c")
-    counter.add(0)
+    counter, first_values = meter.create_counter("c"), FirstValues(plain=plain)
 
     def callback(_options: CallbackOptions) -> Sequence[Observation]:
-        counter.add(1)
+        first_values.release()
+        first_values.collecting(id(reader))
         return ()
 
     meter.create_observable_gauge("g", [callback])
-    data = reader.get_metrics_data()
+    readers = None if plain else DirectMeter((counter,)).readers()
+    Series(counter, {}, first_values).record((1,), RecordContext(Context()), readers)
+    values = [_value(reader.get_metrics_data()) for _ in range(2)]
     provider.shutdown()
-    values = [
-        point.value  # type: ignore[union-attr] # a counter's
-        for resource in (data.resource_metrics if data else ())
-        for scope in resource.scope_metrics
-        for metric in scope.metrics
-        for point in metric.data.data_points
-    ]
-    return values == [1]
+    return values
+
+
+def _value(data: Any) -> Any:
+    return data.resource_metrics[0].scope_metrics[0].metrics[0].data.data_points[0].value

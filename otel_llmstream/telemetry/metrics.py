@@ -18,7 +18,7 @@ from ..core.open_stream import OpenStream
 from ..core.summary import Attempt, LLMRequest, Outcome, Summary
 from ..semconv import Metric
 from .fast_path import Attributes, Series, fast_path_supported
-from .first_values import FirstValues
+from .first_values import FirstValues, first_values_work
 from .measurement_buffer import MeasurementBuffer, Source, Values, flush_all
 
 Live = Callable[[], Iterable[OpenStream]]
@@ -126,8 +126,8 @@ class MetricsRecorder:
         self._live = live
         self._newest = newest
         direct = fast and fast_path_supported()
-        # If the fast path is wanted and this SDK is not known, values do not wait for anything.
-        self._first_values = FirstValues(plain=not fast) if direct or not fast else None
+        waits = (direct or not fast) and first_values_work(plain=not fast)  # with an unknown SDK, nothing waits
+        self._first_values = FirstValues(plain=not fast) if waits else None
         self._bases: dict[tuple[str | None, ...], Base] = {}
         self._overflow = Base(OVERFLOW, (), self._first_values)
         self._instruments: list[Instrument] = []
