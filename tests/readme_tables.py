@@ -162,6 +162,8 @@ SETS: Final = {
     semconv.RETRIES: len(semconv.PREINITIALIZED_RETRIES),
     semconv.FALLBACK_COUNT: len(semconv.FALLBACKS),
     semconv.TOKEN_USAGE: 2,  # input, output
+    semconv.ACTIVE: len(semconv.PHASES),
+    semconv.STALLED: len(semconv.SILENT_PHASES),
 }
 """Attribute sets of a metric that healthy calls of one base attribute set make; one where a metric is not here."""
 
