@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
-from . import _sdk_setup
+from . import _sdk_setup, semconv
 from ._flush import flush_providers, shutdown_providers
 from ._http_spans import HTTPSpans
 from ._interruption import let_through
@@ -22,8 +22,8 @@ from ._log import log
 from ._process_end import ProcessEnd
 from ._settings import DISABLED, Settings, is_disabled
 from .core.clock import Clock, SystemClock
+from .core.open_stream import OpenStream
 from .core.served import ServedOutcome
-from .core.summary import LLMRequest
 from .engine.engine import LOST_LINE, Engine, reset_after_fork
 from .instrumentation import aiohttp, asgi, botocore, httpx, sdk_boundaries
 from .instrumentation.switch import SWITCH
@@ -76,16 +76,9 @@ class _Process:
         else:
             SWITCH.on(switched)
 
-    def live(self) -> Iterable[tuple[LLMRequest, bool]]:
-        """The streams that are open now, each with whether it is stalled."""
-        engine = self.engine
-        if engine is None:
-            return ()
-        engine.run_deferred()
-        now = engine.clock.now()
-        limit = engine.settings.stall_after
-        watching = [(it, it.stream) for it in engine.live.copy()]
-        return [(stream.request, it.silent_for(now) > limit) for it, stream in watching if stream is not None]
+    def live(self) -> Iterable[OpenStream]:
+        """The streams that are open now, and the calls that wait before they are tried again."""
+        return () if self.engine is None else self.engine.open_streams()
 
     def served(self) -> Iterable[tuple[str | None, str | None]]:
         """The served streams that are open now: the route and the model of each."""
@@ -239,11 +232,11 @@ def health() -> Health:
     """A snapshot of this process's streams; all zero before `instrument()`."""
     engine, telemetry = PROCESS.engine, PROCESS.telemetry
     recorder = telemetry.health if telemetry is not None else HealthRecorder(1)
-    live = list(PROCESS.live())
+    live = [it for it in PROCESS.live() if it.phase != semconv.PHASE_BACKOFF]
     return recorder.snapshot(
         instrumented=SWITCH.engine is not None,
         active=len(live),
-        stalled=sum(stalled for _, stalled in live),
+        stalled=sum(it.is_stalled for it in live),
         internal_errors=engine.internal_errors if engine is not None else 0,
         served=telemetry.served.totals if telemetry is not None else dict.fromkeys(ServedOutcome, 0),
     )

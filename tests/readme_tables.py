@@ -160,7 +160,10 @@ CAPS: Final = (
     ("LLM calls that are joined to one served stream", serving, "MAX_UPSTREAMS", "not joined"),
     ("pairs of route and model told apart by served metrics", served, "MAX_SERIES", "one set, `otel.metric.overflow`"),
     ("base attribute sets told apart by metrics", metrics, "MAX_BASES", "one set, `otel.metric.overflow`"),
-    ("base attribute sets whose series start at 0", metrics, "MAX_PREINITIALIZED", "they start with their first event"),
+    ("base attribute sets whose usual series exist from the first call on", metrics, "MAX_PREINITIALIZED",
+     "a series begins, at 0, with its first event"),
+    ("base attribute sets whose gauges show every phase", metrics, "MAX_ALL_PHASES",
+     "they show the phases that occurred"),
     ("calls whose metric values wait to be read", measurement_buffer, "MAX_ENTRIES", "written to the SDK at once"),
     ("buckets of a stream's gaps", sampling, "MAX_BUCKETS", "the highest bucket"),
     ("bytes kept of one event of a stream", wire, "MAX_FRAME", "its beginning tells its kind"),
@@ -200,6 +203,8 @@ SETS: Final = {
     semconv.RETRIES: len(semconv.PREINITIALIZED_RETRIES),
     semconv.FALLBACK_COUNT: len(semconv.FALLBACKS),
     semconv.TOKEN_USAGE: 2,  # input, output
+    semconv.ACTIVE: len(semconv.PHASES),
+    semconv.STALLED: len(semconv.SILENT_PHASES),
 }
 """Attribute sets of a metric that healthy calls of one base attribute set make; one where a metric is not here."""
 

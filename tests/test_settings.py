@@ -14,6 +14,7 @@ from otel_llmstream._settings import DISABLED, PREFIX, is_disabled
 
 DEFAULTS = {
     "stall_after": 10.0,
+    "first_chunk_stall_after": 60.0,
     "buffered_after": 0.5,
     "chunk_offsets": 128,
     "excluded_urls": (),
@@ -30,6 +31,7 @@ DEFAULTS = {
 GOOD = [
     ("stall_after", 0.001),
     ("stall_after", 30),
+    ("first_chunk_stall_after", 0.5),
     ("buffered_after", 2.5),
     ("chunk_offsets", 0),
     ("chunk_offsets", 128),
@@ -51,7 +53,7 @@ TRUTHS = [*((value, True) for value in (1, "1", "true", "Yes", " on ", "TRUE")),
           *((value, False) for value in (0, "0", "False", "no", "OFF"))]  # fmt: skip
 
 BAD = [
-    *((name, value) for name in ("stall_after", "buffered_after", "exit_timeout")
+    *((name, value) for name in ("stall_after", "first_chunk_stall_after", "buffered_after", "exit_timeout")
       for value in (0, -1.0, math.nan, math.inf, -math.inf, "10", None, True, 10**400)),
     *(("chunk_offsets", value) for value in (-1, 129, 1.5, "8", None, True)),
     *(("excluded_urls", value) for value in (None, 1, "(", ["("], ("(",), (1,), [1], (b"x",), {"x"})),
@@ -64,6 +66,7 @@ BAD = [
 ENVIRONMENT = [
     ("STALL_AFTER", "2.5", "stall_after", 2.5),
     ("STALL_AFTER", " 3 ", "stall_after", 3.0),
+    ("FIRST_CHUNK_STALL_AFTER", "300", "first_chunk_stall_after", 300.0),
     ("BUFFERED_AFTER", "1e-1", "buffered_after", 0.1),
     ("CHUNK_OFFSETS", "0", "chunk_offsets", 0),
     ("EXCLUDED_URLS", r"localhost, ^https://a\.b/ ,", "excluded_urls", ("localhost", r"^https://a\.b/")),

@@ -112,6 +112,7 @@ class CallRecording:
         self._not_measured = telemetry.not_measured or span.measured
         self._base = telemetry.metrics.base(request)
         self._told = 0
+        telemetry.metrics.started(self._base, span)
         telemetry.logs.started(request, span)
 
     def activate(self) -> AbstractContextManager[Any]:

@@ -23,6 +23,7 @@ from opentelemetry.metrics import Counter, Histogram
 from opentelemetry.trace import SpanContext
 
 from .fast_path import DirectMeter, Readers, RecordContext, Series
+from .first_values import FirstValues, current_reading
 
 MAX_ENTRIES: Final = 64
 """Entries that wait at most. By then, a value costs a quarter of what it costs alone. Writing all of them takes the
@@ -60,12 +61,22 @@ class MeasurementBuffer:
     Args:
         instruments: all instruments that values are recorded into.
         fast: whether the SDK's internals may be used. If not, values are recorded at once, through the API.
+        first_values: the first values of the meter's counters, if they wait.
     """
 
-    __slots__ = ("__weakref__", "_entries", "_lock", "_meter", "_readers", "_taken", "_together")
+    __slots__ = ("__weakref__", "_entries", "_first_values", "_is_off", "_lock", "_meter", "_readers", "_taken",
+                 "_together")  # fmt: skip
 
-    def __init__(self, instruments: Iterable[Counter | Histogram], *, fast: bool = True) -> None:
+    def __init__(
+        self,
+        instruments: Iterable[Counter | Histogram],
+        *,
+        fast: bool = True,
+        first_values: FirstValues | None = None,
+    ) -> None:
         self._meter = DirectMeter(instruments) if fast else None
+        self._first_values = first_values
+        self._is_off = False
         self._entries: deque[Entry] = deque()
         self._taken: list[Entry] = []  # out of the queue, and not put together yet
         self._together: dict[Series, tuple[list[float], list[RecordContext]]] = {}  # and not written yet
@@ -100,9 +111,32 @@ class MeasurementBuffer:
         self._entries.append(entry)  # last: if a signal handler interrupts this call, it may be made again
 
     def settle(self) -> None:
-        """Write the entries if they are many, or if another thread has switched the recorder off meanwhile."""
-        if len(self._entries) >= MAX_ENTRIES or (self._entries and self._meter is None):
+        """Write the entries if they are many. If the recorder is off, nothing waits."""
+        if self._is_off:
+            self.hand_over(0, everything=True)
+        elif len(self._entries) >= MAX_ENTRIES:
             self.flush()
+
+    def add_now(self, series: Series, value: float) -> None:
+        """Record a value that belongs to no call."""
+        series.record((value,), RecordContext(Context()), self._meter.readers() if self._meter is not None else None)
+
+    def hand_over(self, reader: int, *, everything: bool) -> None:
+        """A reader collects now: write what it must see.
+
+        Args:
+            reader: the reader; 0 if it is unknown.
+            everything: also write the first values of series that no collection has shown at 0.
+        """
+        first_values = self._first_values
+        if first_values is not None:
+            first_values.release()
+        self.flush()
+        if first_values is not None:
+            if everything:
+                first_values.release(everything=True)
+            else:
+                first_values.collecting(reader)
 
     def flush(self) -> None:
         """Write all entries. After it returns, everything that waited when it was called has been written."""
@@ -113,8 +147,8 @@ class MeasurementBuffer:
 
     def rest(self) -> None:
         """Write all entries, and let none wait from now on: the recorder is off, and may be dropped at any time."""
-        self._meter = None
-        self.flush()
+        self._is_off, self._meter = True, None
+        self.hand_over(0, everything=True)
 
     def _write(self, readers: Readers) -> None:
         """Write the oldest entries that are for these readers."""
@@ -149,18 +183,24 @@ class MeasurementBuffer:
         self._taken.clear()
         self._together.clear()
         self._lock = RLock()
+        if self._first_values is not None:
+            self._first_values.reset_after_fork()
 
 
-def flush_all() -> None:
-    """Write the entries of all buffers of the process.
+def flush_all(*, everything: bool = False) -> None:
+    """A collection begins, or a flush: write what waits in all buffers of the process.
 
     If an application switches us off and on again, there are two observable instruments of one name. The SDK only asks
     the first one, which may belong to another buffer.
+
+    Args:
+        everything: write everything, as for a flush or a shutdown. These are also recognised.
     """
+    reading = current_reading()
     for reference in tuple(_buffers):
         buffer = reference()
         if buffer is not None:
-            buffer.flush()
+            buffer.hand_over(reading.reader, everything=everything or reading.is_last)
 
 
 def _reset_after_fork() -> None:
