@@ -18,6 +18,7 @@ from .cohere_chat import CohereChat
 from .cohere_chat_v1 import CohereChatV1
 from .generic import Generic
 from .google_generate import GoogleGenerate
+from .google_generate_grpc import GoogleGenerateGRPC
 from .google_interactions import GoogleInteractions
 from .llama_cpp import LlamaCpp
 from .mistral_chat import MistralChat, MistralVertex
@@ -33,6 +34,7 @@ from .snowflake_cortex import SnowflakeCortex
 from .tgi import TGI
 from .watsonx import WatsonxChat, WatsonxText
 from .writer import WriterChat, WriterCompletions
+from .xai_chat import XAIChat
 
 DIALECTS: Final[tuple[type[Dialect], ...]] = (
     MistralChat,
@@ -44,6 +46,7 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     AnthropicVertex,
     MistralVertex,
     GoogleGenerate,
+    GoogleGenerateGRPC,
     GoogleInteractions,
     MistralConversations,
     CohereChat,
@@ -64,6 +67,7 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     TGI,
     LlamaCpp,
     Replicate,
+    XAIChat,
 )
 """The order in which they are asked, for requests and for first frames."""
 

@@ -55,7 +55,9 @@ class _Usage(msgspec.Struct, gc=False, rename="camel"):
     thoughts_token_count: Any = None
 
 
-class _Payload(Payload, gc=False, rename="camel"):
+class GooglePayload(Payload, gc=False, rename="camel"):
+    """One `GenerateContentResponse`."""
+
     candidates: list[_Candidate] | None = None
     usage_metadata: _Usage | None = None
     prompt_feedback: Any = None
@@ -63,7 +65,7 @@ class _Payload(Payload, gc=False, rename="camel"):
     model_version: Any = None
 
 
-_OUTPUT_TYPES: Final = {"application/json": "json_object", "text/x.enum": "text", "text/plain": "text"}
+OUTPUT_TYPES: Final = {"application/json": "json_object", "text/x.enum": "text", "text/plain": "text"}
 
 FAILURE_WORDS: Final = frozenset(
     {
@@ -121,8 +123,8 @@ class GoogleGenerate(GoogleDialect):
     framers: ClassVar = {"application/json": JSONArrayFramer, "text/event-stream": SSEJSONFramer}
     counts_in_every_frame = True
     first_payload = (re.compile(rb'"(?:usageMetadata|promptFeedback)"\s*:\s*\{'),)
-    payload = _Payload
-    delta = ("candidates", "content", "parts")
+    payload = GooglePayload
+    delta: ClassVar[tuple[str, ...]] = ("candidates", "content", "parts")
     listed = frozenset(
         (*_Part.__struct_fields__, *_Part.__struct_encode_fields__, "codeExecutionResult", "toolResponse",
          "functionResponse")
@@ -154,10 +156,10 @@ class GoogleGenerate(GoogleDialect):
         found = super().parameters(request)
         config = request.parsed_as(cls.body).generationConfig
         found.reasoning_effort = entry(entry(config, "thinkingConfig"), "thinkingLevel")
-        found.response_format = {"type": _OUTPUT_TYPES.get(text(entry(config, "responseMimeType")))}
+        found.response_format = {"type": OUTPUT_TYPES.get(text(entry(config, "responseMimeType")))}
         return found
 
-    def is_output(self, payload: _Payload) -> object:
+    def is_output(self, payload: GooglePayload) -> object:
         """Text of the one candidate, and token counts. A function call is output too, and changes what the end says."""
         candidates = payload.candidates
         if not (self.named and candidates and len(candidates) == 1) or payload.prompt_feedback or payload.error:
@@ -173,7 +175,7 @@ class GoogleGenerate(GoogleDialect):
         found = decode_each(self.decoder.decode_lines, payloads) if self.named else None
         return found is not None and self.are_output(found) and _last_counts_all(found)
 
-    def interpret(self, payload: _Payload, frame: Frame) -> Events:  # noqa: ARG002
+    def interpret(self, payload: GooglePayload, frame: Frame) -> Events:  # noqa: ARG002
         """Every payload has all that is known."""
         events: list[Event] = []
         if not self.named:
@@ -210,7 +212,7 @@ class GoogleGenerate(GoogleDialect):
         if word and text(word) not in _UNSAID:
             events += self.finish(word, index)
 
-    def _refusal(self, payload: _Payload) -> Events:
+    def _refusal(self, payload: GooglePayload) -> Events:
         """A blocked prompt has no candidates, however many were asked for."""
         blocked = text(entry(payload.prompt_feedback, "blockReason"))
         return (*self.finish(blocked, cause="blocked"), TERMINATOR) if blocked not in _UNSAID else NOTHING
@@ -235,7 +237,7 @@ def _sum(first: int | None, second: int | None) -> int | None:
     return second if first is None else first + (second or 0)
 
 
-def _last_counts_all(payloads: Sequence[_Payload]) -> bool:
+def _last_counts_all(payloads: Sequence[GooglePayload]) -> bool:
     last = payloads[-1].usage_metadata or _Usage()
     absent = [name for name in _Usage.__struct_fields__ if count(getattr(last, name)) is None]
     usages = [usage for payload in payloads if (usage := payload.usage_metadata) is not None]

@@ -11,6 +11,7 @@ from .frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, Framer
 from .json_array import JSONArrayFramer
 from .message import MessageFramer
 from .ndjson import NDJSONFramer
+from .protobuf import ProtobufError, ProtobufReader
 from .sniffing import MAX_SNIFFED, Sniffed, sniff
 from .sse import SSEFramer
 from .sse_json import SSEJSONFramer
@@ -48,6 +49,8 @@ __all__ = [
     "JSONArrayFramer",
     "MessageFramer",
     "NDJSONFramer",
+    "ProtobufError",
+    "ProtobufReader",
     "SSEFramer",
     "SSEJSONFramer",
     "Sniffed",
