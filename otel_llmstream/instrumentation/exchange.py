@@ -101,6 +101,12 @@ class Exchange:
         exchange._started = started
         return exchange
 
+    @property
+    def observer(self) -> Observer:
+        """What watches the request, for a hook that begins only those that an LLM stream will answer."""
+        assert self._observer is not None, "the request is not known to be an LLM's"
+        return self._observer
+
     def activate(self, body: object = None) -> AbstractContextManager[None]:
         """The context to send the request in.
 
