@@ -177,7 +177,9 @@ STATUSES: Final = (OK, CANCELLED, "unknown", "invalid_argument", "deadline_excee
 
 DROPPED: Final = "Cancelled upon garbage collection!"
 CLOSED_CHANNEL: Final = "Channel closed!"
-"""What grpc itself says of a call that the application dropped, and of one whose channel it closed."""
+NOT_PARSED: Final = "Exception deserializing response!"
+"""What grpc itself says of a call that the application dropped, of one whose channel the application closed, and of one
+whose message the SDK could not parse."""
 
 
 class MessageTap:
@@ -260,6 +262,8 @@ def _ending(code: int, details: str, *, is_local: bool) -> tuple[End, Closing | 
         return End.GARBAGE_COLLECTED, None
     if name == CANCELLED and (is_local or details == CLOSED_CHANNEL):
         return End.CLOSED, None
+    if details == NOT_PARSED:
+        return End.SDK_RAISED, None
     return End.FAILURE, Closing(name, details)
 
 

@@ -53,24 +53,36 @@ class ProtobufReader:
             ProtobufError: the message ends inside a field, or has a field that cannot be.
         """
         found: list[Field] = []
-        at, end, depth = 0, len(message), 0
+        at, end, left = 0, len(message), self.left
         try:
-            while at < end and self.left > 0:
-                self.left -= 1
-                key = message[at]
-                key, at = _varint(message, at) if key >= _MORE else (key, at + 1)
-                kind = key & 7
-                if kind in (_GROUP, _END_GROUP):
-                    depth = _nested(kind, depth)
-                    continue
-                value, at = _value(message, at, kind)
-                if not depth:
-                    found.append((_number(key), value))
+            while at < end and left > 0:
+                left -= 1
+                key, size = message[at], message[at + 1]
+                if size < _MORE and key < _MORE and key & 7 == _LENGTH:  # nearly every field
+                    at += 2 + size
+                    found.append((key >> 3, message[at - size : at]))
+                elif size < _MORE and key < _MORE and key & 7 == _VARINT:
+                    at += 2
+                    found.append((key >> 3, size))
+                else:
+                    at = _read_any(message, at, found)
         except IndexError:
             raise ProtobufError("the message ends inside a number") from None
-        if at > end or (depth and self.left > 0):
+        self.left = left
+        if at > end:
             raise ProtobufError("the message ends inside a field")
         return found
+
+
+def _read_any(message: bytes, at: int, found: list[Field]) -> int:
+    """Read the field that begins at a place, whatever it is. Gives the place after it."""
+    key, at = _varint(message, at)
+    kind = key & 7
+    if kind == _GROUP:
+        return _end_of_group(message, at)
+    value, at = _value(message, at, kind)
+    found.append((key >> 3, value))
+    return at
 
 
 def _value(message: bytes, at: int, kind: int) -> tuple[int | bytes, int]:
@@ -78,13 +90,28 @@ def _value(message: bytes, at: int, kind: int) -> tuple[int | bytes, int]:
     if kind == _VARINT:
         return _varint(message, at)
     if kind == _LENGTH:
-        size = message[at]
-        size, at = _varint(message, at) if size >= _MORE else (size, at + 1)
+        size, at = _varint(message, at)
     elif kind in _SIZES:
         size = _SIZES[kind]
     else:
-        raise ProtobufError("a field has a wire type that does not exist")
+        raise ProtobufError("a field has a wire type that cannot be there")
     return message[at : at + size], at + size
+
+
+def _end_of_group(message: bytes, at: int) -> int:
+    """The place after the group whose fields begin at a place. Groups may be in it."""
+    depth = 1
+    for _ in range(MAX_FIELDS):
+        key, at = _varint(message, at)
+        if key & 7 == _END_GROUP:
+            depth -= 1
+            if depth == 0:
+                return at
+        elif key & 7 == _GROUP:
+            depth += 1
+        else:
+            _, at = _value(message, at, key & 7)
+    raise ProtobufError("a group has too many fields")
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:
@@ -98,18 +125,3 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
             return value, at
         shift += 7
     raise ProtobufError("a number is too long")
-
-
-def _number(key: int) -> int:
-    """The number of a field."""
-    if key >> 3 == 0:
-        raise ProtobufError("a field has the number 0")
-    return key >> 3
-
-
-def _nested(kind: int, depth: int) -> int:
-    """How deep in groups the reader is after the mark of one."""
-    depth += 1 if kind == _GROUP else -1
-    if depth < 0:
-        raise ProtobufError("a group ends that did not begin")
-    return depth
