@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
@@ -66,7 +66,10 @@ def xai(target: str, sdk: Any = xai_sdk.Client, **options: Any) -> Any:
 def read_sync(target: str, model: str, *, stop: int | None = None, **options: Any) -> Seen:
     """Read a stream with the SDK's sync client. With `stop`, close it after so many chunks."""
     seen = Seen()
-    with xai(target, **options) as client, closing(client.chat.create(model=model, messages=[user("?")]).stream()) as it:
+    with (
+        xai(target, **options) as client,
+        closing(client.chat.create(model=model, messages=[user("?")]).stream()) as it,
+    ):
         try:
             for _response, chunk in it:
                 seen.messages.append(chunk.proto.SerializeToString(deterministic=True))
@@ -169,5 +172,288 @@ def test_a_healthy_call(server: GRPCChaosServer, captured: Captured, read: Calla
     assert (found["gen_ai.usage.input_tokens"], found["gen_ai.usage.output_tokens"]) == (9, 6)
     assert found["gen_ai.usage.cache_read.input_tokens"] == 4
     assert found["gen_ai.response.model"] == "chaos-ok"
-    assert 0 < found["llmstream.time_to_first_chunk"] <= found["llmstream.time_to_last_chunk"]
-    assert found["llmstream.time_to_last_chunk"] - found["llmstream.time_to_first_chunk"] >= 0.05
+    first, last = found["gen_ai.response.time_to_first_chunk"], found["llmstream.time_to_last_chunk"]
+    entry = server.log[-1]
+    assert first > 0
+    assert last - first == pytest.approx(entry.last_chunk - entry.first_chunk, abs=0.04)
+
+
+# --- bare clients -----------------------------------------------------------------------------------------------------
+
+
+def asking(model: str) -> chat_pb2.GetCompletionsRequest:
+    return chat_pb2.GetCompletionsRequest(model=model)
+
+
+SINGLE = (ChannelOptions.SingleThreadedUnaryStream, 1)
+CHANNELS = pytest.mark.parametrize("options", [[], [SINGLE]], ids=["channel's thread", "own thread"])
+
+
+@contextmanager
+def calling(server: GRPCChaosServer, model: str, options: Any = (), **how: Any) -> Iterator[Any]:
+    """A bare sync call."""
+    with grpc.insecure_channel(server.target, options=options) as channel:
+        yield chat_pb2_grpc.ChatStub(channel).GetCompletionChunk(asking(model), **how)
+
+
+@CHANNELS
+def test_a_call_is_cancelled(server: GRPCChaosServer, captured: Captured, options: Any) -> None:
+    """The application cancels a call: `cancelled`. The call raises grpc's own error, and its class is grpc's own."""
+    with calling(server, HANGING, options) as call:
+        next(call)
+        call.cancel()
+        with pytest.raises(grpc.RpcError) as error:
+            next(call)
+    assert error.value is call
+    assert type(call) in (_channel._MultiThreadedRendezvous, _channel._SingleThreadedRendezvous)
+    assert (call.code(), call.details()) == (grpc.StatusCode.CANCELLED, "Locally cancelled by application!")
+    assert facts(captured)["llmstream.outcome"] == "cancelled"
+
+
+def test_a_channel_is_closed(server: GRPCChaosServer, captured: Captured) -> None:
+    """The application closes the channel: `cancelled`. It does not have to read on."""
+    with calling(server, HANGING) as call:
+        next(call)
+    assert facts(captured)["llmstream.outcome"] == "cancelled"
+    assert call.code() is grpc.StatusCode.CANCELLED
+
+
+@CHANNELS
+def test_a_call_is_dropped(server: GRPCChaosServer, captured: Captured, options: Any) -> None:
+    """A call that the application drops is cancelled at once, as without us, and is `abandoned`."""
+    gc.disable()  # nothing of ours may need the garbage collector for that
+    try:
+        with calling(server, HANGING, options) as call:
+            next(call)
+            before = len(server.log)
+            del call
+            assert server.wait_ended(server.log[before - 1].request_id).outcome == "client_gone"
+            until(lambda: captured.spans)
+    finally:
+        gc.enable()
+    assert facts(captured)["llmstream.outcome"] == "abandoned"
+
+
+@CHANNELS
+def test_a_deadline(server: GRPCChaosServer, captured: Captured, options: Any) -> None:
+    """The deadline that the application set is over: `deadline_exceeded`."""
+    with calling(server, HANGING, options, timeout=0.3) as call, pytest.raises(grpc.RpcError):
+        list(call)
+    found = facts(captured)
+    assert (found["llmstream.outcome"], found["error.type"]) == ("failed", "deadline_exceeded")
+
+
+def test_nothing_listens(captured: Captured) -> None:
+    """A server that cannot be reached: `unavailable`, before there were headers."""
+    channel = grpc.insecure_channel("127.0.0.1:9")
+    with channel, pytest.raises(grpc.RpcError):
+        list(chat_pb2_grpc.ChatStub(channel).GetCompletionChunk(asking(OK)))
+    found = facts(captured)
+    assert (found["error.type"], found["llmstream.failure.stage"]) == ("unavailable", "headers")
+    assert "http.response.status_code" not in found
+
+
+@CHANNELS
+def test_a_slow_reader(server: GRPCChaosServer, options: Any) -> None:
+    """A message waits until it is asked for: that time is the application's. No message is lost at the end."""
+    with capture() as captured, calling(server, f"ok?chunks=5&{QUICK}", options) as call:
+        for _message in call:
+            server.wait_ended(server.log[-1].request_id)  # all was sent by now
+            _pause(0.02)
+    found = facts(captured)
+    assert (found["llmstream.outcome"], found["llmstream.chunks"]) == ("completed", 5)
+    assert found["llmstream.hold"] >= 0.1
+
+
+def _pause(seconds: float) -> None:
+    threading.Event().wait(seconds)
+
+
+def test_reading_stops_at_the_finish_reason(server: GRPCChaosServer, captured: Captured) -> None:
+    """An application that reads no further than the finish reason has a completed call."""
+    with calling(server, OK) as call:
+        for message in call:
+            if message.outputs[0].finish_reason:
+                break
+        del call
+        assert facts(captured)["llmstream.outcome"] == "completed"
+
+
+def test_messages_stay_bytes(server: GRPCChaosServer, captured: Captured) -> None:
+    """A client without serialisers sends and gets bytes."""
+    with grpc.insecure_channel(server.target) as channel:
+        messages = list(channel.unary_stream(PATH)(asking(OK).SerializeToString()))
+    assert [type(message) for message in messages] == [bytes] * 5
+    assert facts(captured)["llmstream.chunks"] == 4
+
+
+def test_a_request_that_cannot_be_serialised(server: GRPCChaosServer, captured: Captured) -> None:
+    """The application's own serialiser raises: grpc tells it as it does without us."""
+    seen = []
+    for observed in (True, False):
+        with suppressed(hook, observed=observed), grpc.insecure_channel(server.target) as channel:
+            call = channel.unary_stream(PATH, request_serializer=lambda _request: 1 / 0)
+            with pytest.raises(grpc.RpcError) as error:
+                call(object())
+            seen.append((type(error.value), error.value.code(), error.value.details()))
+    assert seen[0] == seen[1]
+    assert facts(captured)["llmstream.outcome"] == "failed"
+
+
+@contextmanager
+def suppressed(_hook: ModuleType, *, observed: bool) -> Iterator[None]:
+    """Observe, or do not."""
+    from opentelemetry.instrumentation.utils import suppress_instrumentation
+
+    with suppress_instrumentation() if not observed else suppress():
+        yield
+
+
+def test_other_methods_are_left_alone(server: GRPCChaosServer, captured: Captured) -> None:
+    """A method that is not an LLM's keeps its own deserialiser, and nothing is recorded."""
+    with grpc.insecure_channel(server.target) as channel:
+        call = channel.unary_stream("/shop.Orders/Watch")(b"")
+        assert call._response_deserializer is None
+        with pytest.raises(grpc.RpcError) as error:
+            list(call)
+    assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert captured.spans == ()
+    assert captured.engine.live == set()
+
+
+# --- bare async clients -----------------------------------------------------------------------------------------------
+
+
+async def _asking(server: GRPCChaosServer, model: str, use: Callable[[Any], Any], **how: Any) -> Any:
+    async with aio.insecure_channel(server.target) as channel:
+        return await use(chat_pb2_grpc.ChatStub(channel).GetCompletionChunk(asking(model), **how))
+
+
+async def _listed(call: Any) -> list[Any]:
+    return [message async for message in call]
+
+
+def test_async_endings(server: GRPCChaosServer) -> None:
+    """The application cancels its call, its task, or sets a deadline; reads with `read`; stops at the finish reason."""
+
+    async def cancels(call: Any) -> None:
+        await call.read()
+        assert call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call.read()
+
+    async def is_cancelled(call: Any) -> None:
+        task = asyncio.ensure_future(_listed(call))
+        await until_async(lambda: server.log[-1].chunks == 3)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async def closes(call: Any) -> None:
+        await call.read()
+
+    async def fails(call: Any) -> None:
+        with pytest.raises(grpc.RpcError):
+            await _listed(call)
+
+    async def reads(call: Any) -> None:
+        messages = []
+        while (message := await call.read()) is not aio.EOF:
+            messages.append(message)
+        assert len(messages) == 5
+
+    async def stops(call: Any) -> None:
+        async for message in call:
+            if message.outputs[0].finish_reason:
+                return
+
+    for use, model, how, expected in (
+        (cancels, HANGING, {}, ("cancelled", None)),
+        (is_cancelled, HANGING, {}, ("cancelled", None)),
+        (closes, HANGING, {}, ("cancelled", None)),
+        (fails, HANGING, {"timeout": 0.3}, ("failed", "deadline_exceeded")),
+        (reads, OK, {}, ("completed", None)),
+        (_listed, OK, {}, ("completed", None)),
+        (stops, OK, {}, ("completed", None)),
+    ):
+        with about(use.__name__), capture() as captured:
+            asyncio.run(_asking(server, model, use, **how))
+            found = facts(captured)
+            assert (found["llmstream.outcome"], found.get("error.type")) == expected
+
+
+def test_an_async_slow_reader(server: GRPCChaosServer, captured: Captured) -> None:
+    """As in a sync client: the time between two messages is the application's if it does not ask."""
+
+    async def slowly(call: Any) -> None:
+        async for _message in call:
+            await asyncio.sleep(0.02)
+
+    asyncio.run(_asking(server, f"ok?chunks=5&{QUICK}", slowly))
+    found = facts(captured)
+    assert (found["llmstream.outcome"], found["llmstream.chunks"]) == ("completed", 5)
+    assert found["llmstream.hold"] >= 0.1
+
+
+def test_nothing_of_ours_refers_to_an_async_call(server: GRPCChaosServer) -> None:
+    """A call has as many references with us as without us, so that it lives no longer after it was dropped."""
+
+    async def counts(call: Any) -> int:
+        await call.read()
+        return sys.getrefcount(call)
+
+    without = asyncio.run(_asking(server, HANGING, counts))
+    with capture() as captured:
+        assert asyncio.run(_asking(server, HANGING, counts)) == without
+    assert facts(captured)["llmstream.outcome"] == "cancelled"
+
+
+# --- the shape of grpc ------------------------------------------------------------------------------------------------
+
+
+def test_another_shape_switches_the_hook_off(caplog: pytest.LogCaptureFixture) -> None:
+    """If a name or a parameter is not there, nothing is patched, and one line says so."""
+    for patch, module, names in (
+        (hook._patch_sync, _channel, ["_UnaryStreamMultiCallable", "_RPCState", "_MultiThreadedRendezvous"]),
+        (hook._patch_async, _call, ["UnaryStreamCall"]),
+    ):
+        for name in names:
+            for other in (None, type(name, (), {})):
+                with about(name, other), caplog.at_level(logging.WARNING, "otel_llmstream"):
+                    caplog.clear()
+                    before = dict(vars(module))
+                    patch(SimpleNamespace(**{**before, name: other}))
+                    assert [record.levelname for record in caplog.records] == ["WARNING"]
+                    assert module.__name__ in caplog.text
+
+
+def test_grpc_is_not_imported() -> None:
+    """An application that does not use grpc does not get it from us. One that imports it later is observed."""
+    code = """
+        import sys, otel_llmstream
+        otel_llmstream.instrument(http_spans=False)
+        assert not {name for name in sys.modules if name.partition(".")[0] in ("grpc", "google", "xai_sdk")}
+        import grpc, grpc._channel
+        assert hasattr(grpc._channel._MultiThreadedRendezvous._next, "__otel_llmstream__")
+        assert hasattr(grpc.aio._call.UnaryStreamCall._read, "__otel_llmstream__")
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=240)
+
+
+TARGETS = {
+    "api.x.ai": ("api.x.ai", 443),
+    "api.x.ai:8443": ("api.x.ai", 8443),
+    "dns:///api.x.ai:443": ("api.x.ai", 443),
+    "dns://8.8.8.8/api.x.ai": ("api.x.ai", 443),
+    "ipv4:127.0.0.1:5005": ("127.0.0.1", 5005),
+    "ipv6:[::1]:5005": ("::1", 5005),
+    "[::1]:5005": ("::1", 5005),
+    "unix:/run/llm.sock": ("unix:/run/llm.sock", 0),
+    "": ("", 0),
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_server_of_a_target(target: str) -> None:
+    """A channel's target names the server in several ways."""
+    assert hook._server(target) == TARGETS[target]

@@ -19,8 +19,12 @@ FIELDS = st.one_of(
         st.integers(1, 2**29 - 1),
         st.binary(max_size=300),
     ),
-    st.builds(lambda number, value: varint(number << 3 | 5) + value, st.integers(1, 40), st.binary(min_size=4, max_size=4)),
-    st.builds(lambda number, value: varint(number << 3 | 1) + value, st.integers(1, 40), st.binary(min_size=8, max_size=8)),
+    st.builds(
+        lambda number, value: varint(number << 3 | 5) + value, st.integers(1, 40), st.binary(min_size=4, max_size=4)
+    ),
+    st.builds(
+        lambda number, value: varint(number << 3 | 1) + value, st.integers(1, 40), st.binary(min_size=8, max_size=8)
+    ),
 )
 
 
@@ -49,7 +53,9 @@ def _same(value):
 def test_one_of_each():
     """A number, a string, a message, a float and a double, with short and long numbers."""
     inner = field(1, "x") + field(300, 2**40)
-    message = field(1, 5) + field(2, "é") + field(3, inner) + b"\x25\0\0\x80\x3f" + b"\x29" + bytes(8) + field(16, "z" * 200)
+    message = (
+        field(1, 5) + field(2, "é") + field(3, inner) + b"\x25\0\0\x80\x3f" + b"\x29" + bytes(8) + field(16, "z" * 200)
+    )
     found = read(message)
     assert found == [(1, 5), (2, "é".encode()), (3, inner), (4, b"\0\0\x80\x3f"), (5, bytes(8)), (16, b"z" * 200)]
     assert read(inner) == [(1, b"x"), (300, 2**40)]

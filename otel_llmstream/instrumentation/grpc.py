@@ -176,7 +176,7 @@ STATUSES: Final = (OK, CANCELLED, "unknown", "invalid_argument", "deadline_excee
 """The statuses of a call by their numbers (gRPC, "Status codes"), as values of `error.type`."""
 
 DROPPED: Final = "Cancelled upon garbage collection!"
-CLOSED_CHANNEL: Final = "Channel closed!"
+CLOSED_CHANNEL: Final = "Channel closed!"  # it may be in brackets
 NOT_PARSED: Final = "Exception deserializing response!"
 """What grpc itself says of a call that the application dropped, of one whose channel the application closed, and of one
 whose message the SDK could not parse."""
@@ -212,6 +212,7 @@ class MessageTap:
         if not self._has_headers:
             self._has_headers = True
             observer.responded(RESPONSE)
+            observer.asked_at = observer.clock()  # the wait for the first message was the wait for the headers
         observer.feed(message)
         return message if self._deserializer is None else self._deserializer(message)
 
@@ -260,7 +261,7 @@ def _ending(code: int, details: str, *, is_local: bool) -> tuple[End, Closing | 
         return End.EOF, None
     if name == CANCELLED and details == DROPPED:
         return End.GARBAGE_COLLECTED, None
-    if name == CANCELLED and (is_local or details == CLOSED_CHANNEL):
+    if name == CANCELLED and (is_local or CLOSED_CHANNEL in details):
         return End.CLOSED, None
     if details == NOT_PARSED:
         return End.SDK_RAISED, None
@@ -292,13 +293,14 @@ def _tap(exchange: Exchange, call: Any) -> None:
     tap = MessageTap(call._response_deserializer, exchange.observer)  # noqa: SLF001 - its shape was looked at
     call._response_deserializer = tap  # noqa: SLF001
     state = call._state  # noqa: SLF001
-    if not call.add_callback(partial(_state_ended, state, tap)):
-        _state_ended(state, tap)
+    # The state holds the callback. If that held the state, only the garbage collector could end a dropped call.
+    if not call.add_callback(partial(_state_ended, ref(state), tap)):
+        _state_ended(ref(state), tap)
 
 
-def _state_ended(state: Any, tap: MessageTap) -> None:
+def _state_ended(state: ReferenceType[Any], tap: MessageTap) -> None:
     """The status came, in the thread of the channel."""
-    tap.guard(lambda: tap.has_status(*_state_ending(state)))
+    tap.guard(lambda: tap.has_status(*_state_ending(state())))
 
 
 def _state_ending(state: Any) -> tuple[End, Closing | None]:
