@@ -10,19 +10,20 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import aclosing, closing, contextmanager, suppress
+from contextlib import aclosing, closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
 import xai_sdk
-from conditions import until, until_async
+from conditions import until
 from grpc import _channel, aio
 from grpc.aio import _call
 from grpc.experimental import ChannelOptions
 from loops import about
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 from xai_sdk.chat import user
 from xai_sdk.proto import chat_pb2, chat_pb2_grpc
 
@@ -63,6 +64,10 @@ def xai(target: str, sdk: Any = xai_sdk.Client, **options: Any) -> Any:
     return sdk(api_key="test-key", api_host=target, use_insecure_channel=True, **options)
 
 
+def asked(client: Any, model: str) -> Any:
+    return client.chat.create(model=model, messages=[user("?")])
+
+
 def read_sync(target: str, model: str, *, stop: int | None = None, **options: Any) -> Seen:
     """Read a stream with the SDK's sync client. With `stop`, close it after so many chunks."""
     seen = Seen()
@@ -84,7 +89,7 @@ async def _read_async(target: str, model: str, *, stop: int | None = None, **opt
     seen = Seen()
     async with (
         xai(target, xai_sdk.AsyncClient, **options) as client,
-        aclosing(client.chat.create(model=model, messages=[user("?")]).stream()) as it,
+        aclosing(asked(client, model).stream()) as it,
     ):
         try:
             async for _response, chunk in it:
@@ -290,8 +295,8 @@ def test_messages_stay_bytes(server: GRPCChaosServer, captured: Captured) -> Non
 def test_a_request_that_cannot_be_serialised(server: GRPCChaosServer, captured: Captured) -> None:
     """The application's own serialiser raises: grpc tells it as it does without us."""
     seen = []
-    for observed in (True, False):
-        with suppressed(hook, observed=observed), grpc.insecure_channel(server.target) as channel:
+    for wanted in (True, False):
+        with observing(wanted=wanted), grpc.insecure_channel(server.target) as channel:
             call = channel.unary_stream(PATH, request_serializer=lambda _request: 1 / 0)
             with pytest.raises(grpc.RpcError) as error:
                 call(object())
@@ -301,11 +306,9 @@ def test_a_request_that_cannot_be_serialised(server: GRPCChaosServer, captured: 
 
 
 @contextmanager
-def suppressed(_hook: ModuleType, *, observed: bool) -> Iterator[None]:
+def observing(*, wanted: bool) -> Iterator[None]:
     """Observe, or do not."""
-    from opentelemetry.instrumentation.utils import suppress_instrumentation
-
-    with suppress_instrumentation() if not observed else suppress():
+    with nullcontext() if wanted else suppress_instrumentation():
         yield
 
 
@@ -333,48 +336,53 @@ async def _listed(call: Any) -> list[Any]:
     return [message async for message in call]
 
 
+async def _cancels(call: Any) -> None:
+    await call.read()
+    assert call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call.read()
+
+
+async def _is_cancelled(call: Any) -> None:
+    task = asyncio.ensure_future(_listed(call))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def _closes_the_channel(call: Any) -> None:
+    await call.read()
+
+
+async def _waits_too_long(call: Any) -> None:
+    with pytest.raises(grpc.RpcError):
+        await _listed(call)
+
+
+async def _reads(call: Any) -> None:
+    messages = []
+    while (message := await call.read()) is not aio.EOF:
+        messages.append(message)
+    assert len(messages) == 5
+
+
+async def _stops_at_the_finish_reason(call: Any) -> None:
+    async for message in call:
+        if message.outputs[0].finish_reason:
+            return
+
+
 def test_async_endings(server: GRPCChaosServer) -> None:
-    """The application cancels its call, its task, or sets a deadline; reads with `read`; stops at the finish reason."""
-
-    async def cancels(call: Any) -> None:
-        await call.read()
-        assert call.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await call.read()
-
-    async def is_cancelled(call: Any) -> None:
-        task = asyncio.ensure_future(_listed(call))
-        await until_async(lambda: server.log[-1].chunks == 3)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    async def closes(call: Any) -> None:
-        await call.read()
-
-    async def fails(call: Any) -> None:
-        with pytest.raises(grpc.RpcError):
-            await _listed(call)
-
-    async def reads(call: Any) -> None:
-        messages = []
-        while (message := await call.read()) is not aio.EOF:
-            messages.append(message)
-        assert len(messages) == 5
-
-    async def stops(call: Any) -> None:
-        async for message in call:
-            if message.outputs[0].finish_reason:
-                return
-
+    """The application cancels its call or its task, sets a deadline, reads with `read`, or stops at the reason."""
     for use, model, how, expected in (
-        (cancels, HANGING, {}, ("cancelled", None)),
-        (is_cancelled, HANGING, {}, ("cancelled", None)),
-        (closes, HANGING, {}, ("cancelled", None)),
-        (fails, HANGING, {"timeout": 0.3}, ("failed", "deadline_exceeded")),
-        (reads, OK, {}, ("completed", None)),
+        (_cancels, HANGING, {}, ("cancelled", None)),
+        (_is_cancelled, HANGING, {}, ("cancelled", None)),
+        (_closes_the_channel, HANGING, {}, ("cancelled", None)),
+        (_waits_too_long, HANGING, {"timeout": 0.3}, ("failed", "deadline_exceeded")),
+        (_reads, OK, {}, ("completed", None)),
         (_listed, OK, {}, ("completed", None)),
-        (stops, OK, {}, ("completed", None)),
+        (_stops_at_the_finish_reason, OK, {}, ("completed", None)),
     ):
         with about(use.__name__), capture() as captured:
             asyncio.run(_asking(server, model, use, **how))

@@ -42,6 +42,7 @@ THIRD_PARTY = {
     "monitoring": set(),
     "testing": {"opentelemetry", "pytest"},
     "testing.chaos": {"h11", *CODECS},
+    "testing.chaos.grpc": {"grpc"},
     "monitoring._yaml": {"yaml"},
     "wire.json_array": {"msgspec"},
     "cli": {"anthropic", "httpx2", "openai", "opentelemetry", "prometheus_client", "rich"},

@@ -9,15 +9,16 @@ back with, and only the last one has to have a reason. If several answers were a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Final
 
 from .. import semconv
-from ..core.events import NOTHING, Event
+from ..core.events import NOTHING, ONE_CHUNK, Event
 from ..wire import Frame
 from ._base import Events, choice_index, chunk_of, tool_calls
 from ._protobuf import Message, ProtobufDialect, content, decimal, integer, text
 from ._request_body import MAX_CHOICES
+from ._template import Template, span
 from ._usage import UsageFields
 
 _FUNCTION: Final = Message({1: ("name", text), 2: ("arguments", text)})
@@ -56,6 +57,12 @@ _REASONS: Final = {
 _EFFORTS: Final = {1: "low", 2: "medium", 3: "high", 4: "none", 5: "xhigh"}
 _FORMATS: Final = {1: "text", 2: "json_object", 3: "json_schema"}
 
+_OUTPUTS: Final = 2
+_DELTA_KEY: Final = 0x0A
+_CONTENT_KEY: Final = b"\x0a"
+_OF_ASSISTANT: Final = (b"", b"\x10\x02")
+"""What may follow the content in a delta that only has text: nothing, or the role."""
+
 _ROLE_TOOL: Final = 5
 _OF_THE_APPLICATION: Final = (None, 0, 1)
 """Types of a tool call that the application has to answer. The server runs the tools of the others itself."""
@@ -64,7 +71,7 @@ _OF_THE_APPLICATION: Final = (None, 0, 1)
 class XAIChat(ProtobufDialect):
     """One answer or several. The numbers of the fields are those of xai-sdk's `xai_api` messages, versions 5 and 6."""
 
-    __slots__ = ("_choices", "_finished", "_runs_tools")
+    __slots__ = ("_choices", "_finished", "_runs_tools", "_template")
 
     name = "xai.chat"
     paths = ("/xai_api.Chat/GetCompletionChunk",)
@@ -110,6 +117,7 @@ class XAIChat(ProtobufDialect):
         self._choices: dict[int, int] = {}  # index of an output -> its choice
         self._finished: set[int] = set()  # choices that have a reason
         self._runs_tools = False  # whether the server runs tools: then outputs follow one another
+        self._template = Template(_OUTPUTS)
 
     @classmethod
     def parameters(cls, request: Any) -> Any:
@@ -118,6 +126,30 @@ class XAIChat(ProtobufDialect):
         found.reasoning_effort = _EFFORTS.get(found.reasoning_effort or 0)
         found.response_format = {"type": _FORMATS.get((found.response_format or {}).get("type", 0))}
         return found
+
+    def read(self, frame: Frame) -> Events:
+        """What a frame says. A message that differs from another one in a piece of text is a chunk."""
+        if self._is_text(frame.data):
+            return ONE_CHUNK  # nearly every frame
+        events = super().read(frame)
+        if events == ONE_CHUNK and not (self._runs_tools or frame.oversized):
+            self._template.learn(frame.data)
+        return events
+
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
+        """Whether each message differs from another one in a piece of text."""
+        return all(map(self._is_text, payloads))
+
+    def _is_text(self, message: bytes) -> bool:
+        """Whether a message is text of the first output, and all else was read in a message before it."""
+        output = self._template.value(message)
+        if not output or output[0] != _DELTA_KEY:
+            return False
+        start, end = span(output, 1)
+        if end != len(output) or output[start : start + 1] != _CONTENT_KEY:
+            return False
+        text_from, text_to = span(output, start + 1)
+        return text_from < text_to <= end and output[text_to:] in _OF_ASSISTANT
 
     def interpret(self, payload: dict[str, Any], frame: Frame) -> Events:  # noqa: ARG002
         """Every message names the response. Nearly every one has one output with a piece of text."""
