@@ -198,18 +198,17 @@ def test_a_server_that_runs_tools():
     result = message(output(1, role=TOOL, content="what was found"))
     answer = message(output(2, content="word"))
     ends = message(output(2, STOP))
-    calls = message(output(0, CALLS))
+    calls, stops = message(output(0, CALLS)), message(output(0, STOP))
+    word = message(output(content="w"))
+    own = message(output(2, tool_calls=[chat_pb2.ToolCall(id="c", function=chat_pb2.FunctionCall(name="f"))]))
     for messages, outcome, reasons in (
         ((search, result, answer, ends), Outcome.COMPLETED, ("REASON_STOP",)),
         ((search, result, answer), Outcome.TRUNCATED, ("error",)),
-        (
-            (search, message(output(0, CALLS)), result, answer, ends),
-            Outcome.COMPLETED,
-            ("REASON_TOOL_CALLS", "REASON_STOP"),
-        ),
-        ((search, calls, result, answer), Outcome.TRUNCATED, ("REASON_TOOL_CALLS", "error")),
+        ((search, calls, result, answer, ends), Outcome.COMPLETED, ("REASON_STOP",)),
+        ((search, calls, result, answer), Outcome.TRUNCATED, ("error",)),
         ((search, result, answer, calls, answer, ends), Outcome.COMPLETED, ("REASON_STOP",)),
-        ((message(output(0, content="w")), result, answer, ends), Outcome.COMPLETED, ("REASON_STOP",)),
+        ((word, stops, result, answer, ends), Outcome.COMPLETED, ("REASON_STOP", "REASON_STOP")),
+        ((word, result, answer, own, message(output(2, CALLS))), Outcome.COMPLETED, ("REASON_TOOL_CALLS",)),
     ):
         with about(messages):
             summary = play(*messages)

@@ -209,7 +209,7 @@ class Stream:
 
     def _chunk(self, index: int, now: float) -> float:
         if index >= self.choices:
-            self._open_choice(index)
+            self.choices = index + 1
         if self._finishes and index in self._finishes:
             self._reopen(index)
         self.chunks += 1
@@ -225,14 +225,6 @@ class Stream:
             return 0.0
         self.stalls += 1
         return waited
-
-    def _open_choice(self, index: int) -> None:
-        """A choice that was not asked for. If all others had their reasons by then, they were not all."""
-        self.choices = index + 1
-        if self.state is State.FINISHED:
-            self._move(Reopened)
-            if self._end_mark is not None:
-                self._move(self._end_mark)
 
     def _batch(self) -> array[float]:
         if self.batch is None:

@@ -63,6 +63,7 @@ _CONTENT_KEY: Final = b"\x0a"
 _OF_ASSISTANT: Final = (b"", b"\x10\x02")
 """What may follow the content in a delta that only has text: nothing, or the role."""
 
+_CALLS: Final = 4
 _ROLE_TOOL: Final = 5
 _OF_THE_APPLICATION: Final = (None, 0, 1)
 """Types of a tool call that the application has to answer. The server runs the tools of the others itself."""
@@ -71,7 +72,7 @@ _OF_THE_APPLICATION: Final = (None, 0, 1)
 class XAIChat(ProtobufDialect):
     """One answer or several. The numbers of the fields are those of xai-sdk's `xai_api` messages, versions 5 and 6."""
 
-    __slots__ = ("_choices", "_finished", "_runs_tools", "_template")
+    __slots__ = ("_calling", "_choices", "_finished", "_runs_tools", "_template")
 
     name = "xai.chat"
     paths = ("/xai_api.Chat/GetCompletionChunk",)
@@ -115,6 +116,7 @@ class XAIChat(ProtobufDialect):
     def __init__(self) -> None:
         super().__init__()
         self._choices: dict[int, int] = {}  # index of an output -> its choice
+        self._calling: set[int] = set()  # choices that called a tool of the application
         self._finished: set[int] = set()  # choices that have a reason
         self._runs_tools = False  # whether the server runs tools: then outputs follow one another
         self._template = Template(_OUTPUTS)
@@ -176,6 +178,7 @@ class XAIChat(ProtobufDialect):
         answer = delta.get("content") or len(own) < len(calls) or (delta.get("unlisted") and not (thought or own))
         events = chunk_of(answer, thought, choice)
         if own:
+            self._calling.add(choice)
             events += tool_calls(_arguments(own, index), choice, counted=bool(events))
         reason = output.get("finish_reason")
         return events + self._finish(reason, index, choice) if reason else events
@@ -192,8 +195,11 @@ class XAIChat(ProtobufDialect):
         return last + (last in self._finished)
 
     def _finish(self, reason: int, index: int, choice: int) -> Events:
+        """The end of a choice, unless a later output goes on with it, or will when the server has run its tools."""
         if any(other > index and its == choice for other, its in self._choices.items()):
-            return NOTHING  # a later output goes on with this choice
+            return NOTHING
+        if reason == _CALLS and self._runs_tools and choice not in self._calling:
+            return NOTHING
         self._finished.add(choice)
         return self.finish(_REASONS.get(reason, f"REASON_{reason}"), choice)
 
