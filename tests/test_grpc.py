@@ -153,7 +153,8 @@ def test_what_is_said_and_what_is_seen(server: GRPCChaosServer, read: Callable[.
     else:
         assert _nameless(seen.all) == _nameless(without.all)
     assert attributes["llmstream.transport"] == "grpc"
-    assert attributes["server.address"] == "127.0.0.1"
+    if read is read_sync or hasattr(aio._channel.cygrpc.AioChannel, "target"):  # older ones do not tell
+        assert attributes["server.address"] == "127.0.0.1"
     assert attributes["gen_ai.request.model"] == model
 
 
