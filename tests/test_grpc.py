@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import signal
+import socket
+import struct
 import subprocess
 import sys
 import textwrap
@@ -27,8 +30,11 @@ from opentelemetry.instrumentation.utils import suppress_instrumentation
 from xai_sdk.chat import user
 from xai_sdk.proto import chat_pb2, chat_pb2_grpc
 
+from otel_llmstream.core.states import End
 from otel_llmstream.instrumentation import grpc as hook
 from otel_llmstream.testing import Captured, capture
+from otel_llmstream.testing.chaos import grpc as chaos
+from otel_llmstream.testing.chaos._log import Log
 from otel_llmstream.testing.chaos.grpc import METHOD, SERVICE, GRPCChaosServer
 
 QUICK = "delay=0&ttft=0"
@@ -81,7 +87,7 @@ def read_sync(target: str, model: str, *, stop: int | None = None, **options: An
                 if len(seen.messages) == stop:
                     break
         except grpc.RpcError as exc:
-            seen.error = exc
+            seen.error = exc.with_traceback(None)  # which would keep the call alive
     return seen
 
 
@@ -97,7 +103,7 @@ async def _read_async(target: str, model: str, *, stop: int | None = None, **opt
                 if len(seen.messages) == stop:
                     break
         except (grpc.RpcError, AttributeError) as exc:  # the SDK's own error over a message that does not parse
-            seen.error = exc
+            seen.error = exc.with_traceback(None)  # which would keep the call alive
     return seen
 
 
@@ -414,7 +420,132 @@ def test_nothing_of_ours_refers_to_an_async_call(server: GRPCChaosServer) -> Non
     without = asyncio.run(_asking(server, HANGING, counts))
     with capture() as captured:
         assert asyncio.run(_asking(server, HANGING, counts)) == without
+    facts(captured)
+
+
+# --- what seldom happens ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_closed_channel(server: GRPCChaosServer, captured: Captured, kind: str) -> None:
+    """A call on a channel that is closed raises what it raises without us, and is a failed stream."""
+
+    async def asks_late() -> None:
+        channel = aio.insecure_channel(server.target)
+        stub = chat_pb2_grpc.ChatStub(channel)  # grpc itself crashes if a stub is made later
+        await channel.close()
+        stub.GetCompletionChunk(asking(OK))
+
+    def asks() -> None:
+        channel = grpc.insecure_channel(server.target)
+        stub = chat_pb2_grpc.ChatStub(channel)
+        channel.close()
+        stub.GetCompletionChunk(asking(OK))
+
+    seen = []
+    for wanted in (True, False):
+        with observing(wanted=wanted), pytest.raises(Exception, match="closed") as error:
+            asks() if kind == "sync" else asyncio.run(asks_late())
+        seen.append((type(error.value), str(error.value)))
+    assert seen[0] == seen[1]
+    assert facts(captured)["llmstream.outcome"] == "failed"
+
+
+def test_the_process_is_interrupted(server: GRPCChaosServer, captured: Captured) -> None:
+    """An interrupt while the application waits for a message: `cancelled`, and the interrupt goes through."""
+
+    def interrupt(_number: int, _frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    def soon() -> None:
+        until(lambda: [it.waiting for it in captured.engine.live] == [True])
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with calling(server, HANGING) as call:
+            assert [next(call) for _ in range(3)]
+            thread = threading.Thread(target=soon)
+            thread.start()
+            with pytest.raises(KeyboardInterrupt):
+                next(call)
+            thread.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
     assert facts(captured)["llmstream.outcome"] == "cancelled"
+
+
+def test_a_call_that_has_ended_before_it_was_looked_at(
+    server: GRPCChaosServer, captured: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that takes no callback any more has its status by then."""
+
+    def refuses(call: Any, _callback: Any) -> bool:
+        call.cancel()
+        return False
+
+    monkeypatch.setattr(_channel._MultiThreadedRendezvous, "add_callback", refuses)
+    with calling(server, HANGING):
+        until(lambda: captured.spans)
+    assert facts(captured)["llmstream.outcome"] == "cancelled"
+
+
+def test_a_reading_is_dropped(server: GRPCChaosServer, captured: Captured) -> None:
+    """A coroutine that waits for a message is dropped: that is no end of the call."""
+
+    async def drops(call: Any) -> None:
+        for _ in range(3):
+            await call.read()
+        reading = call.read()
+        reading.send(None)
+        reading.close()
+        assert len(captured.engine.live) == 1
+        call.cancel()
+
+    asyncio.run(_asking(server, HANGING, drops))
+    assert facts(captured)["llmstream.outcome"] == "cancelled"
+    assert hook._async_ending(None) == (End.GARBAGE_COLLECTED, None)
+
+
+def test_an_error_of_ours(server: GRPCChaosServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If our code fails, the application reads on as without us, and the failure is counted."""
+    for broken in ("_tap", "_tap_async", "_state_ending", "_async_ending", "_begin"):
+        with about(broken), monkeypatch.context() as patch, capture() as captured:
+            patch.setattr(hook, broken, lambda *_args: 1 / 0)
+            for read in (read_sync, read_async):
+                seen = read(server.target, OK)
+                assert (len(seen.messages), seen.error) == (5, None)
+            assert captured.engine.internal_errors >= 1
+
+
+def test_the_chaos_server(server: GRPCChaosServer) -> None:
+    """It starts once and stops as often as one likes. It refuses bytes that are no request, and survives any client."""
+    with pytest.raises(RuntimeError, match="already running"):
+        server.start()
+    other = GRPCChaosServer()
+    other.stop()
+    with grpc.insecure_channel(server.target) as channel, pytest.raises(grpc.RpcError) as error:
+        list(channel.unary_stream(PATH)(b"\xff"))
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    with calling(server, "ok?chunks=100000&delay=0.001") as call:
+        next(call)
+    assert server.wait_ended(server.log[-1].request_id).outcome == "client_gone"
+    with socket.create_connection(("127.0.0.1", server.port)) as rude:
+        rude.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert read_sync(server.target, OK).error is None
+
+
+def test_the_chaos_server_stops(server: GRPCChaosServer) -> None:
+    """A call that is open when the server stops is ended and logged. One that ended before it was served is, too."""
+    with GRPCChaosServer() as other, calling(other, HANGING) as call:
+        next(call)
+        other.stop()
+        with pytest.raises(grpc.RpcError):
+            list(call)
+    assert other.wait_ended(other.log[0].request_id).outcome == "stopped"
+    gone = chaos._Call(SimpleNamespace(add_callback=lambda _callback: False), Log(), threading.Event())
+    assert not gone.is_open
+    assert gone.record.outcome == "client_gone"
 
 
 # --- the shape of grpc ------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from otel_llmstream.core.events import (
 from otel_llmstream.core.response import ResponseInfo
 from otel_llmstream.core.states import End
 from otel_llmstream.dialects import RequestInfo, match_frame, match_request
+from otel_llmstream.dialects._template import MAX_TRIES
 from otel_llmstream.dialects.google_generate_grpc import GoogleGenerateGRPC
 from otel_llmstream.dialects.xai_chat import XAIChat
 from otel_llmstream.testing import capture
@@ -103,6 +104,7 @@ def test_what_a_message_of_xais_says():
         (message(output(0, sample_pb2.REASON_TIME_LIMIT)), (Finish(0, "REASON_TIME_LIMIT", "other"),)),
         (message(output(0, 77)), (Finish(0, "REASON_77", "other"),)),
         (message(usage=usage_pb2.SamplingUsage(prompt_tokens=3)), (Usage(3),)),
+        (field(2, field(3, "a word, not a number")), ()),
         (b"\x0a\xff", (MALFORMED,)),
         (b'{"choices": []}', (MALFORMED,)),
     ):
@@ -166,6 +168,21 @@ def test_the_short_cut_takes_only_what_it_has_read():
         with about(other):
             assert not reader.is_output_only([other])
             assert not reader.is_output_only([plain, other])
+
+
+def test_messages_that_teach_nothing():
+    """A message with two outputs, or whose id looks like its output, is no model for others. Neither are very many."""
+    word = output(content="word")
+    several = message(word, output())
+    disguised = field(1, field(2, word.SerializeToString())) + field(2, word.SerializeToString())
+    for data in (several, disguised):
+        with about(data):
+            reader = XAIChat()
+            reader.read(Frame(b"message", message()))
+            for _ in range(2 * MAX_TRIES):
+                assert reader.read(Frame(b"message", data)) == ONE_CHUNK
+            assert reader.read(Frame(b"message", message(word))) == ONE_CHUNK
+            assert not reader.is_output_only([message(word)])
 
 
 @given(st.binary(max_size=40), st.integers(0, 60), st.integers(0, 60))

@@ -217,10 +217,8 @@ class MessageTap:
         return message if self._deserializer is None else self._deserializer(message)
 
     def __del__(self) -> None:
-        observer = getattr(self, "_observer", None)
-        if observer is not None:
-            how, closing = self._ending or (End.GARBAGE_COLLECTED, None)
-            observer.end(how, unsafe=True, closing=closing)
+        how, closing = self._ending or (End.GARBAGE_COLLECTED, None)
+        self._observer.end(how, unsafe=True, closing=closing)
 
     def asks(self) -> None:
         """The application asks for the next message. It has asked for the first one, since the call was sent."""

@@ -59,10 +59,9 @@ class Relay:
             except OSError:
                 return  # it was shut down
             server = socket.create_connection(("127.0.0.1", self._target))
-            wire = _Wire(client, server)
+            wire, port = _Wire(client, server), server.getsockname()[1]
             wire.start()
-            alive = {port: wire for port, wire in self._wires.items() if wire.is_alive()}
-            self._wires = {**alive, server.getsockname()[1]: wire}
+            self._wires = {number: other for number, other in self._wires.items() if other.is_alive()} | {port: wire}
 
 
 class _Wire(threading.Thread):
