@@ -185,9 +185,8 @@ def test_a_healthy_call(server: GRPCChaosServer, captured: Captured, read: Calla
     assert found["gen_ai.usage.cache_read.input_tokens"] == 4
     assert found["gen_ai.response.model"] == "chaos-ok"
     first, last = found["gen_ai.response.time_to_first_chunk"], found["llmstream.time_to_last_chunk"]
-    entry = server.log[-1]
-    assert first > 0
-    assert last - first == pytest.approx(entry.last_chunk - entry.first_chunk, abs=0.04)
+    assert 0 < first < last
+    assert found["llmstream.chunk.offsets"].count(" ") == 5
 
 
 # --- bare clients -----------------------------------------------------------------------------------------------------

@@ -98,19 +98,17 @@ Arguments = tuple[Any, ...]
 
 
 @lru_cache(maxsize=512)  # methods are few; the cap is for a client that makes them up
-def _is_llm(method: bytes) -> bool:
-    return may_be_llm(method.decode(errors="replace"), "")
+def _is_llm(method: Any) -> bool:
+    return isinstance(method, bytes) and may_be_llm(method.decode(errors="replace"), "")
 
 
 def _is_other_call(args: Arguments, _kwargs: Mapping[str, Any]) -> bool:
     """Whether a call is not an LLM's. Nearly all calls end here."""
-    method = getattr(args[0], "_method", None) if args else None
-    return not (isinstance(method, bytes) and _is_llm(method))
+    return not (args and _is_llm(getattr(args[0], "_method", b"")))
 
 
 def _is_other_init(names: tuple[str, ...], args: Arguments, kwargs: Mapping[str, Any]) -> bool:
-    method = _argument(names, "method", args, kwargs)
-    return not (isinstance(method, bytes) and _is_llm(method))
+    return not _is_llm(_argument(names, "method", args, kwargs))
 
 
 def _argument(names: tuple[str, ...], name: str, args: Arguments, kwargs: Mapping[str, Any]) -> Any:
