@@ -315,6 +315,7 @@ class _Call:
         self._log = log
         self._stopping = stopping
         self._over = threading.Event()
+        self._lock = threading.Lock()  # the client and the server may end a call at the same time
         log.add(self.record)
         if not context.add_callback(self._ended):
             self._ended()
@@ -348,9 +349,10 @@ class _Call:
 
     def end(self, outcome: Outcome) -> None:
         """The server ends the call. Only the first end counts."""
-        if self.record.ended is None:
-            self._log.end(self.record, outcome)
+        with self._lock:
+            if self.record.ended is None:
+                self._log.end(self.record, outcome)
 
     def _ended(self) -> None:
-        self._over.set()
         self.end("stopped" if self._stopping.is_set() else "client_gone")
+        self._over.set()  # not before: the serving thread would end it
