@@ -373,6 +373,7 @@ OUTPUT_RATE: Final = "llmstream.output_tokens_per_second"
 INCOMPLETE_TOOL_CALLS: Final = "llmstream.incomplete_tool_calls"
 STAGE: Final = "llmstream.failure.stage"
 REQUEST_ID: Final = "llmstream.request_id"
+CLOSE_CODE: Final = "llmstream.close_code"
 REMAINING_REQUESTS: Final = "llmstream.ratelimit.remaining_requests"
 REMAINING_TOKENS: Final = "llmstream.ratelimit.remaining_tokens"
 RESET_REQUESTS: Final = "llmstream.ratelimit.reset_requests"
@@ -449,6 +450,9 @@ ATTRIBUTES: Final = (
               description="Where a failure struck: connect, request, headers, first_chunk, streaming."),
     Attribute(name=HTTP_STATUS, field="status", attempt="status", type="int", on=_BOTH | On.EVENT,
               description="HTTP status of the deciding attempt."),
+    Attribute(name=CLOSE_CODE, field="close_code", type="int", on=_BOTH,
+              description="Status code with which the server closed the WebSocket before the stream was complete: 1005 "
+                          "if it sent none, 1006 if the connection broke."),
     Attribute(name=PROTOCOL_VERSION, field="protocol", type="string", on=_SPAN,
               description="HTTP version."),
     Attribute(name=TLS_VERSION, field="tls", type="string", on=_SPAN,

@@ -330,6 +330,7 @@ class Stream:
         error_type: str | None = None,
         error: BaseException | None = None,
         message: str = "",
+        close_code: int | None = None,
     ) -> Summary:
         """End the stream. Call it once, after `drain`.
 
@@ -340,6 +341,7 @@ class Stream:
             error_type: the error type that the end brought, if it is a failure.
             error: the exception that came with it.
             message: what went wrong, in words, if the end knows it.
+            close_code: see `Closing`.
         """
         if asked is not None:
             self.wait += now - asked
@@ -354,7 +356,7 @@ class Stream:
             why = why or self._error_type or error_type or self._truncation()
         elif outcome is Outcome.COMPLETED and how is not End.FAILURE:
             message = ""  # what the application did after the end is no news about the stream
-        return self._summarize(outcome, why, now, error, self._message or message)
+        return self._summarize(outcome, why, now, error, self._message or message, close_code)
 
     def _count_last_silence(self) -> None:
         """A silence that no chunk ended is a stall too: the one before a read time-out, above all."""
@@ -370,7 +372,13 @@ class Stream:
         return semconv.STREAM_TRUNCATED if self.frames else semconv.STREAM_EMPTY
 
     def _summarize(
-        self, outcome: Outcome, why: str | None, now: float, error: BaseException | None, message: str
+        self,
+        outcome: Outcome,
+        why: str | None,
+        now: float,
+        error: BaseException | None,
+        message: str,
+        close_code: int | None,
     ) -> Summary:
         response, sketch, first, last = self._response, self._gap_sketch, self._first, self._last()
         usage, origin, tools = self._usage, self._origin, self._tools
@@ -423,6 +431,7 @@ class Stream:
             total_chunks=self.chunks,
             total_bytes=self.bytes,
             limits=response.rate_limits,
+            close_code=close_code,
         )
 
     def _last(self) -> float | None:

@@ -13,7 +13,7 @@ import msgspec
 from ..core.summary import LLMRequest
 from ..wire import Frame, Framer
 from ._providers import provider_of
-from ._request import RequestInfo
+from ._request import HTTP, RequestInfo
 from ._request_body import COMMON, BodyLayout
 
 _PLACEHOLDER: Final = re.compile(r"\\\{(model)?(\\\.\\\.\\\.)?\\\}")
@@ -35,6 +35,7 @@ class RequestMatcher:
 
     Attributes:
         name: as in `llmstream.dialect`.
+        transports: the transports (`RequestInfo.transport`) that carry the dialect.
         paths: the ends of the paths that the dialect serves. `{}` stands for one segment of any name, `{model}` for the
             segment that names the model. `{...}` and `{model...}` are the same for one or more segments.
         resume_paths: the ends of the paths where a GET with `stream=true` in its query resumes a stream.
@@ -59,6 +60,7 @@ class RequestMatcher:
     __slots__ = ()
 
     name: ClassVar[str]
+    transports: ClassVar[tuple[str, ...]] = (HTTP,)
     paths: ClassVar[tuple[str, ...]] = ()
     resume_paths: ClassVar[tuple[str, ...]] = ()
     non_streaming_paths: ClassVar[Mapping[str, str]] = {}
@@ -94,7 +96,7 @@ class RequestMatcher:
     @classmethod
     def is_confirmed(cls, request: RequestInfo) -> bool:
         """Whether a request that this dialect answers shows by itself that the answer is an LLM's."""
-        if cls.own_path or provider_of(request.host, ""):
+        if cls.own_path or request.transport != HTTP or provider_of(request.host, ""):
             return True
         body = request.parsed_as(cls.body)
         if body.stream is not True:
@@ -103,7 +105,14 @@ class RequestMatcher:
 
     @classmethod
     def answers(cls, request: RequestInfo) -> bool:
-        """Whether a stream of this dialect will answer the request. The body is looked at last."""
+        """Whether a stream of this dialect will answer the request. The body is looked at last.
+
+        A transport other than HTTP has no method, and its answers always come in pieces.
+        """
+        if request.transport not in cls.transports:
+            return False
+        if request.transport != HTTP:
+            return cls._served.search(request.path) is not None
         if cls.only_at and provider_of(request.host, "") != cls.only_at:
             return False
         if request.method == "GET":

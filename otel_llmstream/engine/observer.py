@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..core.error_types import classify, exception_message
 from ..core.events import HTTPError, NonStreaming, Opened
-from ..core.response import ResponseInfo
+from ..core.response import Closing, ResponseInfo
 from ..core.states import End, State
 from ..core.stream import Stream
 from ..core.summary import LLMRequest, Summary
 from ..dialects import Dialect, Generic, RequestInfo, framer_of
+from ..wire import MessageFramer
 from .reader import Read, Reader
 from .sniffer import Sniffer
 
@@ -140,9 +141,10 @@ class Observer:
             self._guard(self._respond, response, self.clock())
 
     def feed(self, data: bytes) -> None:
-        """Bytes came. Call it before the application sees them: what makes it stop must have been seen.
+        """Bytes came, or one whole message if the answer comes in messages (`ResponseInfo.in_messages`).
 
-        They are seen, and not always read at once; see `BACKLOG`.
+        Call it before the application sees them: what makes it stop must have been seen. They are seen, and not always
+        read at once; see `BACKLOG`.
         """
         now, asked, reads = self.clock(), self.asked_at, self._reads
         reads.append((data, asked, now))
@@ -170,13 +172,21 @@ class Observer:
         if self.waiting:
             self.end(End.FAILURE if isinstance(error, Exception) else End.CANCELLED, error)
 
-    def end(self, how: End, error: BaseException | None = None, *, unsafe: bool = False) -> None:
+    def end(
+        self,
+        how: End,
+        error: BaseException | None = None,
+        *,
+        unsafe: bool = False,
+        closing: Closing | None = None,
+    ) -> None:
         """The attempt is over. The first end counts; all others do nothing.
 
         Args:
             how: what ended it.
             error: the exception that came with it.
             unsafe: the caller is a finaliser, or runs inside the garbage collector.
+            closing: what the transport itself says of the end. It counts more than what the exception says.
         """
         try:
             self.engine.live.remove(self)  # atomic: of two threads that end a stream, one gets here
@@ -184,9 +194,9 @@ class Observer:
             return
         now = self.clock()
         if unsafe:
-            self.engine.defer(lambda: self._finish(how, now, error))
+            self.engine.defer(lambda: self._finish(how, now, error, closing))
         else:
-            self._finish(how, now, error)
+            self._finish(how, now, error, closing)
 
     # --- what can be asked --------------------------------------------------------------------------------------
 
@@ -278,7 +288,7 @@ class Observer:
         assert info is not None, "the headers come once"
         return Sniffer(
             response,
-            framer_of(self._dialect or Generic, response.media_type),
+            MessageFramer() if response.in_messages else framer_of(self._dialect or Generic, response.media_type),
             self._dialect,
             confirmed=self.stream is not None,
             asked=info.wants_stream,
@@ -302,7 +312,7 @@ class Observer:
             for data, asked, came in reads:
                 self.stream.arrived(len(data), came - asked)
 
-    def _finish(self, how: End, now: float, error: BaseException | None) -> None:
+    def _finish(self, how: End, now: float, error: BaseException | None, closing: Closing | None) -> None:
         self._read_backlog(last=True)
         if self._reader is not None and not self._inert:
             self._guard(self._read_end, self._reader, how, now)
@@ -310,7 +320,7 @@ class Observer:
         if stream is None or call is None:  # nothing showed that it is an LLM's
             self._inert = True
             return
-        summary = self._guard(self._summarize, stream, how, now, error) or self._guard(self._lose, stream, now)
+        summary = self._guard(self._summarize, stream, how, now, error, closing) or self._guard(self._lose, stream, now)
         if summary is None:
             return
         if summary.stalls > self._stalls:
@@ -326,7 +336,9 @@ class Observer:
             reader.stop(told=how is not End.GARBAGE_COLLECTED)
         reader.drain()
 
-    def _summarize(self, stream: Stream, how: End, now: float, error: BaseException | None) -> Summary:
+    def _summarize(
+        self, stream: Stream, how: End, now: float, error: BaseException | None, closing: Closing | None
+    ) -> Summary:
         if self._inert and how in (End.EOF, End.CLOSED):
             return self._lose(stream, now)
         in_doubt = self._reader is not None and self._reader.in_doubt and not self.waiting
@@ -334,7 +346,8 @@ class Observer:
             how = _doubt(stream, how, error)
         if self._raised_at_empty_block(how):
             how = End.CLOSED_ON_MALFORMED
-        return stream.end(how, now, asked=self.asked_at if self.waiting else None, **_explain(how, error))
+        asked = self.asked_at if self.waiting else None
+        return stream.end(how, now, asked=asked, **{**_explain(how, error), **_told(closing)})
 
     def _raised_at_empty_block(self, how: End) -> bool:
         """Whether the SDK raised an exception over a block without data.
@@ -379,3 +392,8 @@ def _explain(how: End, error: BaseException | None) -> dict[str, Any]:
         return {"error_type": classify(error), "error": error, "message": exception_message(error)}
     raiser = "the SDK" if how in (End.SDK_RAISED, End.CLOSED_ON_MALFORMED) else "the application"
     return {"message": f"{raiser} raised {type(error).__qualname__}"}
+
+
+def _told(closing: Closing | None) -> dict[str, Any]:
+    """What the transport itself says of the end, as far as it says something."""
+    return {} if closing is None else {name: value for name, value in closing._asdict().items() if value}

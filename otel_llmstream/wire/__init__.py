@@ -9,6 +9,7 @@ from .aws_eventstream import CORRUPT, ERROR, EXCEPTION, LOST, EventStreamFramer
 from .content_encoding import Decoder, DecodingError, decoder_for
 from .frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, Framer
 from .json_array import JSONArrayFramer
+from .message import MessageFramer
 from .ndjson import NDJSONFramer
 from .sniffing import MAX_SNIFFED, Sniffed, sniff
 from .sse import SSEFramer
@@ -45,6 +46,7 @@ __all__ = [
     "Frame",
     "Framer",
     "JSONArrayFramer",
+    "MessageFramer",
     "NDJSONFramer",
     "SSEFramer",
     "SSEJSONFramer",
