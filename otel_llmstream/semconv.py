@@ -57,6 +57,14 @@ USAGE_PARTIAL: Final = "partial"
 USAGE_ABSENT: Final = "absent"
 USAGE_STATES: Final = (USAGE_REPORTED, USAGE_PARTIAL, USAGE_ABSENT)
 
+# --- transports -------------------------------------------------------------------------------------------------
+
+HTTP: Final = "http"
+WEBSOCKET: Final = "websocket"
+GRPC: Final = "grpc"
+TRANSPORTS: Final = (HTTP, WEBSOCKET, GRPC)
+"""What carries a stream: the body of an HTTP response, the messages of a WebSocket, or those of a gRPC call."""
+
 # --- stages of a failure ----------------------------------------------------------------------------------------
 
 STAGE_CONNECT: Final = "connect"
@@ -350,6 +358,7 @@ EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
 
 OUTCOME: Final = "llmstream.outcome"
 DIALECT: Final = "llmstream.dialect"
+TRANSPORT: Final = "llmstream.transport"
 ATTEMPTS: Final = "llmstream.attempts"
 CHUNKS: Final = "llmstream.chunks"
 FRAMES: Final = "llmstream.frames"
@@ -413,6 +422,8 @@ ATTRIBUTES: Final = (
               description="Whether a stream was asked for. A fallback inside a call may ask for one whole answer."),
     Attribute(name=DIALECT, field="request.dialect", type="string", on=_SPAN,
               description="The wire dialect that was read, such as openai.chat."),
+    Attribute(name=TRANSPORT, field="request.transport", type="string", on=_SPAN,
+              description="What carried the stream: http, websocket or grpc."),
     Attribute(name=REQUEST_CHOICES, field="request.parameters", type="int", on=_SPAN,
               description="How many choices were asked for, if more than one."),
     Attribute(name=REQUEST_SEED, field="request.parameters", type="int", on=_SPAN,

@@ -63,11 +63,15 @@ class Player:
         self.engine = engine
         self.clock = clock
 
-    def open(self, model: str = "gpt-4o", *, host: str = "api.test", **parameters: Any) -> Observer:
+    def open(
+        self, model: str = "gpt-4o", *, host: str = "api.test", transport: str = "http", **parameters: Any
+    ) -> Observer:
         """A request is about to be sent."""
         body = json.dumps({"model": model, "stream": True, "messages": [], **parameters}).encode()
         observer = self.engine.begin(
-            RequestInfo(method="POST", host=host, port=8443, path="/v1/chat/completions", body=body)
+            RequestInfo(
+                method="POST", host=host, port=8443, path="/v1/chat/completions", transport=transport, body=body
+            )
         )
         assert observer is not None
         return observer

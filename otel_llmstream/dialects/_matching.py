@@ -10,10 +10,11 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
+from .. import semconv
 from ..core.summary import LLMRequest
 from ..wire import Frame, Framer
 from ._providers import provider_of
-from ._request import HTTP, RequestInfo
+from ._request import RequestInfo
 from ._request_body import COMMON, BodyLayout
 
 _PLACEHOLDER: Final = re.compile(r"\\\{(model)?(\\\.\\\.\\\.)?\\\}")
@@ -60,7 +61,7 @@ class RequestMatcher:
     __slots__ = ()
 
     name: ClassVar[str]
-    transports: ClassVar[tuple[str, ...]] = (HTTP,)
+    transports: ClassVar[tuple[str, ...]] = (semconv.HTTP,)
     paths: ClassVar[tuple[str, ...]] = ()
     resume_paths: ClassVar[tuple[str, ...]] = ()
     non_streaming_paths: ClassVar[Mapping[str, str]] = {}
@@ -96,7 +97,7 @@ class RequestMatcher:
     @classmethod
     def is_confirmed(cls, request: RequestInfo) -> bool:
         """Whether a request that this dialect answers shows by itself that the answer is an LLM's."""
-        if cls.own_path or request.transport != HTTP or provider_of(request.host, ""):
+        if cls.own_path or request.transport != semconv.HTTP or provider_of(request.host, ""):
             return True
         body = request.parsed_as(cls.body)
         if body.stream is not True:
@@ -111,7 +112,7 @@ class RequestMatcher:
         """
         if request.transport not in cls.transports:
             return False
-        if request.transport != HTTP:
+        if request.transport != semconv.HTTP:
             return cls._served.search(request.path) is not None
         if cls.only_at and provider_of(request.host, "") != cls.only_at:
             return False
@@ -149,6 +150,7 @@ class RequestMatcher:
             server_port=request.port,
             choices=parameters.choices if cls.several_choices else 1,
             parameters=(*parameters.attributes(), *cls.extra_attributes(request)),
+            transport=request.transport,
         )
 
     @classmethod

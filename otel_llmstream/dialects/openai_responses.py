@@ -16,7 +16,6 @@ from ._base import Events, TypedJSONDialect, TypedPayload, chunk_if, started, to
 from ._errors import describe_error, is_error
 from ._json import entry, text
 from ._openai import OpenAIRequests
-from ._request import HTTP, WEBSOCKET
 from ._usage import UsageFields
 
 
@@ -45,7 +44,7 @@ class OpenAIResponses(OpenAIRequests, TypedJSONDialect):
     __slots__ = ("_has_called",)
 
     name = "openai.responses"
-    transports = (HTTP, WEBSOCKET)
+    transports = (semconv.HTTP, semconv.WEBSOCKET)
     paths = ("/responses",)
     resume_paths = ("/responses/{}",)
     own_path = False
