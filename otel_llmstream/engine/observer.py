@@ -39,7 +39,7 @@ known when it ends."""
 LARGE: Final = 1024
 """Bytes of a read that is read through at once, so that a backlog never holds more than 16 KiB before it."""
 
-OVER: Final = (State.TERMINATED, State.ERRORED)
+OVER: Final = (State.TERMINATED, State.ERRORED, State.INTERRUPTED)
 """States in which no later event changes the verdict."""
 
 LOST: Final = "the end was not seen, after an internal error of otel_llmstream"
@@ -179,6 +179,7 @@ class Observer:
         *,
         unsafe: bool = False,
         closing: Closing | None = None,
+        at: float | None = None,
     ) -> None:
         """The attempt is over. The first end counts; all others do nothing.
 
@@ -187,12 +188,13 @@ class Observer:
             error: the exception that came with it.
             unsafe: the caller is a finaliser, or runs inside the garbage collector.
             closing: what the transport itself says of the end. It counts more than what the exception says.
+            at: when it was over, in seconds; now by default.
         """
         try:
             self.engine.live.remove(self)  # atomic: of two threads that end a stream, one gets here
         except KeyError:
             return
-        now = self.clock()
+        now = self.clock() if at is None else at
         if unsafe:
             self.engine.defer(lambda: self._finish(how, now, error, closing))
         else:
@@ -204,6 +206,15 @@ class Observer:
     def is_watching(self) -> bool:
         """Whether the attempt has not ended, and may be an LLM's as far as is known."""
         return self in self.engine.live
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the provider has said that nothing more comes: no later message changes the verdict.
+
+        What came is read through at once.
+        """
+        self._read_backlog()
+        return self.stream is not None and self.stream.state in OVER
 
     @property
     def waiting(self) -> bool:

@@ -1,0 +1,135 @@
+"""The lanes of OpenAI's two APIs over WebSocket.
+
+Responses: `stream_id` is the lane, or there is none and all is one lane. `response.create` asks. Steering makes the
+server begin a successor by itself.
+
+Realtime: the response's id is the lane. `response.create` asks, and with voice detection the server begins responses by
+itself. A top-level `error` belongs to a message of the application, and to no response.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from ._errors import describe_error
+from ._json import entry, text
+from ._lanes import Ask, Heard, Kind, Lanes, words
+
+_CREATE: Final = "response.create"
+_CREATED: Final = "response.created"
+_ERROR: Final = "error"
+_DELTA: Final = ".delta"
+
+LIMIT_REACHED: Final = "websocket_connection_limit_reached"
+"""Code of the error with which OpenAI ends a connection that is 60 minutes old."""
+
+ALREADY_ACTIVE: Final = "conversation_already_has_active_response"
+"""Code of the error with which Realtime refuses a `response.create`."""
+
+
+class _Sent(msgspec.Struct, gc=False):
+    """A message of the application."""
+
+    type: Any = None
+    event_id: Any = None
+    stream_id: Any = None
+    response: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Received(msgspec.Struct, gc=False):
+    """A message of the server. What is not named here is skipped."""
+
+    type: Any = None
+    stream_id: Any = None
+    response_id: Any = None
+
+
+class _Named(msgspec.Struct, gc=False):
+    id: Any = None
+
+
+class _Beginning(msgspec.Struct, gc=False):
+    response: _Named | None = None
+
+
+_sent: Final = msgspec.json.Decoder(_Sent).decode
+_received: Final = msgspec.json.Decoder(_Received).decode
+_beginning: Final = msgspec.json.Decoder(_Beginning).decode
+_any: Final = msgspec.json.Decoder().decode
+
+
+class ResponsesLanes(Lanes):
+    """The lanes of a connection to the Responses API."""
+
+    __slots__ = ()
+
+    marks = (f'"{_CREATE}"',)
+
+    def ask_of(self, message: bytes) -> Ask | None:
+        """A `response.create`. Its members are those of the HTTP request."""
+        sent = _sent(message)
+        return Ask(words(sent.stream_id), message, words(sent.event_id)) if sent.type == _CREATE else None
+
+    def heard_of(self, message: bytes) -> Heard | None:
+        """Every message with a lane belongs to the response on that lane."""
+        received = _received(message)
+        kind, lane = words(received.type), words(received.stream_id)
+        if kind.endswith(_DELTA):
+            return Heard(Kind.OUTPUT, lane, lane)
+        if kind == _CREATED:
+            return Heard(Kind.EVENT, lane, lane, begins=True, response=_id_of(message))
+        if kind == _ERROR:
+            self._note(message)
+        return Heard(Kind.EVENT, lane, lane)
+
+    def _note(self, message: bytes) -> None:
+        """An error may be about the whole connection."""
+        if LIMIT_REACHED.encode() in message and _code_of(message) == LIMIT_REACHED:
+            self.notice = LIMIT_REACHED
+
+
+class RealtimeLanes(Lanes):
+    """The lanes of a connection to the Realtime API."""
+
+    __slots__ = ()
+
+    marks = ResponsesLanes.marks
+
+    def ask_of(self, message: bytes) -> Ask | None:
+        """A `response.create`. Its parameters are in its member `response`."""
+        sent = _sent(message)
+        return Ask("", bytes(sent.response), words(sent.event_id)) if sent.type == _CREATE else None
+
+    def heard_of(self, message: bytes) -> Heard | None:
+        """The messages of a response name its id."""
+        received = _received(message)
+        kind, lane = words(received.type), words(received.response_id)
+        if kind.endswith(_DELTA):
+            return Heard(Kind.OUTPUT, lane) if lane else None
+        if kind == _CREATED:
+            lane = _id_of(message)
+            return Heard(Kind.EVENT, lane, "", begins=True, response=lane)
+        if kind == _ERROR:
+            return _refusal(message)
+        lane = lane or (_id_of(message) if kind.startswith("response.") else "")
+        return Heard(Kind.EVENT, lane) if lane else None
+
+
+def _refusal(message: bytes) -> Heard | None:
+    """An error that says that there will be no response to a message of the application."""
+    error = entry(_any(message), "error")
+    event_id, found = words(entry(error, "event_id")), describe_error(error)
+    if not event_id and found.code != ALREADY_ACTIVE:
+        return None
+    return Heard(Kind.REFUSAL, event_id, error=(found.code, found.message))
+
+
+def _id_of(message: bytes) -> str:
+    response = _beginning(message).response
+    return "" if response is None else text(response.id)
+
+
+def _code_of(message: bytes) -> str:
+    return text(entry(entry(_any(message), "error"), "code"))
