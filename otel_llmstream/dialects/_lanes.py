@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import ClassVar, Final, NamedTuple
 
+from ..wire import MAX_FRAME
 from ._json import BROKEN
 
 MAX_ASKING: Final = 64 * 1024 * 1024
@@ -62,6 +63,10 @@ class Heard(NamedTuple):
     error: tuple[str, str] = ("", "")
 
 
+UNKNOWN_LANE: Final = Heard(Kind.EVENT, None)
+"""A message whose lane is not known: it is no JSON, or JSON of another shape."""
+
+
 class Lanes:
     """The lanes of one connection.
 
@@ -109,10 +114,12 @@ class Lanes:
 
     def hears(self, message: bytes) -> Heard | None:
         """What a message of the server is; None if it belongs to no response."""
+        if len(message) > MAX_FRAME:
+            return self.large(message)
         try:
             return self.heard_of(message)
         except BROKEN:
-            return self.unreadable()
+            return UNKNOWN_LANE
 
     def ask_of(self, message: bytes) -> Ask | None:
         """As `asks`, for a message with a mark in it. It may raise one of `BROKEN`."""
@@ -122,9 +129,9 @@ class Lanes:
         """As `hears`. It may raise one of `BROKEN`."""
         raise NotImplementedError
 
-    def unreadable(self) -> Heard | None:
-        """What a message is that is no JSON, or JSON of another shape. Its lane is not known."""
-        return Heard(Kind.EVENT, None)
+    def large(self, message: bytes) -> Heard | None:  # noqa: ARG002 - for APIs whose lanes have names
+        """What a message is that is too large to be decoded here. It is output, as a rule."""
+        return UNKNOWN_LANE
 
 
 def words(value: object) -> str:

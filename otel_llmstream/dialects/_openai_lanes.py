@@ -9,10 +9,12 @@ itself. A top-level `error` belongs to a message of the application, and to no r
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
 
+from ..wire import KEPT_HEAD
 from ._errors import describe_error
 from ._json import entry, text
 from ._lanes import Ask, Heard, Kind, Lanes, words
@@ -60,12 +62,22 @@ _beginning: Final = msgspec.json.Decoder(_Beginning).decode
 _any: Final = msgspec.json.Decoder().decode
 
 
-class ResponsesLanes(Lanes):
-    """The lanes of a connection to the Responses API."""
+class _OpenAILanes(Lanes):
+    """What both APIs share."""
 
     __slots__ = ()
 
     marks = (f'"{_CREATE}"',)
+
+    def large(self, message: bytes) -> Heard | None:
+        """Its outline is enough: the members that are looked at here."""
+        return self.hears(_outline(message))
+
+
+class ResponsesLanes(_OpenAILanes):
+    """The lanes of a connection to the Responses API."""
+
+    __slots__ = ()
 
     def ask_of(self, message: bytes) -> Ask | None:
         """A `response.create`. Its members are those of the HTTP request."""
@@ -90,12 +102,10 @@ class ResponsesLanes(Lanes):
             self.notice = LIMIT_REACHED
 
 
-class RealtimeLanes(Lanes):
+class RealtimeLanes(_OpenAILanes):
     """The lanes of a connection to the Realtime API."""
 
     __slots__ = ()
-
-    marks = ResponsesLanes.marks
 
     def ask_of(self, message: bytes) -> Ask | None:
         """A `response.create`. Its parameters are in its member `response`."""
@@ -124,6 +134,17 @@ def _refusal(message: bytes) -> Heard | None:
     if not event_id and found.code != ALREADY_ACTIVE:
         return None
     return Heard(Kind.REFUSAL, event_id, error=(found.code, found.message))
+
+
+def _outline(message: bytes) -> bytes:
+    """The members of a large message that are looked at here, as far as they stand at its ends."""
+    ends = message[:KEPT_HEAD] + message[-KEPT_HEAD:]
+    found = {name: found[1] for name in _MEMBERS if (found := re.search(_MEMBER % name, ends))}
+    return b"{%s}" % b",".join(b'"%s":"%s"' % (name, value) for name, value in found.items())
+
+
+_MEMBERS: Final = (b"type", b"stream_id", b"response_id")
+_MEMBER: Final = rb'"%s"\s*:\s*"([A-Za-z0-9_.:-]{1,256})"'
 
 
 def _id_of(message: bytes) -> str:

@@ -217,6 +217,12 @@ class Observer:
         return self.stream is not None and self.stream.state in OVER
 
     @property
+    def in_doubt(self) -> bool:
+        """Whether the last thing that came is malformed: the application may stop because of it."""
+        self._read_backlog()
+        return self._reader is not None and self._reader.in_doubt
+
+    @property
     def waiting(self) -> bool:
         """Whether the application waits for the network in this moment."""
         return self.asked_at >= 0.0
