@@ -24,8 +24,8 @@ _CREATED: Final = "response.created"
 _ERROR: Final = "error"
 _DELTA: Final = ".delta"
 
-LIMIT_REACHED: Final = "websocket_connection_limit_reached"
-"""Code of the error with which OpenAI ends a connection that is 60 minutes old."""
+LIMITS: Final = ("websocket_connection_limit_reached", "session_expired")
+"""Codes of the errors with which OpenAI ends a connection that is 60 minutes old: of Responses, of Realtime."""
 
 ALREADY_ACTIVE: Final = "conversation_already_has_active_response"
 """Code of the error with which Realtime refuses a `response.create`."""
@@ -73,6 +73,12 @@ class _OpenAILanes(Lanes):
         """Its outline is enough: the members that are looked at here."""
         return self.hears(_outline(message))
 
+    def note(self, error: bytes) -> None:
+        """An error may be about the whole connection."""
+        code = text(entry(entry(_any(error), "error"), "code"))
+        if code in LIMITS:
+            self.notice = code
+
 
 class ResponsesLanes(_OpenAILanes):
     """The lanes of a connection to the Responses API."""
@@ -93,13 +99,8 @@ class ResponsesLanes(_OpenAILanes):
         if kind == _CREATED:
             return Heard(Kind.EVENT, lane, lane, begins=True, response=_id_of(message))
         if kind == _ERROR:
-            self._note(message)
+            self.note(message)
         return Heard(Kind.EVENT, lane, lane)
-
-    def _note(self, message: bytes) -> None:
-        """An error may be about the whole connection."""
-        if LIMIT_REACHED.encode() in message and _code_of(message) == LIMIT_REACHED:
-            self.notice = LIMIT_REACHED
 
 
 class RealtimeLanes(_OpenAILanes):
@@ -122,6 +123,7 @@ class RealtimeLanes(_OpenAILanes):
             lane = _id_of(message)
             return Heard(Kind.EVENT, lane, "", begins=True, response=lane)
         if kind == _ERROR:
+            self.note(message)
             return _refusal(message)
         lane = lane or (_id_of(message) if kind.startswith("response.") else "")
         return Heard(Kind.EVENT, lane) if lane else None
@@ -150,7 +152,3 @@ _MEMBER: Final = rb'"%s"\s*:\s*"([A-Za-z0-9_.:-]{1,256})"'
 def _id_of(message: bytes) -> str:
     response = _beginning(message).response
     return "" if response is None else text(response.id)
-
-
-def _code_of(message: bytes) -> str:
-    return text(entry(entry(_any(message), "error"), "code"))
