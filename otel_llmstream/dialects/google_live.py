@@ -45,12 +45,14 @@ class _Payload(Payload, gc=False, rename="camel"):
 _NO_REASON: Final = ("", "TURN_COMPLETE_REASON_UNSPECIFIED")
 _GENERATED: Final = "generationComplete"
 _COMPLETE: Final = "turnComplete"
+_CALLED: Final = "toolCall"
+"""Members that end a generation. They are its finish reasons, because the API gives no word for a healthy end."""
 
 
 class GoogleLive(GoogleDialect):
     """One turn of the model; a single choice."""
 
-    __slots__ = ()
+    __slots__ = ("_has_ended",)
 
     name = "google.live"
     transports = (semconv.WEBSOCKET,)
@@ -78,10 +80,15 @@ class GoogleLive(GoogleDialect):
     finish_words = {
         _GENERATED.lower(): semconv.STOP,
         _COMPLETE.lower(): semconv.STOP,
+        _CALLED.lower(): semconv.TOOL_CALLS,
         "response_rejected": semconv.CONTENT_FILTER,
         **dict.fromkeys(("safety", "prohibited_content"), semconv.CONTENT_FILTER),
     }
     failure_words = GoogleGenerate.failure_words
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._has_ended = False  # whether the generation has its reason, or was interrupted
 
     @classmethod
     def model_of(cls, request: RequestInfo) -> str | None:
@@ -104,15 +111,18 @@ class GoogleLive(GoogleDialect):
     def _tools(self, call: Any) -> Events:
         calls = entry(call, "functionCalls")
         names = [(text(entry(each, "id")) or str(number), None) for number, each in enumerate(calls or ())]
-        return (*tool_calls(names), *self.finish("toolCall"), TERMINATOR) if names else ()
+        return (*tool_calls(names), *self.finish(_CALLED), TERMINATOR) if names else ()
 
     def _end(self, content: _Content) -> Events:
+        """The first end counts. `turnComplete` follows each of the others."""
         reason = text(content.turn_complete_reason)
+        if self._has_ended or not (content.interrupted or content.turn_complete or content.generation_complete):
+            return ()
+        self._has_ended = True
         if content.interrupted:
             return (INTERRUPTED,)
-        if content.turn_complete:
-            return (*self.finish(_COMPLETE if reason in _NO_REASON else reason), TERMINATOR)
-        return (*self.finish(_GENERATED), TERMINATOR) if content.generation_complete else ()
+        word = _GENERATED if content.generation_complete else _COMPLETE
+        return (*self.finish(word if reason in _NO_REASON else reason), TERMINATOR)
 
 
 def _output(content: _Content) -> Events:
