@@ -6,9 +6,12 @@ import asyncio
 import gc
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
 from typing import Any, NamedTuple
 
+import aiohttp
 import pytest
+import websocket
 import websockets.asyncio.client
 import websockets.sync.client
 from conditions import until
@@ -113,8 +116,83 @@ async def read_async(root: str, api: Api, model: str) -> View:
             return [*view, end_of(error)]
 
 
+async def read_aiohttp(root: str, api: Api, model: str) -> View:
+    """Aiohttp reads one response."""
+    view: View = []
+    async with aiohttp.ClientSession() as session, session.ws_connect(api.url(root, model)) as connection:
+        for ask in api.asks(model):
+            await connection.send_json(ask)
+        async for message in connection:
+            if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+                view.append((message.type.name, repr(message.data)))
+                continue
+            view.append(kind_of(message.data))
+            if is_last(api, message.data):
+                return [*view, "last"]
+        return [*view, (connection.closed, connection.close_code, repr(connection.exception()))]
+
+
+def read_websocket_client(root: str, api: Api, model: str) -> View:
+    """websocket-client reads one response."""
+    view: View = []
+    with closing(websocket.create_connection(api.url(root, model))) as connection:
+        for ask in api.asks(model):
+            connection.send(json.dumps(ask))
+        try:
+            while True:
+                message = connection.recv()
+                if not message:
+                    return [*view, (connection.connected, message)]
+                view.append(kind_of(message))
+                if is_last(api, message):
+                    return [*view, "last"]
+        except (websocket.WebSocketException, OSError) as error:
+            return [*view, (type(error).__name__, str(error))]
+        finally:
+            connection.shutdown()  # its own `close` leaves the socket open if the server closed first
+
+
+def read_websocket_app(root: str, api: Api, model: str) -> View:
+    """websocket-client's own loop reads one response."""
+    view: View = []
+    sockets = []
+
+    def on_open(app: Any) -> None:
+        sockets.append(app.sock.sock)
+        for ask in api.asks(model):
+            app.send(json.dumps(ask))
+
+    def on_message(app: Any, message: str | bytes) -> None:
+        view.append(kind_of(message))
+        if is_last(api, message):
+            view.append("last")
+            app.close()
+
+    app = websocket.WebSocketApp(
+        api.url(root, model),
+        on_open=on_open,
+        on_message=on_message,
+        on_error=lambda _app, error: view.append((type(error).__name__, str(error))),
+        on_close=lambda _app, code, reason: view.append((code, reason)),
+    )
+    app.run_forever()
+    for sock in sockets:
+        sock.close()  # the library leaves it open
+    return view[: view.index("last") + 1] if "last" in view else view  # then both sides close at the same time
+
+
+CLIENTS: dict[str, Callable[[str, Api, str], View]] = {
+    "websockets-sync": read,
+    "websockets-asyncio": lambda *args: asyncio.run(read_async(*args)),
+    "aiohttp": lambda *args: asyncio.run(read_aiohttp(*args)),
+    "websocket-client": read_websocket_client,
+    "websocket-client-app": read_websocket_app,
+}
+"""Name -> a function that reads one response with this client."""
+
+
 def play(root: str, api: Api, model: str, *, is_async: bool) -> View:
-    return asyncio.run(read_async(root, api, model)) if is_async else read(root, api, model)
+    return CLIENTS["websockets-asyncio" if is_async else "websockets-sync"](root, api, model)
 
 
 def connect(api: Api, server: ChaosServer, model: str = "", **options: Any) -> websockets.sync.client.ClientConnection:
@@ -169,15 +247,15 @@ def served(api: Api) -> Iterator[str]:
             yield name
 
 
-@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("api", APIS, ids=lambda api: api.name)
-def test_each_response_has_one_honest_verdict(chaos_server: ChaosServer, api: Api, *, is_async: bool) -> None:
+def test_each_response_has_one_honest_verdict(chaos_server: ChaosServer, api: Api, client: str) -> None:
     """Every scenario gives one span with the right verdict. The application sees what it sees without us."""
     for name in served(api):
         model = f"{name}?{QUICK}"
-        bare = play(chaos_server.socket_url, api, model, is_async=is_async)
+        bare = CLIENTS[client](chaos_server.socket_url, api, model)
         with about(name), capture() as captured:
-            assert play(chaos_server.socket_url, api, model, is_async=is_async) == bare
+            assert CLIENTS[client](chaos_server.socket_url, api, model) == bare
             attributes = captured.span.attributes
             expected = VERDICTS[name]
             assert verdict(attributes) == (expected[api] if isinstance(expected, dict) else expected)
@@ -216,24 +294,23 @@ def test_a_turn_is_over_when_it_is_generated(chaos_server: ChaosServer, captured
 # --- the handshake --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("is_async", [False, True])
-def test_a_refused_handshake_has_its_status(chaos_server: ChaosServer, captured: Captured, *, is_async: bool) -> None:
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_refused_handshake_has_its_status(chaos_server: ChaosServer, client: str) -> None:
     """A handshake that is refused fails with its HTTP status. The application gets the library's exception."""
-    url = f"{chaos_server.socket_url}/v1/realtime?model=refused%3Fstatus%3D429"
-
-    async def connect() -> None:
-        async with websockets.asyncio.client.connect(url):
-            pass
-
-    with pytest.raises(websockets.exceptions.InvalidStatus):
-        if is_async:
-            asyncio.run(connect())
-        else:
-            websockets.sync.client.connect(url)
+    seen = []
+    for instrumented in (False, True):
+        with capture() if instrumented else nullcontext() as captured:
+            try:
+                seen.append(CLIENTS[client](chaos_server.socket_url, REALTIME, "refused?status=429"))
+            except Exception as error:  # noqa: BLE001 - each library has its own
+                seen.append([type(error).__name__, str(error).partition("req_")[0]])
+    assert str(seen[0]).partition("req_")[0] == str(seen[1]).partition("req_")[0]
+    assert captured is not None
     attributes = captured.span.attributes or {}
     assert (attributes["error.type"], attributes["http.response.status_code"]) == ("429", 429)
     assert (attributes["llmstream.failure.stage"], attributes["llmstream.chunks"]) == ("headers", 0)
     assert str(attributes["llmstream.request_id"]).startswith("req_")
+    assert captured.engine.internal_errors == 0
 
 
 def test_other_websockets_are_left_alone(chaos_server: ChaosServer, captured: Captured) -> None:

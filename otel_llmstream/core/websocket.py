@@ -28,7 +28,7 @@ MAX_REASON: Final = 123
 _OURS: Final = {1002: semconv.INVALID_FRAMING, 1007: semconv.INVALID_FRAMING, 1009: semconv.MESSAGE_TOO_BIG}
 """Code that the client sent -> what it found wrong."""
 
-_PING: Final = "keepalive ping timeout"
+PING_TIMEOUT: Final = "keepalive ping timeout"
 """The reason that `websockets` gives if a ping is not answered."""
 
 
@@ -80,7 +80,7 @@ def _server_closed(frame: CloseFrame, notice: str | None, normalize: Callable[[s
 
 
 def _client_closed(frame: CloseFrame) -> tuple[End, Closing]:
-    if frame.reason.startswith(_PING):
+    if frame.reason.startswith(PING_TIMEOUT):
         return End.FAILURE, Closing(semconv.KEEPALIVE_TIMEOUT, "the server did not answer a ping in time")
     why = _OURS.get(frame.code)
     if why is None:

@@ -196,8 +196,13 @@ class Session:
         if paused is not self._is_paused:
             self._guard(self._pause if paused else self._resume)
 
+    def paused(self) -> None:
+        """The client stops to read: the application has its message, and must ask for the next one."""
+        if not self._is_paused:
+            self._guard(self._pause)
+
     def resumed(self) -> None:
-        """The queue is not full any more, so the client reads again."""
+        """The client reads again: the queue is not full any more, or the application asks."""
         if self._is_paused:
             self._guard(self._resume)
 
@@ -205,6 +210,16 @@ class Session:
         """The application closes the connection."""
         if self._open or self._waiting:
             self._guard(self._close)
+
+    def failed(self, error: BaseException, closing: Closing) -> None:
+        """The client gives the connection up.
+
+        Args:
+            error: why, as an exception.
+            closing: why, as it is recorded.
+        """
+        for stream in self._guard(self._take_all) or ():
+            stream.end(End.FAILURE, error, closing=closing)
 
     def ended(
         self,
