@@ -31,6 +31,10 @@ ALREADY_ACTIVE: Final = "conversation_already_has_active_response"
 """Code of the error with which Realtime refuses a `response.create`."""
 
 
+MAX_LANES: Final = 64
+"""Lanes whose record is kept. A Realtime connection of many responses has one for each."""
+
+
 class _Sent(msgspec.Struct, gc=False):
     """A message of the application."""
 
@@ -41,11 +45,11 @@ class _Sent(msgspec.Struct, gc=False):
 
 
 class _Received(msgspec.Struct, gc=False):
-    """A message of the server. What is not named here is skipped."""
+    """A message of the server. What is not named here is skipped. A wrong type makes it a message of no lane."""
 
-    type: Any = None
-    stream_id: Any = None
-    response_id: Any = None
+    type: str = ""
+    stream_id: str | None = None
+    response_id: str | None = None
 
 
 class _Named(msgspec.Struct, gc=False):
@@ -65,9 +69,22 @@ _any: Final = msgspec.json.Decoder().decode
 class _OpenAILanes(Lanes):
     """What both APIs share."""
 
-    __slots__ = ()
+    __slots__ = ("_outputs",)
 
     marks = (f'"{_CREATE}"',)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._outputs: dict[str, Heard] = {}
+
+    def output(self, lane: str, asked: str | None) -> Heard:
+        """A piece of output: nearly every message is one."""
+        found = self._outputs.get(lane)
+        if found is None:
+            found = Heard(Kind.OUTPUT, lane, asked)
+            if len(self._outputs) < MAX_LANES:
+                self._outputs[lane] = found
+        return found
 
     def large(self, message: bytes) -> Heard | None:
         """Its outline is enough: the members that are looked at here."""
@@ -93,9 +110,9 @@ class ResponsesLanes(_OpenAILanes):
     def heard_of(self, message: bytes) -> Heard | None:
         """Every message with a lane belongs to the response on that lane."""
         received = _received(message)
-        kind, lane = words(received.type), words(received.stream_id)
+        kind, lane = received.type, received.stream_id or ""
         if kind.endswith(_DELTA):
-            return Heard(Kind.OUTPUT, lane, lane)
+            return self.output(lane, lane)
         if kind == _CREATED:
             return Heard(Kind.EVENT, lane, lane, begins=True, response=_id_of(message))
         if kind == _ERROR:
@@ -116,9 +133,9 @@ class RealtimeLanes(_OpenAILanes):
     def heard_of(self, message: bytes) -> Heard | None:
         """The messages of a response name its id."""
         received = _received(message)
-        kind, lane = words(received.type), words(received.response_id)
+        kind, lane = received.type, received.response_id or ""
         if kind.endswith(_DELTA):
-            return Heard(Kind.OUTPUT, lane) if lane else None
+            return self.output(lane, None) if lane else None
         if kind == _CREATED:
             lane = _id_of(message)
             return Heard(Kind.EVENT, lane, "", begins=True, response=lane)

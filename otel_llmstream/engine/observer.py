@@ -140,17 +140,21 @@ class Observer:
         if not self._inert:
             self._guard(self._respond, response, self.clock())
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> float:
         """Bytes came, or one whole message if the answer comes in messages (`ResponseInfo.in_messages`).
 
         Call it before the application sees them: what makes it stop must have been seen. They are seen, and not always
         read at once; see `BACKLOG`.
+
+        Returns:
+            When they came, in seconds.
         """
         now, asked, reads = self.clock(), self.asked_at, self._reads
         reads.append((data, asked, now))
         self.asked_at = HELD
         if len(reads) >= BACKLOG or now - asked > PATIENCE or len(data) > LARGE or self._is_eager:
             self._read_backlog()
+        return now
 
     def body_ended(self, *, unread: bool) -> None:
         """The client knows that the body has ended.

@@ -156,7 +156,7 @@ def _recv_frame(original: Callable[..., Any]) -> Callable[..., Any]:
                 session.ended(None, None, sent_first=False, error=exc)
             raise
         if frame.opcode in DATA:
-            session.arrived(_bytes(frame.data), begins=frame.opcode != CONT, ends=bool(frame.fin))
+            session.arrived(_bytes(frame.data), frame.opcode != CONT, bool(frame.fin))
         elif frame.opcode == CLOSE:
             session.ended(_close_frame(_bytes(frame.data)), None, sent_first=False)
         if pulls:

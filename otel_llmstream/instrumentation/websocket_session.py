@@ -78,13 +78,10 @@ class Stream:
         application's queue is full.
         """
         observer = self.observer
-        now = observer.clock()
-        if self.over_at is not None:
-            observer.asked_at = now
-        elif not observer.waiting:
-            observer.asked_at = now - self._waited
-        self._waited = 0.0
-        observer.feed(message)
+        if observer.asked_at < 0.0 or self.over_at is not None:
+            observer.asked_at = observer.clock() - self._waited
+            self._waited = 0.0
+        now = observer.feed(message)
         observer.asked_at = HELD if paused else now
 
     def pause(self, now: float) -> None:
@@ -112,11 +109,13 @@ class Session:
         target: where the connection goes.
         lanes: which response a message belongs to.
         response: the response to the handshake.
+
+    Attributes:
+        is_paused: whether the client does not read, because the application's queue is full or it has not asked.
     """
 
     __slots__ = (
         "_engine",
-        "_is_paused",
         "_last",
         "_lock",
         "_lost",
@@ -125,6 +124,7 @@ class Session:
         "_response",
         "_waiting",
         "_where",
+        "is_paused",
         "lanes",
         "target",
     )  # fmt: skip
@@ -140,7 +140,7 @@ class Session:
         self._last: dict[str, RequestInfo] = {}  # what was asked for last: successors inherit it
         self._where: Any = None
         self._partial: bytearray | None = None
-        self._is_paused = False
+        self.is_paused = False
         self._lost = False
 
     @classmethod
@@ -174,7 +174,7 @@ class Session:
         """The message could not be sent."""
         self._guard(self._drop, stream, error)
 
-    def arrived(self, data: Any, *, begins: bool = True, ends: bool = True) -> None:
+    def arrived(self, data: Any, begins: bool = True, ends: bool = True) -> None:  # noqa: FBT001, FBT002 - for each frame
         """A frame with data came. Call it before the application can see it.
 
         Args:
@@ -182,28 +182,22 @@ class Session:
             begins: whether it is the first frame of a message.
             ends: whether it is the last one.
         """
-        self._guard(self._arrived, data, begins=begins, ends=ends)
+        if not self._lost:
+            self._engine.guard_or(self.lose, self._arrived, data, begins, ends)
 
-    def delivered(self, seconds: float, *, paused: bool) -> None:
-        """The client has put the frame into the application's queue.
-
-        Args:
-            seconds: how long it took.
-            paused: whether the queue is full, so that the client does not read any more.
-        """
+    def held(self, seconds: float) -> None:
+        """The client could not put a frame into the application's queue for some time."""
         if seconds > _NOT_DELIVERED:
             self._guard(self._shift, seconds)
-        if paused is not self._is_paused:
-            self._guard(self._pause if paused else self._resume)
 
     def paused(self) -> None:
         """The client stops to read: the application has its message, and must ask for the next one."""
-        if not self._is_paused:
+        if not self.is_paused:
             self._guard(self._pause)
 
     def resumed(self) -> None:
         """The client reads again: the queue is not full any more, or the application asks."""
-        if self._is_paused:
+        if self.is_paused:
             self._guard(self._resume)
 
     def closing(self) -> None:
@@ -286,19 +280,23 @@ class Session:
 
     # --- what arrives -------------------------------------------------------------------------------------------
 
-    def _arrived(self, data: Any, *, begins: bool, ends: bool) -> None:
+    def _arrived(self, data: Any, begins: bool, ends: bool) -> None:  # noqa: FBT001 - see `arrived`
         message = bytes(data) if begins and ends else self._assemble(data, begins=begins, ends=ends)
-        if message is None:
+        heard = self.lanes.hears(message) if message is not None else None
+        if message is None or heard is None:
             return
-        heard = self.lanes.hears(message)
-        if heard is None:
-            return
-        if heard.kind is Kind.REFUSAL:
-            self._refuse(heard)
-            return
+        with self._lock:
+            if heard.kind is Kind.OUTPUT and heard.lane in self._open:  # nearly every message
+                self._open[heard.lane].feed(message, paused=self.is_paused)
+            elif heard.kind is Kind.REFUSAL:
+                self._refuse(heard)
+            else:
+                self._take_event(message, heard)
+
+    def _take_event(self, message: bytes, heard: Heard) -> None:
         stream = self._stream_of(heard)
         if stream is not None:
-            stream.feed(message, paused=self._is_paused)
+            stream.feed(message, paused=self.is_paused)
             if heard.kind is not Kind.OUTPUT:
                 self._look(stream, heard)
 
@@ -369,12 +367,12 @@ class Session:
                 stream.observer.asked_at += seconds
 
     def _pause(self) -> None:
-        self._is_paused, now = True, self._engine.clock.now()
+        self.is_paused, now = True, self._engine.clock.now()
         for stream in self._all():
             stream.pause(now)
 
     def _resume(self) -> None:
-        self._is_paused, now = False, self._engine.clock.now()
+        self.is_paused, now = False, self._engine.clock.now()
         for stream in self._all():
             stream.resume(now)
 

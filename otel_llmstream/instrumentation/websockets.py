@@ -187,13 +187,24 @@ def _process_event(original: Callable[..., Any]) -> Callable[..., Any]:
             if opcode == CLOSE:
                 _end(session, connection)
             return original(connection, event)
-        session.arrived(event.data, begins=opcode != CONT, ends=event.fin)
-        started = session.now()
+        session.arrived(event.data, opcode != CONT, event.fin)
+        queue = connection.recv_messages
+        if not hasattr(queue, "paused"):
+            return _put(original, connection, event, session)
         result = original(connection, event)
-        session.delivered(session.now() - started, paused=getattr(connection.recv_messages, "paused", False))
+        if queue.paused and not session.is_paused:
+            session.paused()
         return result
 
     return process_event
+
+
+def _put(original: Callable[..., Any], connection: Any, event: Any, session: Session) -> Any:
+    """The oldest versions have no queue: this returns when the application has taken the message."""
+    started = session.now()
+    result = original(connection, event)
+    session.held(session.now() - started)
+    return result
 
 
 # --- the connection ends --------------------------------------------------------------------------------------------

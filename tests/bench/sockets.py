@@ -90,8 +90,8 @@ def parser(*, sdk: bool) -> Callable[[bytes], Any]:
     """What the application does with a message."""
     if not sdk:
         return json.loads
-    from openai.types.responses import ResponsesServerEvent
     from openai._models import construct_type_unchecked
+    from openai.types.responses import ResponsesServerEvent
 
     return lambda data: construct_type_unchecked(value=json.loads(data), type_=ResponsesServerEvent)
 
@@ -129,7 +129,7 @@ def measure(variant: str, messages: int, *, sdk: bool) -> int:
     """The instructions of one process."""
     arguments = [__file__, "--run", variant, "--messages", str(messages), *(["--sdk"] if sdk else [])]
     command = ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null", sys.executable]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True)
     found = re.search(r"I\s+refs:\s+([\d,]+)", done.stderr)
     assert found is not None, done.stderr
     return int(found[1].replace(",", ""))
