@@ -22,7 +22,16 @@ from ._settings import Settings
 from .core.clock import Clock, SystemClock
 from .core.summary import LLMRequest
 from .engine.engine import LOST_LINE, Engine, reset_after_fork
-from .instrumentation import aiohttp, botocore, grpc, httpx, sdk_boundaries
+from .instrumentation import (
+    aiohttp,
+    aiohttp_websocket,
+    botocore,
+    grpc,
+    httpx,
+    sdk_boundaries,
+    websocket_client,
+    websockets,
+)
 from .instrumentation.switch import SWITCH
 from .telemetry import Health, Telemetry
 from .telemetry.health import HealthRecorder
@@ -194,7 +203,7 @@ def start(
     if earlier is not None:
         engine.take_over(earlier)
     PROCESS.engine, PROCESS.telemetry = engine, telemetry
-    for hook in (httpx, aiohttp, botocore, grpc, sdk_boundaries):
+    for hook in (httpx, aiohttp, botocore, websockets, aiohttp_websocket, websocket_client, grpc, sdk_boundaries):
         hook.patch()
     SWITCH.on(engine)
     return engine

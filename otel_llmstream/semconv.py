@@ -126,6 +126,11 @@ CONTENT_DECODING: Final = "content_decoding"
 TOO_MANY_REDIRECTS: Final = "too_many_redirects"
 HTTP2_ERROR: Final = "http2_error"
 EVENT_LOOP_CLOSED: Final = "event_loop_closed"
+KEEPALIVE_TIMEOUT: Final = "keepalive_timeout"
+MESSAGE_TOO_BIG: Final = "message_too_big"
+GO_AWAY: Final = "go_away"
+WEBSOCKET_CLOSE: Final = "websocket_close_"
+"""How the `error.type` begins of a stream that a WebSocket's close frame ended. The code of the frame follows it."""
 
 ERROR_TYPES: Final = (
     ErrorType(
@@ -255,6 +260,26 @@ ERROR_TYPES: Final = (
         "An async client was used in another event loop than the one that opened its connections, and that loop is "
         "closed (asyncio.run() called more than once, a task queue with a loop for each task).",
         "Make one async client for each event loop, and close it before the loop ends.",
+    ),
+    ErrorType(
+        KEEPALIVE_TIMEOUT,
+        "failed",
+        "The server did not answer a WebSocket ping in time, so the client closed the connection. The network is gone, "
+        "the server hangs, or the application held the stream for so long that no answer could be read.",
+        "Compare llmstream.hold with llmstream.wait; look at the network path; raise ping_timeout for a slow server.",
+    ),
+    ErrorType(
+        MESSAGE_TOO_BIG,
+        "failed",
+        "A WebSocket message was larger than the client's limit, so the client closed the connection.",
+        "Raise max_size of the client; ask for smaller images or shorter audio.",
+    ),
+    ErrorType(
+        GO_AWAY,
+        "truncated",
+        "The server announced that it ends the connection (goAway), and did so before the response was complete. The "
+        "SDK may raise nothing.",
+        "Open a new connection when goAway comes, and resume the session there.",
     ),
 )
 

@@ -41,7 +41,7 @@ THIRD_PARTY = {
     "instrumentation": {"httpx", "httpx2", "aiohttp", "botocore", "wrapt"},
     "monitoring": set(),
     "testing": {"opentelemetry", "pytest"},
-    "testing.chaos": {"h11", *CODECS},
+    "testing.chaos": {"h11", "wsproto", *CODECS},
     "testing.chaos.grpc": {"grpc"},
     "monitoring._yaml": {"yaml"},
     "wire.json_array": {"msgspec"},

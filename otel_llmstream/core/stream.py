@@ -32,7 +32,7 @@ from .events import (
     UnknownDialect,
     Usage,
 )
-from .response import ResponseInfo
+from .response import SWITCHING_PROTOCOLS, ResponseInfo
 from .sampling import Decimator, LogSketch
 from .states import ENDINGS, TRANSITIONS, Cut, End, LastFinish, Reopened, State
 from .summary import LLMRequest, Outcome, Summary
@@ -81,7 +81,7 @@ class Stream:
     __slots__ = (
         "_buffered_after", "_chunk_times", "_drained", "_end_mark", "_error_type", "_finish_disproved",
         "_finishes", "_first", "_first_answer", "_first_wait", "_foreign_end", "_gap_max", "_gap_sketch", "_gap_sum",
-        "_headers_at", "_message", "_normalize", "_origin", "_reasoned", "_response", "_stall_after",
+        "_headers_at", "_is_socket", "_message", "_normalize", "_origin", "_reasoned", "_response", "_stall_after",
         "_started", "_tools", "_usage", "batch", "bytes", "choices", "chunks", "extra", "frames", "gap_wait",
         "malformed", "model", "not_framed", "pending", "reads", "request", "response_id", "stalls", "state",
         "terminator", "wait",
@@ -110,6 +110,7 @@ class Stream:
         self.batch: array[float] | None = None  # times of the chunks since the last `drain`
         self._response = _NO_RESPONSE
         self._headers_at: float | None = None
+        self._is_socket = False
         self._started = now
         self._origin = now if origin is None else origin
         self._stall_after = stall_after
@@ -145,6 +146,7 @@ class Stream:
         self.wait = self.gap_wait = now - self._started
         self._response = response
         self._headers_at = now
+        self._is_socket = response.status == SWITCHING_PROTOCOLS
         if isinstance(event, HTTPError):
             self._note(str(event.status), f"HTTP status {event.status}")
         self._move(type(event))
@@ -277,6 +279,8 @@ class Stream:
     def _note_error(self, event: Event) -> None:
         if isinstance(event, InBandError):
             self._note(self._normalize(event.code), event.message)
+            if event.status is not None and self._is_socket:
+                self._response = self._response._replace(status=event.status, rate_limits=event.limits)
         elif isinstance(event, Undecodable):
             self._note(event.error_type, event.message)
 
@@ -389,7 +393,7 @@ class Stream:
             error_type=why,
             stage=self._stage(why) if why else None,
             duration=now - origin,
-            time_to_headers=None if self._headers_at is None else self._headers_at - self._started,
+            time_to_headers=self._time_to_headers(),
             time_to_first_chunk=None if first is None else first - origin,
             attempt_time_to_first_chunk=None if first is None else first - self._started,
             time_to_first_answer=None if self._first_answer is None else self._first_answer - origin,
@@ -433,6 +437,11 @@ class Stream:
             limits=response.rate_limits,
             close_code=close_code,
         )
+
+    def _time_to_headers(self) -> float | None:
+        """None on a WebSocket: its headers came before the request."""
+        at = self._headers_at
+        return None if at is None or self._is_socket else at - self._started
 
     def _last(self) -> float | None:
         """When the last chunk came."""

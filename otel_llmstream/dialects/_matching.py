@@ -13,6 +13,7 @@ import msgspec
 from .. import semconv
 from ..core.summary import LLMRequest
 from ..wire import Frame, Framer
+from ._lanes import Lanes
 from ._providers import provider_of
 from ._request import RequestInfo
 from ._request_body import COMMON, BodyLayout
@@ -54,6 +55,7 @@ class RequestMatcher:
         framers: media type -> framer, for a framing that is a stream in this dialect alone.
         counts_in_every_frame: whether every frame has the tokens so far. Of a run of output, the last frame is then
             read for its counts.
+        lanes: which response a message of a WebSocket belongs to; None if no WebSocket carries the dialect.
         first_events: how the names of events begin that only this dialect has.
         first_payload: patterns that the first payload of a stream has, one after the other.
     """
@@ -75,6 +77,7 @@ class RequestMatcher:
     several_choices: ClassVar[bool] = False
     framers: ClassVar[Mapping[str, Callable[[], Framer]]] = {}
     counts_in_every_frame: ClassVar[bool] = False
+    lanes: ClassVar[type[Lanes] | None] = None
     first_events: ClassVar[tuple[bytes, ...]] = ()
     first_payload: ClassVar[tuple[re.Pattern[bytes], ...]] = ()
 
@@ -113,7 +116,7 @@ class RequestMatcher:
         if request.transport not in cls.transports:
             return False
         if request.transport != semconv.HTTP:
-            return cls._served.search(request.path) is not None
+            return cls.serves_path(request.path)
         if cls.only_at and provider_of(request.host, "") != cls.only_at:
             return False
         if request.method == "GET":
@@ -121,6 +124,11 @@ class RequestMatcher:
             return resumed and parse_qs(request.query).get("stream") == ["true"]
         served = request.method == "POST" and cls._served.search(request.path) is not None
         return served and cls.streams(request)
+
+    @classmethod
+    def serves_path(cls, path: str) -> bool:
+        """Whether the dialect serves this path."""
+        return cls._served.search(path) is not None
 
     @classmethod
     def streams(cls, request: RequestInfo) -> bool:

@@ -25,7 +25,7 @@ from ._request import RequestInfo
 from ._request_body import BodyLayout
 
 
-class _Part(msgspec.Struct, gc=False, rename="camel"):
+class Part(msgspec.Struct, gc=False, rename="camel"):
     """What tools of the server answer (`codeExecutionResult`, `toolResponse`) is no output of the model."""
 
     text: Any = None
@@ -38,7 +38,7 @@ class _Part(msgspec.Struct, gc=False, rename="camel"):
 
 
 class _Content(msgspec.Struct, gc=False):
-    parts: list[_Part] | None = None
+    parts: list[Part] | None = None
 
 
 class _Candidate(msgspec.Struct, gc=False, rename="camel"):
@@ -126,7 +126,7 @@ class GoogleGenerate(GoogleDialect):
     payload = GooglePayload
     delta: ClassVar[tuple[str, ...]] = ("candidates", "content", "parts")
     listed = frozenset(
-        (*_Part.__struct_fields__, *_Part.__struct_encode_fields__, "codeExecutionResult", "toolResponse",
+        (*Part.__struct_fields__, *Part.__struct_encode_fields__, "codeExecutionResult", "toolResponse",
          "functionResponse")
     )  # fmt: skip
     failure_words = FAILURE_WORDS
@@ -206,7 +206,7 @@ class GoogleGenerate(GoogleDialect):
     def _candidate(self, candidate: _Candidate, events: list[Event]) -> None:
         index, content = choice_index(candidate.index), candidate.content
         if content is not None and content.parts:
-            events += _output(content.parts, index)
+            events += output_of(content.parts, index)
         reason = candidate.finish_reason
         word = _NUMBERED.get(reason, reason) if isinstance(reason, int) else reason
         if word and text(word) not in _UNSAID:
@@ -218,7 +218,7 @@ class GoogleGenerate(GoogleDialect):
         return (*self.finish(blocked, cause="blocked"), TERMINATOR) if blocked not in _UNSAID else NOTHING
 
 
-def _output(parts: Sequence[_Part], index: int) -> Events:
+def output_of(parts: Sequence[Part], index: int) -> Events:
     """One chunk, and the functions that are called. Their arguments come whole."""
     if len(parts) == 1 and parts[0].text and not parts[0].function_call:
         return chunk(index, is_answer=not parts[0].thought)  # nearly every frame
@@ -228,7 +228,7 @@ def _output(parts: Sequence[_Part], index: int) -> Events:
     return (*output, *tool_calls(calls, index, counted=bool(output)))
 
 
-def _is_media(part: _Part) -> object:
+def _is_media(part: Part) -> object:
     return part.inline_data or part.file_data or part.executable_code or part.tool_call
 
 

@@ -39,7 +39,7 @@ known when it ends."""
 LARGE: Final = 1024
 """Bytes of a read that is read through at once, so that a backlog never holds more than 16 KiB before it."""
 
-OVER: Final = (State.TERMINATED, State.ERRORED)
+OVER: Final = (State.TERMINATED, State.ERRORED, State.INTERRUPTED)
 """States in which no later event changes the verdict."""
 
 LOST: Final = "the end was not seen, after an internal error of otel_llmstream"
@@ -140,17 +140,21 @@ class Observer:
         if not self._inert:
             self._guard(self._respond, response, self.clock())
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> float:
         """Bytes came, or one whole message if the answer comes in messages (`ResponseInfo.in_messages`).
 
         Call it before the application sees them: what makes it stop must have been seen. They are seen, and not always
         read at once; see `BACKLOG`.
+
+        Returns:
+            When they came, in seconds.
         """
         now, asked, reads = self.clock(), self.asked_at, self._reads
         reads.append((data, asked, now))
         self.asked_at = HELD
         if len(reads) >= BACKLOG or now - asked > PATIENCE or len(data) > LARGE or self._is_eager:
             self._read_backlog()
+        return now
 
     def body_ended(self, *, unread: bool) -> None:
         """The client knows that the body has ended.
@@ -179,6 +183,7 @@ class Observer:
         *,
         unsafe: bool = False,
         closing: Closing | None = None,
+        at: float | None = None,
     ) -> None:
         """The attempt is over. The first end counts; all others do nothing.
 
@@ -187,12 +192,13 @@ class Observer:
             error: the exception that came with it.
             unsafe: the caller is a finaliser, or runs inside the garbage collector.
             closing: what the transport itself says of the end. It counts more than what the exception says.
+            at: when it was over, in seconds; now by default.
         """
         try:
             self.engine.live.remove(self)  # atomic: of two threads that end a stream, one gets here
         except KeyError:
             return
-        now = self.clock()
+        now = self.clock() if at is None else at
         if unsafe:
             self.engine.defer(lambda: self._finish(how, now, error, closing))
         else:
@@ -204,6 +210,21 @@ class Observer:
     def is_watching(self) -> bool:
         """Whether the attempt has not ended, and may be an LLM's as far as is known."""
         return self in self.engine.live
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the provider has said that nothing more comes: no later message changes the verdict.
+
+        What came is read through at once.
+        """
+        self._read_backlog()
+        return self.stream is not None and self.stream.state in OVER
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the last thing that came is malformed: the application may stop because of it."""
+        self._read_backlog()
+        return self._reader is not None and self._reader.in_doubt
 
     @property
     def waiting(self) -> bool:

@@ -67,12 +67,16 @@ class Exchange:
         self._started = engine.clock.now()
 
     @classmethod
-    def begin(cls, request: RequestInfo, *, streams: bool) -> Exchange | None:
+    def begin(
+        cls, request: RequestInfo, *, streams: bool, where: Any = None, started: float | None = None
+    ) -> Exchange | None:
         """Look at a request that is about to be sent.
 
         Args:
             request: the request.
             streams: whether the application reads the response piece by piece.
+            where: the context that it is sent in; see `Engine.begin`, as the next.
+            started: when it was sent, in seconds.
 
         Returns:
             None if the response cannot be an LLM stream, or if the request is being sent by another hook already.
@@ -80,7 +84,7 @@ class Exchange:
         engine = _engine_for(request)
         if engine is None:
             return None
-        observer = engine.begin(request)
+        observer = engine.begin(request, where=where, started=started)
         return cls(engine, request, observer) if observer is not None or streams else None
 
     @classmethod
