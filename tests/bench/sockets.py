@@ -20,7 +20,8 @@ from collections.abc import Callable
 from typing import Any
 
 LANES = 8
-FEW, MANY = 2_000, 12_000
+FEW, MANY = 500, 3_000
+BURST = 10_000
 CREATED = b'{"type":"response.created","stream_id":"%d","response":{"id":"resp_%d","model":"m"},"sequence_number":0}'
 DELTA = (
     b'{"type":"response.output_text.delta","stream_id":"%d","item_id":"msg_0123456789abcdef0123456789abcdef",'
@@ -145,13 +146,13 @@ def report(*, sdk: bool) -> None:
     held: list[int] = []
 
     def look(number: int) -> None:
-        if number in (MANY // 10, MANY - 1):
+        if number in (BURST // 10, BURST - 1):
             held.append(tracemalloc.get_traced_memory()[0])
 
     instrument()
     tracemalloc.start()
-    asyncio.run(burst(MANY, parser(sdk=sdk), look))
-    print(f"bytes held after {MANY // 10:,} messages: {held[0]:,}; after {MANY:,}: {held[1]:,}")
+    asyncio.run(burst(BURST, parser(sdk=sdk), look))
+    print(f"bytes held after {BURST // 10:,} messages: {held[0]:,}; after {BURST:,}: {held[1]:,}")
 
 
 def main() -> None:
