@@ -25,7 +25,17 @@ from .core.clock import Clock, SystemClock
 from .core.open_stream import OpenStream
 from .core.served import ServedOutcome
 from .engine.engine import LOST_LINE, Engine, reset_after_fork
-from .instrumentation import aiohttp, asgi, botocore, httpx, sdk_boundaries
+from .instrumentation import (
+    aiohttp,
+    aiohttp_websocket,
+    asgi,
+    botocore,
+    grpc,
+    httpx,
+    sdk_boundaries,
+    websocket_client,
+    websockets,
+)
 from .instrumentation.switch import SWITCH
 from .telemetry import Health, Telemetry
 from .telemetry.health import HealthRecorder
@@ -206,7 +216,7 @@ def start(
     if earlier is not None:
         engine.take_over(earlier)
     PROCESS.engine, PROCESS.telemetry = engine, telemetry
-    for hook in (httpx, aiohttp, botocore, sdk_boundaries):
+    for hook in (httpx, aiohttp, botocore, websockets, aiohttp_websocket, websocket_client, grpc, sdk_boundaries):
         hook.patch()
     if settings.served:
         asgi.patch()

@@ -139,6 +139,11 @@ CONTENT_DECODING: Final = "content_decoding"
 TOO_MANY_REDIRECTS: Final = "too_many_redirects"
 HTTP2_ERROR: Final = "http2_error"
 EVENT_LOOP_CLOSED: Final = "event_loop_closed"
+KEEPALIVE_TIMEOUT: Final = "keepalive_timeout"
+MESSAGE_TOO_BIG: Final = "message_too_big"
+GO_AWAY: Final = "go_away"
+WEBSOCKET_CLOSE: Final = "websocket_close_"
+"""How the `error.type` begins of a stream that a WebSocket's close frame ended. The code of the frame follows it."""
 
 ERROR_TYPES: Final = (
     ErrorType(
@@ -269,6 +274,26 @@ ERROR_TYPES: Final = (
         "closed (asyncio.run() called more than once, a task queue with a loop for each task).",
         "Make one async client for each event loop, and close it before the loop ends.",
     ),
+    ErrorType(
+        KEEPALIVE_TIMEOUT,
+        "failed",
+        "The server did not answer a WebSocket ping in time, so the client closed the connection. The network is gone, "
+        "the server hangs, or the application held the stream for so long that no answer could be read.",
+        "Compare llmstream.hold with llmstream.wait; look at the network path; raise ping_timeout for a slow server.",
+    ),
+    ErrorType(
+        MESSAGE_TOO_BIG,
+        "failed",
+        "A WebSocket message was larger than the client's limit, so the client closed the connection.",
+        "Raise max_size of the client; ask for smaller images or shorter audio.",
+    ),
+    ErrorType(
+        GO_AWAY,
+        "truncated",
+        "The server announced that it ends the connection (goAway), and did so before the response was complete. The "
+        "SDK may raise nothing.",
+        "Open a new connection when goAway comes, and resume the session there.",
+    ),
 )
 
 PREINITIALIZED_STATUSES: Final = ("400", "401", "403", "404", "408", "429", "500", "502", "503", "504", "529")
@@ -396,6 +421,7 @@ OUTPUT_RATE: Final = "llmstream.output_tokens_per_second"
 INCOMPLETE_TOOL_CALLS: Final = "llmstream.incomplete_tool_calls"
 STAGE: Final = "llmstream.failure.stage"
 REQUEST_ID: Final = "llmstream.request_id"
+CLOSE_CODE: Final = "llmstream.close_code"
 REMAINING_REQUESTS: Final = "llmstream.ratelimit.remaining_requests"
 REMAINING_TOKENS: Final = "llmstream.ratelimit.remaining_tokens"
 RESET_REQUESTS: Final = "llmstream.ratelimit.reset_requests"
@@ -475,6 +501,9 @@ ATTRIBUTES: Final = (
               description="Where a failure struck: connect, request, headers, first_chunk, streaming."),
     Attribute(name=HTTP_STATUS, field="status", attempt="status", type="int", on=_BOTH | On.EVENT,
               description="HTTP status of the deciding attempt."),
+    Attribute(name=CLOSE_CODE, field="close_code", type="int", on=_BOTH,
+              description="Status code with which the server closed the WebSocket before the stream was complete: 1005 "
+                          "if it sent none, 1006 if the connection broke."),
     Attribute(name=PROTOCOL_VERSION, field="protocol", type="string", on=_SPAN,
               description="HTTP version."),
     Attribute(name=TLS_VERSION, field="tls", type="string", on=_SPAN,

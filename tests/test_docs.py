@@ -102,7 +102,7 @@ def test_extras_are_documented():
     """Each extra that a user installs is named."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     (paragraph,) = re.findall(r"^Extras: (.*?)\n\n", README, re.MULTILINE | re.DOTALL)
-    assert set(re.findall(r"`(\w+)` \(", paragraph)) == set(extras) - {"instruments-any", "dev"}
+    assert set(re.findall(r"`([\w-]+)` \(", paragraph)) == set(extras) - {"instruments-any", "dev"}
 
 
 # --- links ------------------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ import httpx
 import httpx2
 import pytest
 import urllib3
+import websocket
+import websockets.exceptions
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.http_exceptions import ContentEncodingError, ContentLengthError, TransferEncodingError
 from hypothesis import given
@@ -180,6 +182,24 @@ def test_context_counts_where_there_is_no_cause():
     assert classify(exc) == "dns_error"
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RESET, "connection_reset"),
+        (BrokenPipeError(), "broken_pipe"),
+        (ConnectionRefusedError(), "connect_error"),
+        (websocket.WebSocketConnectionClosedException(), "connection_reset"),
+        (websocket.WebSocketTimeoutException(), "read_timeout"),
+        (websocket.WebSocketAddressException(), "dns_error"),
+        (websockets.exceptions.ConnectionClosedOK(None, None), "connection_reset"),
+        (websockets.exceptions.InvalidMessage(), "invalid_framing"),
+    ],
+)
+def test_what_websocket_clients_raise(error, expected):
+    """The exceptions of WebSocket clients, and those of the socket that websocket-client lets pass."""
+    assert classify(error) == expected
+
+
 def test_subclasses_are_what_they_derive_from():
     """An application's own subclass is classified by the class below it."""
 
@@ -189,7 +209,7 @@ def test_subclasses_are_what_they_derive_from():
     assert classify(Mine("late")) == "read_timeout"
 
 
-@pytest.mark.parametrize("exc", [ValueError("x"), Exception(), KeyboardInterrupt(), OSError(5, "I/O"), RESET])
+@pytest.mark.parametrize("exc", [ValueError("x"), Exception(), KeyboardInterrupt(), OSError(5, "I/O")])
 def test_what_no_client_raises_is_other(exc):
     """An exception of no httpx family has no word of its own."""
     assert classify(exc) == OTHER

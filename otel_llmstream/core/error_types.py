@@ -240,6 +240,16 @@ _RULES: Final[Mapping[str, str | Callable[[set[str], str], str]]] = {
     "ConnectionClosedError": semconv.CONNECTION_RESET,
     "ProtocolError": _urllib3,
     "SSLError": semconv.TLS_ERROR,
+    # WebSockets. websocket-client raises the exceptions of the socket too.
+    "ConnectionClosed": semconv.CONNECTION_RESET,
+    "InvalidHandshake": semconv.INVALID_FRAMING,
+    "WebSocketConnectionClosedException": semconv.CONNECTION_RESET,
+    "WebSocketTimeoutException": semconv.READ_TIMEOUT,
+    "WebSocketAddressException": semconv.DNS_ERROR,
+    "ConnectionResetError": semconv.CONNECTION_RESET,
+    "BrokenPipeError": semconv.BROKEN_PIPE,
+    "ConnectionRefusedError": semconv.CONNECT_ERROR,
+    "gaierror": semconv.DNS_ERROR,
 }
 
 _STAGES: Final[Mapping[str, str]] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .. import semconv
+from .rate_limits import RateLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +142,19 @@ class InBandError(Event):
     Attributes:
         code: the provider's code of the error, as sent.
         message: the provider's message, as sent. It is for the log, never for a metric.
+        status: the HTTP status that the error itself names, as on a WebSocket; None if it names none.
+        limits: what the error itself says of rate limits; see `rate_limits`.
     """
 
     code: str
     message: str = ""
+    status: int | None = None
+    limits: RateLimits = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted(Event):
+    """The response was cancelled on the client's side: by a message of the application, or because its user spoke."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +193,7 @@ class UnknownDialect(Event):
 CHUNK = Chunk()
 REASONING = Chunk(is_answer=False)
 TERMINATOR = Terminator()
+INTERRUPTED = Interrupted()
 FOREIGN_TERMINATOR = ForeignTerminator()
 MALFORMED = Malformed()
 UNEXAMINED = Unexamined()

@@ -1,11 +1,14 @@
-"""What the headers of a response say, in neutral terms. A hook builds it; the engine reads it."""
+"""What the headers of a response and the end of its transport say, in neutral terms. Hooks build it for the engine."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from . import caps
 from .rate_limits import RateLimits
+
+SWITCHING_PROTOCOLS: Final = 101
+"""HTTP status of a handshake that opens a WebSocket (RFC 6455, section 4.2.2)."""
 
 
 class ResponseInfo(NamedTuple):
@@ -20,6 +23,8 @@ class ResponseInfo(NamedTuple):
         protocol: HTTP version, such as `1.1` or `2`.
         tls: TLS version, such as `1.3`; None without TLS.
         rate_limits: what the headers say of rate limits, as (attribute name, value); see `rate_limits`.
+        in_messages: whether the answer comes in whole messages (WebSocket, gRPC). Each read is one message then. The
+            request names the dialect, so no bytes are sniffed.
     """
 
     status: int
@@ -29,11 +34,12 @@ class ResponseInfo(NamedTuple):
     protocol: str | None = None
     tls: str | None = None
     rate_limits: RateLimits = ()
+    in_messages: bool = False
 
     @property
     def is_success(self) -> bool:
-        """Whether the status is one of success (RFC 9110, section 15.3)."""
-        return 200 <= self.status < 300  # noqa: PLR2004 - the range that the RFC names
+        """Whether the status is one of success (RFC 9110, section 15.3), or the one that opens a WebSocket."""
+        return 200 <= self.status < 300 or self.status == SWITCHING_PROTOCOLS  # noqa: PLR2004 - the RFC's range
 
     @property
     def media_type(self) -> str:
@@ -56,3 +62,18 @@ class ResponseInfo(NamedTuple):
 def media_type_of(content_type: str) -> str:
     """The media type that a header `Content-Type` names; see `ResponseInfo.media_type`."""
     return content_type.partition(";")[0].partition(",")[0].strip().lower()
+
+
+class Closing(NamedTuple):
+    """What a transport says of the end of a stream in its own words: a WebSocket's close frame, a gRPC status.
+
+    Attributes:
+        error_type: the `error.type` if the end is a failure; see `semconv.ERROR_TYPES`.
+        message: what happened, in words, for the log.
+        close_code: status code of the WebSocket close frame that the server sent (RFC 6455, section 7.4); 1005 if the
+            frame had none, 1006 if no close frame came. None for other transports.
+    """
+
+    error_type: str | None = None
+    message: str = ""
+    close_code: int | None = None

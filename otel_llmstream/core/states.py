@@ -3,7 +3,8 @@
     SENT ──Opened────────► WAITING ──Chunk──► STREAMING ──LastFinish──► FINISHED ──Terminator──► TERMINATED
       ├──HTTPError───────► HTTP_ERROR         ▲                            │
       ├──NotAStream──────► NOT_A_STREAM       └────────── Reopened ────────┘
-      └──NonStreaming────► NON_STREAMING      (an InBandError leads from WAITING, STREAMING and FINISHED to ERRORED)
+      └──NonStreaming────► NON_STREAMING      (an InBandError leads from WAITING, STREAMING and FINISHED to ERRORED,
+                                              an Interrupted from WAITING and STREAMING to INTERRUPTED)
 
 A stream is complete if its dialect's terminator was seen, or if every choice has a finish reason with no output after
 it. Nothing that comes after a terminator changes the state. If a state does not list an event, the event leaves the
@@ -27,6 +28,7 @@ from .events import (
     Finish,
     HTTPError,
     InBandError,
+    Interrupted,
     NonStreaming,
     NotAStream,
     NoTerminator,
@@ -60,6 +62,8 @@ class State(Enum):
     """The terminator was seen."""
     ERRORED = auto()
     """The provider reported an error in the stream, or the body cannot be decoded."""
+    INTERRUPTED = auto()
+    """The response was cancelled on the client's side, and the provider confirmed it."""
     HTTP_ERROR = auto()
     """The status is not one of success."""
     NOT_A_STREAM = auto()
@@ -105,6 +109,7 @@ _MARKS: Final[Mapping[type[Event], State]] = {
     InBandError: State.ERRORED,
     Undecodable: State.ERRORED,
     Unexamined: State.UNEXAMINED,
+    Interrupted: State.INTERRUPTED,
 }
 
 
@@ -138,6 +143,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
     },
     State.TERMINATED: {},
     State.ERRORED: {},
+    State.INTERRUPTED: {},
     State.HTTP_ERROR: {},
     State.NOT_A_STREAM: {},
     State.NON_STREAMING: {},
@@ -183,6 +189,7 @@ ENDINGS: Final[Mapping[State, Mapping[End, tuple[Outcome, str | None]]]] = {
     State.FINISHED: _DONE,
     State.TERMINATED: _DONE,
     State.ERRORED: dict.fromkeys(End, _FAILED),
+    State.INTERRUPTED: dict.fromkeys(End, _CANCELLED),
     State.HTTP_ERROR: dict.fromkeys(End, _FAILED),
     State.NOT_A_STREAM: dict.fromkeys(End, _NOT_A_STREAM),
     State.NON_STREAMING: {**_OPEN, End.EOF: _COMPLETED},

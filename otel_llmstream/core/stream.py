@@ -34,7 +34,7 @@ from .events import (
     UnknownDialect,
     Usage,
 )
-from .response import ResponseInfo
+from .response import SWITCHING_PROTOCOLS, ResponseInfo
 from .sampling import Decimator, LogSketch
 from .states import ENDINGS, TRANSITIONS, Cut, End, LastFinish, Reopened, State
 from .summary import LLMRequest, Outcome, Summary
@@ -84,7 +84,7 @@ class Stream:
     __slots__ = (
         "_buffered_after", "_chunk_times", "_drained", "_end_mark", "_error_type", "_finish_disproved",
         "_finishes", "_first", "_first_answer", "_first_wait", "_foreign_end", "_gap_max", "_gap_sketch", "_gap_sum",
-        "_headers_at", "_message", "_normalize", "_origin", "_reasoned", "_response", "_stall_after",
+        "_headers_at", "_is_socket", "_message", "_normalize", "_origin", "_reasoned", "_response", "_stall_after",
         "_started", "_tools", "_usage", "batch", "bytes", "choices", "chunks", "extra", "frames", "gap_wait",
         "malformed", "model", "not_framed", "pending", "reads", "request", "response_id", "stalls", "state",
         "terminator", "unexamined", "wait",
@@ -113,6 +113,7 @@ class Stream:
         self.batch: array[float] | None = None  # times of the chunks since the last `drain`
         self._response = _NO_RESPONSE
         self._headers_at: float | None = None
+        self._is_socket = False
         self._started = now
         self._origin = now if origin is None else origin
         self._stall_after = stall_after
@@ -148,6 +149,7 @@ class Stream:
         self.wait = self.gap_wait = now - self._started
         self._response = response.capped()
         self._headers_at = now
+        self._is_socket = response.status == SWITCHING_PROTOCOLS
         if isinstance(event, HTTPError):
             self._note(str(event.status), f"HTTP status {event.status}")
         self._move(type(event))
@@ -285,6 +287,8 @@ class Stream:
     def _note_error(self, event: Event) -> None:
         if isinstance(event, InBandError):
             self._note(self._normalize(caps.name(event.code)), event.message)
+            if event.status is not None and self._is_socket:
+                self._response = self._response._replace(status=event.status, rate_limits=event.limits)
         elif isinstance(event, Undecodable):
             self._note(event.error_type, event.message)
 
@@ -338,6 +342,7 @@ class Stream:
         error_type: str | None = None,
         error: BaseException | None = None,
         message: str = "",
+        close_code: int | None = None,
     ) -> Summary:
         """End the stream. Call it once, after `drain`.
 
@@ -348,6 +353,7 @@ class Stream:
             error_type: the error type that the end brought, if it is a failure.
             error: the exception that came with it.
             message: what went wrong, in words, if the end knows it.
+            close_code: see `Closing`.
         """
         if asked is not None:
             self.wait += now - asked
@@ -362,7 +368,7 @@ class Stream:
             why = why or self._error_type or error_type or self._truncation()
         elif outcome is Outcome.COMPLETED and how is not End.FAILURE:
             message = ""  # what the application did after the end is no news about the stream
-        return self._summarize(outcome, why, now, error, self._message or caps.message(message))
+        return self._summarize(outcome, why, now, error, self._message or caps.message(message), close_code)
 
     def _count_last_silence(self) -> None:
         """A silence that no chunk ended is a stall too: the one before a read time-out, above all."""
@@ -378,7 +384,13 @@ class Stream:
         return semconv.STREAM_TRUNCATED if self.frames else semconv.STREAM_EMPTY
 
     def _summarize(
-        self, outcome: Outcome, why: str | None, now: float, error: BaseException | None, message: str
+        self,
+        outcome: Outcome,
+        why: str | None,
+        now: float,
+        error: BaseException | None,
+        message: str,
+        close_code: int | None,
     ) -> Summary:
         response, first, last = self._response, self._first, self._last()
         sketch = self._gap_sketch if self._gap_sketch is not None and self._gap_sketch.count else None
@@ -390,7 +402,7 @@ class Stream:
             error_type=why,
             stage=self._stage(why) if why else None,
             duration=now - origin,
-            time_to_headers=None if self._headers_at is None else self._headers_at - self._started,
+            time_to_headers=self._time_to_headers(),
             time_to_first_chunk=None if first is None else first - origin,
             attempt_time_to_first_chunk=None if first is None else first - self._started,
             time_to_first_answer=None if self._first_answer is None else self._first_answer - origin,
@@ -433,7 +445,13 @@ class Stream:
             total_chunks=self.chunks,
             total_bytes=self.bytes,
             limits=response.rate_limits,
+            close_code=close_code,
         )
+
+    def _time_to_headers(self) -> float | None:
+        """None on a WebSocket: its headers came before the request."""
+        at = self._headers_at
+        return None if at is None or self._is_socket else at - self._started
 
     def _last(self) -> float | None:
         """When the last chunk came."""

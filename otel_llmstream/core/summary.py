@@ -197,6 +197,8 @@ class Summary(Record, frozen=True, kw_only=True):
         fallback: what the deciding attempt asked for that the first one did not (`semconv.FALLBACKS`); else None.
         limits: the rate limits that the provider sent, as (attribute name, value). They are read if the status is no
             success, or if a limit is spent.
+        close_code: status code of the WebSocket close frame that ended the stream; see `Closing`. None if the stream
+            ended before the connection did.
     """
 
     request: LLMRequest
@@ -248,6 +250,7 @@ class Summary(Record, frozen=True, kw_only=True):
     total_bytes: int = 0
     fallback: str | None = None
     limits: tuple[tuple[str, int | float], ...] = ()
+    close_code: int | None = None
 
     @property
     def timeline(self) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from .. import semconv
 from ..core.summary import LLMRequest
 from ..wire import Frame, Framer, framer_for
 from ._base import Dialect
 from ._json import repaired
+from ._lanes import Ask, Heard, Kind, Lanes
 from ._paths import PathTable
 from ._request import RequestInfo
 from .anthropic_complete import AnthropicComplete
@@ -18,7 +20,9 @@ from .cohere_chat import CohereChat
 from .cohere_chat_v1 import CohereChatV1
 from .generic import Generic
 from .google_generate import GoogleGenerate
+from .google_generate_grpc import GoogleGenerateGRPC
 from .google_interactions import GoogleInteractions
+from .google_live import GoogleLive
 from .llama_cpp import LlamaCpp
 from .mistral_chat import MistralChat, MistralVertex
 from .mistral_conversations import MistralConversations
@@ -27,12 +31,14 @@ from .openai_assistants import OpenAIAssistants
 from .openai_audio import OpenAISpeech, OpenAITranscription
 from .openai_chat import OpenAIChat, OpenAICompletions
 from .openai_images import OpenAIImages
+from .openai_realtime import OpenAIRealtime
 from .openai_responses import OpenAIResponses
 from .replicate import Replicate
 from .snowflake_cortex import SnowflakeCortex
 from .tgi import TGI
 from .watsonx import WatsonxChat, WatsonxText
 from .writer import WriterChat, WriterCompletions
+from .xai_chat import XAIChat
 
 DIALECTS: Final[tuple[type[Dialect], ...]] = (
     MistralChat,
@@ -44,6 +50,7 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     AnthropicVertex,
     MistralVertex,
     GoogleGenerate,
+    GoogleGenerateGRPC,
     GoogleInteractions,
     MistralConversations,
     CohereChat,
@@ -64,8 +71,12 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     TGI,
     LlamaCpp,
     Replicate,
+    XAIChat,
 )
 """The order in which they are asked, for requests and for first frames."""
+
+SOCKET_DIALECTS: Final[tuple[type[Dialect], ...]] = (OpenAIResponses, OpenAIRealtime, GoogleLive)
+"""The dialects that a WebSocket carries."""
 
 _PATHS: Final = PathTable(DIALECTS)
 
@@ -78,6 +89,12 @@ def serves_path(path: str, host: str = "") -> bool:
         host: host of the URL. Some dialects are told by the host alone.
     """
     return _PATHS.serves(path, host)
+
+
+def lanes_for(path: str) -> Lanes | None:
+    """The lanes of a new connection to this path; None if no dialect answers there over a WebSocket."""
+    found = next((dialect for dialect in SOCKET_DIALECTS if dialect.serves_path(path)), None)
+    return found.lanes() if found is not None and found.lanes is not None else None
 
 
 class Match(NamedTuple):
@@ -96,7 +113,8 @@ class Match(NamedTuple):
 
 def match_request(request: RequestInfo) -> Match | None:
     """What a request tells of its answer. None if no dialect claims the request."""
-    for dialect in _PATHS.dialects(request.path, request.host):
+    is_socket = request.transport == semconv.WEBSOCKET
+    for dialect in SOCKET_DIALECTS if is_socket else _PATHS.dialects(request.path, request.host):
         found = dialect.matches_request(request)
         if found is not None:
             return Match(dialect, found, dialect.is_confirmed(request))
@@ -122,11 +140,17 @@ def match_frame(frame: Frame) -> type[Dialect] | None:
 
 __all__ = [
     "DIALECTS",
+    "SOCKET_DIALECTS",
+    "Ask",
     "Dialect",
     "Generic",
+    "Heard",
+    "Kind",
+    "Lanes",
     "Match",
     "RequestInfo",
     "framer_of",
+    "lanes_for",
     "match_frame",
     "match_non_streaming",
     "match_request",

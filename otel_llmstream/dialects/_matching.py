@@ -10,8 +10,10 @@ from urllib.parse import parse_qs, unquote
 
 import msgspec
 
+from .. import semconv
 from ..core.summary import LLMRequest
 from ..wire import Frame, Framer
+from ._lanes import Lanes
 from ._providers import provider_of
 from ._request import RequestInfo
 from ._request_body import COMMON, BodyLayout
@@ -35,6 +37,7 @@ class RequestMatcher:
 
     Attributes:
         name: as in `llmstream.dialect`.
+        transports: the transports (`RequestInfo.transport`) that carry the dialect.
         paths: the ends of the paths that the dialect serves. `{}` stands for one segment of any name, `{model}` for the
             segment that names the model. `{...}` and `{model...}` are the same for one or more segments.
         resume_paths: the ends of the paths where a GET with `stream=true` in its query resumes a stream.
@@ -52,6 +55,7 @@ class RequestMatcher:
         framers: media type -> framer, for a framing that is a stream in this dialect alone.
         counts_in_every_frame: whether every frame has the tokens so far. Of a run of output, the last frame is then
             read for its counts.
+        lanes: which response a message of a WebSocket belongs to; None if no WebSocket carries the dialect.
         first_events: how the names of events begin that only this dialect has.
         first_payload: patterns that the first payload of a stream has, one after the other.
     """
@@ -59,6 +63,7 @@ class RequestMatcher:
     __slots__ = ()
 
     name: ClassVar[str]
+    transports: ClassVar[tuple[str, ...]] = (semconv.HTTP,)
     paths: ClassVar[tuple[str, ...]] = ()
     resume_paths: ClassVar[tuple[str, ...]] = ()
     non_streaming_paths: ClassVar[Mapping[str, str]] = {}
@@ -72,6 +77,7 @@ class RequestMatcher:
     several_choices: ClassVar[bool] = False
     framers: ClassVar[Mapping[str, Callable[[], Framer]]] = {}
     counts_in_every_frame: ClassVar[bool] = False
+    lanes: ClassVar[type[Lanes] | None] = None
     first_events: ClassVar[tuple[bytes, ...]] = ()
     first_payload: ClassVar[tuple[re.Pattern[bytes], ...]] = ()
 
@@ -94,7 +100,7 @@ class RequestMatcher:
     @classmethod
     def is_confirmed(cls, request: RequestInfo) -> bool:
         """Whether a request that this dialect answers shows by itself that the answer is an LLM's."""
-        if cls.own_path or provider_of(request.host, ""):
+        if cls.own_path or request.transport != semconv.HTTP or provider_of(request.host, ""):
             return True
         body = request.parsed_as(cls.body)
         if body.stream is not True:
@@ -103,7 +109,14 @@ class RequestMatcher:
 
     @classmethod
     def answers(cls, request: RequestInfo) -> bool:
-        """Whether a stream of this dialect will answer the request. The body is looked at last."""
+        """Whether a stream of this dialect will answer the request. The body is looked at last.
+
+        A transport other than HTTP has no method, and its answers always come in pieces.
+        """
+        if request.transport not in cls.transports:
+            return False
+        if request.transport != semconv.HTTP:
+            return cls.serves_path(request.path)
         if cls.only_at and provider_of(request.host, "") != cls.only_at:
             return False
         if request.method == "GET":
@@ -111,6 +124,11 @@ class RequestMatcher:
             return resumed and parse_qs(request.query).get("stream") == ["true"]
         served = request.method == "POST" and cls._served.search(request.path) is not None
         return served and cls.streams(request)
+
+    @classmethod
+    def serves_path(cls, path: str) -> bool:
+        """Whether the dialect serves this path."""
+        return cls._served.search(path) is not None
 
     @classmethod
     def streams(cls, request: RequestInfo) -> bool:

@@ -105,6 +105,11 @@ class RequestInfo:
             body = self._bodies[layout] = self._parse(layout)
         return body
 
+    def without_content(self) -> RequestInfo:
+        """The same request, with what was parsed of the body so far, and without the body itself."""
+        self._body = None
+        return self
+
     def as_streaming(self, path: str) -> RequestInfo:
         """The same request to another path, as if it asked for a stream."""
         other = RequestInfo(

@@ -25,7 +25,7 @@ from ._request import RequestInfo
 from ._request_body import BodyLayout
 
 
-class _Part(msgspec.Struct, gc=False, rename="camel"):
+class Part(msgspec.Struct, gc=False, rename="camel"):
     """What tools of the server answer (`codeExecutionResult`, `toolResponse`) is no output of the model."""
 
     text: Any = None
@@ -38,7 +38,7 @@ class _Part(msgspec.Struct, gc=False, rename="camel"):
 
 
 class _Content(msgspec.Struct, gc=False):
-    parts: list[_Part] | None = None
+    parts: list[Part] | None = None
 
 
 class _Candidate(msgspec.Struct, gc=False, rename="camel"):
@@ -55,7 +55,9 @@ class _Usage(msgspec.Struct, gc=False, rename="camel"):
     thoughts_token_count: Any = None
 
 
-class _Payload(Payload, gc=False, rename="camel"):
+class GooglePayload(Payload, gc=False, rename="camel"):
+    """One `GenerateContentResponse`."""
+
     candidates: list[_Candidate] | None = None
     usage_metadata: _Usage | None = None
     prompt_feedback: Any = None
@@ -63,7 +65,7 @@ class _Payload(Payload, gc=False, rename="camel"):
     model_version: Any = None
 
 
-_OUTPUT_TYPES: Final = {"application/json": "json_object", "text/x.enum": "text", "text/plain": "text"}
+OUTPUT_TYPES: Final = {"application/json": "json_object", "text/x.enum": "text", "text/plain": "text"}
 
 FAILURE_WORDS: Final = frozenset(
     {
@@ -121,10 +123,10 @@ class GoogleGenerate(GoogleDialect):
     framers: ClassVar = {"application/json": JSONArrayFramer, "text/event-stream": SSEJSONFramer}
     counts_in_every_frame = True
     first_payload = (re.compile(rb'"(?:usageMetadata|promptFeedback)"\s*:\s*\{'),)
-    payload = _Payload
-    delta = ("candidates", "content", "parts")
+    payload = GooglePayload
+    delta: ClassVar[tuple[str, ...]] = ("candidates", "content", "parts")
     listed = frozenset(
-        (*_Part.__struct_fields__, *_Part.__struct_encode_fields__, "codeExecutionResult", "toolResponse",
+        (*Part.__struct_fields__, *Part.__struct_encode_fields__, "codeExecutionResult", "toolResponse",
          "functionResponse")
     )  # fmt: skip
     failure_words = FAILURE_WORDS
@@ -154,10 +156,10 @@ class GoogleGenerate(GoogleDialect):
         found = super().parameters(request)
         config = request.parsed_as(cls.body).generationConfig
         found.reasoning_effort = entry(entry(config, "thinkingConfig"), "thinkingLevel")
-        found.response_format = {"type": _OUTPUT_TYPES.get(text(entry(config, "responseMimeType")))}
+        found.response_format = {"type": OUTPUT_TYPES.get(text(entry(config, "responseMimeType")))}
         return found
 
-    def is_output(self, payload: _Payload) -> object:
+    def is_output(self, payload: GooglePayload) -> object:
         """Text of the one candidate, and token counts. A function call is output too, and changes what the end says."""
         candidates = payload.candidates
         if not (self.named and candidates and len(candidates) == 1) or payload.prompt_feedback or payload.error:
@@ -173,7 +175,7 @@ class GoogleGenerate(GoogleDialect):
         found = decode_each(self.decoder.decode_lines, payloads) if self.named else None
         return found is not None and self.are_output(found) and _last_counts_all(found)
 
-    def interpret(self, payload: _Payload, frame: Frame) -> Events:  # noqa: ARG002
+    def interpret(self, payload: GooglePayload, frame: Frame) -> Events:  # noqa: ARG002
         """Every payload has all that is known."""
         events: list[Event] = []
         if not self.named:
@@ -204,19 +206,19 @@ class GoogleGenerate(GoogleDialect):
     def _candidate(self, candidate: _Candidate, events: list[Event]) -> None:
         index, content = choice_index(candidate.index), candidate.content
         if content is not None and content.parts:
-            events += _output(content.parts, index)
+            events += output_of(content.parts, index)
         reason = candidate.finish_reason
         word = _NUMBERED.get(reason, reason) if isinstance(reason, int) else reason
         if word and text(word) not in _UNSAID:
             events += self.finish(word, index)
 
-    def _refusal(self, payload: _Payload) -> Events:
+    def _refusal(self, payload: GooglePayload) -> Events:
         """A blocked prompt has no candidates, however many were asked for."""
         blocked = text(entry(payload.prompt_feedback, "blockReason"))
         return (*self.finish(blocked, cause="blocked"), TERMINATOR) if blocked not in _UNSAID else NOTHING
 
 
-def _output(parts: Sequence[_Part], index: int) -> Events:
+def output_of(parts: Sequence[Part], index: int) -> Events:
     """One chunk, and the functions that are called. Their arguments come whole."""
     if len(parts) == 1 and parts[0].text and not parts[0].function_call:
         return chunk(index, is_answer=not parts[0].thought)  # nearly every frame
@@ -226,7 +228,7 @@ def _output(parts: Sequence[_Part], index: int) -> Events:
     return (*output, *tool_calls(calls, index, counted=bool(output)))
 
 
-def _is_media(part: _Part) -> object:
+def _is_media(part: Part) -> object:
     return part.inline_data or part.file_data or part.executable_code or part.tool_call
 
 
@@ -235,7 +237,7 @@ def _sum(first: int | None, second: int | None) -> int | None:
     return second if first is None else first + (second or 0)
 
 
-def _last_counts_all(payloads: Sequence[_Payload]) -> bool:
+def _last_counts_all(payloads: Sequence[GooglePayload]) -> bool:
     last = payloads[-1].usage_metadata or _Usage()
     absent = [name for name in _Usage.__struct_fields__ if count(getattr(last, name)) is None]
     usages = [usage for payload in payloads if (usage := payload.usage_metadata) is not None]

@@ -1,21 +1,25 @@
 """OpenAI Responses: events with a type, in the payload (some senders leave `event:` out, one puts it last).
 
 Legal end: `response.completed` or `response.incomplete`. `response.failed` and `error` are errors in the stream. There
-is no `[DONE]`, though some gateways add one. A GET can resume a stored response.
+is no `[DONE]`, though some gateways add one. A GET can resume a stored response. Over a WebSocket each event is one
+message, and an `error` has the HTTP status and the headers of rate limits.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any, Final
 
 from .. import semconv
 from ..core.events import NOTHING, ONE_CHUNK, ONE_REASONING, TERMINATOR, InBandError
+from ..core.rate_limits import read_rate_limits
 from ..wire import MESSAGE, Frame
 from ._base import Events, TypedJSONDialect, TypedPayload, chunk_if, started, tool_calls
 from ._errors import describe_error, is_error
 from ._json import entry, text
 from ._openai import OpenAIRequests
+from ._openai_lanes import ResponsesLanes
 from ._usage import UsageFields
 
 
@@ -27,6 +31,7 @@ class _Payload(TypedPayload, gc=False):
     output_index: Any = None
     item: Any = None
     part: Any = None
+    status: Any = None
 
 
 _DELTA: Final = "delta"
@@ -38,18 +43,11 @@ _FAILED: Final = "response.failed"
 _TYPE: Final = re.compile(rb'"type"\s*:\s*"([a-z_.]+)"')
 
 
-class OpenAIResponses(OpenAIRequests, TypedJSONDialect):
-    """One response with its items; a single choice."""
+class ResponseEvents(OpenAIRequests, TypedJSONDialect):
+    """The events of one response with its items; a single choice. OpenAI has them in two APIs."""
 
     __slots__ = ("_has_called",)
 
-    name = "openai.responses"
-    paths = ("/responses",)
-    resume_paths = ("/responses/{}",)
-    own_path = False
-    api = "responses"
-    first_events = (b"response.",)
-    first_payload = (re.compile(rb'"type"\s*:\s*"response\.'),)
     payload = _Payload
     output_types = ("response.image_generation_call.partial_image",)
     finish_words = {
@@ -58,12 +56,6 @@ class OpenAIResponses(OpenAIRequests, TypedJSONDialect):
         "max_tokens": semconv.LENGTH,
         "content_filter": semconv.CONTENT_FILTER,
     }
-    usage = UsageFields(
-        input=("input_tokens",),
-        output=("output_tokens",),
-        cache_read=("input_tokens_details.cached_tokens",),
-        reasoning=("output_tokens_details.reasoning_tokens",),
-    )
     failure_words = frozenset({"failed"})  # a status, if a gateway sends it in another event
 
     def __init__(self) -> None:
@@ -90,6 +82,8 @@ class OpenAIResponses(OpenAIRequests, TypedJSONDialect):
         """The error of a response stands inside it, whatever the event's type is."""
         error = entry(payload.response, "error")
         found = describe_error(error) if is_error(error) else super().find_error(payload, frame)
+        if found is not None and isinstance(payload.status, int):
+            return _with_status(found, payload)
         return InBandError("") if found is None and self.type_of(payload, frame) == _FAILED else found
 
     def has_output(self, payload: _Payload) -> object:
@@ -131,6 +125,43 @@ class OpenAIResponses(OpenAIRequests, TypedJSONDialect):
         extra = ((semconv.OPENAI_RESPONSE_TIER, tier),) if tier and tier != "auto" else ()
         return (started(entry(response, "id"), entry(response, "model"), extra),)
 
+    def _ended(self, payload: _Payload, status: str, cause: Any) -> Events:
+        return (*self.known(payload), *self.finish(status, cause=cause), TERMINATOR)
+
+    def known(self, payload: _Payload) -> Events:
+        """What the last event says of the response, whatever its status is."""
+        return (*self._created(payload), *self.usage.read(entry(payload.response, "usage")))
+
+    handlers = {
+        "response.created": _created,
+        "response.function_call_arguments.done": _called,
+        "response.custom_tool_call_input.done": _called,
+        "response.output_item.added": _item_added,
+        "response.content_part.added": _part_added,
+    }
+
+
+class OpenAIResponses(ResponseEvents):
+    """One response of the Responses API."""
+
+    __slots__ = ()
+
+    name = "openai.responses"
+    transports = (semconv.HTTP, semconv.WEBSOCKET)
+    paths = ("/responses",)
+    resume_paths = ("/responses/{}",)
+    own_path = False
+    api = "responses"
+    lanes = ResponsesLanes
+    first_events = (b"response.",)
+    first_payload = (re.compile(rb'"type"\s*:\s*"response\.'),)
+    usage = UsageFields(
+        input=("input_tokens",),
+        output=("output_tokens",),
+        cache_read=("input_tokens_details.cached_tokens",),
+        reasoning=("output_tokens_details.reasoning_tokens",),
+    )
+
     def _completed(self, payload: _Payload) -> Events:
         return self._ended(payload, text(entry(payload.response, "status")) or "completed", "completed")
 
@@ -141,23 +172,18 @@ class OpenAIResponses(OpenAIRequests, TypedJSONDialect):
     def _cancelled(self, payload: _Payload) -> Events:
         return self._ended(payload, "cancelled", "cancelled")
 
-    def _failed(self, payload: _Payload) -> Events:
-        return (*self._created(payload), *self._usage(payload))
-
-    def _ended(self, payload: _Payload, status: str, cause: Any) -> Events:
-        return (*self._created(payload), *self._usage(payload), *self.finish(status, cause=cause), TERMINATOR)
-
-    def _usage(self, payload: _Payload) -> Events:
-        return self.usage.read(entry(payload.response, "usage"))
-
     handlers = {
-        "response.created": _created,
+        **ResponseEvents.handlers,
         "response.completed": _completed,
         "response.incomplete": _incomplete,
-        _FAILED: _failed,
+        _FAILED: ResponseEvents.known,
         "response.cancelled": _cancelled,
-        "response.function_call_arguments.done": _called,
-        "response.custom_tool_call_input.done": _called,
-        "response.output_item.added": _item_added,
-        "response.content_part.added": _part_added,
     }
+
+
+def _with_status(error: InBandError, payload: _Payload) -> InBandError:
+    """An error with what HTTP would have said in the status and in the headers."""
+    given = entry(payload.error, "headers")
+    pairs = given.items() if isinstance(given, dict) else ()
+    headers = {name.lower().encode(errors="replace"): text(value).encode(errors="replace") for name, value in pairs}
+    return replace(error, status=payload.status, limits=read_rate_limits(headers, failed=True))

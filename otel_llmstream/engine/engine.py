@@ -75,7 +75,9 @@ class Engine:
 
     # --- what begins --------------------------------------------------------------------------------------------
 
-    def begin(self, request: RequestInfo, *, is_known: bool = False) -> Observer | None:
+    def begin(
+        self, request: RequestInfo, *, is_known: bool = False, where: Any = None, started: float | None = None
+    ) -> Observer | None:
         """A request is about to be sent: an observer, if a stream that we know may answer it.
 
         Inside a call, a request for the answer in one piece may be a fallback; then it is an attempt too. A request
@@ -84,6 +86,8 @@ class Engine:
         Args:
             request: the request.
             is_known: whether the caller knows that an LLM answers.
+            where: the context that it is sent in, from the recorder's `here`; the current one by default.
+            started: when it was sent, in seconds; now by default.
         """
         self.run_deferred()
         call = current_call(request.path)
@@ -94,7 +98,7 @@ class Engine:
             return None
         if not (found.confirmed or is_known):
             return Observer(self, request, self.clock.now(), where=self.recorder.here(), candidate=found.dialect)
-        observer = Observer(self, request, self.clock.now())
+        observer = Observer(self, request, self.clock.now() if started is None else started, where=where)
         try:
             observer.record(found.dialect, found.request, earlier=request.retry_count if call is None else 0)
         except BaseException:

@@ -10,7 +10,7 @@ observer lets everything pass.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import semconv
@@ -18,11 +18,12 @@ from .._interruption import interruption
 from ..core.error_types import classify, exception_message
 from ..core.events import HTTPError, NonStreaming, Opened
 from ..core.open_stream import OpenStream
-from ..core.response import ResponseInfo
+from ..core.response import Closing, ResponseInfo
 from ..core.states import End, State
 from ..core.stream import Stream
 from ..core.summary import LLMRequest, Summary
 from ..dialects import Dialect, Generic, RequestInfo, framer_of
+from ..wire import MessageFramer
 from .reader import Read, Reader
 from .sniffer import Sniffer
 from .stack_room import has_room, with_room
@@ -42,7 +43,7 @@ known when it ends."""
 LARGE: Final = 1024
 """Bytes of a read that is read through at once, so that a backlog never holds more than 16 KiB before it."""
 
-OVER: Final = (State.TERMINATED, State.ERRORED)
+OVER: Final = (State.TERMINATED, State.ERRORED, State.INTERRUPTED)
 """States in which no later event changes the verdict."""
 
 LOST: Final = "the end was not seen, after an internal error of otel_llmstream"
@@ -142,19 +143,22 @@ class Observer:
         if not self._inert:
             with_room(self._guard, self._respond, response, self.clock())
 
-    def feed(self, data: bytes) -> None:
-        """Bytes came. Call it before the application sees them: what makes it stop must have been seen.
+    def feed(self, data: bytes) -> float:
+        """Bytes came, or one whole message if the answer comes in messages (`ResponseInfo.in_messages`).
 
-        They are seen, and not always read at once; see `BACKLOG`.
+        Call it before the application sees them: what makes it stop must have been seen. They are seen, and not always
+        read at once; see `BACKLOG`.
+
+        Returns:
+            When they came, in seconds.
         """
         now, asked, reads = self.clock(), self.asked_at, self._reads
         reads.append((data, asked, now))
         self.asked_at = HELD
         if len(reads) >= BACKLOG or now - asked > PATIENCE or len(data) > LARGE or self._is_eager:
-            try:
+            with suppress(RecursionError):  # there is no room for any call; the reads wait for the next one
                 self._read_backlog()
-            except RecursionError:
-                return  # there is no room for any call; the reads wait for the next one
+        return now
 
     def body_ended(self, *, unread: bool) -> None:
         """The client knows that the body has ended.
@@ -176,28 +180,38 @@ class Observer:
         if self.waiting:
             self.end(failure_or_cancel(error), error)
 
-    def end(self, how: End, error: BaseException | None = None, *, unsafe: bool = False) -> None:
+    def end(
+        self,
+        how: End,
+        error: BaseException | None = None,
+        *,
+        unsafe: bool = False,
+        closing: Closing | None = None,
+        at: float | None = None,
+    ) -> None:
         """The attempt is over. The first end counts; all others do nothing.
 
         Args:
             how: what ended it.
             error: the exception that came with it.
             unsafe: the caller is a finaliser, or runs inside the garbage collector.
+            closing: what the transport itself says of the end. It counts more than what the exception says.
+            at: when it was over, in seconds; now by default.
         """
         if self not in self.engine.live:
             return
         try:
             self.engine.live.remove(self)  # atomic: of two threads that end a stream, one gets past it
-            now = self.clock()
+            now = self.clock() if at is None else at
             if unsafe or not has_room():
-                self.engine.defer(lambda: self._finish(how, now, error))
+                self.engine.defer(lambda: self._finish(how, now, error, closing))
             else:
-                self._finish(how, now, error)
+                self._finish(how, now, error, closing)
         except KeyError:
             return
         except BaseException:  # out of a signal handler: the application gets it after the rest was done
             # What had come may not have been read, so that nobody knows whether the body was whole.
-            self._finish_again(End.CANCELLED if how is End.EOF else how, self.clock(), error)
+            self._finish_again(End.CANCELLED if how is End.EOF else how, self.clock(), error, closing)
             raise
 
     # --- what can be asked --------------------------------------------------------------------------------------
@@ -206,6 +220,21 @@ class Observer:
     def is_watching(self) -> bool:
         """Whether the attempt has not ended, and may be an LLM's as far as is known."""
         return self in self.engine.live
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the provider has said that nothing more comes: no later message changes the verdict.
+
+        What came is read through at once.
+        """
+        self._read_backlog()
+        return self.stream is not None and self.stream.state in OVER
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the last thing that came is malformed: the application may stop because of it."""
+        self._read_backlog()
+        return self._reader is not None and self._reader.in_doubt
 
     @property
     def waiting(self) -> bool:
@@ -314,7 +343,7 @@ class Observer:
         assert info is not None, "the headers come once"
         return Sniffer(
             response,
-            framer_of(self._dialect or Generic, response.media_type),
+            MessageFramer() if response.in_messages else framer_of(self._dialect or Generic, response.media_type),
             self._dialect,
             confirmed=self.stream is not None,
             asked=info.wants_stream,
@@ -351,7 +380,7 @@ class Observer:
             for data, asked, came in reads:
                 self.stream.arrived(len(data), came - asked)
 
-    def _finish(self, how: End, now: float, error: BaseException | None) -> None:
+    def _finish(self, how: End, now: float, error: BaseException | None, closing: Closing | None) -> None:
         self._read_backlog(last=True)
         if self._reader is not None and not self._inert:
             self._read(self._read_end, self._reader, how, now)
@@ -359,7 +388,7 @@ class Observer:
         if stream is None or call is None:  # nothing showed that it is an LLM's
             self._inert = True
             return
-        summary = self._guard(self._summarize, stream, how, now, error) or self._guard(self._lose, stream, now)
+        summary = self._guard(self._summarize, stream, how, now, error, closing) or self._guard(self._lose, stream, now)
         if summary is None:
             return
         if summary.stalls > self._stalls:
@@ -367,10 +396,10 @@ class Observer:
         self._guard(self.engine.attempt_ended, call, self._number, summary, self._started, now)
         self._inert = True  # what is still read of the body, after an end that was not its own, changes nothing
 
-    def _finish_again(self, how: End, now: float, error: BaseException | None) -> None:
+    def _finish_again(self, how: End, now: float, error: BaseException | None, closing: Closing | None) -> None:
         """Finish what was interrupted. Each step is such that it can be done again."""
         self.engine.live.discard(self)
-        self._finish(how, now, error)
+        self._finish(how, now, error, closing)
         if self.call is not None:
             self._guard(self.call.conclude)
 
@@ -382,7 +411,9 @@ class Observer:
             reader.stop(told=how is not End.GARBAGE_COLLECTED)
         reader.drain()
 
-    def _summarize(self, stream: Stream, how: End, now: float, error: BaseException | None) -> Summary:
+    def _summarize(
+        self, stream: Stream, how: End, now: float, error: BaseException | None, closing: Closing | None
+    ) -> Summary:
         if self._inert and how in (End.EOF, End.CLOSED):
             return self._lose(stream, now)
         in_doubt = self._reader is not None and self._reader.in_doubt and not self.waiting
@@ -390,7 +421,8 @@ class Observer:
             how = _doubt(stream, how, error)
         if self._raised_at_empty_block(how):
             how = End.CLOSED_ON_MALFORMED
-        return stream.end(how, now, asked=self.asked_at if self.waiting else None, **_explain(how, error))
+        asked = self.asked_at if self.waiting else None
+        return stream.end(how, now, asked=asked, **{**_explain(how, error), **_told(closing)})
 
     def _raised_at_empty_block(self, how: End) -> bool:
         """Whether the SDK raised an exception over a block without data.
@@ -440,3 +472,8 @@ def _explain(how: End, error: BaseException | None) -> dict[str, Any]:
         return {"error_type": classify(error), "error": error, "message": exception_message(error)}
     raiser = "the SDK" if how in (End.SDK_RAISED, End.CLOSED_ON_MALFORMED) else "the application"
     return {"message": f"{raiser} raised {type(error).__qualname__}"}
+
+
+def _told(closing: Closing | None) -> dict[str, Any]:
+    """What the transport itself says of the end, as far as it says something."""
+    return {} if closing is None else {name: value for name, value in closing._asdict().items() if value}

@@ -2,7 +2,7 @@
 
 The request's dialect is provisional until a frame is understood. If the first frames mean nothing to it, all dialects
 are asked. A request that no dialect matched, or that may be another application's own, is recorded only if a frame
-confirms a dialect.
+confirms a dialect. An answer that comes in messages needs no look: the request names its dialect.
 """
 
 from __future__ import annotations
@@ -96,6 +96,8 @@ class Sniffer:
         self._frames = 0
         self._strange = 0  # frames that say something, and nothing to the candidate
         self._is_array = False
+        if response.in_messages and candidate is not None:
+            self._decide(Verdict.STREAM, candidate)
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take the next bytes of the body; give the frames that they complete.

@@ -78,12 +78,16 @@ class Exchange:
         self._observer = None
 
     @classmethod
-    def begin(cls, request: RequestInfo, *, streams: bool) -> Exchange | None:
+    def begin(
+        cls, request: RequestInfo, *, streams: bool, where: Any = None, started: float | None = None
+    ) -> Exchange | None:
         """Look at a request that is about to be sent.
 
         Args:
             request: the request.
             streams: whether the application reads the response piece by piece.
+            where: the context that it is sent in; see `Engine.begin`, as the next.
+            started: when it was sent, in seconds.
 
         Returns:
             None if the response cannot be an LLM stream, or if the request is being sent by another hook already.
@@ -93,7 +97,7 @@ class Exchange:
             return None
         observer = None
         try:
-            observer = engine.begin(request)
+            observer = engine.begin(request, where=where, started=started)
             return cls(engine, request, observer) if observer is not None or streams else None
         except BaseException:  # out of a signal handler, after the attempt began
             if observer is not None:
@@ -117,6 +121,12 @@ class Exchange:
         exchange = cls(engine, request, None)
         exchange._started = started
         return exchange
+
+    @property
+    def observer(self) -> Observer:
+        """What watches the request, for a hook that begins only those that an LLM stream will answer."""
+        assert self._observer is not None, "the request is not known to be an LLM's"
+        return self._observer
 
     def activate(self, body: object = None) -> AbstractContextManager[None]:
         """The context to send the request in.

@@ -390,6 +390,12 @@ _OTHER_ERROR_TYPES: Final = (
         "401, 403: check the key. 404: check model and base URL. 429: send fewer calls. 5xx: retry or fall back.",
     ),
     (
+        f"`{semconv.WEBSOCKET_CLOSE}` and a number",
+        "failed",
+        "The server closed the WebSocket with this code in the middle of the response.",
+        "1008: check the key and the request. 1011: the server failed, retry. 1012 and 1013: retry later.",
+    ),
+    (
         "anything else",
         "failed",
         "The provider sent this code inside the stream.",

@@ -258,7 +258,8 @@ class MetricsRecorder:
 
     def _output_values(self, base: Base, call: _Ended) -> Values:
         yield base.series(self._chunks), (call.total_chunks,)
-        yield base.series(self._headers_time), (call.time_to_headers or 0.0,)
+        if call.time_to_headers is not None:  # a WebSocket's headers came before the request
+            yield base.series(self._headers_time), (call.time_to_headers,)
         yield base.series(self._ttlc), (call.time_to_last_chunk or 0.0,)
         yield base.series(self._hold), (call.hold,)
         if call.time_to_first_answer is not None:

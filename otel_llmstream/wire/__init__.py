@@ -10,7 +10,9 @@ from .content_encoding import BodyDecoder, DecodingError, decoder_for
 from .expansion import ExpansionError
 from .frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, Framer
 from .json_array import JSONArrayFramer
+from .message import MessageFramer
 from .ndjson import NDJSONFramer
+from .protobuf import ProtobufError, ProtobufReader
 from .sniffing import MAX_SNIFFED, Sniffed, sniff
 from .sse import SSEFramer
 from .sse_json import SSEJSONFramer
@@ -47,7 +49,10 @@ __all__ = [
     "Frame",
     "Framer",
     "JSONArrayFramer",
+    "MessageFramer",
     "NDJSONFramer",
+    "ProtobufError",
+    "ProtobufReader",
     "SSEFramer",
     "SSEJSONFramer",
     "Sniffed",

@@ -30,8 +30,15 @@ AIM = 2.0  # µs for each 300 bytes
 
 def watcher(engine: Engine, sample: Sample) -> Observer:
     """Who watches an answer to this request, from its headers on."""
-    target = RequestInfo(method=sample.method, host=sample.host, port=443, path=sample.path, body=sample.request)
-    headers = ResponseInfo(200, sample.content_type)
+    target = RequestInfo(
+        method=sample.method,
+        host=sample.host,
+        port=443,
+        path=sample.path,
+        transport=sample.transport,
+        body=sample.request,
+    )
+    headers = ResponseInfo(200, sample.content_type, in_messages=sample.transport != "http")
     observer = engine.begin(target)
     if observer is None:
         return engine.sniff(target, headers, engine.clock.now())

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_llmstream.testing.chaos._eventstream import CONTENT_TYPE, event
+from otel_llmstream.testing.chaos._protobuf import field
 
 SIZE: Final = 300  # bytes; what OpenAI's chunks have, and most
 TEXT: Final = "{text}"
@@ -26,21 +28,24 @@ class Sample:
 
     Attributes:
         path: where it was asked for.
-        chunk: its bytes, with `TEXT` in them; for an event stream of AWS's its name and payload.
+        chunk: its bytes, with `TEXT` in them; for an event stream of AWS's its name and payload; for protobuf a
+            function that makes them of a text.
         content_type: the answer's media type.
         asked: what the request says beside the model, and that it streams.
         host: who is asked.
         method: how.
         start: what stands before the first chunk.
+        transport: what carries the answer.
     """
 
     path: str
-    chunk: str | tuple[str, str]
+    chunk: str | tuple[str, str] | Callable[[str], bytes]
     content_type: str = EVENTS
     asked: tuple[tuple[str, Any], ...] = ()
     host: str = "gateway.test"
     method: str = "POST"
     start: bytes = b""
+    transport: str = "http"
 
     @property
     def request(self) -> bytes:
@@ -56,6 +61,8 @@ class Sample:
     def _filled(self, text: str) -> bytes:
         if isinstance(self.chunk, str):
             return self.chunk.replace(TEXT, text).encode()
+        if callable(self.chunk):
+            return self.chunk(text)
         name, payload = self.chunk
         payload = payload.replace(TEXT, text)
         if name == "chunk":  # of any model, wrapped once more
@@ -71,6 +78,20 @@ def data(payload: str, end: str = "\n\n") -> str:
 def named(name: str, payload: str) -> str:
     """An event with its name."""
     return f"event: {name}\ndata: {payload}\n\n"
+
+
+def xai(text: str) -> bytes:
+    """A chunk of xAI's: id, output, time, model, fingerprint."""
+    output = field(1, field(1, text) + field(2, 2))
+    names = field(3, field(1, 1_760_000_000)) + field(4, "grok-4-0709") + field(5, "fp_2c8a09ba8c")
+    return field(1, "8e5a1a7c-5b1f-4f5c-9d0e-3f1f0b6f3c11") + field(2, output) + names
+
+
+def vertex(text: str) -> bytes:
+    """A chunk of Vertex AI's: a candidate, its tokens so far, the model, the id."""
+    candidate = field(2, field(1, "model") + field(2, field(1, text)))
+    usage = field(1, 9) + field(2, 40) + field(3, 49)
+    return field(2, candidate) + field(4, usage) + field(11, "gemini-2.5-flash") + field(13, "r-1")
 
 
 def choice(kind: str, output: str) -> str:
@@ -219,6 +240,10 @@ SAMPLES: Final[dict[str, Sample]] = {
     ),
     "openai.speech": Sample(
         "/v1/audio/speech", data('{"type":"speech.audio.delta","audio":"{text}"}'), asked=(("stream_format", "sse"),)
+    ),
+    "xai.chat": Sample("/xai_api.Chat/GetCompletionChunk", xai, transport="grpc"),
+    "google.generate_content, gRPC": Sample(
+        "/google.cloud.aiplatform.v1.PredictionService/StreamGenerateContent", vertex, transport="grpc"
     ),
     "generic": Sample("/v1/strange", data('{"piece":"{text}","at":7}')),
 }

@@ -769,3 +769,44 @@ async def pydantic_ai_anthropic(ask: Ask) -> AsyncIterator[Any]:
 def closing_stream(stream: Any) -> Any:
     """The SDK's stream as a context manager. Streams of older versions get one that closes them."""
     return stream if hasattr(stream, "__exit__") else closing(stream)
+
+
+# --- xai-sdk, over gRPC -----------------------------------------------------------------------------------------------
+
+OVER_GRPC: Final = {
+    "no-finish": "cut",
+    "reset": "killed",
+    "error": "unavailable",
+    "500": "resource-exhausted",
+}
+"""What the chaos server's scenarios are called at the gRPC server."""
+
+
+@contextmanager
+def _xai(ask: Ask, client: str) -> Iterator[Any]:
+    """A chat of the SDK's with a gRPC server of its own."""
+    import xai_sdk
+    from xai_sdk.chat import user
+
+    from otel_llmstream.testing.chaos.grpc import GRPCChaosServer
+
+    name, _, parameters = ask.model.partition("?")
+    model = f"{OVER_GRPC.get(name, name)}?{parameters}"
+    with GRPCChaosServer() as server:
+        made = getattr(xai_sdk, client)(api_key=KEY, api_host=server.target, timeout=TIMEOUT, use_insecure_channel=True)
+        yield made, made.chat.create(model=model, messages=[user("the question")])
+
+
+@driver("xai-sdk", "chat.stream", "sync", retries=False, closes=False)
+def xai_chat(ask: Ask) -> Iterator[Any]:
+    with _xai(ask, "Client") as (client, chat):
+        yield from chat.stream()
+        client.close()
+
+
+@driver("xai-sdk", "chat.stream", "async", retries=False)
+async def xai_chat_async(ask: Ask) -> AsyncIterator[Any]:
+    with _xai(ask, "AsyncClient") as (client, chat):
+        async for item in chat.stream():
+            yield item
+        await client.close()

@@ -70,6 +70,16 @@ ENVIRONMENTS: Final[Mapping[str, Environment]] = {
         ("litellm==1.106.2", "openai[aiohttp]==2.54.0"),
         ("litellm", "openai"),
     ),
+    "gRPC": Environment(
+        "xai-sdk uses gRPC, and requires an older packaging than the others",
+        ("xai-sdk==1.21.0", "grpcio==1.85.3"),
+        ("xai-sdk",),
+    ),
+    "older gRPC": Environment(
+        "the oldest xai-sdk that can use a channel without TLS, with the oldest grpcio that it takes",
+        ("xai-sdk==1.4.0", "grpcio==1.72.1"),
+        ("xai-sdk",),
+    ),
     "older": Environment(
         "frameworks whose oldest versions need newer SDKs than the oldest, or conflict with today's OpenTelemetry",
         (

@@ -17,5 +17,9 @@ from ._log import LogEntry, Outcome
 from ._params import Params
 from ._scenarios import SCENARIOS, Scenario
 from ._server import ChaosServer
+from ._socket_scenarios import SOCKET_SCENARIOS, SocketScenario
 
-__all__ = ("SCENARIOS", "ChaosServer", "Endpoint", "LogEntry", "Outcome", "Params", "Scenario")
+__all__ = (
+    "SCENARIOS", "SOCKET_SCENARIOS", "ChaosServer", "Endpoint", "LogEntry", "Outcome", "Params", "Scenario",
+    "SocketScenario",
+)  # fmt: skip

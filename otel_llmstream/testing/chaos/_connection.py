@@ -8,7 +8,7 @@ from ._attempts import Attempts
 from ._errors import Rejection
 from ._exchange import Exchange, answer, reject
 from ._log import Log, Outcome
-from ._request import read_requests
+from ._request import Request, is_upgrade, read_requests
 from ._wire import Wire
 
 
@@ -50,9 +50,19 @@ class Connection:
             if not wire.keep_alive:
                 return
 
+    def _serve_socket(self, request: Request) -> None:
+        try:
+            from ._socket import SocketConnection
+        except ModuleNotFoundError as error:
+            raise Rejection(501, f"WebSockets need {error.name}: pip install 'otel-llmstream[testing]'") from error
+        SocketConnection(self._sock, request, self._log, self._stopping).serve()
+
     def _exchanges(self) -> Iterator[tuple[Exchange, bool]]:
         try:
             for request in read_requests(self._sock):
+                if is_upgrade(request):
+                    self._serve_socket(request)
+                    return
                 yield answer(request, self._log, self._attempts), request.keep_alive
         except Rejection as rejection:
             yield reject(rejection, self._log), False

@@ -6,7 +6,7 @@ A `Reply` defines bytes and their sequence. A plan decides which of them are sen
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property
 from typing import Any, ClassVar
@@ -50,6 +50,10 @@ class ReplySpec:
     include_usage: bool
     size: int
     attempt: Callable[[int], int]
+
+    def successor(self) -> "ReplySpec":
+        """The same for another answer."""
+        return replace(self, ident=self.ident[::-1])
 
     @property
     def request_id(self) -> str:

@@ -32,6 +32,11 @@ class Request:
     keep_alive: bool
 
 
+def is_upgrade(request: Request) -> bool:
+    """Whether a request asks for a WebSocket."""
+    return request.headers.get("upgrade", "").lower() == "websocket"
+
+
 def read_requests(sock: socket.socket) -> Iterator[Request]:
     """The requests of a connection. Each is read after the previous one was answered. Ends when the client leaves.
 

@@ -46,6 +46,11 @@ class ChaosServer:
         return f"{self.base_url}/v1"
 
     @property
+    def socket_url(self) -> str:
+        """The root URL for WebSockets, ``ws://127.0.0.1:PORT``. OpenAI's SDK makes it of `openai_url` itself."""
+        return f"ws{self.base_url.removeprefix('http')}"
+
+    @property
     def anthropic_url(self) -> str:
         """The ``base_url`` for the Anthropic SDK."""
         return self.base_url

@@ -14,7 +14,7 @@ from ._actions import Action, Answer, End, Fin, Head, Headers, Raw, Reset, Send,
 from ._encoders import identity, make_encoder
 from ._log import Outcome, Record
 
-_NO_LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+NO_LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 # A socket's time-out has a resolution of a millisecond and is rounded up.
 _TIMEOUT_RESOLUTION = 0.001
 
@@ -113,7 +113,7 @@ class Wire:
 
     def _reset(self) -> None:
         # With a linger time of zero, close() drops unsent bytes and sends RST.
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
         self._break("reset")
 
     def _sleep(self, seconds: float) -> None:

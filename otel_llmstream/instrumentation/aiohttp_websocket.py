@@ -1,0 +1,174 @@
+"""`ClientWebSocketResponse` of aiohttp: what the application sends, each message that it receives, and the end.
+
+The application asks for each message, so the time between two of them is its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import partial
+from types import ModuleType
+from typing import Any, Final
+
+from .._log import log
+from ..core.response import ResponseInfo
+from ..core.websocket import NO_CODE, PING_TIMEOUT, CloseFrame
+from .close_reason import watch_garbage_collector
+from .exchange import guarded, response_info, tls_version
+from .patching import replace_method, when_imported
+from .switch import SWITCH
+from .websocket_session import Session, Target, refused
+
+MODULE: Final = "aiohttp"
+
+SLOT: Final = "_otel_llmstream_session"
+"""Attribute of a connection: its session, or None if no LLM answers there."""
+
+_METHODS: Final = ("send_str", "send_bytes", "receive", "close")
+
+_receiving: Final[ContextVar[bool]] = ContextVar("otel_llmstream_receiving", default=False)
+"""Whether `receive` runs. It closes the connection itself if the server has."""
+
+
+def patch() -> None:
+    """Patch aiohttp, now or when it is imported."""
+    watch_garbage_collector()
+    when_imported(MODULE, _patch)
+
+
+def _patch(module: ModuleType) -> None:
+    connection = getattr(module, "ClientWebSocketResponse", None)
+    if not all(inspect.iscoroutinefunction(getattr(connection, name, None)) for name in _METHODS):
+        log(logging.WARNING, "aiohttp's WebSocket has another shape than expected: its streams are not observed")
+        return
+    for name in ("send_str", "send_bytes"):
+        replace_method(connection, name, _send, _is_unknown)
+    replace_method(connection, "receive", _receive, _has_no_session)
+    replace_method(connection, "close", _close, _has_no_session)
+    if inspect.iscoroutinefunction(getattr(module.ClientSession, "_ws_connect", None)):
+        replace_method(module.ClientSession, "_ws_connect", _ws_connect)
+
+
+def _is_unknown(args: tuple[Any, ...], _kwargs: dict[str, Any]) -> bool:
+    """Whether nothing is observed, or no LLM answers on the connection."""
+    return not args or args[0].__dict__.get(SLOT, SWITCH.engine) is None
+
+
+def _has_no_session(args: tuple[Any, ...], _kwargs: dict[str, Any]) -> bool:
+    return not args or args[0].__dict__.get(SLOT) is None
+
+
+# --- the session of a connection ------------------------------------------------------------------------------------
+
+
+def _session(connection: Any) -> Session | None:
+    """The session, made at the first message of the application."""
+    members = connection.__dict__
+    if SLOT not in members:
+        members[SLOT] = guarded(_open, connection)
+    session: Session | None = members[SLOT]
+    return session
+
+
+def _open(connection: Any) -> Session | None:
+    response = connection._response  # noqa: SLF001 - there is no public way to ask where it goes
+    return Session.open(_target(response.url), partial(_response, connection, response))
+
+
+def _target(url: Any) -> Target:
+    return Target(url.scheme, url.host or "", url.port or 0, url.path.rstrip("/"), url.raw_query_string)
+
+
+def _response(connection: Any, response: Any) -> ResponseInfo:
+    headers = {name.lower(): value for name, value in response.raw_headers}
+    tls = tls_version(connection.get_extra_info("ssl_object"))
+    return response_info(int(response.status), headers, protocol="1.1", tls=tls)._replace(in_messages=True)
+
+
+def _ws_connect(original: Callable[..., Any]) -> Callable[..., Any]:
+    async def _ws_connect(session: Any, url: Any, *args: Any, **options: Any) -> Any:
+        engine = SWITCH.engine
+        started = None if engine is None else engine.clock.now()
+        try:
+            return await original(session, url, *args, **options)
+        except Exception as exc:
+            guarded(_refused, session, url, started, exc)
+            raise
+
+    return _ws_connect
+
+
+def _refused(session: Any, url: Any, started: float | None, error: Exception) -> None:
+    status, headers = getattr(error, "status", None), getattr(error, "headers", None) or {}
+    if started is None:
+        return
+    pairs = {name.lower().encode(): value.encode(errors="replace") for name, value in headers.items()}
+    response = None if not status else response_info(status, pairs, protocol="1.1", tls=None)
+    refused(_target(session._build_url(url)), started, error, response)  # noqa: SLF001 - as the hook of aiohttp
+
+
+# --- messages -------------------------------------------------------------------------------------------------------
+
+
+def _send(original: Callable[..., Any]) -> Callable[..., Any]:
+    async def send(connection: Any, *args: Any, **kwargs: Any) -> Any:
+        session = _session(connection)
+        stream = None if session is None else session.sending(args[0] if args else kwargs.get("data"))
+        if session is None or stream is None:
+            return await original(connection, *args, **kwargs)
+        try:
+            return await original(connection, *args, **kwargs)
+        except BaseException as exc:
+            session.not_sent(stream, exc)
+            raise
+
+    return send
+
+
+def _receive(original: Callable[..., Any]) -> Callable[..., Any]:
+    async def receive(connection: Any, *args: Any, **kwargs: Any) -> Any:
+        session: Session = connection.__dict__[SLOT]
+        session.resumed()
+        token = _receiving.set(True)
+        try:
+            message = await original(connection, *args, **kwargs)
+        finally:
+            _receiving.reset(token)
+        guarded(_received, session, connection, message)
+        session.paused()
+        return message
+
+    return receive
+
+
+def _received(session: Session, connection: Any, message: Any) -> None:
+    kind, data = message.type.name, message.data
+    if kind in ("TEXT", "BINARY"):
+        session.arrived(data.encode(errors="replace") if isinstance(data, str) else data)
+    elif kind == "CLOSE":
+        session.ended(CloseFrame(int(data or NO_CODE), message.extra or ""), None, sent_first=False)
+    elif kind in ("ERROR", "CLOSED"):
+        _broken(session, data if isinstance(data, Exception) else connection.exception())
+
+
+def _broken(session: Session, error: BaseException | None) -> None:
+    """The connection is gone, or the client gives it up."""
+    code = getattr(error, "code", None)
+    if type(error).__name__ == "ServerTimeoutError":  # of aiohttp's heartbeat
+        session.ended(None, CloseFrame(1011, PING_TIMEOUT), sent_first=True, error=error)
+    elif isinstance(code, int):
+        session.ended(None, CloseFrame(code, str(error)), sent_first=True, error=error)
+    else:
+        session.ended(None, None, sent_first=False, error=error)
+
+
+def _close(original: Callable[..., Any]) -> Callable[..., Any]:
+    async def close(connection: Any, *args: Any, **kwargs: Any) -> Any:
+        if not _receiving.get():
+            connection.__dict__[SLOT].closing()
+        return await original(connection, *args, **kwargs)
+
+    return close
