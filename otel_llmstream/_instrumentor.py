@@ -22,7 +22,7 @@ from ._settings import Settings
 from .core.clock import Clock, SystemClock
 from .core.summary import LLMRequest
 from .engine.engine import LOST_LINE, Engine, reset_after_fork
-from .instrumentation import aiohttp, botocore, httpx, sdk_boundaries
+from .instrumentation import aiohttp, botocore, httpx, sdk_boundaries, urllib3
 from .instrumentation.switch import SWITCH
 from .telemetry import Health, Telemetry
 from .telemetry.health import HealthRecorder
@@ -194,7 +194,7 @@ def start(
     if earlier is not None:
         engine.take_over(earlier)
     PROCESS.engine, PROCESS.telemetry = engine, telemetry
-    for hook in (httpx, aiohttp, botocore, sdk_boundaries):
+    for hook in (httpx, aiohttp, botocore, urllib3, sdk_boundaries):
         hook.patch()
     SWITCH.on(engine)
     return engine

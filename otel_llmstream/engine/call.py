@@ -91,6 +91,7 @@ class Call:
         attributes: span attributes of the application's own.
         bounded: a boundary is open around the call, and `leave` will be called.
         is_sdk: the boundary is that of an SDK's method, whose attempts all go to the same path.
+        is_client: the boundary is that of a client's request. Its attempts go to the same path as well.
         where: the context that it began in, from the recorder's `here`. By default, that of its first attempt.
 
     Attributes:
@@ -99,6 +100,7 @@ class Call:
         bounded: whether a boundary is open around the call.
         finished: whether the call has ended.
         is_sdk: whether the boundary is that of an SDK's method.
+        is_client: whether the boundary is that of a client's request.
         recording: what is being recorded, from the first attempt on.
         path: the path of its attempts, if they all go to the same one.
         sent_inside: the send that it was opened inside of, if any.
@@ -124,6 +126,7 @@ class Call:
         "attempts",
         "bounded",
         "finished",
+        "is_client",
         "is_sdk",
         "path",
         "recording",
@@ -142,6 +145,7 @@ class Call:
         attributes: Mapping[str, Any] | None = None,
         bounded: bool = False,
         is_sdk: bool = False,
+        is_client: bool = False,
         where: Any = None,
     ) -> None:
         self.started = now
@@ -155,6 +159,7 @@ class Call:
         self._where = where
         self.bounded = bounded
         self.is_sdk = is_sdk
+        self.is_client = is_client
         self.path: str | None = None
         self.sent_inside: Send | None = current_send()
         # Threads may share a call. Reentrant, since letting go of an exception may end another stream on the spot.
@@ -191,7 +196,7 @@ class Call:
             self.attempts += 1 + earlier
             if self.recording is None:
                 self._first = request
-                self.path = path if self.is_sdk else None
+                self.path = path if self.is_sdk or self.is_client else None
                 self.recording = self._recorder.begin(request, self._name, self._attributes, self._unix_ns, self._where)
             self._tell_failed(self.recording, now)
             self._open += 1  # not before: an attempt that could not be recorded will not be ended either
@@ -239,6 +244,11 @@ class Call:
         for attempt in failed:
             if attempt.number != but:
                 recording.attempt_failed(attempt, self.unix_ns(now))
+
+    def redirected(self, path: str) -> None:
+        """The server sends the client to another path: the next attempts go there."""
+        if self.path is not None:
+            self.path = path
 
     def leave(self) -> None:
         """The boundary has been left; a stream may still be open."""

@@ -139,16 +139,25 @@ class Observer:
         if not self._inert:
             self._guard(self._respond, response, self.clock())
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes, times: tuple[float, float] | None = None) -> None:
         """Bytes came. Call it before the application sees them: what makes it stop must have been seen.
 
         They are seen, and not always read at once; see `BACKLOG`.
+
+        Args:
+            data: the bytes.
+            times: when the application asked for them and when they came, in seconds, if a tap kept them since then.
         """
-        now, asked, reads = self.clock(), self.asked_at, self._reads
+        asked, now = times or (self.asked_at, self.clock())
+        reads = self._reads
         reads.append((data, asked, now))
         self.asked_at = HELD
         if len(reads) >= BACKLOG or now - asked > PATIENCE or len(data) > LARGE or self._is_eager:
             self._read_backlog()
+
+    def feed_last(self, data: bytes, times: tuple[float, float]) -> None:
+        """Bytes that a tap kept, right before the end. They are read there, so a finaliser may tell them."""
+        self._reads.append((data, *times))
 
     def body_ended(self, *, unread: bool) -> None:
         """The client knows that the body has ended.

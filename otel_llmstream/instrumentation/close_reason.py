@@ -24,7 +24,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from threading import get_ident
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, Final
 
 from ..core.states import End
@@ -54,7 +54,7 @@ _CLEANUP_GENERATORS: Final = frozenset(("__stream__",))
 groq, ...) call theirs `__stream__`. An explicit close never passes through it, so a `GeneratorExit` there means that it
 was dropped."""
 
-_PASSTHROUGH: Final = ("otel_llmstream", "httpx", "httpx2", "aiohttp", "botocore", "urllib3", "contextlib")
+_PASSTHROUGH: Final = ("otel_llmstream", "httpx", "httpx2", "aiohttp", "botocore", "urllib3", "requests", "contextlib")
 """Modules that only pass a close on."""
 
 _BYTE_STREAMS: Final = ("SyncByteStream", "AsyncByteStream")
@@ -103,6 +103,12 @@ def _is_finalised_by_loop() -> bool:
     except RuntimeError:  # no loop runs
         return False
     return task is not None and type(task.get_coro()).__name__ == "async_generator_athrow"
+
+
+def acting_code() -> CodeType | None:
+    """The code that reads or closes the response: of the first function that does more than pass that on."""
+    frame = _closing_frame()
+    return frame.f_code if frame is not None else None
 
 
 def _closing_frame() -> FrameType | None:

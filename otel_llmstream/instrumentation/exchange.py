@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any, Final, ParamSpec, TypeVar
+from urllib.parse import urljoin, urlsplit
 
 from ..core.rate_limits import read_rate_limits
 from ..core.response import ResponseInfo, media_type_of
@@ -152,6 +153,26 @@ class Exchange:
             observer.end(End.CLOSED, error)
         else:
             observer.end(End.FAILURE if isinstance(error, Exception) else End.CANCELLED, error)
+
+    def answered(self, response: ResponseInfo) -> None:
+        """The client itself deals with a response: it tries again, or it gives up. There is no stream.
+
+        Args:
+            response: the response.
+        """
+        if self._observer is not None:
+            self._observer.responded(response)
+            self._observer.end(End.CLOSED)
+
+    def redirected(self, location: str) -> None:
+        """The response sends the client to another place. Inside a boundary, the next attempt goes there.
+
+        Args:
+            location: value of the header `Location`.
+        """
+        call = self._observer.call if self._observer is not None else None
+        if call is not None:
+            call.redirected(urlsplit(urljoin(self._request.path, location)).path.rstrip("/"))
 
     def lost(self) -> None:
         """After an internal error in a hook: the stream goes on unobserved."""
