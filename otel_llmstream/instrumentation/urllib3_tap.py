@@ -185,32 +185,36 @@ class _Tapped:
     def _fp_read(self, amt: int | None = None, **options: Any) -> Any:
         told = self._llmstream_tap
         told.asks()
-        if (amt is None or amt >= SMALL) and not options.get("read1") and hasattr(self._fp, "fp"):
-            data = self._read_in_pieces(amt, **options)
-            if data:
-                told.rests()
-        else:
-            data = super()._fp_read(amt, **options)  # type: ignore[misc]
+        if options.get("read1") or (amt is not None and amt < SMALL) or getattr(self._fp, "fp", None) is None:
+            data, is_last = super()._fp_read(amt, **options), False  # type: ignore[misc]
             if data:
                 told.came(data)
-        if self._has_ended(data, reads_all=amt is None and not options.get("read1"), nothing=amt == 0):
+        else:
+            data, is_last = self._read_in_pieces(amt, **options)
+            if data:
+                told.rests()
+        if is_last or self._has_ended(data, nothing=amt == 0):
             told.ended()
         return data
 
-    def _read_in_pieces(self, amt: int | None, **options: Any) -> Any:
-        """http.client reads from a file. Another one takes its place, which tells of each piece."""
+    def _read_in_pieces(self, amt: int | None, **options: Any) -> tuple[Any, bool]:
+        """Read, and tell of each piece. Gives the bytes, and whether they are the last ones.
+
+        http.client reads the body from a file. Another one takes its place meanwhile.
+        """
         body = self._fp
         pieces = body.fp = _Pieces(body, self._llmstream_tap)
         try:
-            return super()._fp_read(amt, **options)  # type: ignore[misc]
+            data = super()._fp_read(amt, **options)  # type: ignore[misc]
         finally:
             if body.fp is pieces:  # else the body has ended
                 body.fp = pieces.file
+        return data, amt is None or (pieces.is_over and self.length_remaining is None)
 
-    def _has_ended(self, data: bytes, *, reads_all: bool, nothing: bool) -> bool:
+    def _has_ended(self, data: bytes, *, nothing: bool) -> bool:
         """Whether the body ended with this read, and urllib3 will not say that bytes are missing."""
-        if data or reads_all:
-            return reads_all or is_closed(self._fp) or self.length_remaining == len(data)
+        if data:
+            return is_closed(self._fp) or self.length_remaining == len(data)
         return not nothing and not (self.enforce_content_length and self.length_remaining)
 
     def _update_chunk_length(self) -> None:
@@ -253,15 +257,21 @@ def is_closed(body: Any) -> bool:
 class _Pieces:
     """Takes the place of the file that http.client reads a body from, while one read lasts."""
 
-    __slots__ = ("_body", "_tap", "file")
+    __slots__ = ("_body", "_tap", "file", "is_over")
 
     def __init__(self, body: Any, told: Tap) -> None:
         self.file = body.fp
+        self.is_over = False
         self._body = body
         self._tap = told
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.file, name)
+
+    def readline(self, *args: Any) -> Any:
+        """The size of a chunk, which comes with the chunk."""
+        self._tap.goes_on()
+        return self.file.readline(*args)
 
     def read(self, size: int | None = -1) -> bytes:
         """All that is asked for, or all that there is."""
@@ -273,6 +283,7 @@ class _Pieces:
             told.goes_on()
             piece = self.file.read1(PIECE if left < 0 else min(left, PIECE))
             if not piece:
+                self.is_over = True
                 break
             told.came(piece)
             pieces.append(piece)
