@@ -100,7 +100,6 @@ class Call:
         bounded: whether a boundary is open around the call.
         finished: whether the call has ended.
         is_sdk: whether the boundary is that of an SDK's method.
-        is_client: whether the boundary is that of a client's request.
         recording: what is being recorded, from the first attempt on.
         path: the path of its attempts, if they all go to the same one.
         sent_inside: the send that it was opened inside of, if any.
@@ -119,6 +118,7 @@ class Call:
         "_latest_number",
         "_lock",
         "_name",
+        "_one_path",
         "_open",
         "_recorder",
         "_unix_ns",
@@ -126,7 +126,6 @@ class Call:
         "attempts",
         "bounded",
         "finished",
-        "is_client",
         "is_sdk",
         "path",
         "recording",
@@ -159,7 +158,7 @@ class Call:
         self._where = where
         self.bounded = bounded
         self.is_sdk = is_sdk
-        self.is_client = is_client
+        self._one_path = is_sdk or is_client
         self.path: str | None = None
         self.sent_inside: Send | None = current_send()
         # Threads may share a call. Reentrant, since letting go of an exception may end another stream on the spot.
@@ -196,7 +195,7 @@ class Call:
             self.attempts += 1 + earlier
             if self.recording is None:
                 self._first = request
-                self.path = path if self.is_sdk or self.is_client else None
+                self.path = path if self._one_path else None
                 self.recording = self._recorder.begin(request, self._name, self._attributes, self._unix_ns, self._where)
             self._tell_failed(self.recording, now)
             self._open += 1  # not before: an attempt that could not be recorded will not be ended either

@@ -112,11 +112,14 @@ class ClientBoundary(Boundary):
         super().__exit__(*raised)
 
     def _is_outermost(self, around: Call | None) -> bool:
-        return around is None or (around.is_client and _BODY.get() is not self._body)
+        outer = _BODY.get()
+        return around is None or (outer is not _NONE and outer is not self._body)
 
 
-_BODY: ContextVar[object] = ContextVar("otel_llmstream_body", default=None)
-"""The body of the client's request that is being sent."""
+_NONE: Final = object()
+
+_BODY: ContextVar[object] = ContextVar("otel_llmstream_body", default=_NONE)
+"""The body of the client's request that is being sent, if one is."""
 
 
 NOTHING: Final = (
