@@ -23,6 +23,7 @@ import inspect
 import sys
 import sysconfig
 from collections.abc import Iterator
+from dis import opname
 from threading import get_ident
 from types import CodeType, FrameType, TracebackType
 from typing import Any, Final
@@ -103,6 +104,28 @@ def _is_finalised_by_loop() -> bool:
     except RuntimeError:  # no loop runs
         return False
     return task is not None and type(task.get_coro()).__name__ == "async_generator_athrow"
+
+
+def infer_drop_reason(reader: CodeType | None, observer: object = None) -> tuple[End, BaseException | None]:
+    """What it means that the generator was dropped or closed that reads a stream of a sync client.
+
+    Python drops it too if an exception leaves the loop over it, and shows that exception to no one. The instruction at
+    which the loop was left tells: it is neither a `yield`, where another exception came in, nor the end of the loop.
+
+    Args:
+        reader: the code that read the stream, from `acting_code`.
+        observer: the observer of the stream.
+    """
+    how, error = infer_close_reason(observer)
+    frame = _closing_frame()
+    if how is not End.CLOSED or frame is None or frame.f_code is not reader or not _is_installed(frame):
+        return how, error
+    left_at = opname[frame.f_code.co_code[frame.f_lasti]]
+    return (how if left_at.startswith(_LEAVING) else End.SDK_RAISED), None
+
+
+_LEAVING: Final = ("YIELD", "RESUME", "SEND", "POP", "END_FOR", "DELETE", "STORE", "RETURN")
+"""Instructions that close a generator by themselves or let something from outside close it."""
 
 
 def acting_code() -> CodeType | None:

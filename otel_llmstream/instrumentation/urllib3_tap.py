@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from ..core.states import End
 from ..engine.observer import HELD, Observer
-from .close_reason import acting_code, is_collecting_garbage
+from .close_reason import acting_code, infer_drop_reason, is_collecting_garbage
 from .tap import closed
 
 NEEDED: Final = ("_fp_read", "_update_chunk_length", "_handle_chunk", "_error_catcher", "close", "release_conn")
@@ -44,27 +44,24 @@ class Tap:
 
     Args:
         observer: who is told.
-
-    Attributes:
-        consumer: the code that read first; None before the first read.
     """
 
-    __slots__ = ("_kept", "_observer", "_reader", "_times", "consumer")
+    __slots__ = ("_consumer", "_kept", "_observer", "_reader", "_times")
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self._kept = bytearray()
         self._times = (0.0, 0.0)  # when the first of the kept bytes was asked for, and when it came
         self._reader = NO_READER
-        self.consumer: CodeType | None = None
+        self._consumer: CodeType | None = None  # the code that read first
 
     def asks(self) -> None:
         """The application waits for bytes."""
         observer = self._observer
         observer.asked_at = observer.clock()
         self._reader = get_ident()
-        if self.consumer is None:
-            self.consumer = acting_code()
+        if self._consumer is None:
+            self._consumer = acting_code()
 
     def goes_on(self) -> None:
         """The application waits for bytes, perhaps since before."""
@@ -101,16 +98,10 @@ class Tap:
         self._observer.raised(error)
 
     def dropped(self) -> None:
-        """The generator that reads was dropped or closed, and urllib3 closes the connection.
-
-        The code that reads leaves its loop: that is a close. Any other code lets go of what is left of a reading that
-        has ended before, as by an exception.
-        """
-        if self.consumer is acting_code() or is_collecting_garbage():
-            self._tell_last()
-            closed(self._observer)
-        else:
-            self._end(End.GARBAGE_COLLECTED)
+        """The generator that reads was dropped or closed, and urllib3 closes the connection."""
+        self._tell_last()
+        how, error = infer_drop_reason(self._consumer)
+        self._observer.end(how, error, unsafe=is_collecting_garbage())
 
     def closes(self) -> None:
         """`close` was called. urllib3 calls it itself while it reads, before it raises an exception."""
@@ -183,6 +174,8 @@ class _Tapped:
     length_remaining: int | None
 
     def _fp_read(self, amt: int | None = None, **options: Any) -> Any:
+        if amt == 0:
+            return super()._fp_read(amt, **options)  # type: ignore[misc]
         told = self._llmstream_tap
         told.asks()
         if options.get("read1") or (amt is not None and amt < SMALL) or getattr(self._fp, "fp", None) is None:
@@ -193,7 +186,7 @@ class _Tapped:
             data, is_last = self._read_in_pieces(amt, **options)
             if data:
                 told.rests()
-        if is_last or self._has_ended(data, nothing=amt == 0):
+        if is_last or self._has_ended(data):
             told.ended()
         return data
 
@@ -211,11 +204,11 @@ class _Tapped:
                 body.fp = pieces.file
         return data, amt is None or (pieces.is_over and self.length_remaining is None)
 
-    def _has_ended(self, data: bytes, *, nothing: bool) -> bool:
+    def _has_ended(self, data: bytes) -> bool:
         """Whether the body ended with this read, and urllib3 will not say that bytes are missing."""
         if data:
             return is_closed(self._fp) or self.length_remaining == len(data)
-        return not nothing and not (self.enforce_content_length and self.length_remaining)
+        return not (self.enforce_content_length and self.length_remaining)
 
     def _update_chunk_length(self) -> None:
         told = self._llmstream_tap
