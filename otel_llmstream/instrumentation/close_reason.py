@@ -106,32 +106,50 @@ def _is_finalised_by_loop() -> bool:
     return task is not None and type(task.get_coro()).__name__ == "async_generator_athrow"
 
 
-def infer_drop_reason(reader: CodeType | None, observer: object = None) -> tuple[End, BaseException | None]:
+def infer_drop_reason(reader: CodeType | None) -> tuple[End, BaseException | None]:
     """What it means that the generator was dropped or closed that reads a stream of a sync client.
 
-    Python drops it too if an exception leaves the loop over it, and shows that exception to no one. The instruction at
-    which the loop was left tells: it is neither a `yield`, where another exception came in, nor the end of the loop.
+    Python drops it too if an exception leaves the loop over it, and shows that exception to no one. If an SDK's loop was
+    left there, the instruction tells: it is neither a `yield`, where another exception came in, nor the end of the loop.
+    If the SDK's loop was left before, the SDK may have raised an exception.
 
     Args:
-        reader: the code that read the stream, from `acting_code`.
-        observer: the observer of the stream.
+        reader: the code that read the stream, from `reading_code`.
     """
-    how, error = infer_close_reason(observer)
-    frame = _closing_frame()
-    if how is not End.CLOSED or frame is None or frame.f_code is not reader or not _is_installed(frame):
+    how, error = infer_close_reason()
+    if how is not End.CLOSED or reader is None or not reader.co_filename.startswith(_SITES) or _is_being_handled(error):
         return how, error
-    left_at = opname[frame.f_code.co_code[frame.f_lasti]]
+    frame = _outer_frame()
+    if frame is None or frame.f_code is not reader:
+        return (how if _is_closed_from_outside(reader) else End.GARBAGE_COLLECTED), None
+    left_at = opname[reader.co_code[frame.f_lasti]]
     return (how if left_at.startswith(_LEAVING) else End.SDK_RAISED), None
 
 
+def _is_being_handled(error: BaseException | None) -> bool:
+    """Whether a handler closes the generator, because its own was closed: that is a close."""
+    asked = error or sys.exc_info()[1]
+    return asked is not None and isinstance(asked.__context__, GeneratorExit)
+
+
+def _is_closed_from_outside(reader: CodeType) -> bool:
+    """Whether a generator may have been closed without being run. Python does that since 3.13."""
+    return sys.version_info >= (3, 13) and bool(reader.co_flags & _GENERATES)
+
+
 _LEAVING: Final = ("YIELD", "RESUME", "SEND", "POP", "END_FOR", "DELETE", "STORE", "RETURN")
-"""Instructions that close a generator by themselves or let something from outside close it."""
+"""Instructions that drop a generator by themselves, or let something from outside drop it."""
 
 
-def acting_code() -> CodeType | None:
-    """The code that reads or closes the response: of the first function that does more than pass that on."""
-    frame = _closing_frame()
+def reading_code() -> CodeType | None:
+    """The code that reads a response of a sync client."""
+    frame = _outer_frame()
     return frame.f_code if frame is not None else None
+
+
+def _outer_frame() -> FrameType | None:
+    """The first frame that is not a client's or ours. Its local variables are not looked at, for that keeps them."""
+    return next((frame for frame in _stack() if _package(frame) not in _PASSTHROUGH), None)
 
 
 def _closing_frame() -> FrameType | None:
@@ -153,6 +171,9 @@ def _is_passthrough(frame: FrameType) -> bool:
     """Whether it is a frame of a client or of this package, or a method of a stream that was put around ours."""
     if _package(frame) in _PASSTHROUGH:
         return True
+    # Python keeps the local variables that are looked at as long as the frame lives.
+    if frame.f_code.co_varnames[:1] != ("self",):
+        return False
     return any(base.__name__ in _BYTE_STREAMS for base in type(frame.f_locals.get("self")).__mro__)
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from ..core.states import End
 from ..engine.observer import HELD, Observer
-from .close_reason import acting_code, infer_drop_reason, is_collecting_garbage
+from .close_reason import infer_drop_reason, is_collecting_garbage, reading_code
 from .tap import closed
 
 NEEDED: Final = ("_fp_read", "_update_chunk_length", "_handle_chunk", "_error_catcher", "close", "release_conn")
@@ -46,22 +46,22 @@ class Tap:
         observer: who is told.
     """
 
-    __slots__ = ("_consumer", "_kept", "_observer", "_reader", "_times")
+    __slots__ = ("_code", "_kept", "_observer", "_reader", "_times")
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self._kept = bytearray()
         self._times = (0.0, 0.0)  # when the first of the kept bytes was asked for, and when it came
         self._reader = NO_READER
-        self._consumer: CodeType | None = None  # the code that read first
+        self._code: CodeType | None = None  # the code that reads
 
     def asks(self) -> None:
         """The application waits for bytes."""
         observer = self._observer
         observer.asked_at = observer.clock()
         self._reader = get_ident()
-        if self._consumer is None:
-            self._consumer = acting_code()
+        if self._code is None:
+            self._code = reading_code()
 
     def goes_on(self) -> None:
         """The application waits for bytes, perhaps since before."""
@@ -100,7 +100,7 @@ class Tap:
     def dropped(self) -> None:
         """The generator that reads was dropped or closed, and urllib3 closes the connection."""
         self._tell_last()
-        how, error = infer_drop_reason(self._consumer)
+        how, error = infer_drop_reason(self._code)
         self._observer.end(how, error, unsafe=is_collecting_garbage())
 
     def closes(self) -> None:

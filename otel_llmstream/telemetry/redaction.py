@@ -20,6 +20,9 @@ MAX_MESSAGE: Final = 1024
 _QUOTED_BYTES: Final = re.compile(r"""(?:\bbytearray\()?\bb['"]""")
 """The beginning of a literal of bytes. Everything that such libraries quote is bytes."""
 
+_QUERY: Final = re.compile(r"""\?[^\s'"<>()=]*=[^\s'"<>()]*""")
+"""The query of a URL, which may have a key. urllib3 quotes the URLs that it asks for in vain."""
+
 _CAUSES: Final = 16
 """Causes that are followed at most. A chain may be a cycle."""
 
@@ -30,7 +33,7 @@ def redact_message(message: str) -> str:
     Args:
         message: of an exception or a provider.
     """
-    shown = message[:MAX_MESSAGE]
+    shown = _QUERY.sub("", message[:MAX_MESSAGE])
     quoted = _QUOTED_BYTES.search(shown)
     return shown[: quoted.start()].rstrip(": \t\r\n") if quoted else shown
 
