@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE = 12.0
+PATIENCE = 240.0
 """Seconds. It only bounds how long a broken test hangs: no test that passes comes near it, on any machine."""
 
 STEP = 0.005
