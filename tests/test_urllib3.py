@@ -505,9 +505,7 @@ def by_own_exception(url: str) -> None:
 
 
 @leaky
-@pytest.mark.parametrize(
-    "leave", [by_with, by_close, by_close_unread, by_release, by_leaving_a_loop, by_own_exception]
-)
+@pytest.mark.parametrize("leave", [by_with, by_close, by_close_unread, by_release, by_leaving_a_loop, by_own_exception])
 def test_cancelled(leave: Callable[[str], None], url: str, captured: Captured) -> None:
     """The application leaves the stream, and nothing of it stays open."""
     leave(url)
