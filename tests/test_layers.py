@@ -38,7 +38,7 @@ THIRD_PARTY = {
     "dialects": {"msgspec"},
     "engine": set(),
     "telemetry": {"opentelemetry", "structlog"},
-    "instrumentation": {"httpx", "httpx2", "aiohttp", "botocore", "wrapt"},
+    "instrumentation": {"httpx", "httpx2", "aiohttp", "botocore", "urllib3", "requests", "wrapt"},
     "monitoring": set(),
     "testing": {"opentelemetry", "pytest"},
     "testing.chaos": {"h11", *CODECS},

@@ -107,11 +107,11 @@ def _is_finalised_by_loop() -> bool:
 
 
 def infer_drop_reason(reader: CodeType | None) -> tuple[End, BaseException | None]:
-    """What it means that the generator was dropped or closed that reads a stream of a sync client.
+    """What it means that the generator which reads a stream of a sync client was dropped or closed.
 
-    Python drops it too if an exception leaves the loop over it, and shows that exception to no one. If an SDK's loop was
-    left there, the instruction tells: it is neither a `yield`, where another exception came in, nor the end of the loop.
-    If the SDK's loop was left before, the SDK may have raised an exception.
+    Python also drops it if an exception leaves the loop over it, and shows that exception nowhere. The instruction at
+    which an SDK's loop was left tells: after an exception it is neither a `yield` nor the end of the loop. If the SDK's
+    loop was left before, the SDK may have raised an exception.
 
     Args:
         reader: the code that read the stream, from `reading_code`.

@@ -1,7 +1,7 @@
 """The tap of a urllib3 response: the response gets a class below its own, which tells an observer what is read.
 
-urllib3 has two ways to read. `stream` reads a chunked body chunk by chunk: `_update_chunk_length`, then `_handle_chunk`.
-All other reading goes through `_fp_read`. Both see the payload once, before its content coding is undone.
+urllib3 has two ways to read. `stream` reads a chunked body chunk by chunk, with `_update_chunk_length` and
+`_handle_chunk`. All other reading goes through `_fp_read`. Both see the payload once, before its content coding is undone.
 
 - A read of many bytes waits for all of them. The tap looks into it: each piece has the time at which it came.
 - Reads of a few bytes (`readline` and `iter_content(1)` read single bytes) are told together, line by line.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from threading import get_ident
-from types import CodeType
+from types import CodeType, TracebackType
 from typing import Any, Final
 
 from ..core.states import End
@@ -137,7 +137,8 @@ def tap(response: Any, observer: Observer) -> None:
         observer: who is told.
     """
     response._llmstream_tap = Tap(observer)  # noqa: SLF001 - ours
-    response.__class__ = _tapped(type(response))
+    cls: Any = type(response)
+    response.__class__ = _tapped(cls)
 
 
 def is_tapped(response: Any) -> bool:
@@ -146,7 +147,7 @@ def is_tapped(response: Any) -> bool:
 
 
 @lru_cache(maxsize=16)  # an application has one such class, or two
-def _tapped(cls: type[Any]) -> type[Any]:
+def _tapped(cls: Any) -> type[Any]:
     names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__, "__slots__": ()}
     if hasattr(cls, "shutdown"):  # since urllib3 2.3
         names["shutdown"] = _shutdown(cls)
@@ -296,7 +297,9 @@ class _Catching:
     def __enter__(self) -> Any:
         return self._inner.__enter__()
 
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> Any:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> Any:
         try:
             handled = self._inner.__exit__(kind, error, traceback)
         except BaseException as exc:

@@ -742,9 +742,11 @@ def _azure(ask: Ask) -> dict[str, Any]:
 def azure_chat(ask: Ask) -> Iterator[Any]:
     from azure.ai.inference import ChatCompletionsClient
 
-    with ChatCompletionsClient(**_azure(ask)) as client:
-        with client.complete(model=ask.model, messages=QUESTION, stream=True) as stream:
-            yield from stream
+    with (
+        ChatCompletionsClient(**_azure(ask)) as client,
+        client.complete(model=ask.model, messages=QUESTION, stream=True) as stream,
+    ):
+        yield from stream
 
 
 @driver("azure-ai-inference", "ChatCompletionsClient.complete", "async", retries=False)
