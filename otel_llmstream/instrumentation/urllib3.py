@@ -142,9 +142,11 @@ def _url_may_be_llm(url: Any) -> bool:
 
 def _sniff(pool: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any, started: float) -> None:
     """The response to a request that no dialect knows may be a stream of ours."""
-    body = _argument("body", args, kwargs)
-    content_type = response.headers.get("content-type", "")
-    if not may_be_stream(response.status, content_type, partial(_asks_for_stream, body)) or is_tapped(response):
+    if not may_be_stream(
+        response.status,
+        response.headers.get("content-type", ""),
+        lambda: _asks_for_stream(_argument("body", args, kwargs)),
+    ) or is_tapped(response):
         return
     exchange = Exchange.begin_late(_request_info(pool, args, kwargs), started)
     if exchange is not None:
@@ -153,6 +155,8 @@ def _sniff(pool: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response
 
 def _asks_for_stream(body: Any) -> bool:
     """Whether a request may ask for a stream. The body is not parsed."""
+    if type(body) is bytes:  # not copied
+        return b'"stream"' in body
     content = _content(body)
     return content is not None and b'"stream"' in content
 

@@ -1,7 +1,7 @@
 """The tap of a urllib3 response: the response gets a class below its own, which tells an observer what is read.
 
 urllib3 has two ways to read. `stream` reads a chunked body chunk by chunk, with `_update_chunk_length` and
-`_handle_chunk`. All other reading goes through `_fp_read`. Both see the payload once, before its content coding is undone.
+`_handle_chunk`. All other reading goes through `_fp_read`. Both see the payload once, with its content coding.
 
 - A read of many bytes waits for all of them. The tap looks into it: each piece has the time at which it came.
 - Reads of a few bytes (`readline` and `iter_content(1)` read single bytes) are told together, line by line.
