@@ -780,7 +780,8 @@ def test_another_shape(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.Mon
         urllib3_hook._patch(module)
     assert dict(vars(Pool)) == before
     assert [record.getMessage() for record in caplog.records] == [urllib3_hook.OTHER_SHAPE]
-    urllib3_hook._patch_redirects("PoolManager", "urlopen", urllib3_hook._manager_urlopen, ModuleType("other"))
+    for patch in (urllib3_hook._patch_manager, urllib3_hook._patch_session):
+        patch(ModuleType("other"))
 
 
 SCRIPT = """

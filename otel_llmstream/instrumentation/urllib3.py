@@ -36,6 +36,8 @@ SESSIONS: Final = ("requests.sessions", "oci._vendor.requests.sessions")
 
 OTHER_SHAPE: Final = "urllib3 is not observed: it has not the shape of a version that we know"
 
+OK: Final = 200
+
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -43,16 +45,16 @@ def patch() -> None:
     """Patch urllib3 and requests, now or when they are imported."""
     watch_garbage_collector()
     when_imported("urllib3.connectionpool", _patch)
-    when_imported("urllib3.poolmanager", partial(_patch_redirects, "PoolManager", "urlopen", _manager_urlopen))
+    when_imported("urllib3.poolmanager", _patch_manager)
     for name in SESSIONS:
-        when_imported(name, partial(_patch_redirects, "Session", "send", _session_send))
+        when_imported(name, _patch_session)
 
 
 def _patch(module: ModuleType) -> None:
     pool = getattr(module, "HTTPConnectionPool", None)
     if _has_shape(pool):
         replace_method(pool, "urlopen", _urlopen, _is_off)
-        replace_method(pool, "_make_request", _make_request, _is_off)
+        replace_method(pool, "_make_request", _make_request, _is_no_try)
     elif pool is not None:
         log(logging.WARNING, OTHER_SHAPE)
 
@@ -64,12 +66,16 @@ def _has_shape(pool: Any) -> bool:
     return all(map(callable, methods))
 
 
-def _patch_redirects(
-    name: str, method: str, make: Callable[[Callable[..., Any]], Callable[..., Any]], module: ModuleType
-) -> None:
-    owner = getattr(module, name, None)
-    if callable(getattr(owner, method, None)):
-        replace_method(owner, method, make, _is_off)
+def _patch_manager(module: ModuleType) -> None:
+    owner = getattr(module, "PoolManager", None)
+    if callable(getattr(owner, "urlopen", None)):
+        replace_method(owner, "urlopen", _manager_urlopen, _is_other_url)
+
+
+def _patch_session(module: ModuleType) -> None:
+    owner = getattr(module, "Session", None)
+    if callable(getattr(owner, "send", None)):
+        replace_method(owner, "send", _session_send, _is_other_request)
 
 
 def _is_off(_args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> bool:
@@ -86,7 +92,15 @@ def _urlopen(original: Callable[..., Any]) -> Callable[..., Any]:
             guarded(tries.try_again, args, kwargs)
             return original(pool, *args, **kwargs)
         if not _may_be_llm(pool, args, kwargs):
-            return _send_other(original, pool, args, kwargs)
+            if kwargs.get("preload_content", True):
+                return original(pool, *args, **kwargs)
+            engine = SWITCH.engine
+            started = engine.clock.now() if engine is not None else 0.0
+            response = original(pool, *args, **kwargs)
+            # The application reads the response itself: it may be a stream of ours all the same.
+            if response.status == OK:
+                guarded(_sniff, pool, args, kwargs, response, started)
+            return response
         with ClientBoundary(_argument("body", args, kwargs)):
             return _send(original, pool, args, kwargs)
 
@@ -111,17 +125,6 @@ def _send(original: Callable[..., Any], pool: Any, args: tuple[Any, ...], kwargs
     return response
 
 
-def _send_other(original: Callable[..., Any], pool: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Send a request that no dialect knows. If the application reads the response itself, it may still be a stream."""
-    engine = SWITCH.engine
-    if engine is None or kwargs.get("preload_content", True):
-        return original(pool, *args, **kwargs)
-    started = engine.clock.now()
-    response = original(pool, *args, **kwargs)
-    guarded(_sniff, pool, args, kwargs, response, started)
-    return response
-
-
 def _may_be_llm(pool: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     """Whether a dialect may answer the request. Nearly all requests of an application end here."""
     url = args[1] if len(args) > 1 else kwargs.get("url")
@@ -141,7 +144,7 @@ def _url_may_be_llm(url: Any) -> bool:
 
 
 def _sniff(pool: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any, started: float) -> None:
-    """The response to a request that no dialect knows may be a stream of ours."""
+    """Look at the response to a request that no dialect knows."""
     if not may_be_stream(
         response.status,
         response.headers.get("content-type", ""),
@@ -250,6 +253,10 @@ class _Tries:
 _TRIES: ContextVar[_Tries | None] = ContextVar("otel_llmstream_urllib3_tries", default=None)
 
 
+def _is_no_try(_args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> bool:
+    return _TRIES.get() is None
+
+
 def _make_request(original: Callable[..., Any]) -> Callable[..., Any]:
     def _make_request(pool: Any, *args: Any, **kwargs: Any) -> Any:
         response = original(pool, *args, **kwargs)
@@ -298,23 +305,27 @@ def _history(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...
 
 def _manager_urlopen(original: Callable[..., Any]) -> Callable[..., Any]:
     def urlopen(manager: Any, *args: Any, **kwargs: Any) -> Any:
-        if not _url_may_be_llm(args[1] if len(args) > 1 else kwargs.get("url")):
-            return original(manager, *args, **kwargs)
         with ClientBoundary(kwargs.get("body")):
             return original(manager, *args, **kwargs)
 
     return urlopen
 
 
+def _is_other_url(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    return SWITCH.engine is None or not _url_may_be_llm(args[2] if len(args) > 2 else kwargs.get("url"))  # noqa: PLR2004
+
+
 def _session_send(original: Callable[..., Any]) -> Callable[..., Any]:
     def send(session: Any, *args: Any, **kwargs: Any) -> Any:
-        request = args[0] if args else kwargs.get("request")
-        if not _url_may_be_llm(getattr(request, "url", None)):
-            return original(session, *args, **kwargs)
-        with ClientBoundary(getattr(request, "body", None)):
+        with ClientBoundary(getattr(args[0] if args else kwargs.get("request"), "body", None)):
             return original(session, *args, **kwargs)
 
     return send
+
+
+def _is_other_request(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    request = args[1] if len(args) > 1 else kwargs.get("request")
+    return SWITCH.engine is None or not _url_may_be_llm(getattr(request, "url", None))
 
 
 # --- the neutral records ------------------------------------------------------------------------------------------
