@@ -19,6 +19,7 @@ from io import BytesIO
 from types import ModuleType
 from typing import Any
 
+import httpx
 import pytest
 import requests
 import urllib3
@@ -635,6 +636,17 @@ def test_an_sdk_that_is_left(name: str, sdk: Any, url: str, captured: Captured) 
     only(captured, "cancelled")
 
 
+@pytest.mark.parametrize("outer", [httpx.Client, requests.Session])
+def test_an_sdk_that_raises_over_another_stream(outer: Any, sdk: Any, url: str, captured: Captured) -> None:
+    """The application asks an SDK in its loop, and the SDK raises: the application leaves its own stream."""
+    with outer() as client, pytest.raises(ValueError, match="no number"):
+        own = client.stream("POST", url, json=body(HANGING)) if outer is httpx.Client else hanging(url, client)
+        with own as response:
+            for _ in response.iter_lines():
+                list(sdk.parsed(hanging(url)))
+    assert sorted(outcome for _, outcome, _ in calls(captured)) == ["cancelled", "failed"]
+
+
 # --- what is left alone -----------------------------------------------------------------------------------------------
 
 
@@ -751,6 +763,27 @@ def test_with_other_instrumentations(order: str, url: str) -> None:
     finally:
         for other in others:
             other.uninstrument()
+
+
+def test_under_httpx_it_is_httpxs(url: str, captured: Captured) -> None:
+    """A request that httpx sends through requests is one call."""
+
+    class Transport(httpx.BaseTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            found = requests.post(str(request.url), data=request.read(), stream=True)
+            return httpx.Response(found.status_code, headers=found.headers, content=found.content)
+
+    with httpx.Client(transport=Transport()) as client:
+        assert client.post(url, json=body(OK)).content
+    assert calls(captured) == [(OK, "completed", 1)]
+
+
+def test_through_a_proxy(captured: Captured) -> None:
+    """A proxy gets the whole URL. The server is the one behind it."""
+    with serving(framed(EVENTS, "close")) as base:
+        assert requests.post("http://llm.test:81" + CHAT, json=body("m"), proxies={"http": base}).content
+    attributes = only(captured, "completed")
+    assert (attributes["server.address"], attributes["server.port"]) == ("llm.test", 81)
 
 
 # --- imports ----------------------------------------------------------------------------------------------------------

@@ -228,9 +228,10 @@ def _observers(value: Any) -> Iterator[object]:
     """The observer of the response that a value is, or has. Only plain attributes are looked at: no code runs."""
     attributes = getattr(value, "__dict__", None)
     if isinstance(attributes, dict):
-        for response in (value, attributes.get("response")):
-            tap = getattr(response, "__dict__", {}).get("stream")
-            found = getattr(tap, "__dict__", {}).get("_observer")
+        for response in (value, attributes.get("response"), attributes.get("raw")):
+            taps = getattr(response, "__dict__", {})
+            tap = getattr(taps.get("stream"), "__dict__", {})
+            found = tap.get("_observer") or getattr(taps.get("_llmstream_tap"), "observer", None)
             if found is not None:
                 yield found
 

@@ -44,12 +44,15 @@ class Tap:
 
     Args:
         observer: who is told.
+
+    Attributes:
+        observer: who is told.
     """
 
-    __slots__ = ("_code", "_kept", "_observer", "_reader", "_times")
+    __slots__ = ("_code", "_kept", "_reader", "_times", "observer")
 
     def __init__(self, observer: Observer) -> None:
-        self._observer = observer
+        self.observer = observer
         self._kept = bytearray()
         self._times = (0.0, 0.0)  # when the first of the kept bytes was asked for, and when it came
         self._reader = NO_READER
@@ -57,7 +60,7 @@ class Tap:
 
     def asks(self) -> None:
         """The application waits for bytes."""
-        observer = self._observer
+        observer = self.observer
         observer.asked_at = observer.clock()
         self._reader = get_ident()
         if self._code is None:
@@ -65,16 +68,16 @@ class Tap:
 
     def goes_on(self) -> None:
         """The application waits for bytes, perhaps since before."""
-        if not self._observer.waiting:
+        if not self.observer.waiting:
             self.asks()
 
     def rests(self) -> None:
         """The application has what it asked for."""
-        self._observer.asked_at = HELD
+        self.observer.asked_at = HELD
 
     def came(self, data: bytes) -> None:
         """Bytes came. Nothing of an event is kept once its line is complete: an application may stop there."""
-        observer, kept = self._observer, self._kept
+        observer, kept = self.observer, self._kept
         asked, now = observer.asked_at, observer.clock()
         observer.asked_at = HELD
         if kept and now - asked > AT_ONCE:
@@ -95,37 +98,37 @@ class Tap:
     def raised(self, error: BaseException) -> None:
         """Reading raised an exception."""
         self._tell_last()
-        self._observer.raised(error)
+        self.observer.raised(error)
 
     def dropped(self) -> None:
         """The generator that reads was dropped or closed, and urllib3 closes the connection."""
         self._tell_last()
         how, error = infer_drop_reason(self._code)
-        self._observer.end(how, error, unsafe=is_collecting_garbage())
+        self.observer.end(how, error, unsafe=is_collecting_garbage())
 
     def closes(self) -> None:
         """`close` was called. urllib3 calls it itself while it reads, before it raises an exception."""
-        if not (self._observer.waiting and self._reader == get_ident()):
+        if not (self.observer.waiting and self._reader == get_ident()):
             self._tell_last()
-            closed(self._observer)
+            closed(self.observer)
 
     def lost(self) -> None:
         """The response is being finalised."""
         self._tell_last()
-        self._observer.end(End.GARBAGE_COLLECTED, unsafe=True)
+        self.observer.end(End.GARBAGE_COLLECTED, unsafe=True)
 
     def _end(self, how: End) -> None:
         self._tell_last()
-        self._observer.end(how)
+        self.observer.end(how)
 
     def _tell(self) -> None:
-        self._observer.feed(bytes(self._kept), self._times)
+        self.observer.feed(bytes(self._kept), self._times)
         self._kept.clear()
 
     def _tell_last(self) -> None:
         """The end reads them through. A finaliser may be here, so nothing is read now."""
         if self._kept:
-            self._observer.feed_last(bytes(self._kept), self._times)
+            self.observer.feed_last(bytes(self._kept), self._times)
             self._kept.clear()
 
 
