@@ -131,13 +131,20 @@ def serving(*answers: list[bytes] | bytes, gap: float = 0.0) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=_serve, args=(listener, answers, gap), daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        thread.join(PATIENCE)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            with suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)  # it may wait for a client that does not come
+            thread.join(PATIENCE)
 
 
 def _serve(listener: socket.socket, answers: tuple[list[bytes] | bytes, ...], gap: float) -> None:
     for answer in answers:
-        connection = listener.accept()[0]
+        try:
+            connection = listener.accept()[0]
+        except OSError:
+            return
         with connection, connection.makefile("rb") as file:
             length = 0
             while (line := file.readline()) not in (b"\r\n", b""):
