@@ -9,7 +9,7 @@ and a server that sends a response to its own client, enter at the same place.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import lru_cache
 from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import urljoin, urlsplit
@@ -172,7 +172,8 @@ class Exchange:
         """
         call = self._observer.call if self._observer is not None else None
         if call is not None:
-            call.redirected(urlsplit(urljoin(self._request.path, location)).path.rstrip("/"))
+            with suppress(ValueError):  # the server may write anything there
+                call.redirected(urlsplit(urljoin(self._request.path, location)).path.rstrip("/"))
 
     def lost(self) -> None:
         """After an internal error in a hook: the stream goes on unobserved."""

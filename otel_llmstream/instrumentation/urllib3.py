@@ -111,7 +111,7 @@ def _send(original: Callable[..., Any], pool: Any, args: tuple[Any, ...], kwargs
     tries = guarded(_Tries.begin, pool, args, kwargs)
     if tries is None:
         return original(pool, *args, **kwargs)
-    reads_whole = _reads_whole(pool, args, kwargs)
+    reads_whole = guarded(_reads_whole, pool, args, kwargs)
     try:
         with tries:
             response = original(pool, *args, **{**kwargs, "preload_content": False} if reads_whole else kwargs)
