@@ -392,7 +392,7 @@ def test_redirects_that_lead_elsewhere(captured: Captured) -> None:
     """A redirect that is not followed is the answer; so is one that leads to a GET; and one in a circle ends."""
     for location in ("/there", "http://[there"):
         with serving(redirect(location)) as base:
-            requests.post(base + CHAT, json=body("m"), allow_redirects=False).close()
+            urllib3.request("POST", base + CHAT, json=body("m"), redirect=False)
     with serving(redirect("/there", 303), b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno") as base:
         assert by_requests(base + CHAT) == b"no"
     with (
