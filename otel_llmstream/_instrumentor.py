@@ -33,6 +33,7 @@ from .instrumentation import (
     grpc,
     httpx,
     sdk_boundaries,
+    urllib3,
     websocket_client,
     websockets,
 )
@@ -186,6 +187,12 @@ def replaced(
         PROCESS.covered = outer
 
 
+_HOOKS: Final = (
+    httpx, aiohttp, botocore, urllib3, websockets, aiohttp_websocket, websocket_client, grpc, sdk_boundaries
+)  # fmt: skip
+"""The clients that are observed, and the boundaries of SDKs. Each patches what the application imports."""
+
+
 def start(
     settings: Settings, providers: Mapping[str, Any], *, clock: Clock | None = None, earlier: Engine | None = None
 ) -> Engine:
@@ -216,7 +223,7 @@ def start(
     if earlier is not None:
         engine.take_over(earlier)
     PROCESS.engine, PROCESS.telemetry = engine, telemetry
-    for hook in (httpx, aiohttp, botocore, websockets, aiohttp_websocket, websocket_client, grpc, sdk_boundaries):
+    for hook in _HOOKS:
         hook.patch()
     if settings.served:
         asgi.patch()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -12,6 +12,8 @@ import anthropic
 import httpx
 import httpx2
 import openai
+import requests
+import urllib3
 from conditions import PATIENCE
 
 from otel_llmstream.testing.chaos import ChaosServer, Endpoint
@@ -42,6 +44,8 @@ class Clients:
         self.server = server
         self.httpx = httpx.Client(verify=False)
         self.httpx2 = httpx2.Client(verify=False)
+        self.requests = requests.Session()
+        self.urllib3 = urllib3.PoolManager()
         self.openai = openai.OpenAI(
             base_url=server.openai_url, api_key=KEY, max_retries=0, http_client=httpx2.Client(verify=False)
         )
@@ -50,8 +54,9 @@ class Clients:
         )
 
     def close(self) -> None:
-        for client in (self.httpx, self.httpx2, self.openai, self.anthropic):
+        for client in (self.httpx, self.httpx2, self.requests, self.openai, self.anthropic):
             client.close()
+        self.urllib3.clear()
 
     @property
     def chat_url(self) -> str:
@@ -117,6 +122,27 @@ def _bare(client: Any, clients: Clients, ask: Ask) -> Seen:
     ):
         for data in response.iter_bytes():
             seen.items.append(data)
+    return seen
+
+
+def bare_requests(clients: Clients, ask: Ask) -> Seen:
+    with (
+        Seen().watching() as seen,
+        clients.requests.post(clients.chat_url, json=body(ask.model), timeout=ask.timeout, stream=True) as response,
+    ):
+        for line in response.iter_lines():
+            seen.items.append(line)
+    return seen
+
+
+def bare_urllib3(clients: Clients, ask: Ask) -> Seen:
+    with Seen().watching() as seen:
+        response = clients.urllib3.request(
+            "POST", clients.chat_url, json=body(ask.model), timeout=ask.timeout, preload_content=False, retries=False
+        )
+        with closing(response):
+            for data in response.stream():
+                seen.items.append(data)
     return seen
 
 
@@ -194,4 +220,6 @@ DRIVERS = {
     "anthropic-async": Driver(async_anthropic_messages, Endpoint.MESSAGES),
     "httpx2": Driver(bare_httpx2, Endpoint.CHAT, bare=True),
     "httpx": Driver(bare_httpx, Endpoint.CHAT, bare=True),
+    "requests": Driver(bare_requests, Endpoint.CHAT, bare=True),
+    "urllib3": Driver(bare_urllib3, Endpoint.CHAT, bare=True),
 }

@@ -65,6 +65,7 @@ def classify(exc: BaseException) -> str:
     Returns:
         One of the transport values in `semconv.ERROR_TYPES`, or `_OTHER`.
     """
+    exc = _reason(exc)
     chain = tuple(exception_chain(exc))
     if any(type(cause) is RuntimeError and _text(cause) == "Event loop is closed" for cause in chain):
         return semconv.EVENT_LOOP_CLOSED
@@ -74,6 +75,12 @@ def classify(exc: BaseException) -> str:
         if rule is not None:
             return rule if isinstance(rule, str) else rule(names, " ".join(map(_text, chain)))
     return semconv.TLS_ERROR if "SSLError" in names else OTHER
+
+
+def _reason(exc: BaseException) -> BaseException:
+    """What urllib3 gave up for: the exception of its last try."""
+    reason = getattr(exc, "reason", None) if type(exc).__name__ == "MaxRetryError" else None
+    return reason if isinstance(reason, BaseException) else exc
 
 
 def exception_chain(exc: BaseException) -> Iterator[BaseException]:
@@ -179,11 +186,18 @@ def _connect_timeout(names: set[str], _message: str) -> str:
 
 def _urllib3(names: set[str], message: str) -> str:
     """A body that breaks off, is no chunked body, or whose connection is gone."""
-    if "InvalidChunkLength" in names:
+    # http.client says of a chunk size that is no number that the body is incomplete. It had tried to read a number.
+    is_no_number = "InvalidChunkLength" in names or ("IncompleteRead" in names and "ValueError" in names)
+    if is_no_number and "b''" not in message:  # an empty line is the end of the connection
         return semconv.INVALID_FRAMING
-    if "IncompleteRead" in names or "ended prematurely" in message:
+    if is_no_number or "IncompleteRead" in names or "ended prematurely" in message:
         return semconv.INCOMPLETE_BODY
     return semconv.CONNECTION_RESET
+
+
+def _gave_up(_names: set[str], message: str) -> str:
+    """urllib3 gives up because of what the server answers."""
+    return semconv.TOO_MANY_REDIRECTS if "too many redirects" in message else OTHER
 
 
 def _write(names: set[str], _message: str) -> str:
@@ -240,6 +254,11 @@ _RULES: Final[Mapping[str, str | Callable[[set[str], str], str]]] = {
     "ConnectionClosedError": semconv.CONNECTION_RESET,
     "ProtocolError": _urllib3,
     "SSLError": semconv.TLS_ERROR,
+    # urllib3
+    "NewConnectionError": _connect,
+    "EmptyPoolError": semconv.POOL_TIMEOUT,
+    "DecodeError": semconv.CONTENT_DECODING,
+    "ResponseError": _gave_up,
     # WebSockets. websocket-client raises the exceptions of the socket too.
     "ConnectionClosed": semconv.CONNECTION_RESET,
     "InvalidHandshake": semconv.INVALID_FRAMING,

@@ -93,6 +93,7 @@ class Call:
         attributes: span attributes of the application's own.
         bounded: a boundary is open around the call, and `leave` will be called.
         is_sdk: the boundary is that of an SDK's method, whose attempts all go to the same path.
+        is_client: the boundary is that of a client's request. Its attempts go to the same path as well.
         where: the context that it began in, from the recorder's `here`. By default, that of its first attempt.
 
     Attributes:
@@ -125,6 +126,7 @@ class Call:
         "_latest_number",
         "_lock",
         "_name",
+        "_one_path",
         "_open",
         "_recorder",
         "_unix_ns",
@@ -152,6 +154,7 @@ class Call:
         attributes: Mapping[str, Any] | None = None,
         bounded: bool = False,
         is_sdk: bool = False,
+        is_client: bool = False,
         where: Any = None,
     ) -> None:
         self.started = now
@@ -165,6 +168,7 @@ class Call:
         self._where = where
         self.bounded = bounded
         self.is_sdk = is_sdk
+        self._one_path = is_sdk or is_client
         self.path: str | None = None
         self.sent_inside: Send | None = current_send()
         self.first_chunk: tuple[float, float] | None = None
@@ -216,7 +220,7 @@ class Call:
             self.attempts += 1 + earlier
             if self.recording is None:
                 self._first = request
-                self.path = path if self.is_sdk else None
+                self.path = path if self._one_path else None
                 self._join(SERVING.get())
                 self.recording = self._recorder.begin(request, self._name, self._attributes, self._unix_ns, self._where)
             self._tell_failed(self.recording, now)
@@ -273,6 +277,11 @@ class Call:
             attempt = self._failed.pop(0)
             if attempt.number != but:
                 recording.attempt_failed(attempt, self.unix_ns(now))
+
+    def redirected(self, path: str) -> None:
+        """The server sends the client to another path: the next attempts go there."""
+        if self.path is not None:
+            self.path = path
 
     def leave(self) -> None:
         """The boundary has been left; a stream may still be open."""

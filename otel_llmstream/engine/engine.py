@@ -126,6 +126,7 @@ class Engine:
         attributes: Mapping[str, Any] | None = None,
         bounded: bool = False,
         is_sdk: bool = False,
+        is_client: bool = False,
         where: Any = None,
     ) -> Call:
         """A call that begins now, or at `started`; see `Call`."""
@@ -133,7 +134,15 @@ class Engine:
         start = now if started is None else started
         unix_ns = self.clock.unix_ns() - int((now - start) * 1e9)
         return Call(
-            self.recorder, start, unix_ns, name=name, attributes=attributes, bounded=bounded, is_sdk=is_sdk, where=where
+            self.recorder,
+            start,
+            unix_ns,
+            name=name,
+            attributes=attributes,
+            bounded=bounded,
+            is_sdk=is_sdk,
+            is_client=is_client,
+            where=where,
         )
 
     def attempt(

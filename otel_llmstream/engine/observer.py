@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import semconv
-from .._interruption import interruption
 from ..core.error_types import classify, exception_message
 from ..core.events import HTTPError, NonStreaming, Opened
 from ..core.open_stream import OpenStream
@@ -24,6 +23,7 @@ from ..core.stream import Stream
 from ..core.summary import LLMRequest, Summary
 from ..dialects import Dialect, Generic, RequestInfo, framer_of
 from ..wire import MessageFramer
+from .interrupted import failure_or_cancel
 from .reader import Read, Reader
 from .sniffer import Sniffer
 from .stack_room import has_room, with_room
@@ -143,22 +143,31 @@ class Observer:
         if not self._inert:
             with_room(self._guard, self._respond, response, self.clock())
 
-    def feed(self, data: bytes) -> float:
+    def feed(self, data: bytes, times: tuple[float, float] | None = None) -> float:
         """Bytes came, or one whole message if the answer comes in messages (`ResponseInfo.in_messages`).
 
         Call it before the application sees them: what makes it stop must have been seen. They are seen, and not always
         read at once; see `BACKLOG`.
 
+        Args:
+            data: the bytes.
+            times: when the application asked for them and when they came, in seconds, if a tap kept them since then.
+
         Returns:
             When they came, in seconds.
         """
-        now, asked, reads = self.clock(), self.asked_at, self._reads
+        asked, now = times or (self.asked_at, self.clock())
+        reads = self._reads
         reads.append((data, asked, now))
         self.asked_at = HELD
         if len(reads) >= BACKLOG or now - asked > PATIENCE or len(data) > LARGE or self._is_eager:
             with suppress(RecursionError):  # there is no room for any call; the reads wait for the next one
                 self._read_backlog()
         return now
+
+    def feed_last(self, data: bytes, times: tuple[float, float]) -> None:
+        """Bytes that a tap kept, right before the end. They are read there, so a finaliser may tell them."""
+        self._reads.append((data, *times))
 
     def body_ended(self, *, unread: bool) -> None:
         """The client knows that the body has ended.
@@ -439,11 +448,6 @@ class Observer:
     def _lose(self, stream: Stream, now: float) -> Summary:
         """The rest was not read, so its end is unknown. Whatever went wrong, the provider is not to blame."""
         return stream.end(End.GARBAGE_COLLECTED, now, message=LOST)
-
-
-def failure_or_cancel(error: BaseException) -> End:
-    """What an exception that came instead of bytes means. If a signal handler raised it, the application cancelled."""
-    return End.FAILURE if isinstance(error, Exception) and interruption(error) is None else End.CANCELLED
 
 
 _STOPS: Final = (End.CLOSED, End.GARBAGE_COLLECTED, End.CANCELLED, End.SDK_RAISED)

@@ -21,6 +21,7 @@ from ..core.states import End
 from ..core.stream import Stream
 from ..core.summary import Summary
 from ..dialects import Dialect, Generic, RequestInfo, framer_of, match_request
+from .interrupted import failure_or_cancel
 from .reader import Reader
 from .sniffer import Sniffer
 
@@ -164,8 +165,7 @@ class Serving:
 
         Only its class is told, because its message may quote the model.
         """
-        how = End.FAILURE if isinstance(error, Exception) else End.CANCELLED
-        self.end(how, error, f"the application raised {type(error).__qualname__}")
+        self.end(failure_or_cancel(error), error, f"the application raised {type(error).__qualname__}")
 
     def returned(self) -> None:
         """The application returned. A body that it has not ended is cut by the server."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
-from contextvars import Token
+from contextvars import ContextVar, Token
 from functools import partial
 from typing import Any, Final, Self
 
@@ -33,6 +33,8 @@ class Boundary:
 
     __slots__ = ("_attributes", "_call", "_explicit", "_name", "_token")
 
+    _is_client = False
+
     def __init__(
         self, name: str | None = None, attributes: Mapping[str, Any] | None = None, *, explicit: bool = False
     ) -> None:
@@ -49,16 +51,21 @@ class Boundary:
 
     def __enter__(self) -> Self:
         engine = SWITCH.engine
-        if engine is not None and self._token is None and open_call() is None:
+        if engine is not None and self._token is None and self._is_outermost(open_call()):
             self._call = engine.open_call(
                 name=self._name,
                 attributes=self._attributes,
                 bounded=True,
-                is_sdk=not self._explicit,
+                is_sdk=not (self._explicit or self._is_client),
+                is_client=self._is_client,
                 where=engine.recorder.here() if self._explicit else None,
             )
             self._token = CURRENT.set(self._call)
         return self
+
+    def _is_outermost(self, around: Call | None) -> bool:
+        """Whether a call begins here, and not further out."""
+        return around is None
 
     def __exit__(self, *raised: object) -> None:
         call, token = self._call, self._token
@@ -97,6 +104,45 @@ class Boundary:
         self._token = None
         call.leave()
         call.conclude()
+
+
+class ClientBoundary(Boundary):
+    """Around one request of an HTTP client, with all that the client sends for it: more tries, and redirects.
+
+    Inside it, another request is a call of its own. A hook of the application may send one, for example.
+
+    Args:
+        body: the client's object for the body. The client keeps it if it sends the request again.
+    """
+
+    __slots__ = ("_body", "_outer")
+
+    _is_client = True
+
+    def __init__(self, body: object) -> None:
+        super().__init__()
+        self._body = body
+        self._outer: Token[object] | None = None
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._outer = _BODY.set(self._body)
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        if self._outer is not None:
+            _BODY.reset(self._outer)
+        super().__exit__(*raised)
+
+    def _is_outermost(self, around: Call | None) -> bool:
+        outer = _BODY.get()
+        return around is None or (outer is not _NONE and outer is not self._body)
+
+
+_NONE: Final = object()
+
+_BODY: ContextVar[object] = ContextVar("otel_llmstream_body", default=_NONE)
+"""The body of the client's request that is being sent, if one is."""
 
 
 NOTHING: Final = (

@@ -23,8 +23,9 @@ import inspect
 import sys
 import sysconfig
 from collections.abc import Iterator
+from dis import opname
 from threading import get_ident
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, Final
 
 from ..core.states import End
@@ -54,7 +55,7 @@ _CLEANUP_GENERATORS: Final = frozenset(("__stream__",))
 groq, ...) call theirs `__stream__`. An explicit close never passes through it, so a `GeneratorExit` there means that it
 was dropped."""
 
-_PASSTHROUGH: Final = ("otel_llmstream", "httpx", "httpx2", "aiohttp", "botocore", "urllib3", "contextlib")
+_PASSTHROUGH: Final = ("otel_llmstream", "httpx", "httpx2", "aiohttp", "botocore", "urllib3", "requests", "contextlib")
 """Modules that only pass a close on."""
 
 _BYTE_STREAMS: Final = ("SyncByteStream", "AsyncByteStream")
@@ -105,6 +106,52 @@ def _is_finalised_by_loop() -> bool:
     return task is not None and type(task.get_coro()).__name__ == "async_generator_athrow"
 
 
+def infer_drop_reason(reader: CodeType | None) -> tuple[End, BaseException | None]:
+    """What it means that the generator which reads a stream of a sync client was dropped or closed.
+
+    Python also drops it if an exception leaves the loop over it, and shows that exception nowhere. The instruction at
+    which an SDK's loop was left tells: after an exception it is neither a `yield` nor the end of the loop. If the SDK's
+    loop was left before, the SDK may have raised an exception.
+
+    Args:
+        reader: the code that read the stream, from `reading_code`.
+    """
+    how, error = infer_close_reason()
+    if how is not End.CLOSED or reader is None or not reader.co_filename.startswith(_SITES) or _is_being_handled(error):
+        return how, error
+    frame = _outer_frame()
+    if frame is None or frame.f_code is not reader:
+        return (how if _is_closed_from_outside(reader) else End.GARBAGE_COLLECTED), None
+    left_at = opname[reader.co_code[frame.f_lasti]]
+    return (how if left_at.startswith(_LEAVING) else End.SDK_RAISED), None
+
+
+def _is_being_handled(error: BaseException | None) -> bool:
+    """Whether a handler closes the generator, because its own was closed: that is a close."""
+    asked = error or sys.exc_info()[1]
+    return asked is not None and isinstance(asked.__context__, GeneratorExit)
+
+
+def _is_closed_from_outside(reader: CodeType) -> bool:
+    """Whether a generator may have been closed without being run. Python does that since 3.13."""
+    return sys.version_info >= (3, 13) and bool(reader.co_flags & _GENERATES)
+
+
+_LEAVING: Final = ("YIELD", "RESUME", "SEND", "POP", "END_FOR", "DELETE", "STORE", "RETURN")
+"""Instructions that drop a generator by themselves, or let something from outside drop it."""
+
+
+def reading_code() -> CodeType | None:
+    """The code that reads a response of a sync client."""
+    frame = _outer_frame()
+    return frame.f_code if frame is not None else None
+
+
+def _outer_frame() -> FrameType | None:
+    """The first frame that is not a client's or ours. Its local variables are not looked at, for that keeps them."""
+    return next((frame for frame in _stack() if _package(frame) not in _PASSTHROUGH), None)
+
+
 def _closing_frame() -> FrameType | None:
     """The function that asked the response to close: the first one that does more than pass the close on."""
     return next((frame for frame in _stack() if not _is_passthrough(frame)), None)
@@ -124,6 +171,9 @@ def _is_passthrough(frame: FrameType) -> bool:
     """Whether it is a frame of a client or of this package, or a method of a stream that was put around ours."""
     if _package(frame) in _PASSTHROUGH:
         return True
+    # Python keeps the local variables that are looked at as long as the frame lives.
+    if frame.f_code.co_varnames[:1] != ("self",):
+        return False
     return any(base.__name__ in _BYTE_STREAMS for base in type(frame.f_locals.get("self")).__mro__)
 
 
@@ -178,9 +228,10 @@ def _observers(value: Any) -> Iterator[object]:
     """The observer of the response that a value is, or has. Only plain attributes are looked at: no code runs."""
     attributes = getattr(value, "__dict__", None)
     if isinstance(attributes, dict):
-        for response in (value, attributes.get("response")):
-            tap = getattr(response, "__dict__", {}).get("stream")
-            found = getattr(tap, "__dict__", {}).get("_observer")
+        for response in (value, attributes.get("response"), attributes.get("raw")):
+            taps = getattr(response, "__dict__", {})
+            tap = getattr(taps.get("stream"), "__dict__", {})
+            found = tap.get("_observer") or getattr(taps.get("_llmstream_tap"), "observer", None)
             if found is not None:
                 yield found
 

@@ -9,16 +9,18 @@ and a server that sends a response to its own client, enter at the same place.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import lru_cache
 from typing import Any, Final, ParamSpec, TypeVar
+from urllib.parse import urljoin, urlsplit
 
 from ..core.rate_limits import read_rate_limits
 from ..core.response import ResponseInfo, media_type_of
 from ..core.states import End
 from ..dialects import RequestInfo, serves_path
 from ..engine.engine import Engine
-from ..engine.observer import Observer, failure_or_cancel
+from ..engine.interrupted import failure_or_cancel
+from ..engine.observer import Observer
 from ..engine.sending import Send, current_send
 from ..engine.stack_room import with_room
 from ..wire import FRAMERS
@@ -179,6 +181,27 @@ class Exchange:
             observer.end(End.CLOSED, error)
         else:
             observer.end(failure_or_cancel(error), error)
+
+    def answered(self, response: ResponseInfo) -> None:
+        """The client itself deals with a response: it tries again, or it gives up. There is no stream.
+
+        Args:
+            response: the response.
+        """
+        if self._observer is not None:
+            self._observer.responded(response)
+            self._observer.end(End.CLOSED)
+
+    def redirected(self, location: str) -> None:
+        """The response sends the client to another place. Inside a boundary, the next attempt goes there.
+
+        Args:
+            location: value of the header `Location`.
+        """
+        call = self._observer.call if self._observer is not None else None
+        if call is not None:
+            with suppress(ValueError):  # the server may write anything there
+                call.redirected(urlsplit(urljoin(self._request.path, location)).path.rstrip("/"))
 
     def lost(self) -> None:
         """After an internal error in a hook: the stream goes on unobserved."""

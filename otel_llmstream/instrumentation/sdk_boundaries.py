@@ -1,13 +1,15 @@
-"""Call boundaries of the SDKs that one generator writes: one call of a method is one call, with all its retries.
+"""Call boundaries of SDKs: one call of a method is one call, with all its retries.
 
-Their `_base_client` has one method, `request`. Every call goes through it with all its attempts. If it is absent or has
-another shape, nothing is patched, and each send is a call of its own.
+The SDKs that one generator writes have a `_base_client` with one method, `request`. Every call goes through it with all
+its attempts. Azure's SDKs have a pipeline, whose `run` does the same. If a method is absent or has another shape,
+nothing is patched, and each send is a call of its own.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import ModuleType
 from typing import Any, Final
 
@@ -24,10 +26,15 @@ MODULES: Final = (
 )
 
 
+PIPELINES: Final = (("azure.core.pipeline._base", "Pipeline"), ("azure.core.pipeline._base_async", "AsyncPipeline"))
+
+
 def patch() -> None:
     """Patch the SDKs, now or when they are imported."""
     for name in MODULES:
         when_imported(name, _patch)
+    for name, owner in PIPELINES:
+        when_imported(name, partial(_patch_pipeline, owner))
 
 
 def _patch(module: ModuleType) -> None:
@@ -36,6 +43,13 @@ def _patch(module: ModuleType) -> None:
         if _has_shape(base, is_async=make is _async_request):
             for client in _family(base):
                 replace_method(client, "request", make)
+
+
+def _patch_pipeline(name: str, module: ModuleType) -> None:
+    owner = getattr(module, name, None)
+    method = getattr(owner, "run", None)
+    if inspect.isfunction(method):
+        replace_method(owner, "run", _async_request if inspect.iscoroutinefunction(method) else _sync_request)
 
 
 def _has_shape(client: Any, *, is_async: bool) -> bool:

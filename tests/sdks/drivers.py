@@ -667,6 +667,101 @@ def boto3_invoke(ask: Ask) -> Iterator[Any]:
         yield from stream
 
 
+# --- requests and urllib3 ---------------------------------------------------------------------------------------------
+
+
+def _retry(ask: Ask) -> Any:
+    from urllib3.util import Retry
+
+    return Retry(
+        ask.retries,
+        allowed_methods=None,
+        status_forcelist=(429,),
+        raise_on_status=False,
+        respect_retry_after_header=False,  # it takes whole seconds only
+    )
+
+
+@contextmanager
+def _response(ask: Ask) -> Iterator[Any]:
+    import requests
+    from requests.adapters import HTTPAdapter
+
+    body = {"model": ask.model, "messages": QUESTION, "stream": True}
+    with requests.Session() as session:
+        session.mount("http://", HTTPAdapter(max_retries=_retry(ask)))
+        with session.post(f"{ask.url}/v1/chat/completions", json=body, stream=True, timeout=TIMEOUT) as response:
+            yield response
+
+
+@driver("requests", "Response.iter_lines", "sync")
+def requests_lines(ask: Ask) -> Iterator[Any]:
+    with _response(ask) as response:
+        yield from response.iter_lines()
+
+
+@driver("requests", "Response.iter_content", "sync")
+def requests_content(ask: Ask) -> Iterator[Any]:
+    with _response(ask) as response:
+        yield from response.iter_content(None)
+
+
+@driver("sseclient-py", "SSEClient.events", "sync")
+def sseclient(ask: Ask) -> Iterator[Any]:
+    import sseclient as sdk
+
+    with _response(ask) as response, closing(sdk.SSEClient(response)) as client:
+        yield from client.events()
+
+
+@driver("urllib3", "HTTPResponse.stream", "sync")
+def urllib3(ask: Ask) -> Iterator[Any]:
+    import json
+
+    import urllib3 as sdk
+
+    body = json.dumps({"model": ask.model, "messages": QUESTION, "stream": True})
+    with sdk.PoolManager(retries=_retry(ask), timeout=TIMEOUT) as manager:
+        url = f"{ask.url}/v1/chat/completions"
+        with closing(manager.request("POST", url, body=body, preload_content=False)) as response:
+            yield from response.stream()
+
+
+def _azure(ask: Ask) -> dict[str, Any]:
+    from azure.core.credentials import AzureKeyCredential
+
+    return {
+        "endpoint": f"{ask.url}/v1",
+        "credential": AzureKeyCredential(KEY),
+        "retry_total": ask.retries,
+        "retry_backoff_factor": 0,
+    }
+
+
+@driver("azure-ai-inference", "ChatCompletionsClient.complete", "sync", retries=False)
+def azure_chat(ask: Ask) -> Iterator[Any]:
+    from azure.ai.inference import ChatCompletionsClient
+
+    with (
+        ChatCompletionsClient(**_azure(ask)) as client,
+        client.complete(model=ask.model, messages=QUESTION, stream=True) as stream,
+    ):
+        yield from stream
+
+
+@driver("azure-ai-inference", "ChatCompletionsClient.complete", "async", retries=False)
+async def azure_chat_async(ask: Ask) -> AsyncIterator[Any]:
+    from azure.ai.inference.aio import ChatCompletionsClient
+
+    async with ChatCompletionsClient(**_azure(ask)) as client:
+        stream = await client.complete(model=ask.model, messages=QUESTION, stream=True)
+        try:
+            async for item in stream:
+                yield item
+        finally:
+            await stream.aclose()
+
+
 # --- frameworks -------------------------------------------------------------------------------------------------------
 
 

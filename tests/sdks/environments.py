@@ -125,4 +125,20 @@ ENVIRONMENTS: Final[Mapping[str, Environment]] = {
         ),
         leaving=("google-genai generate_content_stream sync",),
     ),
+    "requests": Environment(
+        "what uses requests or urllib3: by hand, through a reader of events, and Azure's SDK",
+        (
+            "requests==2.34.2",
+            "urllib3==2.8.0",
+            "sseclient-py==1.9.0",
+            "azure-ai-inference==1.0.0b9",
+            "aiohttp==3.14.5",
+        ),
+        ("requests", "urllib3", "sseclient-py", "azure-ai-inference"),
+    ),
+    "requests-oldest": Environment(
+        "the oldest urllib3 that has the methods that we wrap, and the oldest requests that works with it",
+        ("requests==2.28.2", "urllib3==1.26.11", "sseclient-py==1.7.2"),
+        ("requests", "urllib3", "sseclient-py"),
+    ),
 }
