@@ -57,6 +57,17 @@ USAGE_PARTIAL: Final = "partial"
 USAGE_ABSENT: Final = "absent"
 USAGE_STATES: Final = (USAGE_REPORTED, USAGE_PARTIAL, USAGE_ABSENT)
 
+# --- phases of an open stream ------------------------------------------------------------------------------------
+
+PHASE_HEADERS: Final = "headers"
+PHASE_FIRST_CHUNK: Final = "first_chunk"
+PHASE_STREAMING: Final = "streaming"
+PHASE_HELD: Final = "held"
+PHASE_BACKOFF: Final = "backoff"
+SILENT_PHASES: Final = (PHASE_HEADERS, PHASE_FIRST_CHUNK, PHASE_STREAMING)
+"""The phases in which a stream waits for the network. Each has a bound for its silence."""
+PHASES: Final = (*SILENT_PHASES, PHASE_HELD, PHASE_BACKOFF)
+
 # --- stages of a failure ----------------------------------------------------------------------------------------
 
 STAGE_CONNECT: Final = "connect"
@@ -349,6 +360,7 @@ EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
 
 OUTCOME: Final = "llmstream.outcome"
+PHASE: Final = "llmstream.phase"
 DIALECT: Final = "llmstream.dialect"
 ATTEMPTS: Final = "llmstream.attempts"
 CHUNKS: Final = "llmstream.chunks"

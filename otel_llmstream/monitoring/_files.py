@@ -11,6 +11,7 @@ from ._grafana_rules import alerting_file
 from ._names import PROMETHEUS
 from ._rules import prometheus_rule, rule_groups
 from ._runbooks import pages
+from ._thresholds import format_seconds
 from ._yaml import dump
 
 RULES: Final = "otel-llmstream.yaml"
@@ -51,13 +52,22 @@ def command(options: Options, form: str) -> str:
 def _changed_options(options: Options, form: str) -> Iterator[str]:
     for spec, value in options.thresholds.changed():
         yield from (spec.option, spec.format_value(value))
+    plain = Options()
+    if options.interval != plain.interval:
+        yield from ("--interval", format_seconds(options.interval))
     for job in options.jobs:
         yield from ("--job", job)
-    for name in sorted(options.without):
-        yield from ("--without", name)
-    plain = Options()
+    for label in options.by:
+        yield from ("--by", label)
+    if options.ignore_errors:
+        yield from ("--ignore-errors", ",".join(options.ignore_errors))
+    for option, names in (("--only", options.only), ("--without", options.without)):
+        for name in sorted(names):
+            yield from (option, name)
     if options.runbooks != plain.runbooks:
         yield from ("--runbooks", options.runbooks)
+    if options.grafana != plain.grafana:
+        yield from ("--grafana", options.grafana)
     if options.flavour != PROMETHEUS:
         yield from ("--flavour", options.flavour.name)
     if form == "grafana" and options.datasource != plain.datasource:
