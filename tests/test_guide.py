@@ -27,7 +27,7 @@ from readme_tables import GUIDE, README, series, series_each, series_of
 from otel_llmstream import semconv
 from otel_llmstream.cli import main
 from otel_llmstream.monitoring import FLAVOURS, dashboard_files
-from otel_llmstream.monitoring._alerts import BURN_RATES, error_budget
+from otel_llmstream.monitoring._slo import BURN_RATES, error_budget
 from otel_llmstream.monitoring._thresholds import THRESHOLD_SPECS, Thresholds
 from otel_llmstream.telemetry import metrics
 from otel_llmstream.testing import ChaosServer

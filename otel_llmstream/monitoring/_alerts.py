@@ -116,7 +116,7 @@ def traffic_recordings(q: Expressions) -> dict[str, str]:
 
 
 def inlined(q: Expressions) -> Mapping[str, str]:
-    """What the name of each recording rule stands for, computed from samples only."""
+    """What the name of each recording rule stands for, with all counts from samples."""
     return traffic_recordings(q) | without_recordings(q)
 
 

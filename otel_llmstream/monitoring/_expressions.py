@@ -29,6 +29,8 @@ MINUTE: Final = 60.0
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 
+_OF_CALLS: Final = frozenset(it.replace(".", "_") for it in semconv.BASE_ATTRIBUTES)
+
 DEFAULT_WINDOW: Final = 15 * MINUTE
 """The window of all queries that have no SLO window. It is long enough for a service with little traffic."""
 
@@ -109,8 +111,9 @@ class Expressions:
         return self.flavour.selector(metric, part, *self._limits(metric), *matchers, newest=newest)
 
     def scope(self, scope: Scope = "model") -> tuple[str, ...]:
-        """The labels of an alert of this scope."""
-        return (*_SCOPES[scope], *self.by)
+        """The labels of an alert of this scope. A label of calls, such as the server, is none of a whole job."""
+        kept = (it for it in self.by if scope != "job" or it.replace(".", "_") not in _OF_CALLS)
+        return (*_SCOPES[scope], *kept)
 
     def labels(self, *names: str) -> str:
         """Labels as they are written in `by (...)`."""
@@ -184,9 +187,9 @@ class Expressions:
 
     def mean_over(self, query: str, window: float, step: float) -> str:
         """The mean of a query over a window. It does not flicker like the query itself."""
-        # The window has one step more than two intervals, so it always has two different samples.
-        length = self.window(max(window, 2 * self.interval + step))
-        return f"avg_over_time((\n{indent(query)}\n)[{length}:{self.window(step)}])"
+        if self.interval > LONGEST_UNFITTED:
+            window = 2 * self.interval + step  # so that it has two different samples
+        return f"avg_over_time((\n{indent(query)}\n)[{self.window(window)}:{self.window(step)}])"
 
     def absent(self, metric: Metric, window: float) -> str:
         """1 for each of the jobs that has no series of this metric, and no target that answers."""
@@ -199,7 +202,7 @@ class Expressions:
     def up(self) -> str:
         """Whether scrape targets answer. Prometheus itself writes the series `up`."""
         chosen = (*self._jobs(), *(it for it in self.fixed if it.label == JOB))
-        matchers = ", ".join(f'{it.label}{it.op}"{it.value}"' for it in chosen)
+        matchers = ", ".join(map(self.flavour.condition, chosen))
         return f"up{{{matchers}}}" if matchers else "up"
 
     def instances(self) -> str:

@@ -118,4 +118,7 @@ def value_query(alert: Alert, options: Options) -> str:
 
 
 def _inline_recordings(expr: str, recorded: Mapping[str, str]) -> str:
-    return RECORDED.sub(lambda found: f"(\n{indent(recorded[found[0]])}\n)", expr)
+    def replaced(found: re.Match[str]) -> str:
+        return f"(\n{indent(_inline_recordings(recorded[found[0]], recorded))}\n)"
+
+    return RECORDED.sub(replaced, expr)

@@ -31,7 +31,11 @@ def rule_groups(options: Options) -> list[Group]:
     ]
     recorded = {name: expr for _, made, _ in groups for name, expr in made.items()}
     used = _used((condition(alert, options) for alert in alerts), recorded)
-    made = (_group(name, options, {it: made[it] for it in made if it in used}, some) for name, made, some in groups)
+    made: list[Group] = []
+    for name, rules, some in groups:
+        own = {it: expr for it, expr in rules.items() if it in used}
+        used -= set(own)  # With a long interval, two windows can become the same one. It is recorded once.
+        made.append(_group(name, options, own, some))
     return [group for group in made if group["rules"]]
 
 

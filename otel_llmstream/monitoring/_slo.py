@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from .. import semconv
-from ._expressions import DAY, HOUR, MINUTE, Expressions, indent, share
+from ._expressions import DAY, HOUR, MINUTE, Expressions, indent
 from ._selectors import FAILED, JUDGED
 from ._thresholds import Thresholds
 
@@ -112,12 +112,10 @@ def long_recordings(q: Expressions) -> dict[str, str]:
 
 
 def without_recordings(q: Expressions) -> Mapping[str, str]:
-    """The same values by name, each computed from samples only. Grafana's rules need them."""
+    """The same values by name, with all counts from samples. Grafana's rules need them."""
     made: dict[str, str] = {}
     for window in (*SHORT_WINDOWS, *LONG_WINDOWS):
-        counts = _of_samples(q, window)
-        ratio = share(counts[_failed(q, window)], counts[_judged(q, window)])
-        made |= counts | {failure_ratio(q, window): ratio}
+        made |= _of_samples(q, window) | _ratio(q, window)
     return made
 
 
