@@ -58,7 +58,7 @@ def main(url: str, port: int) -> None:
         lambda: read(client, "no-finish"),
         lambda: read_without_sdk(bare, "reset"),
         lambda: read(client, "error"),
-        lambda: read(client, "ok?ttft=0.9&chunks=2"),
+        lambda: read(client, "ok?ttft=2.5&chunks=2"),
         lambda: read(client, "pause?hold=0.5&chunks=4"),
         lambda: read(client, "silence?hold=300"),
         lambda: read(client, "429-429-ok?retry_after=0.01"),

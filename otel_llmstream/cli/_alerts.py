@@ -48,11 +48,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_thresholds(group: argparse._ArgumentGroup) -> None:
     for spec in THRESHOLD_SPECS:
-        default = spec.format_value(spec.default).replace("%", "%%")
-        group.add_argument(
-            spec.option, type=_reader(spec), default=spec.default, metavar=_METAVARS[spec.kind],
-            help=f"{spec.meaning} ({default})",
-        )  # fmt: skip
+        add_threshold(group, spec.name)
+
+
+def add_threshold(group: argparse._ActionsContainer, name: str) -> None:
+    """Add the option of one threshold."""
+    (spec,) = (it for it in THRESHOLD_SPECS if it.name == name)
+    default = spec.format_value(spec.default).replace("%", "%%")
+    group.add_argument(
+        spec.option, type=_reader(spec), default=spec.default, metavar=_METAVARS[spec.kind],
+        help=f"{spec.meaning} ({default})",
+    )  # fmt: skip
 
 
 def _add_environment(group: argparse._ArgumentGroup) -> None:
