@@ -244,7 +244,9 @@ def test_a_further_label_is_in_every_sum(label):
     for rule in (rule for group in groups for rule in group["rules"] if rule.get("alert") not in of_jobs):
         for node in nodes(rule, promql.AggregateExpr):
             assert label in node.modifier.labels, rule
-    (missing,) = (rule for group in groups for rule in group["rules"] if rule.get("alert") == "LLMStreamInstanceMissing")
+    (missing,) = (
+        rule for group in groups for rule in group["rules"] if rule.get("alert") == "LLMStreamInstanceMissing"
+    )
     assert (label in missing["expr"]) == (label != "server_address")  # A server is no part of the job.
 
 
@@ -661,9 +663,9 @@ def test_the_command_in_plain_words(capsys):
         "--min-traffic many", "--failure-rate 0", "--failure-rate 101", "--hanging 100%", "--stalls -1", "--stalls x",
         "--retries 0", "--absent-after 1s", "--absent-after 8d", "--format yaml", "--format", "--flavour dots",
         "--job=", "--job=\x07", "--without LLMStreamStall", "--runbooks ftp://x", "--runbooks http://", "--runbooks /",
-        "--runbooks http://[", "--datasource-uid a/b", "--datasource-uid=", "--check", "--fast", "--by 0x", "--by job", "--by error_type",
-        "--by gen_ai.request.model", "--by=", "--ignore-errors 400,,404", "--ignore-errors=", "--ignore-errors a|b",
-        "--interval 301s", "--interval 0s", "--interval 6m", "--only LLMStreamStall", "--grafana ftp://x",
+        "--runbooks http://[", "--datasource-uid a/b", "--datasource-uid=", "--check", "--fast", "--by 0x", "--by job",
+        "--by error_type", "--by gen_ai.request.model", "--by=", "--ignore-errors 400,,404", "--ignore-errors=",
+        "--ignore-errors a|b", "--interval 301s", "--interval 0s", "--interval 6m", "--only LLMStreamStall", "--grafana ftp://x",
         "--min-failures 0",
     ],
 )  # fmt: skip

@@ -214,7 +214,9 @@ def check_page(received: list[dict[str, Any]]) -> None:
     (alert, *_) = until(arrived)
     assert alert["status"] == "firing"
     assert alert["annotations"]["runbook_url"] == "https://runbooks.example/llm/LLMStreamFailureRate.md"
-    assert alert["annotations"]["dashboard_url"].endswith(f"&var-model={quote_plus(alert['labels']['gen_ai_request_model'])}")
+    assert alert["annotations"]["dashboard_url"].endswith(
+        f"&var-model={quote_plus(alert['labels']['gen_ai_request_model'])}"
+    )
     assert alert["labels"]["severity"] == "warning"
     model, provider = alert["labels"]["gen_ai_request_model"], alert["labels"]["gen_ai_provider_name"]
     assert alert["annotations"]["summary"] == f"{provider} {model}: many streams fail"

@@ -116,7 +116,7 @@ OTHER_DOWN = 'up{job="database", instance="db:1"}'
     ],
 )
 def test_telemetry_tells_five_states_apart(state, series, promtool, tmp_path):
-    """The panel "Telemetry" shows the right one of its five states: traffic, no traffic, no data, partly down, scrape down."""
+    """The panel "Telemetry" shows its five states: traffic, no traffic, no data, partly down, scrape down."""
     assert complaints(promtool, tmp_path, series, {TELEMETRY: {"{}": state}}) == ""
 
 

@@ -62,7 +62,10 @@ def groups(url: str, alerts: list[dict[str, str]], job: str) -> list[tuple[str, 
 
     found = until(settled)
     return [
-        (group["receiver"]["name"], {title(it["labels"]) for it in group["alerts"] if it["status"]["state"] == "active"})
+        (
+            group["receiver"]["name"],
+            {title(it["labels"]) for it in group["alerts"] if it["status"]["state"] == "active"},
+        )
         for group in found
         if any(it["status"]["state"] == "active" for it in group["alerts"])
     ]

@@ -54,7 +54,11 @@ def alert_annotations(alert: Alert, options: Options, value: str) -> dict[str, s
         "description": alert.description.format_map(words),
         "runbook_url": f"{options.runbooks}/{alert.name}.md{anchor(alert, q)}",
         "dashboard_url": dashboard_url(
-            alert.name, q.scope(alert.scope), options.flavour, options.grafana, q.range_(max(alert.long or 0, _LOOK_BACK))
+            alert.name,
+            q.scope(alert.scope),
+            options.flavour,
+            options.grafana,
+            q.range_(max(alert.long or 0, _LOOK_BACK)),
         ),
     }
 

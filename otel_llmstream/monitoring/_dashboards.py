@@ -22,7 +22,9 @@ DASHBOARDS: Final[dict[str, Callable[[Flavour, Goals], Json]]] = {
 
 
 def dashboard_files(
-    flavour: Flavour = PROMETHEUS, runbooks: str | None = None, goals: Goals = Goals()  # noqa: B008 - immutable
+    flavour: Flavour = PROMETHEUS,
+    runbooks: str | None = None,
+    goals: Goals = Goals(),  # noqa: B008 - immutable
 ) -> dict[str, str]:
     """The dashboards as classic JSON. Grafana 10.4 and newer import it from a folder, from a sidecar, or by hand.
 

@@ -214,14 +214,13 @@ class Expressions:
     def missing_instances(self) -> str:
         """The number of targets that are down. If no target is down: how many instances fewer than an hour ago.
 
-        A target is down if it has not answered for five minutes. An hour ago is the least number within half an hour. So a deployment that starts new instances before it stops
-        the old ones does not count.
+        A target is down if it has not answered for five minutes. "An hour ago" is the least number within half an
+        hour. So a deployment that starts new instances before it stops the old ones does not count.
         """
         by = self.labels(*self.scope("job"))
         step = self.window(max(5 * MINUTE, self.interval))
-        before = (
-            f"min_over_time((\n{indent(self.instances())}\n)[{self.window(HOUR / 2)}:{step}] offset {self.window(HOUR)})"
-        )
+        least = f"[{self.window(HOUR / 2)}:{step}] offset {self.window(HOUR)}"
+        before = f"min_over_time((\n{indent(self.instances())}\n){least})"
         now = f"(\n{indent(self.instances())}\n  or\n{indent('0 * ' + before)}\n)"
         down = f"max_over_time({self.up()}[{self.window(max(5 * MINUTE, 2 * self.interval))}]) == 0"
         return f"count by ({by}) ({down})\nor\n{before}\n-\n{now}"

@@ -49,21 +49,27 @@ def command(options: Options, form: str) -> str:
     return shlex.join(["otel-llmstream", "alerts", "--format", form, *_changed_options(options, form)])
 
 
+def _lists(options: Options) -> Iterator[str]:
+    """The options that can be given more than once."""
+    chosen = {
+        "--job": options.jobs,
+        "--by": options.by,
+        "--ignore-errors": (",".join(options.ignore_errors),) if options.ignore_errors else (),
+        "--only": sorted(options.only),
+        "--without": sorted(options.without),
+    }
+    for option, values in chosen.items():
+        for value in values:
+            yield from (option, value)
+
+
 def _changed_options(options: Options, form: str) -> Iterator[str]:
     for spec, value in options.thresholds.changed():
         yield from (spec.option, spec.format_value(value))
     plain = Options()
     if options.interval != plain.interval:
         yield from ("--interval", format_seconds(options.interval))
-    for job in options.jobs:
-        yield from ("--job", job)
-    for label in options.by:
-        yield from ("--by", label)
-    if options.ignore_errors:
-        yield from ("--ignore-errors", ",".join(options.ignore_errors))
-    for option, names in (("--only", options.only), ("--without", options.without)):
-        for name in sorted(names):
-            yield from (option, name)
+    yield from _lists(options)
     if options.runbooks != plain.runbooks:
         yield from ("--runbooks", options.runbooks)
     if options.grafana != plain.grafana:

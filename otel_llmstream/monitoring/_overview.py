@@ -75,9 +75,8 @@ def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
     )
     yield stat(
         "Error budget left, this range",
-        "The rest of the error budget of the time range at the top (not of 30 days: select `now-30d` for that), for the "
-        "SLO that is selected above. It is 100 % if no stream failed, and negative if more streams failed than the SLO "
-        "allows.",
+        "The rest of the error budget of the time range at the top, for the SLO that is selected above. For 30 days, "
+        "select `now-30d`. It is 100 % if no stream failed, and negative if more streams failed than the SLO allows.",
         Query(f"1 - ({window.failure_rate_now()}) / {ERROR_BUDGET}"),
         "percentunit",
         steps=palette.BUDGET,
@@ -123,15 +122,21 @@ def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
 
 
 def _telemetry(promql: PromQL) -> SizedPanel:
-    words = {DOWN: "Scrape down", PARTLY_DOWN: "Partly down", NO_DATA: "No data", NO_TRAFFIC: "No traffic", TRAFFIC: "Traffic"}
+    words = {
+        DOWN: "Scrape down",
+        PARTLY_DOWN: "Partly down",
+        NO_DATA: "No data",
+        NO_TRAFFIC: "No traffic",
+        TRAFFIC: "Traffic",
+    }
     colours = {DOWN: "red", PARTLY_DOWN: "yellow", NO_DATA: "orange", NO_TRAFFIC: "blue", TRAFFIC: "green"}
     options = {str(state): {"text": words[state], "color": colours[state], "index": state} for state in words}
     return stat(
         "Telemetry",
         "Traffic: calls end or are open. No traffic: the series exist, but no call ends or is open. No data: this "
-        "library has no series for the selection above: not instrumented, not exported, or no call yet. Scrape down: no "
-        "target that had such series in this window can be scraped. Partly down: some of them cannot. With OTLP there is "
-        "no series `up`, so a service that is gone shows as No data.",
+        "library has no series for the selection above: not instrumented, not exported, or no call yet. Scrape down: "
+        "no target that had such series in this window can be scraped. Partly down: some of them cannot. With OTLP "
+        "there is no series `up`, so a service that is gone shows as No data.",
         Query(_state(promql)),
         "none",
         mappings=[{"type": "value", "options": options}],

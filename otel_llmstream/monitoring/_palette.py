@@ -85,6 +85,7 @@ BURN: Final[Steps] = ((None, "green"), (1.0, "yellow"), (6.0, "orange"), (14.4, 
 BUDGET: Final[Steps] = ((None, "red"), (0.0, "orange"), (0.5, "green"))
 """The rest of the error budget, as a share."""
 
+
 @dataclass(frozen=True, slots=True)
 class Goals:
     """What the streams should achieve. The dashboards and the alerts of a service should have the same goals.

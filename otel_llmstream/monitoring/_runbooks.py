@@ -88,9 +88,7 @@ def _with(q: Expressions, *labels: str) -> tuple[str, ...]:
 
 
 def _top(metric: Metric, *matchers: Matcher, by: tuple[str, ...]) -> WindowQuery:
-    return lambda q, window: (
-        f"sort_desc(\n  {q.increase(metric, *matchers, window=window, by=_with(q, *by))} > 0\n)"
-    )
+    return lambda q, window: f"sort_desc(\n  {q.increase(metric, *matchers, window=window, by=_with(q, *by))} > 0\n)"
 
 
 def _share_of(*matchers: Matcher, of: tuple[Matcher, ...] = (), by: tuple[str, ...] = ()) -> WindowQuery:
@@ -102,7 +100,8 @@ def _share_of(*matchers: Matcher, of: tuple[Matcher, ...] = (), by: tuple[str, .
 
 def _per_stream(metric: Metric, *by: str) -> WindowQuery:
     return lambda q, window: share(
-        q.increase(metric, window=window, by=_with(q, *by)), q.increase(semconv.STREAMS, window=window, by=_with(q, *by))
+        q.increase(metric, window=window, by=_with(q, *by)),
+        q.increase(semconv.STREAMS, window=window, by=_with(q, *by)),
     )
 
 
@@ -302,9 +301,7 @@ PAGES: Final[Mapping[str, Page]] = {
                 "How many, where, and in which phase?",
                 "A few streams of one server: perhaps one lost connection. All streams: the provider or the network "
                 "path to it. Only the phase `first_chunk` of a reasoning model: perhaps it only thinks, see below.",
-                lambda q, _: (
-                    q.gauge(semconv.STALLED, by=_with(q, semconv.SERVER_ADDRESS, semconv.PHASE)) + " > 0"
-                ),
+                lambda q, _: q.gauge(semconv.STALLED, by=_with(q, semconv.SERVER_ADDRESS, semconv.PHASE)) + " > 0",
             ),
             Check(
                 "Does anything arrive at all?",
@@ -466,7 +463,8 @@ PAGES: Final[Mapping[str, Page]] = {
             ),
             Check(
                 "One model or all?",
-                "Leave the condition on the model as it is here. All models of a provider: an incident. One model: its capacity, or the kind of request.",
+                "Leave the condition on the model as it is here. "
+                "All models of a provider: an incident. One model: its capacity, or the kind of request.",
                 _share_of(*PROVIDER_ERRORS, of=(JUDGED,), by=()),
             ),
             Check(
@@ -689,7 +687,7 @@ def _how_to_narrow(alert: Alert, options: Options) -> str:
 
 
 def narrowed(alert: Alert, options: Options) -> Expressions:
-    """The builder of a runbook's queries. They have a condition for each label of the alert, which matches all values."""
+    """The builder of a runbook's queries. Each has a condition for each label of the alert, matching all values."""
     q = options.expressions
     open_labels = [label for label in q.scope(alert.scope) if label != JOB or len(q.jobs) != 1]
     return replace(q, fixed=tuple(Matcher(label, "=~", ".*") for label in open_labels))
