@@ -7,7 +7,7 @@ windows longer than one hour are sums of the recordings of the shortest window.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -111,7 +111,7 @@ def long_recordings(q: Expressions) -> dict[str, str]:
     return made
 
 
-def without_recordings(q: Expressions) -> Mapping[str, str]:
+def without_recordings(q: Expressions) -> dict[str, str]:
     """The same values by name, with all counts from samples. Grafana's rules need them."""
     made: dict[str, str] = {}
     for window in (*SHORT_WINDOWS, *LONG_WINDOWS):
