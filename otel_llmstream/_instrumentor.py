@@ -14,13 +14,13 @@ from typing import Any, Final, NamedTuple
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
-from . import _sdk_setup
+from . import _sdk_setup, semconv
 from ._flush import flush_providers
 from ._http_spans import HTTPSpans
 from ._log import log
 from ._settings import Settings
 from .core.clock import Clock, SystemClock
-from .core.summary import LLMRequest
+from .core.open_stream import OpenStream
 from .engine.engine import LOST_LINE, Engine, reset_after_fork
 from .instrumentation import aiohttp, botocore, httpx, sdk_boundaries
 from .instrumentation.switch import SWITCH
@@ -73,16 +73,9 @@ class _Process:
         else:
             SWITCH.on(switched)
 
-    def live(self) -> Iterable[tuple[LLMRequest, bool]]:
-        """The streams that are open now, each with whether it is stalled."""
-        engine = self.engine
-        if engine is None:
-            return ()
-        engine.run_deferred()
-        now = engine.clock.now()
-        limit = engine.settings.stall_after
-        watching = [(it, it.stream) for it in engine.live.copy()]
-        return [(stream.request, it.silent_for(now) > limit) for it, stream in watching if stream is not None]
+    def live(self) -> Iterable[OpenStream]:
+        """The streams that are open now, and the calls that wait before they are tried again."""
+        return () if self.engine is None else self.engine.open_streams()
 
     def failed(self, exc: Exception) -> None:
         """An error of the application's logger is counted as if it were ours, so that the lost line is noticed."""
@@ -218,11 +211,11 @@ def health() -> Health:
     """A snapshot of this process's streams; all zero before `instrument()`."""
     engine, telemetry = PROCESS.engine, PROCESS.telemetry
     recorder = telemetry.health if telemetry is not None else HealthRecorder(1)
-    live = list(PROCESS.live())
+    live = [it for it in PROCESS.live() if it.phase != semconv.PHASE_BACKOFF]
     return recorder.snapshot(
         instrumented=SWITCH.engine is not None,
         active=len(live),
-        stalled=sum(stalled for _, stalled in live),
+        stalled=sum(it.is_stalled for it in live),
         internal_errors=engine.internal_errors if engine is not None else 0,
     )
 

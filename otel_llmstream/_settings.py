@@ -23,6 +23,9 @@ class Settings:
 
     Attributes:
         stall_after: seconds that the network may stay silent between two chunks before the gap is a stall.
+        first_chunk_stall_after: seconds that the network may stay silent before the first chunk, counted from the
+            request on. A model that reasons may be silent for long there. The gauge `llmstream.stalled_streams` uses
+            it; there is no event and no log line.
         buffered_after: seconds of waiting before a burst that make the burst count as buffered delivery.
         chunk_offsets: how many chunk times a span keeps at most (0 to 128); 0 switches the timeline off.
         excluded_urls: regular expressions that are searched for in `scheme://host/path`. Requests that match are not
@@ -45,6 +48,7 @@ class Settings:
     """
 
     stall_after: float = 10.0
+    first_chunk_stall_after: float = 60.0
     buffered_after: float = 0.5
     chunk_offsets: int = 128
     excluded_urls: tuple[str, ...] = ()
@@ -108,6 +112,7 @@ def _boolean_or_auto(text: str) -> bool | Literal["auto"]:
 
 _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "stall_after": float,
+    "first_chunk_stall_after": float,
     "buffered_after": float,
     "chunk_offsets": int,
     "excluded_urls": _expressions,
@@ -154,6 +159,7 @@ def _flag_or_auto(value: Any) -> str:
 
 _CHECKS: Final[Mapping[str, Callable[[Any], str]]] = {
     "stall_after": _positive,
+    "first_chunk_stall_after": _positive,
     "buffered_after": _positive,
     "chunk_offsets": _between(0, 128),
     "excluded_urls": _patterns,

@@ -57,16 +57,13 @@ USAGE_PARTIAL: Final = "partial"
 USAGE_ABSENT: Final = "absent"
 USAGE_STATES: Final = (USAGE_REPORTED, USAGE_PARTIAL, USAGE_ABSENT)
 
-# --- phases of an open stream ------------------------------------------------------------------------------------
+# --- transports -------------------------------------------------------------------------------------------------
 
-PHASE_HEADERS: Final = "headers"
-PHASE_FIRST_CHUNK: Final = "first_chunk"
-PHASE_STREAMING: Final = "streaming"
-PHASE_HELD: Final = "held"
-PHASE_BACKOFF: Final = "backoff"
-SILENT_PHASES: Final = (PHASE_HEADERS, PHASE_FIRST_CHUNK, PHASE_STREAMING)
-"""The phases in which a stream waits for the network. Each has a bound for its silence."""
-PHASES: Final = (*SILENT_PHASES, PHASE_HELD, PHASE_BACKOFF)
+HTTP: Final = "http"
+WEBSOCKET: Final = "websocket"
+GRPC: Final = "grpc"
+TRANSPORTS: Final = (HTTP, WEBSOCKET, GRPC)
+"""What carries a stream: the body of an HTTP response, the messages of a WebSocket, or those of a gRPC call."""
 
 # --- stages of a failure ----------------------------------------------------------------------------------------
 
@@ -76,6 +73,19 @@ STAGE_HEADERS: Final = "headers"
 STAGE_FIRST_CHUNK: Final = "first_chunk"
 STAGE_STREAMING: Final = "streaming"
 STAGES: Final = (STAGE_CONNECT, STAGE_REQUEST, STAGE_HEADERS, STAGE_FIRST_CHUNK, STAGE_STREAMING)
+
+# --- phases of an open stream -----------------------------------------------------------------------------------
+
+PHASE_HEADERS: Final = "headers"
+PHASE_FIRST_CHUNK: Final = "first_chunk"
+PHASE_STREAMING: Final = "streaming"
+PHASE_HELD: Final = "held"
+PHASE_BACKOFF: Final = "backoff"
+SILENT_PHASES: Final = (PHASE_HEADERS, PHASE_FIRST_CHUNK, PHASE_STREAMING)
+"""Phases in which the network is waited for: for the headers, for the first chunk, for the next chunk."""
+PHASES: Final = (*SILENT_PHASES, PHASE_HELD, PHASE_BACKOFF)
+"""What an open call waits for. `held`: the application has its bytes and has not asked for more. `backoff`: the last
+attempt failed, and the call is not over."""
 
 # --- fallbacks --------------------------------------------------------------------------------------------------
 
@@ -360,8 +370,8 @@ EXCEPTION_MESSAGE: Final = "exception.message"
 EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
 
 OUTCOME: Final = "llmstream.outcome"
-PHASE: Final = "llmstream.phase"
 DIALECT: Final = "llmstream.dialect"
+TRANSPORT: Final = "llmstream.transport"
 ATTEMPTS: Final = "llmstream.attempts"
 CHUNKS: Final = "llmstream.chunks"
 FRAMES: Final = "llmstream.frames"
@@ -397,6 +407,7 @@ ATTEMPT_DURATION: Final = "llmstream.attempt.duration"
 ATTEMPT_BACKOFF: Final = "llmstream.attempt.backoff"
 STALL_WAIT: Final = "llmstream.stall.wait"
 FALLBACK: Final = "llmstream.fallback"
+PHASE: Final = "llmstream.phase"
 DETAIL: Final = "llmstream.detail"
 DURATION_SECONDS: Final = "gen_ai.client.operation.duration"
 
@@ -424,6 +435,8 @@ ATTRIBUTES: Final = (
               description="Whether a stream was asked for. A fallback inside a call may ask for one whole answer."),
     Attribute(name=DIALECT, field="request.dialect", type="string", on=_SPAN,
               description="The wire dialect that was read, such as openai.chat."),
+    Attribute(name=TRANSPORT, field="request.transport", type="string", on=_SPAN,
+              description="What carried the stream: http, websocket or grpc."),
     Attribute(name=REQUEST_CHOICES, field="request.parameters", type="int", on=_SPAN,
               description="How many choices were asked for, if more than one."),
     Attribute(name=REQUEST_SEED, field="request.parameters", type="int", on=_SPAN,
@@ -562,6 +575,8 @@ ATTRIBUTES: Final = (
     Attribute(name=EXCEPTION_MESSAGE, type="string", on=On.LOG, description="Its message, without quoted data."),
     Attribute(name=EXCEPTION_STACKTRACE, type="string", on=On.LOG, description="Its traceback."),
     Attribute(name=TOKEN_TYPE, type="string", on=On.METRIC, description="input or output."),
+    Attribute(name=PHASE, type="string", on=On.METRIC,
+              description="What an open call waits for: headers, first_chunk, streaming, held or backoff."),
     Attribute(name=TOKEN_MODALITY, type="string", on=On.METRIC, description="The kind of the tokens; `unknown` here."),
     # What the event of a failed attempt adds.
     Attribute(name=ATTEMPT_NUMBER, attempt="number", type="int", unit="{attempt}", on=On.EVENT,
@@ -709,6 +724,12 @@ USAGE_COUNTERS: Final = tuple(
         ("reasoning.output_tokens", "Output tokens that were reasoning."),
     )
 )
+STARTED: Final = Metric(
+    "llmstream.started",
+    "counter",
+    "{stream}",
+    "Calls that began, by the request that they began with. A killed process never counts their end.",
+)
 STREAMS: Final = Metric(
     "llmstream.streams",
     "counter",
@@ -776,12 +797,19 @@ MAX_GAP: Final = Metric("llmstream.max_gap", "histogram", "s", "Longest gap of a
 HOLD_TIME: Final = Metric(
     "llmstream.hold_time", "histogram", "s", "Time the application kept a stream between reads.", (), GAP_SECONDS
 )
-ACTIVE: Final = Metric("llmstream.active_streams", "gauge", "{stream}", "Streams that are open now.")
+ACTIVE: Final = Metric(
+    "llmstream.active_streams",
+    "gauge",
+    "{stream}",
+    "Streams that are open now, and calls that wait before they are tried again, by phase.",
+    (PHASE,),
+)
 STALLED: Final = Metric(
     "llmstream.stalled_streams",
     "gauge",
     "{stream}",
-    "Open streams whose network has been silent for longer than the stall threshold, now.",
+    "Open streams whose network has been silent for longer than their phase allows, now.",
+    (PHASE,),
 )
 INTERNAL_ERRORS: Final = Metric(
     "llmstream.internal_errors",
@@ -799,6 +827,7 @@ METRICS: Final = (
     TTFC,
     TPOC,
     TOKEN_USAGE,
+    STARTED,
     STREAMS,
     RETRIES,
     FALLBACK_COUNT,

@@ -48,7 +48,11 @@ def again_and_again(call: Callable[[], None]) -> None:
 
 def main(url: str, port: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: _over.set())
-    otel_llmstream.instrument(settings=otel_llmstream.Settings(stall_after=0.3), prometheus_port=port, http_spans=False)
+    otel_llmstream.instrument(
+        settings=otel_llmstream.Settings(stall_after=0.3, first_chunk_stall_after=0.3),
+        prometheus_port=port,
+        http_spans=False,
+    )
     base = f"{url}/v1/"
     http = openai.DefaultHttpxClient(trust_env=False)
     client = openai.OpenAI(base_url=base, api_key="any", timeout=60, max_retries=2, http_client=http)

@@ -129,9 +129,14 @@ def _caps() -> str:
         ("events of one span", semconv.MAX_SPAN_EVENTS, "in metrics only"),
         ("base attribute sets told apart by metrics", metrics.MAX_BASES, "one set, `otel.metric.overflow`"),
         (
-            "base attribute sets whose series start at 0",
+            "base attribute sets whose usual series exist from the first call on",
             metrics.MAX_PREINITIALIZED,
-            "they start with their first event",
+            "a series begins, at 0, with its first event",
+        ),
+        (
+            "base attribute sets whose gauges show every phase",
+            metrics.MAX_ALL_PHASES,
+            "they show the phases that occurred",
         ),
         ("calls whose metric values wait to be read", measurement_buffer.MAX_ENTRIES, "written to the SDK at once"),
         ("distinct provider codes in `error.type`", error_types.MAX_CODES, f"`{error_types.OTHER}`"),
@@ -157,6 +162,8 @@ SETS: Final = {
     semconv.RETRIES: len(semconv.PREINITIALIZED_RETRIES),
     semconv.FALLBACK_COUNT: len(semconv.FALLBACKS),
     semconv.TOKEN_USAGE: 2,  # input, output
+    semconv.ACTIVE: len(semconv.PHASES),
+    semconv.STALLED: len(semconv.SILENT_PHASES),
 }
 """Attribute sets of a metric that healthy calls of one base attribute set make; one where a metric is not here."""
 

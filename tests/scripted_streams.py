@@ -15,6 +15,7 @@ from otel_llmstream.core.states import End
 from otel_llmstream.dialects import RequestInfo
 from otel_llmstream.engine.engine import Engine
 from otel_llmstream.engine.observer import Observer
+from otel_llmstream.telemetry.measurement_buffer import flush_all
 from otel_llmstream.testing import FakeClock
 
 DONE = b"data: [DONE]\n\n"
@@ -63,11 +64,15 @@ class Player:
         self.engine = engine
         self.clock = clock
 
-    def open(self, model: str = "gpt-4o", *, host: str = "api.test", **parameters: Any) -> Observer:
+    def open(
+        self, model: str = "gpt-4o", *, host: str = "api.test", transport: str = "http", **parameters: Any
+    ) -> Observer:
         """A request is about to be sent."""
         body = json.dumps({"model": model, "stream": True, "messages": [], **parameters}).encode()
         observer = self.engine.begin(
-            RequestInfo(method="POST", host=host, port=8443, path="/v1/chat/completions", body=body)
+            RequestInfo(
+                method="POST", host=host, port=8443, path="/v1/chat/completions", transport=transport, body=body
+            )
         )
         assert observer is not None
         return observer
@@ -128,7 +133,13 @@ def measured(*readers: MetricReader, settings: Settings | None = None, **provide
 
 
 def exported(reader: InMemoryMetricReader) -> dict[str, Any]:
-    """What a reader collects now: metrics by name."""
+    """What a reader gets of a flush: metrics by name."""
+    flush_all(everything=True)
+    return scraped(reader)
+
+
+def scraped(reader: InMemoryMetricReader) -> dict[str, Any]:
+    """What a reader collects now: metrics by name. The first values of a series may still wait."""
     data = reader.get_metrics_data()
     return {
         metric.name: metric

@@ -1,5 +1,6 @@
 """Each metric of the catalogue is exported under its name, with its unit, kind, bounds and attributes, and is right."""
 
+import gc
 import socket
 import threading
 import time
@@ -16,12 +17,13 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from scripted_streams import CUT, DONE, HEALTHY, Player, chunk, exported, finish, measured, usage
+from scripted_streams import CUT, DONE, HEALTHY, Player, chunk, event, exported, finish, measured, scraped, usage
 
 import otel_llmstream
 from otel_llmstream import Outcome, Settings, semconv
 from otel_llmstream.core.states import End
 from otel_llmstream.core.stream import BATCH
+from otel_llmstream.engine.call import CURRENT
 from otel_llmstream.telemetry.metrics import MAX_PREINITIALIZED
 from otel_llmstream.testing.chaos import ChaosServer
 
@@ -302,7 +304,7 @@ def series(reader: InMemoryMetricReader) -> dict[tuple[str, frozenset[tuple[str,
     """A scrape: every counter's series with its value."""
     return {
         (name, frozenset(point.attributes.items())): point.value
-        for name, metric in exported(reader).items()
+        for name, metric in scraped(reader).items()
         if type(metric.data).__name__ == "Sum"
         for point in metric.data.data_points
     }
@@ -396,7 +398,8 @@ def test_base_sets_are_bounded(player: Player, reader: InMemoryMetricReader, mon
     recorder: Any = player.engine.recorder
     assert len(recorder.metrics._bases) == few
     active = exported(reader)["llmstream.active_streams"].data.data_points
-    assert [dict(point.attributes) for point in active if point.value] == [{"otel.metric.overflow": True}]
+    overflow = {"otel.metric.overflow": True, "llmstream.phase": "headers"}
+    assert [dict(point.attributes) for point in active if point.value] == [overflow]
     player.end(late, End.CLOSED)
     active = exported(reader)["llmstream.active_streams"].data.data_points
     assert {point.value for point in active} == {0}
@@ -428,7 +431,141 @@ def test_gauges_count_open_and_stalled_streams(player: Player, reader: InMemoryM
     assert gauges(reader) == (1, 0)
     player.end(held, End.GARBAGE_COLLECTED)
     assert gauges(reader) == (0, 0)
-    assert value(exported(reader), "llmstream.active_streams") == 0  # a point, not a gap
+    phase = {"llmstream__phase": "streaming"}
+    assert value(exported(reader), "llmstream.active_streams", **phase) == 0  # a point, not a gap
+
+
+ROLE = event([{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}])
+Phases = dict[str, tuple[float, float]]
+
+
+def phases(reader: InMemoryMetricReader) -> Phases:
+    """The phases that a stream is in now, with how many are open and how many of these are stalled."""
+    metrics = exported(reader)
+    counts: dict[str, list[float]] = {}
+    for place, name in enumerate(("llmstream.active_streams", "llmstream.stalled_streams")):
+        for point in metrics[name].data.data_points:
+            counts.setdefault(point.attributes["llmstream.phase"], [0, 0])[place] += point.value
+    assert tuple(counts) == semconv.PHASES, "each phase has a value"
+    return {phase: (active, stalled) for phase, (active, stalled) in counts.items() if active or stalled}
+
+
+PATIENT = Settings(stall_after=2.0, first_chunk_stall_after=9.0)
+
+
+def test_each_phase_has_its_own_bound(reader: InMemoryMetricReader) -> None:
+    """Before the first chunk, headers included, a silence may last longer than between two chunks."""
+    with measured(reader, settings=PATIENT) as player:
+        observer = player.open()
+        player.clock.advance(4.0)
+        assert phases(reader) == {"headers": (1, 0)}
+        player.answer(observer, after=0.0)
+        assert phases(reader) == {"held": (1, 0)}
+        observer.asked_at = player.clock.now()
+        player.clock.advance(4.5)
+        assert phases(reader) == {"first_chunk": (1, 0)}
+        player.clock.advance(1.0)
+        assert phases(reader) == {"first_chunk": (1, 1)}, "9.5 s after the request"
+        observer.feed(chunk())
+        player.clock.advance(20.0)
+        assert phases(reader) == {"held": (1, 0)}, "the application has not asked for more"
+        observer.asked_at = player.clock.now()
+        player.clock.advance(1.5)
+        assert phases(reader) == {"streaming": (1, 0)}
+        player.clock.advance(1.0)
+        assert phases(reader) == {"streaming": (1, 1)}
+        player.end(observer, End.CLOSED)
+        assert phases(reader) == {}
+
+
+def test_a_hang_before_the_headers_is_a_stall(reader: InMemoryMetricReader) -> None:
+    """Also of a request for a whole answer, which has neither chunks nor a phase of its own."""
+    with measured(reader, settings=PATIENT) as player:
+        observer = player.open()
+        player.clock.advance(9.5)
+        assert phases(reader) == {"headers": (1, 1)}
+        assert otel_llmstream.health().stalled == 1
+        player.end(observer, End.CLOSED)
+
+
+@pytest.mark.parametrize("first", [ROLE, b": OPENROUTER PROCESSING\n\n", event([])])
+def test_what_comes_at_once_and_is_no_chunk_begins_no_streaming(reader: InMemoryMetricReader, first: bytes) -> None:
+    """A model that thinks has often sent its role, or a comment, together with the headers."""
+    with measured(reader, settings=PATIENT) as player:
+        observer = player.open()
+        player.answer(observer, after=0.0)
+        player.feed(observer, first, gap=0.001)
+        observer.asked_at = player.clock.now()
+        player.clock.advance(5.0)
+        assert phases(reader) == {"first_chunk": (1, 0)}
+        observer.feed(chunk())
+        observer.asked_at = player.clock.now()
+        player.clock.advance(5.0)
+        assert phases(reader) == {"streaming": (1, 1)}
+        player.end(observer, End.CLOSED)
+
+
+def test_a_call_that_waits_before_it_is_tried_again(reader: InMemoryMetricReader) -> None:
+    """Between two attempts nothing is open, and the call still waits; a call that ended well does not."""
+    with measured(reader) as player:
+        with otel_llmstream.call():
+            for status in (503, 429):
+                player.play(status=status)
+                assert phases(reader) == {"backoff": (1, 0)}
+                assert phases(reader) == {"backoff": (1, 0)}
+                assert otel_llmstream.health().active == 0, "no stream is open"
+            observer = player.open()
+            assert phases(reader) == {"headers": (1, 0)}
+            player.answer(observer)
+            player.feed(observer, *HEALTHY)
+            player.end(observer)
+            assert phases(reader) == {}, "it completed: no other attempt is expected"
+        assert phases(reader) == {}
+        with otel_llmstream.call():
+            player.play(status=503)
+        assert phases(reader) == {}, "the block gave up"
+        engine: Any = player.engine
+        assert not engine._resting
+
+
+def test_a_boundary_that_is_never_left_keeps_no_call(reader: InMemoryMetricReader) -> None:
+    """A generator that is dropped inside its block leaves no call in back-off for ever."""
+    with measured(reader) as player:
+        block = otel_llmstream.call()
+        block.__enter__()
+        player.play(status=503)
+        assert phases(reader) == {"backoff": (1, 0)}
+        CURRENT.set(None)
+        del block
+        gc.collect()
+        assert phases(reader) == {}
+
+
+def test_phases_leave_half_of_the_sdks_limit(
+    player: Player, reader: InMemoryMetricReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past the cap, a model has a value for the phases that it was in, and each of them goes back to 0."""
+    monkeypatch.setattr("otel_llmstream.telemetry.metrics.MAX_ALL_PHASES", 2)
+    for number in range(4):
+        player.play(*HEALTHY, model=f"model-{number}")
+    late = player.open("model-3")
+    found = [exported(reader)["llmstream.active_streams"].data.data_points]
+    player.end(late, End.CLOSED)
+    found.append(exported(reader)["llmstream.active_streams"].data.data_points)
+    assert [len(points) for points in found] == [2 * len(semconv.PHASES) + 1] * 2
+    assert [sum(point.value for point in points) for points in found] == [1, 0]
+
+
+def test_calls_are_counted_when_they_begin(player: Player, reader: InMemoryMetricReader) -> None:
+    """A killed process has told what it began. A call with retries and a fallback is counted once."""
+    player.play(*HEALTHY)
+    with otel_llmstream.call():
+        player.play(status=503)
+        player.play(*HEALTHY, model="gpt-4o-mini")
+        player.open()
+        metrics = exported(reader)
+        assert value(metrics, "llmstream.started") == 2
+        assert {point.value for point in metrics["llmstream.started"].data.data_points} == {2}
 
 
 def test_a_stream_that_hangs_is_seen_while_it_hangs(chaos_server: ChaosServer) -> None:
@@ -497,6 +634,7 @@ PROMETHEUS = {
     "gen_ai_client_operation_time_to_first_chunk_seconds": "histogram",
     "gen_ai_client_operation_time_per_output_chunk_seconds": "histogram",
     "gen_ai_client_token_usage": "histogram",
+    "llmstream_started": "counter",
     "llmstream_streams": "counter",
     "llmstream_retries": "counter",
     "llmstream_fallbacks": "counter",
@@ -530,6 +668,7 @@ def test_prometheus_gets_all_of_them() -> None:
     """The text parses, every metric is there under its translated name and kind, and bounds are printed as floats."""
     with measured(PrometheusMetricReader(), settings=Settings(stall_after=2.0)) as player:
         play_everything(player)
+        families()  # it shows new series at 0
         found = {family.name: family for family in families()}
         ours = {name: family.type for name, family in found.items() if name.startswith(("gen_ai_", "llmstream_"))}
         assert ours == PROMETHEUS

@@ -12,6 +12,7 @@ from otel_llmstream._settings import PREFIX
 
 DEFAULTS = {
     "stall_after": 10.0,
+    "first_chunk_stall_after": 60.0,
     "buffered_after": 0.5,
     "chunk_offsets": 128,
     "excluded_urls": (),
@@ -24,6 +25,7 @@ DEFAULTS = {
 GOOD = [
     ("stall_after", 0.001),
     ("stall_after", 30),
+    ("first_chunk_stall_after", 0.5),
     ("buffered_after", 2.5),
     ("chunk_offsets", 0),
     ("chunk_offsets", 128),
@@ -38,7 +40,7 @@ GOOD = [
 ]
 
 BAD = [
-    *((name, value) for name in ("stall_after", "buffered_after")
+    *((name, value) for name in ("stall_after", "first_chunk_stall_after", "buffered_after")
       for value in (0, -1.0, math.nan, math.inf, -math.inf, "10", None, True, 10**400)),
     *(("chunk_offsets", value) for value in (-1, 129, 1.5, "8", None, True)),
     *(("excluded_urls", value) for value in ("localhost", ["localhost"], None, ("(",), (1,), (b"x",))),
@@ -51,6 +53,7 @@ BAD = [
 ENVIRONMENT = [
     ("STALL_AFTER", "2.5", "stall_after", 2.5),
     ("STALL_AFTER", " 3 ", "stall_after", 3.0),
+    ("FIRST_CHUNK_STALL_AFTER", "300", "first_chunk_stall_after", 300.0),
     ("BUFFERED_AFTER", "1e-1", "buffered_after", 0.1),
     ("CHUNK_OFFSETS", "0", "chunk_offsets", 0),
     ("EXCLUDED_URLS", r"localhost, ^https://a\.b/ ,", "excluded_urls", ("localhost", r"^https://a\.b/")),

@@ -51,6 +51,7 @@ REQUEST: Mapping[str, Any] = {
     "server.port": 8443,
     "gen_ai.request.stream": True,
     "llmstream.dialect": "openai.chat",
+    "llmstream.transport": "http",
     "openai.api.type": "chat_completions",
 }
 """What is known before a request without parameters is sent."""
@@ -138,6 +139,15 @@ def test_a_whole_span(player: Player, captured: Captured) -> None:
         otel_llmstream.__version__,
         semconv.SCHEMA_URL,
     )
+
+
+@pytest.mark.parametrize("transport", ["http", "websocket", "grpc"])
+def test_the_transport_is_told(player: Player, captured: Captured, transport: str) -> None:
+    """A span says what carried the stream, as the client's hook told it."""
+    observer = player.open(transport=transport)
+    player.answer(observer)
+    player.end(observer)
+    assert (captured.span.attributes or {})["llmstream.transport"] == transport
 
 
 def test_the_span_of_a_failure(player: Player, captured: Captured) -> None:

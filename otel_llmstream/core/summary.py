@@ -67,6 +67,7 @@ class LLMRequest(Record, frozen=True):
         choices: how many choices were asked for.
         parameters: further span attributes of the request, as (attribute name, value).
         streams: whether a stream was asked for. A fallback inside a call may ask for one whole answer.
+        transport: what carries the stream (`semconv.TRANSPORTS`).
     """
 
     dialect: str
@@ -78,6 +79,7 @@ class LLMRequest(Record, frozen=True):
     choices: int = 1
     parameters: tuple[tuple[str, str | int | float | bool | tuple[str, ...]], ...] = ()
     streams: bool = True
+    transport: str = semconv.HTTP
 
 
 class Attempt(Record, frozen=True, kw_only=True):

@@ -140,6 +140,7 @@ class RequestMatcher:
             server_port=request.port,
             choices=parameters.choices if cls.several_choices else 1,
             parameters=(*parameters.attributes(), *cls.extra_attributes(request)),
+            transport=request.transport,
         )
 
     @classmethod

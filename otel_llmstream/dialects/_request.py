@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from .. import semconv
 from ._json import BROKEN, repaired
 from ._request_body import COMMON, BodyLayout, RequestBody
 
@@ -31,7 +32,7 @@ class RequestInfo:
         port: TCP port of the server, 0 if it is unknown.
         scheme: scheme of the URL.
         query: query of the URL, without the question mark.
-        transport: `http`, or the name of another transport.
+        transport: what carries the answer (`semconv.TRANSPORTS`).
         body: the bytes of the body, or a function that gives them. None stands for a body that must not be touched,
             because the application streams it. The function is called at most once, at the first use. It is not called
             for a request to a path that no dialect serves.
@@ -51,7 +52,7 @@ class RequestInfo:
         port: int = 0,
         scheme: str = "https",
         query: str = "",
-        transport: str = "http",
+        transport: str = semconv.HTTP,
         body: Callable[[], bytes | None] | bytes | None = None,
         retry_count: Callable[[], int] | int = 0,
     ) -> None:

@@ -106,6 +106,7 @@ class Call:
     """
 
     __slots__ = (
+        "__weakref__",
         "_attributes",
         "_bytes",
         "_chunks",
@@ -168,6 +169,17 @@ class Call:
         self._latest_number = 0
         self._latest_end = now
         self.summary: Summary | None = None
+
+    @property
+    def backing_off(self) -> LLMRequest | None:
+        """The request that failed last, if the call is not over and no attempt is open; else None.
+
+        The SDK, or the application's own block, may be about to try again.
+        """
+        latest = self._latest
+        if latest is None or latest.error_type is None or self._open or self.finished or not self.bounded:
+            return None
+        return latest.request
 
     def unix_ns(self, now: float) -> int:
         """A monotonic time as unix nanoseconds, anchored at the call's start: steps of the wall clock do not show."""

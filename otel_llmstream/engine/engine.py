@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, ParamSpec, TypeVar
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 from .. import semconv
 from .._log import log
 from .._settings import Settings
 from ..core.clock import Clock, SystemClock
 from ..core.error_types import ErrorCodes
+from ..core.open_stream import OpenStream
 from ..core.response import ResponseInfo
 from ..core.states import End
-from ..core.summary import LLMRequest
+from ..core.summary import LLMRequest, Summary
 from ..dialects import RequestInfo, match_non_streaming, match_request
 from .call import Call, Recorder, current_call
 from .deferred import Deferred
@@ -58,6 +59,7 @@ class Engine:
         self.clock = clock or SystemClock()
         self.error_codes = ErrorCodes()
         self.live: set[Observer] = set()
+        self._resting: set[ref[Call]] = set()  # calls whose last attempt failed: weak, for a boundary may never be left
         self.internal_errors = 0
         self._causes: set[tuple[Any, ...]] = set()
         self._on_first = on_first
@@ -150,6 +152,31 @@ class Engine:
         assert number is not None, "a call that has just been opened has not ended"
         return call, number, request
 
+    # --- what is open -------------------------------------------------------------------------------------------
+
+    def open_streams(self) -> list[OpenStream]:
+        """The streams that are open now, and the calls that wait before they are tried again."""
+        self.run_deferred()
+        now = self.clock.now()
+        # `copy`, not `tuple`, which may collect garbage, and so end streams, as it goes.
+        streams = [found for it in self.live.copy() if (found := it.as_open(now)) is not None]
+        return [*streams, *self._backing_off()]
+
+    def _backing_off(self) -> Iterator[OpenStream]:
+        for reference in self._resting.copy():
+            call = reference()
+            request = call.backing_off if call is not None else None
+            if request is None:
+                self._resting.discard(reference)
+            else:
+                yield OpenStream(request, semconv.PHASE_BACKOFF)
+
+    def attempt_ended(self, call: Call, number: int, summary: Summary, started: float, now: float) -> None:
+        """An attempt's stream ended; see `Call.attempt_ended`."""
+        call.attempt_ended(number, summary, started, now)
+        if call.backing_off is not None:
+            self._resting.add(ref(call, self._resting.discard))
+
     # --- what ends ----------------------------------------------------------------------------------------------
 
     def defer(self, action: Callable[[], None]) -> None:
@@ -168,11 +195,11 @@ class Engine:
 
     def take_over(self, earlier: Engine) -> None:
         """Go on with the open streams of an engine that was switched off."""
-        self.live = earlier.live
+        self.live, self._resting = earlier.live, earlier._resting
 
     def reset_after_fork(self) -> None:
         """Let go of everything without a record: after a fork the streams belong to the parent."""
-        self.live = set()
+        self.live, self._resting = set(), set()
         self.internal_errors = 0
 
     # --- what goes wrong ----------------------------------------------------------------------------------------

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
+from .. import semconv
 from ..core.error_types import classify, exception_message
 from ..core.events import HTTPError, NonStreaming, Opened
+from ..core.open_stream import OpenStream
 from ..core.response import ResponseInfo
 from ..core.states import End, State
 from ..core.stream import Stream
@@ -98,7 +100,9 @@ class Observer:
         self._reads: list[Read] = []
         self._stalls = 0  # those that the recording knows
         self._inert = False
-        self._is_eager = True  # while it is unknown whose stream it is, each read is read through at once
+        # Each read is read through at once until the first chunk: whose stream it is may be unknown, and the gauges
+        # must know whether the first chunk has come.
+        self._is_eager = True
         engine.live.add(self)
 
     # --- the seams ----------------------------------------------------------------------------------------------
@@ -114,9 +118,6 @@ class Observer:
         engine, settings = self.engine, self.engine.settings
         self.call, self._number, request = engine.attempt(request, self._path, self._started, self._where, earlier)
         self.recording = self.call.recording
-        # Another's span may be ended by its owner as soon as the terminal event has passed. Everything must be written
-        # on it by then.
-        self._is_eager = self.recording is None or self.recording.is_borrowed
         self._dialect = dialect
         self._where = None
         self.stream = Stream(
@@ -205,6 +206,24 @@ class Observer:
         before = 0.0 if self._reads or self.stream is None else self.stream.gap_wait
         return before + (now - self.asked_at if self.waiting else 0.0)
 
+    def as_open(self, now: float) -> OpenStream | None:
+        """What is being waited for, and whether for too long; None while it is unknown whether it is an LLM's."""
+        stream, phase = self.stream, self._phase()
+        if stream is None:
+            return None
+        if phase not in semconv.SILENT_PHASES:
+            return OpenStream(stream.request, phase)
+        settings = self.engine.settings
+        limit = settings.stall_after if phase == semconv.PHASE_STREAMING else settings.first_chunk_stall_after
+        return OpenStream(stream.request, phase, self.silent_for(now) > limit)
+
+    def _phase(self) -> str:
+        if not self.waiting:
+            return semconv.PHASE_HELD
+        if self.stream is None or self.stream.state is State.SENT:
+            return semconv.PHASE_HEADERS
+        return semconv.PHASE_STREAMING if self.stream.chunks else semconv.PHASE_FIRST_CHUNK
+
     # --- what the reader tells ----------------------------------------------------------------------------------
 
     def recognized(self, dialect: type[Dialect]) -> Stream:
@@ -229,6 +248,9 @@ class Observer:
     def first_chunk(self, now: float) -> None:
         """The first chunk came."""
         call, recording = self.call, self.recording
+        # Another's span may be ended by its owner as soon as the terminal event has passed. Everything must be written
+        # on it by then.
+        self._is_eager = recording is None or recording.is_borrowed
         if call is not None and recording is not None:
             recording.first_chunk(now - call.started, call.unix_ns(now))
 
@@ -315,7 +337,7 @@ class Observer:
             return
         if summary.stalls > self._stalls:
             self._guard(self.stalled, stream.gap_wait, now)
-        self._guard(call.attempt_ended, self._number, summary, self._started, now)
+        self._guard(self.engine.attempt_ended, call, self._number, summary, self._started, now)
         self._inert = True  # what is still read of the body, after an end that was not its own, changes nothing
 
     def _read_end(self, reader: Reader, how: End, now: float) -> None:

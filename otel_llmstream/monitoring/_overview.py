@@ -285,6 +285,23 @@ def _open_streams(promql: PromQL) -> Iterator[SizedPanel]:
         stacked=True,
         links=[link_to_runbook("LLMStreamsHanging")],
     )
+    phase = semconv.PHASE
+    yield graph(
+        "Open streams by phase",
+        "What open streams wait for. Headers, first chunk, streaming: the network. Held: the application. Backoff: a "
+        "call that waits before it is tried again.",
+        [Query(promql.sum(promql.gauge(semconv.ACTIVE), phase), f"{{{{{promql.flavour.label_name(phase)}}}}}")],
+        "short",
+        stacked=True,
+    )
+    yield graph(
+        "Calls that began and ended",
+        "Calls per second. If more calls began than ended, and the difference is not open, processes were killed with "
+        "open streams. Such streams have no outcome.",
+        [Query(promql.total(semconv.STARTED), "began"), Query(promql.total(semconv.STREAMS), "ended")],
+        "reqps",
+        links=[link_to_runbook("LLMStreamInstanceMissing")],
+    )
 
 
 def _delivery(promql: PromQL) -> Iterator[SizedPanel]:

@@ -113,6 +113,13 @@ def _open(q: Expressions, _window: float) -> str:
     return q.gauge(semconv.ACTIVE)
 
 
+def _lost(q: Expressions, _window: float) -> str:
+    by = q.scope("job")
+    began, ended = (q.increase(it, window=HOUR, by=by) for it in (semconv.STARTED, semconv.STREAMS))
+    before = q.sum(f"{q.select(semconv.ACTIVE)} offset {q.window(HOUR)}", by)
+    return f"{began}\n-\n{ended}\n-\n(\n  {q.gauge(semconv.ACTIVE, by=by)}\n  -\n  ({before} or 0 * {began})\n)"
+
+
 def _gone(q: Expressions, _window: float) -> str:
     by = q.labels(*q.scope("job"), "instance")
     sent = q.select(semconv.STREAMS)
@@ -590,10 +597,10 @@ PAGES: Final[Mapping[str, Page]] = {
                 _gone,
             ),
             Check(
-                "How many instances are there?",
-                "Draw a graph over a day. A step that returns is a restart. A step that stays is a crash, or the "
-                "service was scaled down.",
-                lambda q, _: q.instances(),
+                "How many streams were lost?",
+                "Calls that began within the last hour, without those that ended and those that were opened and are "
+                "still open. The rest was open in processes that were killed.",
+                _lost,
             ),
         ),
         causes=(

@@ -97,6 +97,7 @@ class CallRecording:
         self.is_borrowed = span.is_borrowed
         self._not_measured = telemetry.not_measured or span.measured
         self._base = telemetry.metrics.base(request)
+        telemetry.metrics.started(self._base, span)
         telemetry.logs.started(request, span)
 
     def activate(self) -> AbstractContextManager[Any]:

@@ -31,7 +31,16 @@ from typing import Any, Final, NamedTuple
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation
-from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, SpanContext, set_span_in_context
+from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
+    NonRecordingSpan,
+    SpanContext,
+    get_current_span,
+    set_span_in_context,
+)
+
+CUMULATIVE: Final = 2
+"""The SDK's `AggregationTemporality.CUMULATIVE`."""
 
 FEW: Final = 4
 """Up to this many values, aggregating them one by one costs as little."""
@@ -58,6 +67,14 @@ class RecordContext:
         self._context = context
         self.span = span
         self.now = time_ns()
+
+    def without_context(self) -> RecordContext:
+        """The same moment, for a value that has to wait: with the span's ids only."""
+        if self._context is None:
+            return self
+        other = RecordContext(span=get_current_span(self._context).get_span_context())
+        other.now = self.now
+        return other
 
     @property
     def context(self) -> Context:
@@ -150,14 +167,22 @@ class Series:
     Args:
         instrument: of any OpenTelemetry implementation.
         attributes: those of the series; never changed afterwards. They are strings, which need no cleaning.
+        first_values: where the first values wait until the series was shown at 0. None, if they do not wait.
     """
 
-    __slots__ = ("_attributes", "_bound", "_instrument")
+    __slots__ = ("_attributes", "_bound", "_first_values", "_instrument", "_plain")
 
-    def __init__(self, instrument: Counter | Histogram, attributes: Attributes) -> None:
+    def __init__(self, instrument: Counter | Histogram, attributes: Attributes, first_values: Any = None) -> None:
         self._instrument = instrument
         self._attributes = attributes
         self._bound: BoundInstrument | None = None
+        self._first_values = first_values
+        self._plain: Any = None
+
+    @property
+    def instrument(self) -> Any:
+        """The instrument; the SDK's own, if it is behind the API's proxy."""
+        return _behind_proxy(self._instrument)
 
     def record(self, values: Sequence[float], moment: RecordContext, readers: Readers | None) -> None:
         """Record values as if each had been given to the instrument's `record`, or `add`.
@@ -168,7 +193,11 @@ class Series:
             readers: what `DirectMeter.readers` says now.
         """
         if readers is None:
-            self.record_plainly(values, moment)
+            place = self._plain_place()
+            if place is None:
+                self.record_plainly(values, moment)
+            else:
+                place.take(values, (moment,) * len(values), (True,) * len(values))
             return
         sampled = readers.samples(values, self._attributes, moment)
         self._bind(readers).take(values, (moment,) * len(values), sampled)
@@ -186,15 +215,29 @@ class Series:
 
     def record_plainly(self, values: Sequence[float], moment: RecordContext) -> None:
         """Record through the API, one by one."""
+        self.add_plainly(values, (moment,) * len(values))
+
+    def begin(self) -> None:
+        """Let the series of a counter begin at 0, through the API."""
+        if self._plain_place() is None:
+            self.add_plainly((0,), (RecordContext(Context()),))
+
+    def _plain_place(self) -> Any:
+        if self._plain is None and self._first_values is not None:
+            self._plain = self._first_values.adopt_plain(self)
+        return self._plain
+
+    def add_plainly(self, values: Sequence[float], moments: Sequence[RecordContext]) -> None:
+        """As `record_plainly`, with a moment for each value."""
         instrument: Any = self._instrument
         take = getattr(instrument, "record", None) or instrument.add
-        for value in values:
+        for value, moment in zip(values, moments, strict=True):
             take(value, self._attributes, moment.context)
 
     def _bind(self, readers: Readers) -> BoundInstrument:
         bound = self._bound
         if bound is None or bound.readers is not readers:
-            bound = self._bound = BoundInstrument(_behind_proxy(self._instrument), readers, self._attributes)
+            bound = self._bound = BoundInstrument(self.instrument, readers, self._attributes, self._first_values)
         return bound
 
 
@@ -219,6 +262,7 @@ class _Internals:
     instruments: tuple[type[Any], ...]
     measurement: type[Any]
     merges: Mapping[type[Any], Merge]
+    sum: type[Any]
     keeps_last: type[Any]
     keeps_any: type[Any]
     always_off: type[Any]
@@ -238,6 +282,7 @@ def _internals() -> _Internals:
             aggregation._ExplicitBucketHistogramAggregation: _merge_histogram,
             aggregation._SumAggregation: _merge_sum,
         },
+        sum=aggregation._SumAggregation,
         keeps_last=exemplar.AlignedHistogramBucketExemplarReservoir,
         keeps_any=exemplar.SimpleFixedSizeExemplarReservoir,
         always_off=exemplar.AlwaysOffExemplarFilter,
@@ -264,22 +309,29 @@ class BoundInstrument:
         instrument: the SDK's own.
         readers: the readers that get the values.
         attributes: those of the series.
+        first_values: see `Series`.
     """
 
     __slots__ = ("_places", "readers")
 
-    def __init__(self, instrument: Any, readers: Readers, attributes: Attributes) -> None:
+    def __init__(self, instrument: Any, readers: Readers, attributes: Attributes, first_values: Any = None) -> None:
         self.readers = readers
-        self._places = [
-            SeriesStorage(instrument, match, attributes)
-            for storage in readers.storages.values()
-            for match in storage._get_or_init_view_instrument_match(instrument)
-        ]
+        self._places: list[Any] = []
+        for storage in readers.storages.values():
+            waits = first_values is not None and _is_cumulative(storage, instrument)
+            for match in storage._get_or_init_view_instrument_match(instrument):
+                place = SeriesStorage(instrument, match, attributes)
+                self._places.append(first_values.adopt(place) if waits else place)
 
     def take(self, values: Sequence[float], moments: Sequence[RecordContext], sampled: Sequence[bool]) -> None:
         """Write values to all places."""
         for place in self._places:
             place.take(values, moments, sampled)
+
+
+def _is_cumulative(storage: Any, instrument: Any) -> bool:
+    """Whether a reader exports what an instrument has counted since its beginning."""
+    return bool(storage._instrument_class_temporality.get(type(instrument)) == CUMULATIVE)
 
 
 class SeriesStorage:
@@ -317,6 +369,24 @@ class SeriesStorage:
         if not self._write(values, moments, sampled):
             for value, moment, may in zip(values, moments, sampled, strict=True):
                 self._enter(value, moment, sampled=may)
+
+    def begin(self) -> bool:
+        """Make the series at 0, if it is not there. The result says whether it is a sum that nobody has read yet."""
+        if type(self._match._aggregation) is not _internals().sum:
+            return False
+        self._search()
+        if self._key is None:
+            self._enter(0, RecordContext(Context()), sampled=False)
+        return self.is_unread_zero()
+
+    def is_unread_zero(self) -> bool:
+        """Whether the series is a cumulative sum at 0 that no collection has read.
+
+        A collection leaves no value in a sum. It adds it to the sum of what it has read.
+        """
+        with self._match._lock:
+            series = self._match._attributes_aggregation.get(self._key)
+            return series is not None and series._value == 0 and not series._previous_value
 
     def _write(self, values: Sequence[float], moments: Sequence[RecordContext], sampled: Sequence[bool]) -> bool:
         match = self._match

@@ -27,7 +27,8 @@ class Health:
     Attributes:
         instrumented: whether streams are observed now.
         active: streams open now.
-        stalled: open streams whose network has been silent for longer than `Settings.stall_after`.
+        stalled: open streams whose network has been silent for too long: between two chunks for longer than
+            `Settings.stall_after`, before the first one for longer than `Settings.first_chunk_stall_after`.
         totals: ended calls by outcome, since `instrument()`.
         failure_ratio: truncated and failed calls, divided by all calls that completed, were truncated or failed.
             Cancelled and abandoned calls are not counted: the application ended them. None before the first call.

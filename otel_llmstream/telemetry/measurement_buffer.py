@@ -23,6 +23,7 @@ from opentelemetry.metrics import Counter, Histogram
 from opentelemetry.trace import SpanContext
 
 from .fast_path import DirectMeter, Readers, RecordContext, Series
+from .first_values import FirstValues, current_reading
 
 MAX_ENTRIES: Final = 64
 """Entries that wait at most. By then, a value costs a quarter of what it costs alone. Writing all of them takes the
@@ -57,12 +58,20 @@ class MeasurementBuffer:
     Args:
         instruments: all instruments that values are recorded into.
         fast: whether the SDK's internals may be used. If not, values are recorded at once, through the API.
+        first_values: the first values of the meter's counters, if they wait.
     """
 
-    __slots__ = ("__weakref__", "_entries", "_lock", "_meter")
+    __slots__ = ("__weakref__", "_entries", "_first_values", "_lock", "_meter")
 
-    def __init__(self, instruments: Iterable[Counter | Histogram], *, fast: bool = True) -> None:
+    def __init__(
+        self,
+        instruments: Iterable[Counter | Histogram],
+        *,
+        fast: bool = True,
+        first_values: FirstValues | None = None,
+    ) -> None:
         self._meter = DirectMeter(instruments) if fast else None
+        self._first_values = first_values
         self._entries: deque[tuple[Unroll, Any, RecordContext, Readers]] = deque()
         # A collection must wait for another thread that has taken entries out and has not written them yet.
         # Reentrant, because a signal handler may use streams too.
@@ -87,6 +96,27 @@ class MeasurementBuffer:
         self._entries.append((unroll, payload, readers.waiting(span.ids), readers))
         if len(self._entries) >= MAX_ENTRIES:
             self.flush()
+
+    def add_now(self, series: Series, value: float) -> None:
+        """Record a value that belongs to no call."""
+        series.record((value,), RecordContext(Context()), self._meter.readers() if self._meter is not None else None)
+
+    def hand_over(self, reader: int, *, everything: bool) -> None:
+        """A reader collects now: write what it must see.
+
+        Args:
+            reader: the reader; 0 if it is unknown.
+            everything: also write the first values of series that no collection has shown at 0.
+        """
+        first_values = self._first_values
+        if first_values is not None:
+            first_values.release()
+        self.flush()
+        if first_values is not None:
+            if everything:
+                first_values.release(everything=True)
+            else:
+                first_values.collecting(reader)
 
     def flush(self) -> None:
         """Write all entries. After it returns, everything that waited when it was called has been written."""
@@ -117,18 +147,24 @@ class MeasurementBuffer:
         """Forget all entries: they are the parent's. The lock may be held by a thread that the child does not have."""
         self._entries.clear()
         self._lock = RLock()
+        if self._first_values is not None:
+            self._first_values.reset_after_fork()
 
 
-def flush_all() -> None:
-    """Write the entries of all buffers of the process.
+def flush_all(*, everything: bool = False) -> None:
+    """A collection begins, or a flush: write what waits in all buffers of the process.
 
     If an application switches us off and on again, there are two observable instruments of one name. The SDK only asks
     the first one, which may belong to another buffer.
+
+    Args:
+        everything: write everything, as for a flush or a shutdown. These are also recognised.
     """
+    reading = current_reading()
     for reference in tuple(_buffers):
         buffer = reference()
         if buffer is not None:
-            buffer.flush()
+            buffer.hand_over(reading.reader, everything=everything or reading.is_last)
 
 
 def _reset_after_fork() -> None:

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from opentelemetry import metrics
+from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, MeterProvider, Observation
 
 from .. import semconv
 from .._version import __version__
+from ..core.error_types import OTHER
+from ..core.open_stream import OpenStream
 from ..core.summary import Attempt, LLMRequest, Outcome, Summary
 from ..semconv import Metric
 from .fast_path import Attributes, Series, fast_path_supported
+from .first_values import FirstValues, first_values_work
 from .measurement_buffer import MeasurementBuffer, Source, Values, flush_all
 
-Live = Callable[[], Iterable[tuple[LLMRequest, bool]]]
-"""The streams that are open now, each with whether it is stalled."""
+Live = Callable[[], Iterable[OpenStream]]
+"""The streams that are open now, and the calls that wait before they are tried again."""
 
 MAX_PREINITIALIZED: Final = 20
-"""Base attribute sets whose series start at 0. Each set makes 40 series of `llmstream.streams`. Past 2,000 series of
-one instrument, the SDK puts all others into one series. At most half of them are series that start at 0."""
+"""Base attribute sets whose usual series exist from the first call on. Each set makes 41 series of
+`llmstream.streams`. Past 2,000 series of one instrument, the SDK puts all others into one series. At most half of them
+are series without a value."""
+
+MAX_ALL_PHASES: Final = 200
+"""Base attribute sets whose gauges have a value for every phase. Past this many, a set has a value for the phases that
+it has been in. 200 sets with five phases are half of the 2,000 series that the SDK keeps apart."""
 
 MAX_BASES: Final = 1000
 """Base attribute sets that are told apart. The model's name comes from the request. If a gateway lets its users choose
@@ -42,19 +52,31 @@ class Base:
 
     Args:
         attributes: never changed afterwards.
+        phases: the phases that the gauges have a value for, though no call was in them yet.
+        first_values: where the first values of its counters wait, if they do.
+
+    Attributes:
+        attributes: as given.
+        phases: the phases that the gauges have a value for.
     """
 
-    __slots__ = ("_series", "attributes")
+    __slots__ = ("_first_values", "_series", "attributes", "phases")
 
-    def __init__(self, attributes: Attributes) -> None:
+    def __init__(
+        self, attributes: Attributes, phases: Iterable[str] = (), first_values: FirstValues | None = None
+    ) -> None:
         self.attributes = attributes
+        self._first_values = first_values
+        self.phases = set(phases)
         self._series: dict[tuple[Instrument, tuple[Extra, ...]], Series] = {}
 
     def series(self, instrument: Instrument, extra: tuple[Extra, ...] = ()) -> Series:
         """The series of an instrument that has these attributes beside the base ones."""
         found = self._series.get((instrument, extra))
         if found is None:
-            found = self._series[instrument, extra] = Series(instrument, {**self.attributes, **dict(extra)})
+            first_values = self._first_values if isinstance(instrument, Counter) else None
+            found = Series(instrument, {**self.attributes, **dict(extra)}, first_values)
+            self._series[instrument, extra] = found
         return found
 
 
@@ -103,8 +125,11 @@ class MetricsRecorder:
         self._meter = metrics.get_meter(semconv.SCOPE, __version__, provider, semconv.SCHEMA_URL)
         self._live = live
         self._newest = newest
+        direct = fast and fast_path_supported()
+        waits = (direct or not fast) and first_values_work(plain=not fast)  # with an unknown SDK, nothing waits
+        self._first_values = FirstValues(plain=not fast) if waits else None
         self._bases: dict[tuple[str | None, ...], Base] = {}
-        self._overflow = Base(OVERFLOW)
+        self._overflow = Base(OVERFLOW, (), self._first_values)
         self._instruments: list[Instrument] = []
         self._duration = self._histogram(semconv.DURATION)
         self._ttfc = self._histogram(semconv.TTFC)
@@ -113,6 +138,7 @@ class MetricsRecorder:
         self._ttlc = self._histogram(semconv.TTLC)
         self._max_gap = self._histogram(semconv.MAX_GAP)
         self._hold = self._histogram(semconv.HOLD_TIME)
+        self._started = self._counter(semconv.STARTED)
         self._streams = self._counter(semconv.STREAMS)
         self._retries = self._counter(semconv.RETRIES)
         self._fallbacks = self._counter(semconv.FALLBACK_COUNT)
@@ -124,10 +150,10 @@ class MetricsRecorder:
         self._incomplete_tool_calls = self._counter(semconv.INCOMPLETE_TOOL_CALL_COUNT)
         self._ttfa = self._histogram(semconv.TTFA)
         self._output_rate = self._histogram(semconv.OUTPUT_RATE_METRIC)
-        self._internal_errors = self._counter(semconv.INTERNAL_ERRORS)
+        self._internal_errors = Series(self._counter(semconv.INTERNAL_ERRORS), {}, self._first_values)
         self._tokens = _NewestTokens(self._meter) if newest else _ReleasedTokens(self._meter)
         self._buffer = MeasurementBuffer(
-            (*self._instruments, *self._tokens.instruments), fast=fast and fast_path_supported()
+            (*self._instruments, *self._tokens.instruments), fast=direct, first_values=self._first_values
         )
         _gauge(self._meter, semconv.ACTIVE, self._active)
         _gauge(self._meter, semconv.STALLED, self._stalled)
@@ -137,7 +163,7 @@ class MetricsRecorder:
         known = len(self._bases)
         found = self._base(request)
         if known < len(self._bases) <= MAX_PREINITIALIZED:
-            self._preinitialize(found.attributes)
+            self._preinitialize(found)
         return found
 
     def _base(self, request: LLMRequest) -> Base:
@@ -147,8 +173,13 @@ class MetricsRecorder:
             if len(self._bases) >= MAX_BASES:
                 return self._overflow
             attributes = {name: value for name, value in zip(semconv.BASE_ATTRIBUTES, key, strict=True) if value}
-            found = self._bases[key] = Base(attributes)
+            phases = semconv.PHASES if len(self._bases) < MAX_ALL_PHASES else ()
+            found = self._bases[key] = Base(attributes, phases, self._first_values)
         return found
+
+    def started(self, base: Base, span: Source) -> None:
+        """Count a call that begins."""
+        self._buffer.add(self._started_values, base, span)
 
     def attempt_failed(self, base: Base, attempt: Attempt, span: Source) -> None:
         """Count a retry, by the error type of the attempt that was retried."""
@@ -171,9 +202,12 @@ class MetricsRecorder:
 
     def internal_error(self) -> None:
         """Count an error of ours."""
-        self._internal_errors.add(1)
+        self._buffer.add_now(self._internal_errors, 1)
 
     # --- what an entry's values are ---------------------------------------------------------------------------------
+
+    def _started_values(self, base: Base) -> Values:
+        return ((base.series(self._started), (1,)),)
 
     def _retry_values(self, payload: tuple[Base, str]) -> Values:
         base, error_type = payload
@@ -238,38 +272,49 @@ class MetricsRecorder:
         self._instruments.append(made)
         return made
 
-    def _preinitialize(self, base: Attributes) -> None:
-        """Add 0 to the series that a first event would make.
-
-        A counter that starts at 1 has not increased, so that no query would see the first failure.
-        """
+    def _preinitialize(self, base: Base) -> None:
+        """Let the series that a first event would make begin at 0 before it. Then its value need not wait for the 0."""
         for ending in _ENDINGS:
-            self._streams.add(0, {**base, **dict(ending)})
+            self._begin(base, self._streams, ending)
         for counter in (
-            self._chunks, self._received, self._stalls, self._buffered, self._usage_absent, self._incomplete_tool_calls,
+            self._started, self._chunks, self._received, self._stalls, self._buffered, self._usage_absent,
+            self._incomplete_tool_calls,
         ):  # fmt: skip
-            counter.add(0, base)
+            self._begin(base, counter)
         for fallback in semconv.FALLBACKS:
-            self._fallbacks.add(0, {**base, semconv.FALLBACK: fallback})
+            self._begin(base, self._fallbacks, ((semconv.FALLBACK, fallback),))
         for error_type in semconv.PREINITIALIZED_RETRIES:
-            self._retries.add(0, {**base, semconv.ERROR_TYPE: error_type})
-        self._internal_errors.add(0)
+            self._begin(base, self._retries, ((semconv.ERROR_TYPE, error_type),))
+        self._internal_errors.begin()
+
+    def _begin(self, base: Base, counter: Counter, extra: tuple[Extra, ...] = ()) -> None:
+        if self._first_values is not None and self._first_values.plain:
+            base.series(counter, extra).begin()
+        else:  # the SDK knows whether this 0 was read, so that no `Series` is kept for it
+            counter.add(0, {**base.attributes, **dict(extra)}, Context())
 
     def _active(self, _options: CallbackOptions) -> Iterable[Observation]:
-        found = self._observe(lambda _stalled: True)
+        found = self._observe(semconv.PHASES, lambda _it: True)
         flush_all()  # last: looking at the live streams ends those that the garbage collector found
         return found
 
     def _stalled(self, _options: CallbackOptions) -> Iterable[Observation]:
-        return self._observe(lambda stalled: stalled)
+        return self._observe(semconv.SILENT_PHASES, lambda it: it.is_stalled)
 
-    def _observe(self, counts: Callable[[bool], bool]) -> list[Observation]:
-        """One value for every base set that was ever used, so that a gauge goes back to 0."""
-        totals = dict.fromkeys(tuple(self._bases.values()), 0)
-        for request, stalled in self._live():
-            base = self._base(request)
-            totals[base] = totals.get(base, 0) + counts(stalled)
-        return [Observation(total, base.attributes) for base, total in totals.items()]
+    def _observe(self, phases: Sequence[str], counts: Callable[[OpenStream], bool]) -> list[Observation]:
+        """A value for each base set and phase, so that a gauge goes back to 0."""
+        totals = Counts(self._place(it) for it in self._live() if counts(it))
+        return [
+            Observation(totals[base, phase], {**base.attributes, semconv.PHASE: phase})
+            for base in (*self._bases.values(), self._overflow)
+            for phase in phases
+            if phase in base.phases
+        ]
+
+    def _place(self, it: OpenStream) -> tuple[Base, str]:
+        base = self._base(it.request)
+        base.phases.add(it.phase)
+        return base, it.phase
 
 
 class _ReleasedTokens:
@@ -340,7 +385,7 @@ def _endings() -> Iterable[tuple[Extra, ...]]:
         yield _ending(outcome, semconv.NO_REASON)
     for error in semconv.ERROR_TYPES:
         yield *_ending(Outcome(error.outcome), semconv.NO_REASON), (semconv.ERROR_TYPE, error.name)
-    for status in semconv.PREINITIALIZED_STATUSES:
+    for status in (*semconv.PREINITIALIZED_STATUSES, OTHER):
         yield *_ending(Outcome.FAILED, semconv.NO_REASON), (semconv.ERROR_TYPE, status)
 
 

@@ -103,6 +103,7 @@ class SpanRecorder:
             if request.model is not None:
                 found[semconv.REQUEST_MODEL] = request.model
             found[semconv.REQUEST_STREAM] = request.streams
+            found[semconv.TRANSPORT] = request.transport
         if summary.extra:
             found.update(summary.extra)
         if summary.limits:

@@ -116,6 +116,7 @@ class Captured:
         return sum(point.value for point in self.metric(name, **attributes))
 
     def _points(self, name: str) -> list[Point]:
+        self._reader.force_flush()  # with it, the first values of a series need not wait
         data = self._reader.get_metrics_data()
         if data is None:
             return []

@@ -95,7 +95,8 @@ class Telemetry:
         return found
 
     def metrics(self) -> dict[str, Any]:
-        """Every metric."""
+        """Every metric, as a flush hands it over."""
+        self._reader.force_flush()
         return metrics_of(self._reader.get_metrics_data())
 
 

@@ -218,6 +218,7 @@ def spans() -> list[dict[str, Any]]:
 
 def counts() -> dict[str, dict[str, float]]:
     """Scope -> metric -> sum of the values or counts of all points."""
+    READER.force_flush()
     data = READER.get_metrics_data()
     found: dict[str, dict[str, float]] = {}
     for resource in data.resource_metrics if data else ():
