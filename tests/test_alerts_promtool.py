@@ -316,3 +316,52 @@ def test_vmalert_accepts_the_rules(damage, status, tmp_path):
     )  # fmt: skip
 
     assert done.returncode == status, done.stderr
+
+
+# --- hang or not ---
+
+
+def phases(gauge: semconv.Metric, **values: str) -> list[Grows]:
+    """A gauge by phase, in promtool's notation."""
+    return [Grows(gauge, 0, {semconv.PHASE: phase}, values=given) for phase, given in values.items()]
+
+
+@pytest.mark.parametrize(
+    ("firing_minutes", "given"),
+    [
+        pytest.param(
+            7,
+            [*phases(semconv.ACTIVE, held="20x40", backoff="9x40", streaming="2x40"),
+             *phases(semconv.STALLED, streaming="0x20 2x19")],
+            id="a hang beside idle streams and calls in back-off",
+        ),
+        pytest.param(
+            6,
+            [*phases(semconv.ACTIVE, streaming="4x40"),
+             *phases(semconv.STALLED, streaming="0x20 4 0 4 4 4 0 4 4 0 4x9")],
+            id="a hang with calls that time out and begin again",
+        ),
+        pytest.param(
+            0,
+            [*phases(semconv.ACTIVE, first_chunk="5x40", streaming="0x40"),
+             *phases(semconv.STALLED, first_chunk="0x40", streaming="0x40")],
+            id="a model that thinks within its bound",
+        ),
+        pytest.param(0, phases(semconv.ACTIVE, held="20x40", streaming="0x40"), id="streams that nobody reads"),
+    ],
+)  # fmt: skip
+def test_a_hang_is_told_from_what_is_none(firing_minutes, given, tmp_path):
+    """`LLMStreamsHanging` fires within five minutes of a hang and does not flicker. Held and thinking streams are none.
+
+    The hang begins after minute 10. In each of the last six minutes up to minute 19, or more, the alert fires.
+    """
+    name = "LLMStreamsHanging"
+    query = f'sum_over_time((count(ALERTS{{alertname="{name}", alertstate="firing"}}))[19m:1m])'
+    expected = [{"labels": "{}", "value": firing_minutes}] if firing_minutes else []
+    test = {
+        "interval": "30s",
+        "input_series": inputs(given, PROMETHEUS),
+        "promql_expr_test": [{"expr": query, "eval_time": "19m", "exp_samples": expected}],
+    }
+
+    assert verdict(tmp_path, replace(ALL, only=frozenset({name})), [test]) == ""
