@@ -40,7 +40,7 @@ class Grows:
     """
 
     metric: Metric
-    by: int
+    by: float
     labels: dict[str, str] = field(default_factory=dict)
     part: str = ""
     few: int = 1
@@ -114,12 +114,33 @@ def labels(severity: str, **more: str) -> dict[str, str]:
 
 
 def burn(fires: int, severity: str, factor: str, long: str, short: str, limit: str, spent: int) -> Case:
+    goes_on = ", and streams still fail" if severity == "critical" else ""
     return Case(
         fires,
         labels(severity, long=long, short=short),
         f"openai gpt-5: streams fail at {factor} times the rate of the error budget",
-        f"20% of the streams of model gpt-5 at openai (job shop) were truncated or failed within {long}, and streams "
-        f"still fail. A rate above {limit} uses {spent} % of 30 days' error budget in that time.",
+        f"20% of the streams of model gpt-5 at openai (job shop) were truncated or failed within {long}{goes_on}. "
+        f"A rate above {limit} uses {spent} % of 30 days' error budget in that time.",
+    )
+
+
+def provider_burn(fires: int, factor: str, long: str, short: str, limit: str, spent: int) -> Case:
+    return Case(
+        fires,
+        {"job": JOB, semconv.PROVIDER: PROVIDER, "severity": "critical", "long": long, "short": short},
+        f"openai: streams of small models fail at {factor} times the rate of the error budget",
+        f"20% of the streams at openai (job shop) were truncated or failed within {long}, and streams still fail. Only "
+        "models that have too few streams for an alert of their own are counted. A rate above "
+        f"{limit} uses {spent} % of 30 days' error budget in that time.",
+    )
+
+
+def small_models(number: int) -> tuple[Grows, ...]:
+    """Models with one stream in two minutes each, of which one in five fails."""
+    return tuple(
+        Grows(semconv.STREAMS, by, {**kind, semconv.REQUEST_MODEL: f"small-{model}"}, few=int(not model))
+        for model in range(number)
+        for by, kind in ((0.4, COMPLETED), (0.1, failed("500")))
     )
 
 
@@ -131,10 +152,17 @@ CASES: dict[str, Load] = {
     "LLMStreamErrorBudgetBurn": Load(
         streams(24, 3, TRUNCATED, failed("connection_reset")),
         {
-            "1h": burn(3, "critical", "14.4", "1h", "5m", "14.4%", 2),
-            "6h": burn(16, "critical", "6", "6h", "30m", "6%", 5),
-            "1d": burn(61, "warning", "3", "1d", "2h", "3%", 10),
-            "3d": burn(181, "warning", "1", "3d", "6h", "1%", 10),
+            "1h": burn(3, "critical", "14.4", "1h", "10m", "14.4%", 2),
+            "6h": burn(26, "critical", "6", "6h", "30m", "6%", 5),
+            "1d": burn(71, "warning", "3", "1d", "2h", "3%", 10),
+            "3d": burn(191, "warning", "1", "3d", "6h", "1%", 10),
+        },
+    ),
+    "LLMStreamProviderBudgetBurn": Load(
+        small_models(12),
+        {
+            "1h": provider_burn(7, "14.4", "1h", "10m", "14.4%", 2),
+            "6h": provider_burn(26, "6", "6h", "30m", "6%", 5),
         },
     ),
     "LLMStreamFailureRate": Load(
@@ -149,7 +177,7 @@ CASES: dict[str, Load] = {
     "LLMStreamTruncated": Load(
         streams(27, 3, TRUNCATED),
         case(
-            6,
+            7,  # The fifth truncated stream is in the second minute.
             "warning",
             "openai gpt-5: answers are truncated without an error",
             "10% of the streams of model gpt-5 at openai (job shop) end early and cleanly. The threshold is 1%. The "
@@ -179,10 +207,10 @@ CASES: dict[str, Load] = {
     "LLMStreamsHanging": Load(
         (Grows(semconv.ACTIVE, 3, few=2), Grows(semconv.STALLED, 2)),
         case(
-            10,  # A gauge needs no second sample.
+            1,  # A gauge needs no second sample.
             "critical",
             "openai gpt-5: streams hang",
-            "66.67% of the open streams of model gpt-5 at openai (job shop) receive nothing from the network. "
+            "66.67% of the streams of model gpt-5 at openai (job shop) that wait for the network receive nothing. "
             "The threshold is 50%. They have not ended, so no failure rate shows them.",
         ),
     ),
@@ -232,7 +260,7 @@ CASES: dict[str, Load] = {
     "LLMStreamAbandoned": Load(
         streams(27, 3, ABANDONED),
         case(
-            16,
+            17,  # The fifth one is in the second minute.
             "warning",
             "shop: streams of openai gpt-5 are dropped without being closed",
             "10% of the streams of model gpt-5 at openai are dropped by job shop and ended by the garbage collector. "
@@ -247,12 +275,33 @@ CASES: dict[str, Load] = {
                 76,
                 {"job": JOB, "severity": "warning"},
                 "shop: no stream telemetry",
-                "Job shop has sent no stream telemetry, of any provider or model, for 1h. No other alert can fire for "
-                "this job.",
+                "Job shop has sent no stream telemetry, of any provider or model, for 1h, and no target of it answers. "
+                "No other alert can fire for this job.",
             )
         },
         few_is_fine=False,
         idle=(Grows(semconv.STREAMS, 0, COMPLETED),),
+    ),
+    "LLMStreamInstanceMissing": Load(
+        # The last sample of one of two instances is at minute 90. It is looked back to for five minutes.
+        (
+            Grows(semconv.STREAMS, 30, {**COMPLETED, "instance": "a"}),
+            Grows(semconv.STREAMS, 30, {**COMPLETED, "instance": "b"}, values="0+15x180 _x200"),
+        ),
+        {
+            "": Case(
+                99,
+                {"job": JOB, "severity": "warning"},
+                "shop: instances are missing",
+                "Job shop has targets that are down, or fewer instances than an hour ago: 1. Streams that were open in "
+                "them have no outcome, so no failure rate of any provider or model shows them.",
+            )
+        },
+        few_is_fine=False,
+        idle=(
+            Grows(semconv.STREAMS, 0, {**COMPLETED, "instance": "a"}),
+            Grows(semconv.STREAMS, 0, {**COMPLETED, "instance": "b"}),
+        ),
     ),
     "LLMStreamInternalErrors": Load(
         (Grows(semconv.INTERNAL_ERRORS, 0, values="0 0 0 0 0 0 2x20"),),

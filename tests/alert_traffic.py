@@ -48,7 +48,11 @@ def again_and_again(call: Callable[[], None]) -> None:
 
 def main(url: str, port: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: _over.set())
-    otel_llmstream.instrument(settings=otel_llmstream.Settings(stall_after=0.3), prometheus_port=port, http_spans=False)
+    otel_llmstream.instrument(
+        settings=otel_llmstream.Settings(stall_after=0.3, first_chunk_stall_after=0.3),
+        prometheus_port=port,
+        http_spans=False,
+    )
     base = f"{url}/v1/"
     http = openai.DefaultHttpxClient(trust_env=False)
     client = openai.OpenAI(base_url=base, api_key="any", timeout=60, max_retries=2, http_client=http)
@@ -58,7 +62,7 @@ def main(url: str, port: int) -> None:
         lambda: read(client, "no-finish"),
         lambda: read_without_sdk(bare, "reset"),
         lambda: read(client, "error"),
-        lambda: read(client, "ok?ttft=0.9&chunks=2"),
+        lambda: read(client, "ok?ttft=2.5&chunks=2"),
         lambda: read(client, "pause?hold=0.5&chunks=4"),
         lambda: read(client, "silence?hold=300"),
         lambda: read(client, "429-429-ok?retry_after=0.01"),

@@ -121,7 +121,7 @@ def template(rule: Rule) -> Iterator[str]:
 
 def annotation(rule: Rule) -> Iterator[str]:
     if "alert" in rule:
-        for name in ("summary", "description", "runbook_url"):
+        for name in ("summary", "description", "runbook_url", "dashboard_url"):
             if not rule.get("annotations", {}).get(name):
                 yield f"has no {name}"
         if rule.get("labels", {}).get("severity") not in SEVERITIES:
@@ -129,7 +129,11 @@ def annotation(rule: Rule) -> Iterator[str]:
 
 
 def link(rule: Rule) -> Iterator[str]:
-    if "alert" in rule and not rule.get("annotations", {}).get("runbook_url", "").endswith(f"/{rule['alert']}.md"):
+    if "alert" not in rule:
+        return
+    address = rule.get("annotations", {}).get("runbook_url", "")
+    part = f"#{rule['labels']['long']}" if "long" in rule["labels"] else ""
+    if not address.endswith(f"/{rule['alert']}.md{part}"):
         yield "does not link to its own runbook"
 
 
@@ -176,7 +180,8 @@ def nan(rule: Rule) -> Iterator[str]:
     """A divisor must not be 0. Comparisons drop NaN, and a recording rule with NaN leaves a gap in graphs."""
     for node in nodes(rule, promql.BinaryExpr):
         divisor = bare(node.rhs)
-        guarded = isinstance(divisor, promql.BinaryExpr) and op(divisor) == ">" and is_number(divisor.rhs)
+        compared = isinstance(divisor, promql.BinaryExpr) and is_number(divisor.rhs)
+        guarded = compared and (op(divisor) == ">" or (op(divisor) == ">=" and bare(divisor.rhs).val > 0))
         if op(node) == "/" and not is_number(divisor) and not guarded:
             yield "divides by a value that may be 0"
 
@@ -215,7 +220,8 @@ def counter(rule: Rule) -> Iterator[str]:
                 yield f"the range is too short: {matrix.range}"
         if isinstance(node, promql.VectorSelector) and re.search(r"_(total|bucket|count|sum)$", metric(node)):
             around = {it.func.name for it in above if isinstance(it, promql.Call)}
-            if not around & (OF_COUNTERS | {"absent_over_time"}):
+            counts = any(isinstance(it, promql.AggregateExpr) and str(it.op) == "count" for it in above)
+            if not counts and not around & (OF_COUNTERS | {"absent_over_time"}):
                 yield f"reads a counter without rate or increase: {metric(node)}"
 
 

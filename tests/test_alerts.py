@@ -11,15 +11,17 @@ from pathlib import Path
 import promql_parser as promql
 import pytest
 import yaml
-from rule_checks import RECORDED, bare, duration, op
+from rule_checks import RECORDED, bare, dependencies, duplicates, duration, metric, nodes, op
 
 from otel_llmstream import semconv
 from otel_llmstream.cli import main
 from otel_llmstream.monitoring import FLAVOURS, PROMETHEUS, UTF8
-from otel_llmstream.monitoring._alerts import ALERTS, BURN_RATES, Options
+from otel_llmstream.monitoring._alert_panels import PANELS
+from otel_llmstream.monitoring._alerts import ALERTS, Options
 from otel_llmstream.monitoring._files import FORMATS, alert_files, command
-from otel_llmstream.monitoring._grafana_rules import PANELS, alerting_file
+from otel_llmstream.monitoring._grafana_rules import alerting_file
 from otel_llmstream.monitoring._rules import rule_groups
+from otel_llmstream.monitoring._slo import BURN_RATES
 from otel_llmstream.monitoring._thresholds import (
     THRESHOLD_SPECS,
     Thresholds,
@@ -38,6 +40,11 @@ def rules_of(options: Options) -> dict[str, dict]:
     """Alerts of the Prometheus file by their name and long window."""
     rules = [rule for group in rule_groups(options) for rule in group["rules"] if "alert" in rule]
     return {f"{rule['alert']} {rule['labels'].get('long', '')}".strip(): rule for rule in rules}
+
+
+def grafana_rules(options: Options) -> list[dict]:
+    """All rules of Grafana's file."""
+    return [rule for group in alerting_file(options)["groups"] for rule in group["rules"]]
 
 
 def records_of(options: Options) -> dict[str, str]:
@@ -158,7 +165,7 @@ def test_every_burn_rate_can_be_reached(slo):
     alerts = [alert for alert in ALERTS if alert.long]
 
     assert all(0 < alert.limit(Thresholds(slo=slo)) < 1 for alert in alerts)
-    assert [alert.limit(Thresholds(slo=99.5)) for alert in alerts] == [0.072, 0.03, 0.015, 0.005]
+    assert [alert.limit(Thresholds(slo=99.5)) for alert in alerts] == [0.072, 0.03, 0.015, 0.005, 0.072, 0.03]
 
 
 def test_what_a_burn_rate_spends():
@@ -170,8 +177,8 @@ def test_what_a_burn_rate_spends():
 
 # By threshold: a value, the alert that it changes, and a part of the resulting expression.
 CHANGES = {
-    "slo": (99.5, "LLMStreamErrorBudgetBurn 1h", "llmstream:failures:ratio_rate1h > 0.072"),
-    "failure_rate": (7.0, "LLMStreamFailureRate", "llmstream:failures:ratio_rate5m > 0.07"),
+    "slo": (99.5, "LLMStreamErrorBudgetBurn 1h", "(llmstream:failures:ratio_rate1h) > 0.072"),
+    "failure_rate": (7.0, "LLMStreamFailureRate", "(llmstream:failures:ratio_rate10m) > 0.07"),
     "truncation_rate": (0.5, "LLMStreamTruncated", ") > 0.005"),
     "ttft_p95": (2.0, "LLMStreamFirstTokenSlow", ") > 2\n"),
     "stalls": (0.3, "LLMStreamStalls", ") > 0.3"),
@@ -181,7 +188,8 @@ CHANGES = {
     "buffered": (33.0, "LLMStreamBufferedDelivery", ") > 0.33"),
     "provider_errors": (12.5, "LLMStreamProviderErrors", ") > 0.125"),
     "abandoned": (3.0, "LLMStreamAbandoned", ") > 0.03"),
-    "min_traffic": (50, "LLMStreamTruncated", "llmstream:streams_judged:increase15m >= 50"),
+    "min_traffic": (50, "LLMStreamTruncated", "(llmstream:streams_judged:increase15m) >= 50"),
+    "min_failures": (7, "LLMStreamErrorBudgetBurn 1h", "(llmstream:streams_failed:increase1h) >= 7"),
     "absent_after": (7200.0, "LLMStreamTelemetryAbsent", 'absent_over_time(llmstream_streams_total{job="shop"}[2h])'),
 }
 
@@ -194,10 +202,10 @@ def test_a_threshold_is_where_it_belongs(name):
 
     assert part in after[alert]["expr"]
     changed = {key.partition(" ")[0] for key in before if before[key] != after[key]}
-    guarded = {key for key, rule in before.items() if ">= 20" in rule["expr"]}
-    assert changed == (
-        {key.partition(" ")[0] for key in guarded} if name == "min_traffic" else {alert.partition(" ")[0]}
-    )
+    guards = {"min_traffic": ">= 20", "min_failures": ">= 5"}
+    guarded = {key.partition(" ")[0] for key, rule in before.items() if guards.get(name, "no guard") in rule["expr"]}
+    spread = {"LLMStreamProviderBudgetBurn"} if name == "slo" else set()
+    assert changed == (guarded or {alert.partition(" ")[0]} | spread)
 
 
 def test_every_threshold_is_tried():
@@ -206,17 +214,123 @@ def test_every_threshold_is_tried():
 
 
 def test_what_has_no_minimum_of_traffic():
-    """All alerts require a minimum of streams, except three whose value does not depend on traffic."""
+    """All alerts require a minimum of streams, except four whose value does not depend on traffic."""
     without = {key for key, rule in rules_of(JOBS).items() if ">= 20" not in rule["expr"]}
 
-    assert without == {"LLMStreamsHanging", "LLMStreamTelemetryAbsent", "LLMStreamInternalErrors"}
+    assert without == {
+        "LLMStreamsHanging", "LLMStreamTelemetryAbsent", "LLMStreamInstanceMissing", "LLMStreamInternalErrors",
+    }  # fmt: skip
+
+
+def test_what_has_no_minimum_of_failures():
+    """All alerts that count bad streams require a minimum of them. The others measure times or gauges."""
+    without = {key for key, rule in rules_of(JOBS).items() if ">= 5" not in rule["expr"]}
+
+    assert without == {
+        "LLMStreamFirstTokenSlow", "LLMStreamsHanging", "LLMStreamTelemetryAbsent", "LLMStreamInstanceMissing",
+        "LLMStreamInternalErrors",
+    }  # fmt: skip
+
+
+# --- labels, errors and intervals ---
+
+
+@pytest.mark.parametrize("label", ["cluster", "namespace", "server_address"])
+def test_a_further_label_is_in_every_sum(label):
+    """With `--by`, every aggregation keeps the label. So no value of the label is averaged with another one."""
+    groups = rule_groups(replace(JOBS, by=(label,)))
+
+    of_jobs = {alert.name for alert in ALERTS if alert.scope == "job"}
+    for rule in (rule for group in groups for rule in group["rules"] if rule.get("alert") not in of_jobs):
+        for node in nodes(rule, promql.AggregateExpr):
+            assert label in node.modifier.labels, rule
+    (missing,) = (
+        rule for group in groups for rule in group["rules"] if rule.get("alert") == "LLMStreamInstanceMissing"
+    )
+    assert (label in missing["expr"]) == (label != "server_address")  # A server is no part of the job.
+
+
+def test_ignored_errors_are_in_no_query_of_streams():
+    """With `--ignore-errors`, each selector of streams and of retries leaves these values of `error_type` out."""
+    groups = rule_groups(replace(JOBS, ignore_errors=("400", "404")))
+    found = [
+        selector
+        for group in groups
+        for rule in group["rules"]
+        if rule.get("alert") not in ("LLMStreamTelemetryAbsent", "LLMStreamInstanceMissing")
+        for selector in nodes(rule, promql.VectorSelector)
+        if metric(selector) in ("llmstream_streams_total", "llmstream_retries_total")
+    ]
+
+    assert len(found) > 15
+    assert all('error_type!~"400|404"' in it.prettify() for it in found)
+    alone = str(rule_groups(replace(JOBS, ignore_errors=("400",))))
+    assert 'error_type!="400"' in alone
+
+
+@pytest.mark.parametrize(("interval", "shortest"), [(15, 600), (60, 600), (150, 600), (180, 720), (300, 1200)])
+def test_windows_fit_the_interval(interval, shortest):
+    """Each window has four intervals or more. Up to an interval of 150 s, the windows are the same as by default."""
+    groups = rule_groups(replace(JOBS, interval=interval))
+    rules = [rule for group in groups for rule in group["rules"]]
+    ranges = [it.args[0].range.total_seconds() for rule in rules for it in nodes(rule, promql.Call)
+              if it.func.name in ("rate", "increase")]  # fmt: skip
+
+    assert min(ranges) == shortest >= 4 * interval
+    assert not [*dependencies(groups), *duplicates(groups)]
+    if interval <= 150:
+        assert groups == rule_groups(JOBS)
+
+
+def test_an_interval_that_no_window_fits():
+    """An interval of more than five minutes raises an error, because Prometheus forgets a sample after that time."""
+    for wrong in (0, -1, 301):
+        with pytest.raises(ValueError, match="interval must be above 0 and at most 300 seconds"):
+            Options(interval=wrong)
+
+
+def test_only_what_is_asked_for():
+    """With `only`, the file has this alert and the recordings that it reads, and nothing else."""
+    (group,) = rule_groups(Options(only=frozenset({"LLMStreamTruncated"})))
+
+    assert [rule.get("alert") or rule["record"] for rule in group["rules"]] == [
+        "llmstream:streams_judged:increase15m",
+        "LLMStreamTruncated",
+    ]
+    hanging = rule_groups(Options(only=frozenset({"LLMStreamsHanging"})))
+    assert [rule["alert"] for group in hanging for rule in group["rules"]] == ["LLMStreamsHanging"]
+
+
+def test_long_windows_are_recorded_apart():
+    """Windows above one hour are sums of recordings, in a group of their own. No alert is in this group."""
+    groups = {group["name"]: group["rules"] for group in rule_groups(JOBS)}
+    slow = groups["otel-llmstream-slo-long"]
+
+    assert {name[-2:] for rule in slow for name in [rule["record"]]} == {"2h", "6h", "1d", "3d"}
+    assert "llmstream_streams_total" not in str(slow)
+    for rules in groups.values():
+        for rule in rules:
+            ranges = (it.range.total_seconds() for it in nodes(rule, promql.MatrixSelector))
+            assert all(it <= 3600 for it in ranges), rule
+
+
+def test_links_to_dashboards():
+    """Each alert links to its panel with its labels as variables, over a time that contains its window."""
+    for key, rule in rules_of(replace(JOBS, grafana="https://grafana.example")).items():
+        uid, panel = PANELS[key.partition(" ")[0]]
+        link = rule["annotations"]["dashboard_url"]
+        assert link.startswith(f"https://grafana.example/d/{uid}?viewPanel={panel}&from=now-")
+        assert "{{ with $labels.job }}&var-job={{ . | urlquery }}{{ end }}" in link
+        assert ("&var-model=" in link) == ("gen_ai_request_model" in rule["annotations"]["summary"])
+        assert f"from=now-{rule['labels'].get('long', '1h')}&" in link
 
 
 # --- what is left out, and names ---
 
 
 def test_absence_needs_to_know_whose():
-    """Without `jobs` there is no alert for absent telemetry. With `jobs` its expression names each of them."""
+    """Without `jobs` there is no alert for absent telemetry or instances. With `jobs` they name each of them."""
+    assert "LLMStreamInstanceMissing" not in rules_of(Options())
     assert "LLMStreamTelemetryAbsent" not in rules_of(Options())
     expr = rules_of(Options(jobs=("a", 'b"c')))["LLMStreamTelemetryAbsent"]["expr"]
     assert [it.args[0].vector_selector.matchers.matchers[0].value for it in calls(promql.parse(expr))] == ["a", 'b"c']
@@ -226,7 +340,7 @@ def calls(node):
     node = bare(node)
     if isinstance(node, promql.BinaryExpr):
         return [*calls(node.lhs), *calls(node.rhs)]
-    return [node] if isinstance(node, promql.Call) else []
+    return [node] if isinstance(node, promql.Call) and node.func.name == "absent_over_time" else []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -236,7 +350,7 @@ def test_any_alert_can_be_left_out(name):
     names = {key.partition(" ")[0] for key in rules_of(options)}
 
     assert names == set(NAMES) - {name}
-    assert name not in {rule["title"].partition(" ")[0] for rule in alerting_file(options)["groups"][0]["rules"]}
+    assert name not in {rule["title"].partition(" ")[0] for rule in grafana_rules(options)}
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS.values(), ids=lambda flavour: flavour.name)
@@ -261,8 +375,10 @@ def test_provider_and_model_are_named():
     """Each description contains provider and model. If an alert is about a whole job, the text says so."""
     for key, rule in rules_of(JOBS).items():
         text = rule["annotations"]["description"]
-        whole = key in ("LLMStreamTelemetryAbsent", "LLMStreamInternalErrors")
-        assert ("$labels.gen_ai_provider_name" in text and "$labels.gen_ai_request_model" in text) != whole
+        whole = key in ("LLMStreamTelemetryAbsent", "LLMStreamInstanceMissing", "LLMStreamInternalErrors")
+        spread = key.startswith("LLMStreamProviderBudgetBurn")
+        assert ("$labels.gen_ai_provider_name" in text) != whole
+        assert ("$labels.gen_ai_request_model" in text) != (whole or spread)
         assert "$labels.job" in text
         assert "provider" in text
         assert "model" in text
@@ -272,10 +388,10 @@ def test_provider_errors_exclude_other_failures():
     """The alert on provider errors leaves out only `error.type` values of ours, 4xx statuses and rate limits."""
     expr = rules_of(JOBS)["LLMStreamProviderErrors"]["expr"]
     (pattern,) = set(re.findall(r'error_type!~"([^"]*)"', expr))
-    others = {error.name for error in semconv.ERROR_TYPES} | {"400", "404", "429", "rate_limit_exceeded", "_OTHER"}
+    others = {error.name for error in semconv.ERROR_TYPES} | {"400", "404", "429", "rate_limit_exceeded"}
 
     assert {it for it in others if not re.fullmatch(pattern, it)} == set()
-    for code in ("500", "502", "529", "overloaded_error", "server_error", "api_error"):
+    for code in ("500", "502", "529", "overloaded_error", "server_error", "api_error", "_OTHER"):
         assert not re.fullmatch(pattern, code)
 
 
@@ -297,7 +413,7 @@ def test_a_prometheus_rule_holds_the_same_groups():
 
 # --- Grafana ---
 
-GRAFANA = alerting_file(JOBS)["groups"][0]
+GRAFANA = grafana_rules(JOBS)
 
 
 def test_the_structure_of_grafanas_file():
@@ -308,11 +424,12 @@ def test_the_structure_of_grafanas_file():
     assert path == "grafana-alerting/otel-llmstream.yaml"
     assert loaded == alerting_file(JOBS)
     assert loaded["apiVersion"] == 1
-    (group,) = loaded["groups"]
-    assert {**group, "rules": []} == {
-        "orgId": 1, "name": "otel-llmstream", "folder": "LLM streams", "interval": "1m", "rules": [],
-    }  # fmt: skip
-    for rule in group["rules"]:
+    about = {"orgId": 1, "folder": "LLM streams", "rules": []}
+    assert [{**group, "rules": []} for group in loaded["groups"]] == [
+        about | {"name": "otel-llmstream", "interval": "1m"},
+        about | {"name": "otel-llmstream-slow", "interval": "5m"},
+    ]
+    for rule in (rule for group in loaded["groups"] for rule in group["rules"]):
         assert set(rule) == {
             "uid", "title", "condition", "data", "noDataState", "execErrState", "for", "annotations", "labels",
             "isPaused", "dashboardUid", "panelId",
@@ -342,7 +459,7 @@ def _check_steps(query, threshold):
 
 def test_titles_and_uids_are_unique():
     """Titles and uids are unique. Grafana requires unique titles per folder and unique uids per organisation."""
-    rules = GRAFANA["rules"]
+    rules = GRAFANA
 
     assert len({rule["title"] for rule in rules}) == len({rule["uid"] for rule in rules}) == len(ALERTS)
     assert {rule["title"] for rule in rules} == set(rules_of(JOBS))
@@ -357,7 +474,7 @@ def test_alerts_link_to_panels_about_the_same():
              for board in boards for row in board["panels"] for it in (row, *row.get("panels", []))}  # fmt: skip
 
     assert set(PANELS) == set(NAMES)
-    for rule in GRAFANA["rules"]:
+    for rule in GRAFANA:
         panel = shown.get((rule["dashboardUid"], rule["panelId"]), set())
         assert panel & read(rule["data"][0]["model"]["expr"]), rule["title"]
 
@@ -378,9 +495,23 @@ def grafanas_meaning(rule: dict) -> str:
 
 def prometheus_meaning(rule: dict, records: dict[str, str]) -> str:
     """The same for a Prometheus rule, with the expressions of recording rules inlined."""
-    expr = RECORDED.sub(lambda found: f"({records[found[0]]})", rule["expr"])
-    value, conditions = parted(promql.parse(expr))
+    value, conditions = parted(promql.parse(spelled_out(rule["expr"], records)))
     return normal(" and ".join([value, *conditions]))
+
+
+SUMMED = re.compile(r"^max by \([^)]*\) \(sum_over_time\((llmstream:\w+:\w+)\[(\w+):10m\]\)\)$")
+
+
+def spelled_out(expr: str, records: dict[str, str]) -> str:
+    """A query without recordings. A sum of recordings over a long window is the same query over this window."""
+
+    def instead(found: re.Match) -> str:
+        recorded = records[found[0]]
+        if parts := SUMMED.match(recorded):
+            recorded = records[parts[1]].replace("[10m]", f"[{parts[2]}]")
+        return f"({spelled_out(recorded, records)})"
+
+    return RECORDED.sub(instead, expr)
 
 
 def parted(node) -> tuple[str, list[str]]:
@@ -412,7 +543,7 @@ def written(node) -> str:
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS.values(), ids=lambda flavour: flavour.name)
-@pytest.mark.parametrize("title", [rule["title"] for rule in GRAFANA["rules"]])
+@pytest.mark.parametrize("title", [rule["title"] for rule in GRAFANA])
 def test_both_formats_mean_the_same(title, flavour):
     """Query and threshold of a Grafana rule together equal the Prometheus rule with its recording rules inlined.
 
@@ -420,7 +551,7 @@ def test_both_formats_mean_the_same(title, flavour):
     """
     options = replace(JOBS, flavour=flavour, thresholds=Thresholds(slo=99.7, ttft_p95=2.0))
     ours, records = rules_of(options)[title], records_of(options)
-    theirs = next(rule for rule in alerting_file(options)["groups"][0]["rules"] if rule["title"] == title)
+    theirs = next(rule for rule in grafana_rules(options) if rule["title"] == title)
 
     assert grafanas_meaning(theirs) == prometheus_meaning(ours, records)
     assert duration(theirs["for"]) == duration(ours.get("for", "0s"))
@@ -433,11 +564,11 @@ def test_a_different_meaning_is_noticed():
     """The comparison finds a different threshold, a different window, and a missing condition."""
     records = records_of(JOBS)
     ours = rules_of(JOBS)["LLMStreamTruncated"]
-    theirs = next(rule for rule in GRAFANA["rules"] if rule["title"] == "LLMStreamTruncated")
+    theirs = next(rule for rule in GRAFANA if rule["title"] == "LLMStreamTruncated")
     expr = theirs["data"][0]["model"]["expr"]
     assert grafanas_meaning(theirs) == prometheus_meaning(ours, records)
 
-    for wrong in (expr.replace("[15m]", "[5m]"), expr.rpartition("\nand\n")[0], expr.replace(">= 20", ">= 2")):
+    for wrong in (expr.replace("[15m]", "[5m]"), expr.replace(">= 5", ">= 1"), expr.replace(">= 20", ">= 2")):
         query, threshold = theirs["data"]
         other = theirs | {"data": [query | {"model": query["model"] | {"expr": wrong}}, threshold]}
         assert grafanas_meaning(other) != prometheus_meaning(ours, records)
@@ -447,7 +578,7 @@ def test_a_different_meaning_is_noticed():
 
 def test_the_data_source_is_the_users():
     """The uid of the data source can be set, because Grafana uses it literally."""
-    rules = alerting_file(replace(JOBS, datasource="grafanacloud-prom"))["groups"][0]["rules"]
+    rules = grafana_rules(replace(JOBS, datasource="grafanacloud-prom"))
 
     assert {rule["data"][0]["datasourceUid"] for rule in rules} == {"grafanacloud-prom"}
     assert {rule["data"][0]["model"]["datasource"]["uid"] for rule in rules} == {"grafanacloud-prom"}
@@ -468,7 +599,7 @@ def test_the_command_writes_what_it_says(tmp_path, capsys):
     path = tmp_path / "new" / "folder" / "prometheus" / "otel-llmstream.yaml"
     text = path.read_text()
     assert status == 0
-    assert printed.out == f"wrote {path}, and 13 runbooks to {tmp_path / 'new' / 'folder' / 'runbooks'}\n"
+    assert printed.out == f"wrote {path}, and 15 runbooks to {tmp_path / 'new' / 'folder' / 'runbooks'}\n"
     assert "--ttft-p95 2s lies between the histogram's bounds 1.28s and 2.56s" in printed.err
     options = Options(
         Thresholds(slo=99.5, ttft_p95=2.0, min_traffic=50),
@@ -489,6 +620,8 @@ def test_the_written_command_writes_the_same(tmp_path, capsys):
     options = Options(
         Thresholds(slo=99.95, ttft_p95=0.5, stalls=0.25, absent_after=7200.0, min_traffic=5),
         UTF8, ("a b", "c"), frozenset({"LLMStreamStalls"}), "https://x.example", "mimir-1",
+        by=("cluster",), ignore_errors=("400", "404"), interval=300.0, grafana="https://g.example",
+        only=frozenset({"LLMStreamFailureRate", "LLMStreamStalls", "LLMStreamsHanging"}),
     )  # fmt: skip
     for form in FORMATS:
         assert main([*shlex.split(command(options, form))[1:], "--output", str(tmp_path)]) == 0
@@ -530,7 +663,10 @@ def test_the_command_in_plain_words(capsys):
         "--min-traffic many", "--failure-rate 0", "--failure-rate 101", "--hanging 100%", "--stalls -1", "--stalls x",
         "--retries 0", "--absent-after 1s", "--absent-after 8d", "--format yaml", "--format", "--flavour dots",
         "--job=", "--job=\x07", "--without LLMStreamStall", "--runbooks ftp://x", "--runbooks http://", "--runbooks /",
-        "--runbooks http://[", "--datasource-uid a/b", "--datasource-uid=", "--check", "--fast",
+        "--runbooks http://[", "--datasource-uid a/b", "--datasource-uid=", "--check", "--fast", "--by 0x", "--by job",
+        "--by error_type", "--by gen_ai.request.model", "--by=", "--ignore-errors 400,,404", "--ignore-errors=",
+        "--ignore-errors a|b", "--interval 301s", "--interval 0s", "--interval 6m", "--only LLMStreamStall", "--grafana ftp://x",
+        "--min-failures 0",
     ],
 )  # fmt: skip
 def test_nonsense_is_refused(arguments, capsys):

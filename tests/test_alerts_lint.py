@@ -40,6 +40,7 @@ def alert(expr: str, **changes: Any) -> Rule:
             "summary": "so",
             "description": "{{ $labels.job }}: {{ $value }}",
             "runbook_url": "https://runbooks.example/LLMStreamExample.md",
+            "dashboard_url": "https://grafana.example/d/example",
         },
     }
     return rule | changes
@@ -69,6 +70,7 @@ BAD: list[tuple[str, Rule]] = [
     ("alerts/annotation", alert(GOOD, labels={})),
     ("alerts/annotation", alert(GOOD, labels={"severity": "page"})),
     ("rule/link", alert(GOOD, annotations=noted(runbook_url="https://runbooks.example/Other.md"))),
+    ("rule/link", alert(GOOD, labels={"severity": "warning", "long": "1h"})),
     ("rule/name", alert(GOOD, alert="llm_stream_example")),
     ("rule/name", recorded(SUM, "streams_rate5m")),
     ("alerts/for", alert(GOOD, **{"for": "10s"})),
@@ -81,6 +83,7 @@ BAD: list[tuple[str, Rule]] = [
     ("promql/regexp", alert('sum by (job) (rate(a_total{error_type=~".*"}[5m])) > 1')),
     ("promql/fragile", alert(f"topk by (job) (3, {SUM}) > 1")),
     ("promql/nan", alert(f"{SUM} / {SUM} > 1")),
+    ("promql/nan", alert(f"{SUM} / ({SUM} >= 0) > 1")),
     ("promql/nan", recorded(f"{SUM} / ({SUM} >= 0 or {SUM})")),
     ("promql/impossible", alert('sum by (job) (rate(a_total{job="x", job="y"}[5m])) > 1')),
     ("promql/impossible", alert(f"sum by (job, error_type) ({SUM}) > 1")),
@@ -131,6 +134,8 @@ def unknown_names(groups: list[dict[str, Any]], flavour: Any) -> Iterator[str]:
             for part in ("bucket", "sum", "count") if it.kind == "histogram" else ("",):
                 series.add(flavour.metric(it, part, newest=newest))
     known = {flavour.label_name(name) for it in semconv.METRICS for name in (*it.attributes, *semconv.BASE_ATTRIBUTES)}
+    known |= {flavour.label_name(semconv.PHASE), "instance"}
+    series |= {"up"}  # Prometheus writes it for each target.
     for rule in (rule for group in groups for rule in group["rules"]):
         for selector in nodes(rule, promql.VectorSelector):
             if metric(selector) not in series and not RECORDED.fullmatch(metric(selector)):

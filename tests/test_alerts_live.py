@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 import httpx2
 import pytest
@@ -22,7 +23,7 @@ from programs import binary, free_port, running, unmeasured
 from otel_llmstream.monitoring._alerts import ALERTS, Options
 from otel_llmstream.monitoring._grafana_rules import value_query
 from otel_llmstream.monitoring._rules import rule_groups
-from otel_llmstream.monitoring._runbooks import PAGES
+from otel_llmstream.monitoring._runbooks import PAGES, narrowed
 from otel_llmstream.monitoring._thresholds import Thresholds
 from otel_llmstream.testing.chaos import ChaosServer
 
@@ -33,7 +34,7 @@ SPEEDS = (90, 30, 10)
 
 def options(speed: float) -> Options:
     return Options(
-        Thresholds(ttft_p95=0.5, min_traffic=4, absent_after=90.0),
+        Thresholds(ttft_p95=1.28, min_traffic=4, min_failures=2, absent_after=90.0),
         jobs=("app", "ghost"),
         runbooks="https://runbooks.example/llm",
         speed=speed,
@@ -47,7 +48,7 @@ EXPECTED = {
     ("LLMStreamFailureRate", "no-finish"),
     ("LLMStreamFailureRate", "reset"),
     ("LLMStreamTruncated", "no-finish"),
-    ("LLMStreamFirstTokenSlow", "ok?ttft=0.9&chunks=2"),
+    ("LLMStreamFirstTokenSlow", "ok?ttft=2.5&chunks=2"),
     ("LLMStreamStalls", "pause?hold=0.5&chunks=4"),
     ("LLMStreamsHanging", "silence?hold=300"),
     ("LLMStreamRetryStorm", "429-429-ok?retry_after=0.01"),
@@ -213,6 +214,9 @@ def check_page(received: list[dict[str, Any]]) -> None:
     (alert, *_) = until(arrived)
     assert alert["status"] == "firing"
     assert alert["annotations"]["runbook_url"] == "https://runbooks.example/llm/LLMStreamFailureRate.md"
+    assert alert["annotations"]["dashboard_url"].endswith(
+        f"&var-model={quote_plus(alert['labels']['gen_ai_request_model'])}"
+    )
     assert alert["labels"]["severity"] == "warning"
     model, provider = alert["labels"]["gen_ai_request_model"], alert["labels"]["gen_ai_provider_name"]
     assert alert["annotations"]["summary"] == f"{provider} {model}: many streams fail"
@@ -247,18 +251,21 @@ def check_same_answers(prometheus_url: str, victoria_url: str, given: Options) -
 
 # Queries of runbooks that rightly find nothing here: the library makes no error of its own.
 NOTHING = {("LLMStreamInternalErrors", 0)}
+# On a busy machine a scrape may take too long, and then a target is down for a moment.
+PERHAPS = {("LLMStreamInstanceMissing", 0), ("LLMStreamInstanceMissing", 1)}
 
 
 def check_runbooks(url: str, given: Options) -> None:
     """Every query of every runbook is answered, and finds something where there is something."""
-    q = given.expressions
-    for name, page in PAGES.items():
-        for number, check in enumerate(page.checks):
-            query = check.query(q)
-            if (name, number) in NOTHING:
-                assert not answers(url, query), (name, check.question, query)
+    for alert in ALERTS:
+        for number, check in enumerate(PAGES[alert.name].checks):
+            query = check.query(narrowed(alert, given), alert.window)
+            if (alert.name, number) in NOTHING:
+                assert not answers(url, query), (alert.name, check.question, query)
+            elif (alert.name, number) in PERHAPS:
+                answers(url, query)  # It is a query that can be asked.
             else:
-                until(lambda query=query: answers(url, query), (name, check.question, query), step=0.3)
+                until(lambda query=query: answers(url, query), (alert.name, check.question, query), step=0.3)
 
 
 # --- the promise ---

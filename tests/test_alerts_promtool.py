@@ -13,6 +13,7 @@ from programs import binary, promtool
 
 from otel_llmstream import semconv
 from otel_llmstream.monitoring import MIMIR, PROMETHEUS, Flavour
+from otel_llmstream.monitoring._alert_panels import PANELS
 from otel_llmstream.monitoring._alerts import ALERTS, Alert, Options
 from otel_llmstream.monitoring._rules import rule_groups
 from otel_llmstream.monitoring._thresholds import Thresholds, format_duration
@@ -54,12 +55,21 @@ def expected(name: str, load: Load, minute: int, flavour: Flavour) -> list[dict[
             "exp_annotations": {
                 "summary": case.summary,
                 "description": case.description,
-                "runbook_url": f"{RUNBOOKS}/{name}.md",
+                "runbook_url": f"{RUNBOOKS}/{name}.md{f'#{long}' if (long := case.labels.get('long')) else ''}",
+                "dashboard_url": dashboard(name, case),
             },
         }
         for case in load.cases.values()
         if case.fires <= minute
     ]
+
+
+def dashboard(name: str, case: Case) -> str:
+    """The link to the dashboard, with a variable for each label."""
+    uid, panel = PANELS[name]
+    names = {"job": "job", "provider": semconv.PROVIDER, "model": semconv.REQUEST_MODEL}
+    chosen = "".join(f"&var-{it}={case.labels[label]}" for it, label in names.items() if label in case.labels)
+    return f"/d/{uid}?viewPanel={panel}&from=now-{case.labels.get('long', '1h')}&to=now{chosen}"
 
 
 def at(minute: int, name: str, alerts: list[dict[str, object]]) -> dict[str, object]:
@@ -96,7 +106,7 @@ def verdict(tmp_path, options: Options, tests: list[dict[str, object]]) -> str:
     document = {
         "rule_files": ["rules.yaml"],
         "evaluation_interval": "1m",
-        "group_eval_order": ["otel-llmstream-slo", "otel-llmstream"],  # recording rules first
+        "group_eval_order": [group["name"] for group in rule_groups(options)],
         "tests": tests,
     }
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": rule_groups(options)}))
@@ -129,7 +139,7 @@ def uncovered(alerts: Iterable[Alert], cases: dict[str, Load]) -> set[str]:
 def test_every_alert_has_its_case():
     """Each alert of the table has a case, and each case has an alert."""
     assert uncovered(ALERTS, CASES) == set()
-    assert len(ALERTS) == 16
+    assert len(ALERTS) == 19
 
 
 def test_an_alert_without_a_case_is_noticed():
@@ -143,9 +153,10 @@ def test_an_alert_without_a_case_is_noticed():
 
 
 def test_most_alerts_are_tried_with_few_streams():
-    """Only two alerts, which do not depend on the amount of traffic, may fire for one bad stream of two."""
+    """Only three alerts, which do not depend on the amount of traffic, may fire for one bad stream of two."""
     assert {name for name, load in CASES.items() if not load.few_is_fine} == {
         "LLMStreamTelemetryAbsent",
+        "LLMStreamInstanceMissing",
         "LLMStreamInternalErrors",
     }
 
@@ -174,7 +185,7 @@ def test_promtool_notices_a_missing_guard(tmp_path):
     given = [silent("one of two", "LLMStreamTruncated", load, few(load), PROMETHEUS)]
 
     assert verdict(tmp_path, ALL, given) == ""
-    assert "FAILED" in verdict(tmp_path, replace(ALL, thresholds=Thresholds(min_traffic=1)), given)
+    assert "FAILED" in verdict(tmp_path, replace(ALL, thresholds=Thresholds(min_traffic=1, min_failures=1)), given)
 
 
 # --- several processes, models and jobs ---
@@ -203,11 +214,11 @@ def test_a_model_that_never_failed_has_a_ratio_of_0(tmp_path):
         "input_series": inputs([healthy], PROMETHEUS),
         "promql_expr_test": [
             {
-                "expr": "llmstream:failures:ratio_rate5m",
+                "expr": "llmstream:failures:ratio_rate10m",
                 "eval_time": "10m",
                 "exp_samples": [
                     {
-                        "labels": 'llmstream:failures:ratio_rate5m{job="shop", gen_ai_provider_name="openai", '
+                        "labels": 'llmstream:failures:ratio_rate10m{job="shop", gen_ai_provider_name="openai", '
                         'gen_ai_request_model="gpt-5"}',
                         "value": 0,
                     }
@@ -218,7 +229,7 @@ def test_a_model_that_never_failed_has_a_ratio_of_0(tmp_path):
     idle = {
         "interval": "30s",
         "input_series": inputs([replace(healthy, by=0)], PROMETHEUS),
-        "promql_expr_test": [{"expr": "llmstream:failures:ratio_rate5m", "eval_time": "10m", "exp_samples": []}],
+        "promql_expr_test": [{"expr": "llmstream:failures:ratio_rate10m", "eval_time": "10m", "exp_samples": []}],
     }
 
     assert verdict(tmp_path, ALL, [given, idle]) == ""
@@ -305,3 +316,52 @@ def test_vmalert_accepts_the_rules(damage, status, tmp_path):
     )  # fmt: skip
 
     assert done.returncode == status, done.stderr
+
+
+# --- hang or not ---
+
+
+def phases(gauge: semconv.Metric, **values: str) -> list[Grows]:
+    """A gauge by phase, in promtool's notation."""
+    return [Grows(gauge, 0, {semconv.PHASE: phase}, values=given) for phase, given in values.items()]
+
+
+@pytest.mark.parametrize(
+    ("firing_minutes", "given"),
+    [
+        pytest.param(
+            7,
+            [*phases(semconv.ACTIVE, held="20x40", backoff="9x40", streaming="2x40"),
+             *phases(semconv.STALLED, streaming="0x20 2x19")],
+            id="a hang beside idle streams and calls in back-off",
+        ),
+        pytest.param(
+            6,
+            [*phases(semconv.ACTIVE, streaming="4x40"),
+             *phases(semconv.STALLED, streaming="0x20 4 0 4 4 4 0 4 4 0 4x9")],
+            id="a hang with calls that time out and begin again",
+        ),
+        pytest.param(
+            0,
+            [*phases(semconv.ACTIVE, first_chunk="5x40", streaming="0x40"),
+             *phases(semconv.STALLED, first_chunk="0x40", streaming="0x40")],
+            id="a model that thinks within its bound",
+        ),
+        pytest.param(0, phases(semconv.ACTIVE, held="20x40", streaming="0x40"), id="streams that nobody reads"),
+    ],
+)  # fmt: skip
+def test_a_hang_is_told_from_what_is_none(firing_minutes, given, tmp_path):
+    """`LLMStreamsHanging` fires within five minutes of a hang and does not flicker. Held and thinking streams are none.
+
+    The hang begins after minute 10. In each of the last six minutes up to minute 19, or more, the alert fires.
+    """
+    name = "LLMStreamsHanging"
+    query = f'sum_over_time((count(ALERTS{{alertname="{name}", alertstate="firing"}}))[19m:1m])'
+    expected = [{"labels": "{}", "value": firing_minutes}] if firing_minutes else []
+    test = {
+        "interval": "30s",
+        "input_series": inputs(given, PROMETHEUS),
+        "promql_expr_test": [{"expr": query, "eval_time": "19m", "exp_samples": expected}],
+    }
+
+    assert verdict(tmp_path, replace(ALL, only=frozenset({name})), [test]) == ""

@@ -9,7 +9,7 @@ from grafana import load, substitute, targets
 from programs import binary
 
 from otel_llmstream.monitoring import PROMETHEUS
-from otel_llmstream.monitoring._overview import DOWN, NO_DATA, NO_TRAFFIC, TRAFFIC
+from otel_llmstream.monitoring._overview import DOWN, NO_DATA, NO_TRAFFIC, PARTLY_DOWN, TRAFFIC
 
 pytestmark = pytest.mark.external
 
@@ -78,6 +78,8 @@ def streams(outcome: str, model: str = "m", job: str = "shop", error: str = "") 
 
 ACTIVE = 'llmstream_active_streams{job="shop", instance="shop:1", gen_ai_request_model="m"}'
 UP = 'up{job="shop", instance="shop:1"}'
+SECOND = 'llmstream_active_streams{job="shop", instance="shop:2", gen_ai_request_model="m"}'
+SECOND_UP = 'up{job="shop", instance="shop:2"}'
 OTHER_DOWN = 'up{job="database", instance="db:1"}'
 
 
@@ -97,14 +99,24 @@ OTHER_DOWN = 'up{job="database", instance="db:1"}'
             id="the target is gone",
         ),
         pytest.param(
+            PARTLY_DOWN,
+            {UP: "1x40", SECOND_UP: "1x30 0x9", ACTIVE: "0x40", SECOND: "0x30 stale", streams("completed"): "0+3x40"},
+            id="one of two targets is gone",
+        ),
+        pytest.param(
+            DOWN,
+            {UP: "1x30 0x9", SECOND_UP: "1x30 0x9", ACTIVE: "0x30 stale", SECOND: "0x30 stale"},
+            id="both targets are gone",
+        ),
+        pytest.param(
             TRAFFIC,
             {UP: "1x40", OTHER_DOWN: "0x40", ACTIVE: "0x40", streams("completed"): "0+3x40"},
             id="another service is gone",
         ),
     ],
 )
-def test_telemetry_tells_four_states_apart(state, series, promtool, tmp_path):
-    """The panel "Telemetry" shows the right one of its four states: traffic, no traffic, no data, scrape down."""
+def test_telemetry_tells_five_states_apart(state, series, promtool, tmp_path):
+    """The panel "Telemetry" shows its five states: traffic, no traffic, no data, partly down, scrape down."""
     assert complaints(promtool, tmp_path, series, {TELEMETRY: {"{}": state}}) == ""
 
 

@@ -27,7 +27,7 @@ from readme_tables import GUIDE, README, series, series_each, series_of
 from otel_llmstream import semconv
 from otel_llmstream.cli import main
 from otel_llmstream.monitoring import FLAVOURS, dashboard_files
-from otel_llmstream.monitoring._alerts import BURN_RATES, error_budget
+from otel_llmstream.monitoring._slo import BURN_RATES, error_budget
 from otel_llmstream.monitoring._thresholds import THRESHOLD_SPECS, Thresholds
 from otel_llmstream.telemetry import metrics
 from otel_llmstream.testing import ChaosServer
@@ -93,9 +93,13 @@ def test_commands_work(command, tmp_path, monkeypatch):
 def test_options_are_those_of_the_command():
     """An option in the text is one of ours, or named beside the program that has it."""
     ours = {spec.option for spec in THRESHOLD_SPECS} | {
-        "--runbooks", "--flavour", "--job", "--datasource-uid", "--format", "--output",
+        "--runbooks", "--flavour", "--job", "--datasource-uid", "--format", "--output", "--only", "--without", "--by",
+        "--ignore-errors", "--interval", "--grafana",
     }  # fmt: skip
-    others = {"--enable-feature", "--web.enable-otlp-receiver", "--config", "--build", "--from-file", "--preload"}
+    others = {
+        "--enable-feature", "--web.enable-otlp-receiver", "--config", "--config.file", "--build", "--from-file",
+        "--preload",
+    }  # fmt: skip
     named = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*", TEXT))
 
     assert named - others <= ours

@@ -10,12 +10,12 @@ import yaml
 from rule_checks import metric, walk
 
 from otel_llmstream import semconv
-from otel_llmstream.monitoring import FLAVOURS
+from otel_llmstream.monitoring import FLAVOURS, PROMETHEUS
 from otel_llmstream.monitoring._alerts import ALERTS, Options
 from otel_llmstream.monitoring._annotations import format_limit
 from otel_llmstream.monitoring._proxy_fixes import BUFFERING, STATUSES, TIMEOUTS
-from otel_llmstream.monitoring._runbooks import PAGES, SECTIONS, pages
-from otel_llmstream.monitoring._thresholds import THRESHOLD_SPECS, Thresholds
+from otel_llmstream.monitoring._runbooks import PAGES, SECTIONS, narrowed, pages
+from otel_llmstream.monitoring._thresholds import THRESHOLD_SPECS, Thresholds, format_duration
 
 COMMITTED = Path(__file__).parent.parent / "dashboards" / "runbooks"
 NAMES = list(dict.fromkeys(alert.name for alert in ALERTS))
@@ -68,9 +68,30 @@ def test_a_page_is_whole(name):
 def test_the_first_three_checks(name):
     """There are three checks. Each has a question, an explanation of the answer, and a query."""
     checks = sections(page(name))["First three checks"]
+    tiers = [format_duration(alert.long) for alert in ALERTS if alert.name == name and alert.long]
 
-    assert re.findall(r"^(\d)\. \*\*[A-Z][^*]+\?\*\* .{20,}\n\n   ```promql\n", checks, re.MULTILINE) == ["1", "2", "3"]
-    assert len(queries(checks)) == len(set(queries(checks))) == 3
+    assert re.findall(r"^### (\w+)$", checks, re.MULTILINE) == tiers
+    for part in re.split(r"^### \w+$", checks, flags=re.MULTILINE)[1:] if tiers else [checks]:
+        asked = re.findall(r"^(\d)\. \*\*[A-Z][^*]+\?\*\* .{20,}\n\n   ```promql\n", part, re.MULTILINE)
+        assert asked == ["1", "2", "3"]
+        assert len(queries(part)) == len(set(queries(part))) == 3
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: f"{alert.name} {alert.long or ''}")
+def test_queries_show_what_fires(alert):
+    """Each query has a condition for each label of the alert, and the first one has the window of the alert.
+
+    Queries of `up` have only a job. Two pages about absence look for series that other labels may hide.
+    """
+    q = narrowed(alert, Options())
+    written = [check.query(q, alert.window) for check in PAGES[alert.name].checks]
+
+    if alert.name not in ("LLMStreamTelemetryAbsent", "LLMStreamInstanceMissing"):
+        for label in q.scope(alert.scope):
+            assert all(f'{PROMETHEUS.label(label)}=~".*"' in query for query in written), label
+    if alert.long:
+        assert f"[{format_duration(alert.long)}]" in written[0]
+    assert all(query in page(alert.name).replace("\n   ", "\n") for query in written)
 
 
 # Series that Prometheus writes for its targets.
@@ -88,7 +109,7 @@ def unknown(query: str, flavour) -> set[str]:
     }
     own = {name for it in semconv.METRICS for name in it.attributes}
     labels = {flavour.label_name(name) for name in (*own, *semconv.BASE_ATTRIBUTES)}
-    labels |= {"job", "instance", "le", "__name__"}
+    labels |= {"job", "instance", "le", "__name__", flavour.label_name(semconv.PHASE)}
     found = set()
     for node, _ in walk(tree):
         if isinstance(node, promql.VectorSelector):
@@ -106,8 +127,8 @@ def test_queries_can_be_asked(name, flavour):
     text = pages(Options(flavour=flavour, jobs=("shop",)))[f"{name}.md"]
     found = queries(text)
 
-    assert len(found) == 3
-    assert [unknown(query, flavour) for query in found] == [set(), set(), set()]
+    assert len(found) == 3 * sum(alert.name == name for alert in ALERTS)
+    assert {query: unknown(query, flavour) for query in found} == {query: set() for query in found}
 
 
 def test_an_unknown_name_is_noticed():
@@ -178,14 +199,14 @@ def test_pages_speak_of_the_users_thresholds():
     """A page that is written with other thresholds shows these thresholds."""
     text = pages(Options(Thresholds(slo=99.5, truncation_rate=3.0), jobs=("shop",)))
 
-    assert "- `critical`: above 7.2% over 1h and over 5m for 2m" in text["LLMStreamErrorBudgetBurn.md"]
+    assert "- `critical`: above 7.2% over 1h and over 10m for 2m" in text["LLMStreamErrorBudgetBurn.md"]
     assert "- `warning`: above 3% for 5m" in text["LLMStreamTruncated.md"]
     assert 'llmstream_streams_total{job="shop", ' in text["LLMStreamTruncated.md"]
 
 
 def test_pages_that_are_spoken_of_exist():
     """Each page and each option that a page names exists."""
-    options = {spec.option for spec in THRESHOLD_SPECS} | {"--job", "--flavour"}
+    options = {spec.option for spec in THRESHOLD_SPECS} | {"--job", "--flavour", "--without"}
     for name in NAMES:
         assert set(re.findall(r"\bLLMStream\w+", page(name))) <= set(NAMES)
         assert set(re.findall(r"`(--[\w-]+)`", page(name))) <= options

@@ -28,8 +28,8 @@ PROGRAM: Final = "prometheus"
 INSTALL_HINT: Final = "apt-get install prometheus, brew install prometheus, or https://prometheus.io/download/"
 
 SPEED: Final = 90.0
-OPTIONS: Final = Options(Thresholds(ttft_p95=0.5, min_traffic=1), speed=SPEED)
-"""The minimum traffic is one stream, because each scenario has a model name of its own and runs only a few times."""
+OPTIONS: Final = Options(Thresholds(ttft_p95=0.5, min_traffic=1, min_failures=1), speed=SPEED)
+"""The minimum is one stream and one failure: each scenario has a model name of its own and runs only a few times."""
 
 _SCRAPE: Final = "1s"
 """Each scenario has about 200 series, which the demo's process serves. More frequent scrapes would slow it down."""

@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from .. import semconv
 from ..monitoring import FLAVOURS
 from ..monitoring._alerts import ALERTS, Options
-from ..monitoring._thresholds import THRESHOLD_SPECS, Thresholds, ThresholdSpec, bounds_around
+from ..monitoring._expressions import ALERT_LABELS, LONGEST_INTERVAL, LONGEST_UNFITTED
+from ..monitoring._thresholds import THRESHOLD_SPECS, Thresholds, ThresholdSpec, bounds_around, format_seconds
 from ._urls import web_url
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -46,25 +48,53 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_thresholds(group: argparse._ArgumentGroup) -> None:
     for spec in THRESHOLD_SPECS:
-        default = spec.format_value(spec.default).replace("%", "%%")
-        group.add_argument(
-            spec.option, type=_reader(spec), default=spec.default, metavar=_METAVARS[spec.kind],
-            help=f"{spec.meaning} ({default})",
-        )  # fmt: skip
+        add_threshold(group, spec.name)
+
+
+def add_threshold(group: argparse._ActionsContainer, name: str) -> None:
+    """Add the option of one threshold."""
+    (spec,) = (it for it in THRESHOLD_SPECS if it.name == name)
+    default = spec.format_value(spec.default).replace("%", "%%")
+    group.add_argument(
+        spec.option, type=_reader(spec), default=spec.default, metavar=_METAVARS[spec.kind],
+        help=f"{spec.meaning} ({default})",
+    )  # fmt: skip
 
 
 def _add_environment(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--job", action="append", default=[], type=_name, metavar="NAME",
-        help="watch this job only, and alert if it sends no telemetry; may be repeated (default: all jobs, without "
-        "that alert)",
+        help="watch this job only, and alert if its instances or its telemetry are missing; may be repeated (default: "
+        "all jobs, without these alerts)",
     )  # fmt: skip
+    group.add_argument(
+        "--by", action="append", default=[], type=_label, metavar="LABEL",
+        help="keep this label in every sum, so that each of its values has its own alerts (cluster, namespace, "
+        "server_address); may be repeated",
+    )  # fmt: skip
+    group.add_argument(
+        "--ignore-errors", type=_error_types, default=(), metavar="TYPES",
+        help="leave streams with these values of error_type out of every alert; separated by commas, such as "
+        "400,404,422",
+    )  # fmt: skip
+    group.add_argument(
+        "--interval", type=_interval, default=Options().interval, metavar="DURATION",
+        help=f"the longest scrape or export interval of your services; above {LONGEST_UNFITTED:g}s the windows "
+        f"become longer, up to {LONGEST_INTERVAL:g}s is possible ({format_seconds(Options().interval)})",
+    )  # fmt: skip
+    group.add_argument(
+        "--only", action="append", default=[], metavar="ALERT", help="write only this alert; may be repeated"
+    )
     group.add_argument(
         "--without", action="append", default=[], metavar="ALERT", help="leave this alert out; may be repeated"
     )
     group.add_argument(
         "--runbooks", type=_address, default=Options().runbooks, metavar="URL",
         help="where you publish the runbooks (%(default)s, next to the rules)",
+    )  # fmt: skip
+    group.add_argument(
+        "--grafana", type=_address, metavar="URL",
+        help="where Grafana is; alerts link to its dashboards (default: links without a host)",
     )  # fmt: skip
     group.add_argument("--flavour", choices=FLAVOURS, default="prometheus", help="spelling of names (%(default)s)")
     group.add_argument(
@@ -124,6 +154,35 @@ def _name(text: str) -> str:
     return text
 
 
+_TAKEN: Final = frozenset(
+    {"alertname", "alertstate", "severity", "long", "short", "instance", "le", "__name__"}
+    | {semconv.OUTCOME, semconv.ERROR_TYPE, semconv.FINISH_REASON, semconv.PHASE}
+)
+"""Labels that no alert can keep: they are the alert's own, or their values are parts of one sum."""
+
+
+def _label(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][\w.]*", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"must be the name of a label such as cluster, got {text!r}")
+    if text in {spelling for it in (*_TAKEN, *ALERT_LABELS) for spelling in (it, it.replace(".", "_"))}:
+        raise argparse.ArgumentTypeError(f"cannot keep the label {text}")
+    return text
+
+
+def _error_types(text: str) -> tuple[str, ...]:
+    values = tuple(dict.fromkeys(it.strip() for it in text.split(",")))
+    if not all(re.fullmatch(r"[\w.-]+", it, re.ASCII) for it in values):
+        raise argparse.ArgumentTypeError(f"must be values of error_type such as 400,404,422, got {text!r}")
+    return values
+
+
+def _interval(text: str) -> float:
+    seconds = _seconds(text)
+    if not 1 <= seconds <= LONGEST_INTERVAL:
+        raise argparse.ArgumentTypeError(f"must be from 1s to {LONGEST_INTERVAL:g}s, got {text}")
+    return seconds
+
+
 def _uid(text: str) -> str:
     if not re.fullmatch(r"[\w-]{1,40}", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"must be a uid of at most 40 letters, digits, '-' and '_', got {text!r}")
@@ -132,7 +191,7 @@ def _uid(text: str) -> str:
 
 def _address(text: str) -> str:
     if not text.rstrip("/") or re.search(r"\s", text) or ("://" in text and web_url(text) is None):
-        raise argparse.ArgumentTypeError(f"must be a URL such as https://wiki.example/runbooks, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a URL such as https://wiki.example/folder, got {text!r}")
     return text.rstrip("/")
 
 
@@ -141,10 +200,11 @@ def _address(text: str) -> str:
 
 def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Write, print or check the files. Returns exit status 0; 1 if files differ; 2 on an error."""
-    unknown = sorted(set(args.without) - {alert.name for alert in ALERTS})
-    if unknown:
-        names = ", ".join(dict.fromkeys(alert.name for alert in ALERTS))
-        parser.error(f"argument --without: no alert is called {', '.join(unknown)} (the alerts are {names})")
+    for option, chosen in (("--only", args.only), ("--without", args.without)):
+        unknown = sorted(set(chosen) - {alert.name for alert in ALERTS})
+        if unknown:
+            names = ", ".join(dict.fromkeys(alert.name for alert in ALERTS))
+            parser.error(f"argument {option}: no alert is called {', '.join(unknown)} (the alerts are {names})")
     if args.check and args.output is None:
         parser.error("argument --check: needs --output")
     if args.output is not None and args.output.exists() and not args.output.is_dir():
@@ -170,6 +230,11 @@ def _options(args: argparse.Namespace) -> Options:
         frozenset(args.without),
         args.runbooks,
         args.datasource_uid,
+        by=tuple(dict.fromkeys(args.by)),
+        ignore_errors=args.ignore_errors,
+        interval=args.interval,
+        only=frozenset(args.only),
+        grafana=args.grafana or Options().grafana,
     )
 
 
@@ -181,8 +246,9 @@ def _note(options: Options) -> None:
             f"--ttft-p95 {options.thresholds.ttft_p95:g}s lies between the histogram's bounds {low:g}s and {high:g}s: "
             "between bounds the percentile is interpolated; at a bound it is exact"
         )
-    if not options.jobs:
-        _say("LLMStreamTelemetryAbsent is left out: use --job to name the jobs that must send telemetry")
+    needing = {alert.name for alert in ALERTS if alert.needs_jobs and (not options.only or alert.name in options.only)}
+    if needing and not options.jobs:
+        _say(f"{' and '.join(sorted(needing))} need --job: name the jobs that must run and send telemetry")
 
 
 def _write(directory: Path, files: Mapping[str, str]) -> int:

@@ -9,6 +9,8 @@ from typing import Final
 
 from otel_llmstream.monitoring import FLAVOURS, PROMETHEUS, dashboard_files
 
+from ..monitoring._palette import Goals
+from ._alerts import add_threshold
 from ._urls import web_url
 
 _DRIFT: Final = 1
@@ -32,6 +34,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "into Mimir with its defaults: no units), utf8 (Prometheus 3 configured to keep dots; needs Grafana 12) "
         "(default: %(default)s)",
     )
+    for name in ("slo", "ttft_p95"):
+        add_threshold(parser, name)
     parser.add_argument("--runbooks", type=_url, metavar="URL", help="where the runbooks are; panels link to them")
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit with status 1 if a file differs or is missing"
@@ -53,7 +57,7 @@ def _url(text: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Write the files, or check them. Returns exit status 1 if a checked file differs, 2 on a file system error."""
-    files = dashboard_files(FLAVOURS[args.flavour], args.runbooks)
+    files = dashboard_files(FLAVOURS[args.flavour], args.runbooks, Goals(args.slo, args.ttft_p95))
     try:
         return _check(args.output, files) if args.check else _write(args.output, files)
     except OSError as error:

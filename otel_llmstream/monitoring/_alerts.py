@@ -12,21 +12,31 @@ from typing import Final, Literal
 
 from .. import semconv
 from ._expressions import (
-    ALERT_LABELS,
-    DAY,
+    DEFAULT_INTERVAL,
     DEFAULT_WINDOW,
     HOUR,
+    LONGEST_INTERVAL,
     MINUTE,
     PROVIDER_ERRORS,
     RATE_LIMITED,
     Expressions,
-    share,
+    Scope,
 )
-from ._names import PROMETHEUS, Flavour
-from ._selectors import ABANDONED, FAILED, JOB, JUDGED, TRUNCATED
+from ._names import PROMETHEUS, Flavour, Matcher
+from ._selectors import ABANDONED, JUDGED, TRUNCATED
+from ._slo import (
+    BURN_RATES,
+    BurnRate,
+    OfModel,
+    OfSmallModels,
+    Severity,
+    burns,
+    failure_rate,
+    goes_on,
+    without_recordings,
+)
 from ._thresholds import Thresholds
 
-Severity = Literal["critical", "warning", "info"]
 Query = Callable[[Expressions], str]
 Limit = Callable[[Thresholds], float]
 Unit = Literal["share", "seconds", "times", "count"]
@@ -39,12 +49,17 @@ class Options:
     Attributes:
         thresholds: the values at which the alerts fire.
         flavour: how the metrics store spells names.
-        jobs: values of the label `job`. The alerts read only these jobs, and one alert fires if a job sends no
-            telemetry. If empty, the alerts read all jobs, and that one alert is left out.
+        jobs: values of the label `job`. The alerts read only these jobs, and some alerts fire if a job's instances or
+            telemetry are missing. If empty, the alerts read all jobs, and those alerts are left out.
         without: names of alerts to leave out.
         runbooks: URL or path of the folder with the runbooks, without a slash at its end.
         datasource: uid of Grafana's data source.
         speed: divisor of all windows and pending periods. It is 1, except in a demonstration of a few seconds.
+        by: labels that every sum keeps, in addition to job, provider and model.
+        ignore_errors: values of `error.type`. Streams that end with one of them are not read.
+        interval: seconds between two samples of a series, by scrape or export.
+        only: names of the alerts to write. If empty, all are written.
+        grafana: URL of Grafana, without a slash at its end. If empty, links to dashboards are relative.
     """
 
     thresholds: Thresholds = field(default_factory=Thresholds)
@@ -54,92 +69,55 @@ class Options:
     runbooks: str = "runbooks"
     datasource: str = "prometheus"
     speed: float = 1.0
+    by: tuple[str, ...] = ()
+    ignore_errors: tuple[str, ...] = ()
+    interval: float = DEFAULT_INTERVAL
+    only: frozenset[str] = frozenset()
+    grafana: str = ""
 
     def __post_init__(self) -> None:
-        unknown = sorted(self.without - {alert.name for alert in ALERTS})
+        unknown = sorted((self.without | self.only) - {alert.name for alert in ALERTS})
         if unknown:
             raise ValueError(f"no alert is called {', '.join(unknown)}")
+        if not 0 < self.interval <= LONGEST_INTERVAL:
+            raise ValueError(f"interval must be above 0 and at most {LONGEST_INTERVAL:g} seconds, got {self.interval}")
 
     @property
     def expressions(self) -> Expressions:
         """The builder of the queries."""
-        return Expressions(self.flavour, self.jobs, self.thresholds, self.speed)
+        return Expressions(
+            self.flavour, self.jobs, self.thresholds, self.speed, self.by, self.ignore_errors, self.interval
+        )
 
 
-# --- recording rules: for queries that several rules need, and for queries that are too slow for a graph over days ---
-
-ENDED_STREAMS: Final = "llmstream:streams:increase15m"
-"""Streams that ended, with any outcome."""
-JUDGED_STREAMS: Final = "llmstream:streams_judged:increase15m"
-"""Streams that count in a failure rate: they were completed, truncated or failed."""
+# --- recording rules for queries that several rules need ---
 
 
-def failure_ratio(expressions: Expressions, window: float) -> str:
-    """The name of the recording rule for the share of failed streams over a window."""
-    return f"llmstream:failures:ratio_rate{expressions.window(window)}"
+def ended_streams(q: Expressions) -> str:
+    """The name of the recording rule for streams that ended, with any outcome."""
+    return f"llmstream:streams:increase{q.range_(DEFAULT_WINDOW)}"
 
 
-def recordings(expressions: Expressions) -> Mapping[str, str]:
-    """The recording rules: expression by name.
+def judged_streams(q: Expressions) -> str:
+    """The name of the recording rule for streams that count in a failure rate: completed, truncated or failed."""
+    return f"llmstream:streams_judged:increase{q.range_(DEFAULT_WINDOW)}"
+
+
+def traffic_recordings(q: Expressions) -> dict[str, str]:
+    """The recordings of the traffic: expression by name.
 
     Names have Prometheus's form `level:metric:operations`. The level is `llmstream`: this library, with the labels of
-    `ALERT_LABELS`.
+    an alert on a model.
     """
-    traffic = {
-        ENDED_STREAMS: expressions.increase(semconv.STREAMS, window=DEFAULT_WINDOW),
-        JUDGED_STREAMS: expressions.increase(semconv.STREAMS, JUDGED, window=DEFAULT_WINDOW),
-    }
-    windows = sorted({window for burn in BURN_RATES for window in (burn.short, burn.long)})
-    return traffic | {
-        failure_ratio(expressions, window): share(
-            expressions.rate(semconv.STREAMS, FAILED, window=window),
-            expressions.rate(semconv.STREAMS, JUDGED, window=window),
-        )
-        for window in windows
+    return {
+        ended_streams(q): q.increase(semconv.STREAMS, window=DEFAULT_WINDOW),
+        judged_streams(q): q.increase(semconv.STREAMS, JUDGED, window=DEFAULT_WINDOW),
     }
 
 
-# --- the SLO's alerts ---
-
-
-@dataclass(frozen=True, slots=True)
-class BurnRate:
-    """A burn rate of the error budget, and the two windows that detect it.
-
-    Attributes:
-        factor: the burn rate. At 1 the error budget lasts exactly 30 days.
-        long: seconds of the long window. It shows that enough of the budget is burnt.
-        short: seconds of the short window. It lets the alert resolve soon after the failures stop.
-        pending: seconds for which the condition must hold before the alert fires.
-        severity: as for alerts.
-        budget_spent: percent of the 30 days' budget that is used up during one long window.
-    """
-
-    factor: float
-    long: float
-    short: float
-    pending: float
-    severity: Severity
-    budget_spent: int
-
-
-# The first three are from the Site Reliability Workbook (chapter "Alerting on SLOs", table 5-8). The fourth is slower.
-BURN_RATES: Final = (
-    BurnRate(14.4, 1 * HOUR, 5 * MINUTE, 2 * MINUTE, "critical", 2),
-    BurnRate(6, 6 * HOUR, 30 * MINUTE, 15 * MINUTE, "critical", 5),
-    BurnRate(3, 1 * DAY, 2 * HOUR, 1 * HOUR, "warning", 10),
-    BurnRate(1, 3 * DAY, 6 * HOUR, 3 * HOUR, "warning", 10),
-)
-
-
-def format_number(value: float) -> str:
-    """A number as it is written in a query."""
-    return f"{value:.9g}"
-
-
-def error_budget(thresholds: Thresholds) -> float:
-    """The share of streams that may fail. It is rounded, because further digits are only floating-point error."""
-    return round(1 - thresholds.slo / 100, 9)
+def inlined(q: Expressions) -> Mapping[str, str]:
+    """What the name of each recording rule stands for, with all counts from samples."""
+    return traffic_recordings(q) | without_recordings(q)
 
 
 # --- the table ---
@@ -154,16 +132,18 @@ class Alert:
         severity: `critical` wakes a person, `warning` can wait for the working day, `info` needs no action.
         value: the query of the measured value.
         limit: the threshold.
-        guard: the query of a further condition, a comparison. None if there is no further condition.
+        guard: the query of further conditions. None if there are none.
         pending: seconds for which the condition must hold before the alert fires.
         unit: the unit of the value in texts.
         summary: one line. `{provider}`, `{model}` and `{job}` are replaced by templates for the labels.
         description: what is wrong and what follows from it. `{value}` and `{limit}` are replaced too.
         short: seconds of the shorter window, if the alert has two windows.
         long: seconds of the longer window, if the alert has two windows.
-        by: the alert's labels.
+        scope: what the alert is about. It decides the alert's labels.
         op: the operator between value and limit.
         needs_jobs: whether the alert is written only if jobs are named.
+        uses_slo: whether the alert reads the recordings of the SLO's windows.
+        window: seconds of the window that the runbook's queries have.
     """
 
     name: str
@@ -177,17 +157,34 @@ class Alert:
     description: str
     short: float | None = None
     long: float | None = None
-    by: tuple[str, ...] = ALERT_LABELS
+    scope: Scope = "model"
     op: Literal[">"] = ">"
     needs_jobs: bool = False
+    uses_slo: bool = False
+    window: float = DEFAULT_WINDOW
 
 
-def _min_traffic(query: str) -> Query:
-    return lambda q: f"{query} >= {q.thresholds.min_traffic}"
+def _share(part: Query, whole: Callable[[Expressions], str]) -> Query:
+    """The share of a part in a recorded whole. It has a result only if both have enough streams."""
+
+    def query(q: Expressions) -> str:
+        given = q.thresholds
+        return f"({part(q)} >= {given.min_failures})\n/\n({q.recorded(whole(q))} >= {given.min_traffic})"
+
+    return query
 
 
-_MIN_ENDED: Final = _min_traffic(ENDED_STREAMS)
-_MIN_JUDGED: Final = _min_traffic(JUDGED_STREAMS)
+def _count(metric: semconv.Metric, *matchers: Matcher) -> Query:
+    return lambda q: q.increase(metric, *matchers, window=DEFAULT_WINDOW)
+
+
+def _rate_limited(q: Expressions) -> str:
+    limited, all_of_them = q.attempts(RATE_LIMITED, window=DEFAULT_WINDOW), q.attempts(window=DEFAULT_WINDOW)
+    return f"({limited} >= {q.thresholds.min_failures})\n/\n({all_of_them} > 0)"
+
+
+def _min_ended(q: Expressions) -> str:
+    return f"{q.recorded(ended_streams(q))} >= {q.thresholds.min_traffic}"
 
 
 def _percent(name: str) -> Limit:
@@ -195,50 +192,78 @@ def _percent(name: str) -> Limit:
 
 
 def _burn(burn: BurnRate) -> Alert:
-    def limit(thresholds: Thresholds) -> float:
-        return round(burn.factor * error_budget(thresholds), 9)
-
     def guard(q: Expressions) -> str:
-        enough = _min_traffic(q.increase(semconv.STREAMS, JUDGED, window=burn.long))(q)
-        return f"{failure_ratio(q, burn.short)} > {format_number(limit(q.thresholds))}\nand\n{enough}"
+        counts = OfModel(q)
+        still = goes_on(counts, burn.short, burn.limit(q.thresholds))
+        return "\nand\n".join([burns(counts, burn, q.thresholds), *still])
 
+    urgent = burn.severity == "critical"
     return Alert(
         "LLMStreamErrorBudgetBurn",
         burn.severity,
-        value=lambda q: failure_ratio(q, burn.long),
-        limit=limit,
+        value=lambda q: OfModel(q).ratio(burn.long),
+        limit=burn.limit,
         guard=guard,
         pending=burn.pending,
         unit="share",
         summary=f"{{provider}} {{model}}: streams fail at {burn.factor:g} times the rate of the error budget",
         description="{value} of the streams of model {model} at {provider} (job {job}) were truncated or failed within "
-        "{long}, and streams still fail. A rate above {limit} uses "
+        f"{{long}}{', and streams still fail' if urgent else ''}. A rate above {{limit}} uses "
         f"{burn.budget_spent} % of 30 days' error budget in that time.",
         short=burn.short,
         long=burn.long,
+        window=burn.long,
+        uses_slo=True,
     )
 
 
+def _provider_burn(burn: BurnRate) -> Alert:
+    return Alert(
+        "LLMStreamProviderBudgetBurn",
+        burn.severity,
+        value=lambda q: OfSmallModels(q, burn).ratio(burn.long),
+        limit=burn.limit,
+        guard=lambda q: burns(OfSmallModels(q, burn), burn, q.thresholds),
+        pending=burn.pending,
+        unit="share",
+        summary=f"{{provider}}: streams of small models fail at {burn.factor:g} times the rate of the error budget",
+        description="{value} of the streams at {provider} (job {job}) were truncated or failed within {long}, and "
+        "streams still fail. Only models that have too few streams for an alert of their own are counted. A rate "
+        f"above {{limit}} uses {burn.budget_spent} % of 30 days' error budget in that time.",
+        short=burn.short,
+        long=burn.long,
+        window=burn.long,
+        scope="provider",
+        uses_slo=True,
+    )
+
+
+_HANGING_WINDOW: Final = 3 * MINUTE
+_HANGING_STEP: Final = 0.5 * MINUTE
+
 ALERTS: Final = (
     *map(_burn, BURN_RATES),
+    *(_provider_burn(burn) for burn in BURN_RATES if burn.severity == "critical"),
     Alert(
         "LLMStreamFailureRate",
         "warning",
-        value=lambda q: failure_ratio(q, 5 * MINUTE),
+        value=failure_rate,
         limit=_percent("failure_rate"),
-        guard=_MIN_JUDGED,
+        guard=None,  # The value has its own guards, because its window depends on the traffic.
         pending=10 * MINUTE,
         unit="share",
         summary="{provider} {model}: many streams fail",
         description="{value} of the streams of model {model} at {provider} (job {job}) are truncated or fail. The "
         "threshold is {limit}.",
+        uses_slo=True,
+        window=1 * HOUR,
     ),
     Alert(
         "LLMStreamTruncated",
         "warning",
-        value=lambda q: share(q.increase(semconv.STREAMS, TRUNCATED, window=DEFAULT_WINDOW), JUDGED_STREAMS),
+        value=_share(_count(semconv.STREAMS, TRUNCATED), judged_streams),
         limit=_percent("truncation_rate"),
-        guard=_MIN_JUDGED,
+        guard=None,
         pending=5 * MINUTE,
         unit="share",
         summary="{provider} {model}: answers are truncated without an error",
@@ -262,9 +287,9 @@ ALERTS: Final = (
     Alert(
         "LLMStreamStalls",
         "warning",
-        value=lambda q: share(q.increase(semconv.STALL_COUNT, window=DEFAULT_WINDOW), ENDED_STREAMS),
+        value=_share(_count(semconv.STALL_COUNT), ended_streams),
         limit=lambda thresholds: thresholds.stalls,
-        guard=_MIN_ENDED,
+        guard=None,
         pending=10 * MINUTE,
         unit="times",
         summary="{provider} {model}: streams pause in the middle",
@@ -274,21 +299,21 @@ ALERTS: Final = (
     Alert(
         "LLMStreamsHanging",
         "critical",
-        value=lambda q: f"{q.gauge(semconv.STALLED)}\n/\n({q.gauge(semconv.ACTIVE)} > 0)",
+        value=lambda q: q.mean_over(q.hanging(), _HANGING_WINDOW, _HANGING_STEP),
         limit=_percent("hanging"),
-        guard=None,  # The value is a gauge of this moment. One hanging stream counts, even if it is the only stream.
-        pending=10 * MINUTE,
+        guard=None,  # One hanging stream counts, even if it is the only stream.
+        pending=1 * MINUTE,
         unit="share",
         summary="{provider} {model}: streams hang",
-        description="{value} of the open streams of model {model} at {provider} (job {job}) receive nothing "
-        "from the network. The threshold is {limit}. They have not ended, so no failure rate shows them.",
+        description="{value} of the streams of model {model} at {provider} (job {job}) that wait for the network "
+        "receive nothing. The threshold is {limit}. They have not ended, so no failure rate shows them.",
     ),
     Alert(
         "LLMStreamRetryStorm",
         "warning",
-        value=lambda q: share(q.increase(semconv.RETRIES, window=DEFAULT_WINDOW), ENDED_STREAMS),
+        value=_share(_count(semconv.RETRIES), ended_streams),
         limit=lambda thresholds: thresholds.retries,
-        guard=_MIN_ENDED,
+        guard=None,
         pending=5 * MINUTE,
         unit="times",
         summary="{provider} {model}: calls are retried again and again",
@@ -298,9 +323,9 @@ ALERTS: Final = (
     Alert(
         "LLMStreamRateLimited",
         "warning",
-        value=lambda q: share(q.attempts(RATE_LIMITED, window=DEFAULT_WINDOW), q.attempts(window=DEFAULT_WINDOW)),
+        value=_rate_limited,
         limit=_percent("rate_limited"),
-        guard=_MIN_ENDED,
+        guard=_min_ended,
         pending=5 * MINUTE,
         unit="share",
         summary="{provider} {model}: too many requests for the quota",
@@ -310,9 +335,9 @@ ALERTS: Final = (
     Alert(
         "LLMStreamBufferedDelivery",
         "warning",
-        value=lambda q: share(q.increase(semconv.BUFFERED_STREAMS, window=DEFAULT_WINDOW), ENDED_STREAMS),
+        value=_share(_count(semconv.BUFFERED_STREAMS), ended_streams),
         limit=_percent("buffered"),
-        guard=_MIN_ENDED,
+        guard=None,
         pending=15 * MINUTE,
         unit="share",
         summary="{provider} {model}: streams arrive in one burst",
@@ -322,9 +347,9 @@ ALERTS: Final = (
     Alert(
         "LLMStreamProviderErrors",
         "warning",
-        value=lambda q: share(q.increase(semconv.STREAMS, *PROVIDER_ERRORS, window=DEFAULT_WINDOW), JUDGED_STREAMS),
+        value=_share(_count(semconv.STREAMS, *PROVIDER_ERRORS), judged_streams),
         limit=_percent("provider_errors"),
-        guard=_MIN_JUDGED,
+        guard=None,
         pending=5 * MINUTE,
         unit="share",
         summary="{provider} {model}: the provider reports errors",
@@ -334,9 +359,9 @@ ALERTS: Final = (
     Alert(
         "LLMStreamAbandoned",
         "warning",
-        value=lambda q: share(q.increase(semconv.STREAMS, ABANDONED, window=DEFAULT_WINDOW), ENDED_STREAMS),
+        value=_share(_count(semconv.STREAMS, ABANDONED), ended_streams),
         limit=_percent("abandoned"),
-        guard=_MIN_ENDED,
+        guard=None,
         pending=15 * MINUTE,
         unit="share",
         summary="{job}: streams of {provider} {model} are dropped without being closed",
@@ -352,15 +377,29 @@ ALERTS: Final = (
         pending=5 * MINUTE,
         unit="count",
         summary="{job}: no stream telemetry",
-        description="Job {job} has sent no stream telemetry, of any provider or model, for {absent_after}. "
-        "No other alert can fire for this job.",
-        by=(JOB,),
+        description="Job {job} has sent no stream telemetry, of any provider or model, for {absent_after}, and no "
+        "target of it answers. No other alert can fire for this job.",
+        scope="job",
+        needs_jobs=True,
+    ),
+    Alert(
+        "LLMStreamInstanceMissing",
+        "warning",
+        value=Expressions.missing_instances,
+        limit=lambda _: 0,
+        guard=None,
+        pending=3 * MINUTE,
+        unit="count",
+        summary="{job}: instances are missing",
+        description="Job {job} has targets that are down, or fewer instances than an hour ago: {value}. Streams that "
+        "were open in them have no outcome, so no failure rate of any provider or model shows them.",
+        scope="job",
         needs_jobs=True,
     ),
     Alert(
         "LLMStreamInternalErrors",
         "info",
-        value=lambda q: q.increase(semconv.INTERNAL_ERRORS, window=DEFAULT_WINDOW, by=(JOB,)),
+        value=lambda q: q.increase(semconv.INTERNAL_ERRORS, window=DEFAULT_WINDOW, by=q.scope("job")),
         limit=lambda _: 0,
         guard=None,  # Each internal error is a defect.
         pending=0,
@@ -368,6 +407,6 @@ ALERTS: Final = (
         summary="{job}: errors inside otel-llmstream",
         description="otel-llmstream had {value} internal errors in job {job}. The streams continued without being "
         "observed, so the numbers for this job's providers and models are too low.",
-        by=(JOB,),
+        scope="job",
     ),
 )

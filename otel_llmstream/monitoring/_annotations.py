@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from .. import semconv
+from ._alert_panels import dashboard_url, label_value
 from ._alerts import Alert, Options, Unit
-from ._expressions import Expressions
+from ._expressions import HOUR, Expressions
 from ._names import Flavour
 from ._selectors import JOB
 from ._thresholds import format_seconds
@@ -19,6 +20,9 @@ _PLACEHOLDERS: Final = {
 }
 """Placeholders of the texts. Each has its label, and a text for series without this label."""
 
+_LOOK_BACK: Final = 1 * HOUR
+"""How far the dashboard looks back, at least. The window of an alert may be longer."""
+
 _VALUE_FORMATS: Final[Mapping[Unit, str]] = {
     "share": "{{{{ {0} | humanizePercentage }}}}",
     "seconds": "{{{{ {0} | humanizeDuration }}}}",
@@ -28,7 +32,7 @@ _VALUE_FORMATS: Final[Mapping[Unit, str]] = {
 
 
 def alert_annotations(alert: Alert, options: Options, value: str) -> dict[str, str]:
-    """Summary, description and runbook URL.
+    """Summary, description, and the URLs of the runbook and the dashboard.
 
     Args:
         alert: an alert of the table.
@@ -48,15 +52,27 @@ def alert_annotations(alert: Alert, options: Options, value: str) -> dict[str, s
     return {
         "summary": alert.summary.format_map(words),
         "description": alert.description.format_map(words),
-        "runbook_url": f"{options.runbooks}/{alert.name}.md",
+        "runbook_url": f"{options.runbooks}/{alert.name}.md{anchor(alert, q)}",
+        "dashboard_url": dashboard_url(
+            alert.name,
+            q.scope(alert.scope),
+            options.flavour,
+            options.grafana,
+            q.range_(max(alert.long or 0, _LOOK_BACK)),
+        ),
     }
+
+
+def anchor(alert: Alert, q: Expressions) -> str:
+    """The part of the runbook that has this alert's queries. Only alerts with several windows have several parts."""
+    return f"#{q.range_(alert.long)}" if alert.long else ""
 
 
 def alert_labels(alert: Alert, options: Options) -> dict[str, str]:
     """The labels that the rule adds to those of the query."""
     q = options.expressions
     windows = {"long": alert.long, "short": alert.short}
-    return {"severity": alert.severity, **{name: q.window(size) for name, size in windows.items() if size is not None}}
+    return {"severity": alert.severity, **{name: q.range_(size) for name, size in windows.items() if size is not None}}
 
 
 def format_limit(alert: Alert, options: Options) -> str:
@@ -68,10 +84,8 @@ def format_limit(alert: Alert, options: Options) -> str:
 
 
 def _durations(alert: Alert, q: Expressions) -> dict[str, str]:
-    return {"absent_after": q.window(q.thresholds.absent_after), "long": q.window(alert.long or 0)}
+    return {"absent_after": q.range_(q.thresholds.absent_after), "long": q.range_(alert.long or 0)}
 
 
 def _label(flavour: Flavour, attribute: str, otherwise: str) -> str:
-    name = flavour.label_name(attribute)
-    found = f'(index $labels "{name}")' if "." in name else f"$labels.{name}"
-    return f'{{{{ or {found} "{otherwise}" }}}}'
+    return f'{{{{ or {label_value(flavour, attribute)} "{otherwise}" }}}}'

@@ -10,9 +10,10 @@ from ._drilldown import failures
 from ._latency import latency
 from ._names import PROMETHEUS, Flavour
 from ._overview import overview
+from ._palette import Goals
 from ._panels import Json
 
-DASHBOARDS: Final[dict[str, Callable[[Flavour], Json]]] = {
+DASHBOARDS: Final[dict[str, Callable[[Flavour, Goals], Json]]] = {
     "overview.json": overview,
     "failures.json": failures,
     "latency.json": latency,
@@ -20,17 +21,22 @@ DASHBOARDS: Final[dict[str, Callable[[Flavour], Json]]] = {
 """The function that builds each dashboard, by file name."""
 
 
-def dashboard_files(flavour: Flavour = PROMETHEUS, runbooks: str | None = None) -> dict[str, str]:
+def dashboard_files(
+    flavour: Flavour = PROMETHEUS,
+    runbooks: str | None = None,
+    goals: Goals = Goals(),  # noqa: B008 - immutable
+) -> dict[str, str]:
     """The dashboards as classic JSON. Grafana 10.4 and newer import it from a folder, from a sidecar, or by hand.
 
     Args:
         flavour: how the metrics store spells names.
         runbooks: URL of the folder with the runbooks. It becomes the value of the variable `runbooks`.
+        goals: the SLO and the limit for the first chunk. The alerts should have the same.
 
     Returns:
         The text of each file by its name.
     """
-    made = {name: make(flavour) for name, make in DASHBOARDS.items()}
+    made = {name: make(flavour, goals) for name, make in DASHBOARDS.items()}
     return {name: _to_json(_with_runbooks_url(dashboard, runbooks)) for name, dashboard in made.items()}
 
 

@@ -70,11 +70,11 @@ _SUBJECT_LABELS: Final = (semconv.PROVIDER, semconv.REQUEST_MODEL, semconv.SERVE
 _FAILURE_LABELS: Final = (semconv.ERROR_TYPE, semconv.OUTCOME)
 
 
-def failures(flavour: Flavour) -> Json:
+def failures(flavour: Flavour, goals: palette.Goals = palette.Goals()) -> Json:  # noqa: B008 - immutable
     """The dashboard."""
     promql = PromQL(flavour)
     rows = (
-        Row("In this window", tuple(_stats(promql))),
+        Row("In this window", tuple(_stats(promql, goals))),
         Row("What fails", tuple(_error_types(promql))),
         Row("Stage of the failure", tuple(_failure_stages(promql))),
         Row("By provider, model and server", tuple(_by_subject(promql))),
@@ -100,6 +100,7 @@ def failures(flavour: Flavour) -> Json:
         "log lines and runbooks.",
         rows,
         variables,
+        goals.slo,
     )
 
 
@@ -116,7 +117,7 @@ def _links(flavour: Flavour) -> list[Json]:
 # --- rows -------------------------------------------------------------------------------------------------------
 
 
-def _stats(promql: PromQL) -> Iterator[SizedPanel]:
+def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
     window = promql.over_range
     failed = window.total(semconv.STREAMS, FAILED, ERROR)
     yield stat(
@@ -132,7 +133,8 @@ def _stats(promql: PromQL) -> Iterator[SizedPanel]:
         "Truncated and failed streams, as a share of those that were completed, truncated or failed. All error types.",
         Query(window.failure_rate_now()),
         "percentunit",
-        steps=palette.FAILURES,
+        steps=goals.failures,
+        limits=palette.FAILURE_LIMITS,
         width=4,
         links=[link_to_runbook("LLMStreamFailureRate")],
     )

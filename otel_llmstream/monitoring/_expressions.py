@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Final
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
 
 from .. import semconv
 from ..semconv import Metric
@@ -16,12 +16,32 @@ from ._thresholds import Thresholds, format_duration
 ALERT_LABELS: Final = (JOB, semconv.PROVIDER, semconv.REQUEST_MODEL)
 """The labels of an alert. Server and operation are left out: each series would have too little traffic."""
 
+Scope = Literal["model", "provider", "job"]
+"""What an alert is about: one model, all models of a provider, or a whole job."""
+
+_SCOPES: Final[Mapping[Scope, tuple[str, ...]]] = {
+    "model": ALERT_LABELS,
+    "provider": (JOB, semconv.PROVIDER),
+    "job": (JOB,),
+}
+
 MINUTE: Final = 60.0
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 
+_OF_CALLS: Final = frozenset(it.replace(".", "_") for it in semconv.BASE_ATTRIBUTES)
+
 DEFAULT_WINDOW: Final = 15 * MINUTE
 """The window of all queries that have no SLO window. It is long enough for a service with little traffic."""
+
+DEFAULT_INTERVAL: Final = 1 * MINUTE
+"""The default of `OTEL_METRIC_EXPORT_INTERVAL`. Prometheus scrapes at this interval or more often."""
+LONGEST_INTERVAL: Final = 5 * MINUTE
+"""The longest interval that windows are fitted to. Prometheus itself forgets a sample after five minutes."""
+LONGEST_UNFITTED: Final = 2.5 * MINUTE
+"""The longest interval that the rules support without a change: the shortest window then has four intervals."""
+_INTERVALS_IN_A_WINDOW: Final = 4
+"""An increase needs two samples. Four intervals contain them even if two scrapes in a row fail."""
 
 # --- error types ---
 
@@ -33,10 +53,21 @@ PROVIDER_ERRORS: Final = (
     Matcher(
         semconv.ERROR_TYPE,
         "!~",
-        "|".join(["4..", _RATE_LIMIT_CODES, "_OTHER", *(it.name for it in semconv.ERROR_TYPES)]),
+        "|".join(["4..", _RATE_LIMIT_CODES, *(it.name for it in semconv.ERROR_TYPES)]),
     ),
 )
-"""Failures that the provider reports. Transport errors, 4xx statuses and rate limits are left out."""
+"""Failures that the provider reports. Transport errors, 4xx statuses and rate limits are left out.
+
+`_OTHER` is one of them: it is an error inside the stream that has no code.
+"""
+
+NOT_WAITING: Final = Matcher(
+    semconv.PHASE, "!~", "|".join(it for it in semconv.PHASES if it not in semconv.SILENT_PHASES)
+)
+"""Leaves out streams that the application holds and calls in back-off. Such streams do not wait for the network.
+
+Series without a phase stay: an older version of the library does not write it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +79,41 @@ class Expressions:
         jobs: the jobs to read. If empty, all jobs are read.
         thresholds: the values that queries compare with.
         speed: divisor of all windows. It is 1, except in a demonstration of a few seconds.
+        by: labels that every sum keeps, in addition to those of the alert.
+        ignored: values of `error.type`. Streams and retries with these values are not read.
+        interval: seconds between two samples of a series, by scrape or export.
+        fixed: further conditions of every selector. The runbooks use them.
     """
 
     flavour: Flavour = PROMETHEUS
     jobs: tuple[str, ...] = ()
     thresholds: Thresholds = field(default_factory=Thresholds)
     speed: float = 1.0
+    by: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    interval: float = DEFAULT_INTERVAL
+    fixed: tuple[Matcher, ...] = ()
 
     def window(self, seconds: float) -> str:
         """A duration divided by `speed`, in whole seconds."""
         return format_duration(max(1, round(seconds / self.speed)))
 
+    def fit(self, seconds: float) -> float:
+        """The window in seconds, or a longer one if it would contain too few samples."""
+        return max(seconds, _INTERVALS_IN_A_WINDOW * self.interval)
+
+    def range_(self, seconds: float) -> str:
+        """The range of a query over a fitted window, without its brackets."""
+        return self.window(self.fit(seconds))
+
     def select(self, metric: Metric, *matchers: Matcher, part: Part = "", newest: bool = False) -> str:
         """A selector of a metric's series of these jobs."""
-        return self.flavour.selector(metric, part, *self._jobs(), *matchers, newest=newest)
+        return self.flavour.selector(metric, part, *self._limits(metric), *matchers, newest=newest)
+
+    def scope(self, scope: Scope = "model") -> tuple[str, ...]:
+        """The labels of an alert of this scope. A label of calls, such as the server, is none of a whole job."""
+        kept = (it for it in self.by if scope != "job" or it.replace(".", "_") not in _OF_CALLS)
+        return (*_SCOPES[scope], *kept)
 
     def labels(self, *names: str) -> str:
         """Labels as they are written in `by (...)`."""
@@ -69,16 +121,27 @@ class Expressions:
 
     # --- sums over a window ---
 
-    def increase(self, metric: Metric, *matchers: Matcher, window: float, by: tuple[str, ...] = ALERT_LABELS) -> str:
+    def sum(self, series: str, by: tuple[str, ...] | None = None) -> str:
+        """The sum of series, by the labels of a model's alert or by others."""
+        return f"sum by ({self.labels(*(self.scope() if by is None else by))}) ({series})"
+
+    def recorded(self, name: str) -> str:
+        """The values of a recording rule.
+
+        Something outside may add labels to recorded series (vmalert, Thanos, the Prometheus operator). Then they would
+        not match other series, and two replicas would have two series. The aggregation removes these labels.
+        """
+        return f"max by ({self.labels(*self.scope())}) ({name})"
+
+    def increase(self, metric: Metric, *matchers: Matcher, window: float, by: tuple[str, ...] | None = None) -> str:
         """The increase of a counter over a window."""
-        growth = f"increase({self.select(metric, *matchers)}[{self.window(window)}])"
-        return f"sum by ({self.labels(*by)}) ({growth})"
+        return self.sum(f"increase({self.select(metric, *matchers)}[{self.range_(window)}])", by)
 
     def rate(self, metric: Metric, *matchers: Matcher, window: float) -> str:
         """The rate of a counter, per second."""
-        return f"sum by ({self.labels(*ALERT_LABELS)}) (rate({self.select(metric, *matchers)}[{self.window(window)}]))"
+        return self.sum(f"rate({self.select(metric, *matchers)}[{self.range_(window)}])")
 
-    def attempts(self, *matchers: Matcher, window: float, by: tuple[str, ...] = ALERT_LABELS) -> str:
+    def attempts(self, *matchers: Matcher, window: float, by: tuple[str, ...] | None = None) -> str:
         """All attempts: calls that ended, and earlier attempts that were retried.
 
         The two counters have different labels, so `or` keeps the series of both.
@@ -93,7 +156,7 @@ class Expressions:
         part: Part,
         window: float,
         *matchers: Matcher,
-        by: tuple[str, ...] = ALERT_LABELS,
+        by: tuple[str, ...] | None = None,
     ) -> str:
         """A part of a histogram. If the metric has two names, both are read: services of one fleet may differ."""
         names = (False, True) if metric.newest else (False,)
@@ -101,36 +164,89 @@ class Expressions:
         return self._sum_of_either(function, selectors, window, by)
 
     def quantile(
-        self, quantile: float, metric: Metric, window: float, *matchers: Matcher, by: tuple[str, ...] = ALERT_LABELS
+        self, quantile: float, metric: Metric, window: float, *matchers: Matcher, by: tuple[str, ...] | None = None
     ) -> str:
         """A quantile of a histogram."""
-        buckets = self.histogram("rate", metric, "bucket", window, *matchers, by=("le", *by))
+        kept = self.scope() if by is None else by
+        buckets = self.histogram("rate", metric, "bucket", window, *matchers, by=("le", *kept))
         return f"histogram_quantile(\n  {quantile:g},\n{indent(buckets)}\n)"
 
-    def gauge(self, metric: Metric) -> str:
+    def gauge(self, metric: Metric, *matchers: Matcher, by: tuple[str, ...] | None = None) -> str:
         """The current value of a gauge."""
-        return f"sum by ({self.labels(*ALERT_LABELS)}) ({self.select(metric)})"
+        return self.sum(self.now(self.select(metric, *matchers)), by)
+
+    def now(self, selector: str) -> str:
+        """The last samples of series. With a long interval they can be older than Prometheus looks back by itself."""
+        if self.interval <= LONGEST_UNFITTED:
+            return selector
+        return f"last_over_time({selector}[{self.window(2 * self.interval)}])"
+
+    def hanging(self) -> str:
+        """The share of streams whose network is silent for too long, in those that wait for the network."""
+        return f"{self.gauge(semconv.STALLED, NOT_WAITING)}\n/\n({self.gauge(semconv.ACTIVE, NOT_WAITING)} > 0)"
+
+    def mean_over(self, query: str, window: float, step: float) -> str:
+        """The mean of a query over a window. It does not flicker like the query itself."""
+        if self.interval > LONGEST_UNFITTED:
+            window = 2 * self.interval + step  # so that it has two different samples
+        return f"avg_over_time((\n{indent(query)}\n)[{self.window(window)}:{self.window(step)}])"
 
     def absent(self, metric: Metric, window: float) -> str:
-        """1 for each of the jobs that has no series of this metric."""
-        return "\nor\n".join(
-            f"absent_over_time({self.flavour.selector(metric, '', Matcher(JOB, '=', job))}[{self.window(window)}])"
+        """1 for each of the jobs that has no series of this metric, and no target that answers."""
+        silent = "\nor\n".join(
+            f"absent_over_time({self.flavour.selector(metric, '', Matcher(JOB, '=', job))}[{self.range_(window)}])"
             for job in self.jobs
         )
+        return f"(\n{indent(silent)}\n)\nunless\ncount by ({JOB}) ({self.now(self.up())} == 1)"
 
     def up(self) -> str:
         """Whether scrape targets answer. Prometheus itself writes the series `up`."""
-        matchers = ", ".join(f'{it.label}{it.op}"{it.value}"' for it in self._jobs())
+        chosen = (*self._jobs(), *(it for it in self.fixed if it.label == JOB))
+        matchers = ", ".join(map(self.flavour.condition, chosen))
         return f"up{{{matchers}}}" if matchers else "up"
 
-    def _sum_of_either(self, function: str, selectors: Iterable[str], window: float, by: tuple[str, ...]) -> str:
-        terms = "\nor\n".join(f"{function}({selector}[{self.window(window)}])" for selector in selectors)
-        return f"sum by ({self.labels(*by)}) (\n{indent(terms)}\n)"
+    def instances(self) -> str:
+        """The number of instances: targets that answer, or without targets (OTLP) instances that send telemetry."""
+        by = self.labels(*self.scope("job"))
+        senders = f"count by ({by}, instance) ({self.now(self.select(semconv.STREAMS))})"
+        return f"count by ({by}) ({self.now(self.up())} == 1)\nor\ncount by ({by}) ({senders})"
+
+    def missing_instances(self) -> str:
+        """The number of targets that are down. If no target is down: how many instances fewer than an hour ago.
+
+        A target is down if it has not answered for five minutes. "An hour ago" is the least number within half an
+        hour. So a deployment that starts new instances before it stops the old ones does not count.
+        """
+        by = self.labels(*self.scope("job"))
+        step = self.window(max(5 * MINUTE, self.interval))
+        least = f"[{self.window(HOUR / 2)}:{step}] offset {self.window(HOUR)}"
+        before = f"min_over_time((\n{indent(self.instances())}\n){least})"
+        now = f"(\n{indent(self.instances())}\n  or\n{indent('0 * ' + before)}\n)"
+        down = f"max_over_time({self.up()}[{self.window(max(5 * MINUTE, 2 * self.interval))}]) == 0"
+        return f"count by ({by}) ({down})\nor\n{before}\n-\n{now}"
+
+    def _sum_of_either(self, function: str, selectors: Iterable[str], window: float, by: tuple[str, ...] | None) -> str:
+        terms = "\nor\n".join(f"{function}({selector}[{self.range_(window)}])" for selector in selectors)
+        return self.sum(f"\n{indent(terms)}\n", by)
+
+    def _limits(self, metric: Metric) -> tuple[Matcher, ...]:
+        ignored = self._ignored() if semconv.ERROR_TYPE in metric.attributes else ()
+        fixed = (it for it in self.fixed if metric.base or it.label == JOB)
+        return (*self._jobs(), *fixed, *ignored)
+
+    def _ignored(self) -> tuple[Matcher, ...]:
+        chosen = _either(semconv.ERROR_TYPE, self.ignored)
+        return tuple(replace(it, op="!~" if it.op == "=~" else "!=") for it in chosen)
 
     def _jobs(self) -> tuple[Matcher, ...]:
-        if len(self.jobs) > 1:
-            return (Matcher(JOB, "=~", "|".join(map(re.escape, self.jobs))),)
-        return tuple(Matcher(JOB, "=", job) for job in self.jobs)
+        return _either(JOB, self.jobs)
+
+
+def _either(label: str, values: tuple[str, ...]) -> tuple[Matcher, ...]:
+    """A matcher for any of the values. None if there are no values. PromQL wants no regular expression for one."""
+    if len(values) > 1:
+        return (Matcher(label, "=~", "|".join(map(re.escape, values))),)
+    return tuple(Matcher(label, "=", value) for value in values)
 
 
 def share(part: str, whole: str) -> str:

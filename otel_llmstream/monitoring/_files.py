@@ -11,6 +11,7 @@ from ._grafana_rules import alerting_file
 from ._names import PROMETHEUS
 from ._rules import prometheus_rule, rule_groups
 from ._runbooks import pages
+from ._thresholds import format_seconds
 from ._yaml import dump
 
 RULES: Final = "otel-llmstream.yaml"
@@ -48,16 +49,31 @@ def command(options: Options, form: str) -> str:
     return shlex.join(["otel-llmstream", "alerts", "--format", form, *_changed_options(options, form)])
 
 
+def _lists(options: Options) -> Iterator[str]:
+    """The options that can be given more than once."""
+    chosen = {
+        "--job": options.jobs,
+        "--by": options.by,
+        "--ignore-errors": (",".join(options.ignore_errors),) if options.ignore_errors else (),
+        "--only": sorted(options.only),
+        "--without": sorted(options.without),
+    }
+    for option, values in chosen.items():
+        for value in values:
+            yield from (option, value)
+
+
 def _changed_options(options: Options, form: str) -> Iterator[str]:
     for spec, value in options.thresholds.changed():
         yield from (spec.option, spec.format_value(value))
-    for job in options.jobs:
-        yield from ("--job", job)
-    for name in sorted(options.without):
-        yield from ("--without", name)
     plain = Options()
+    if options.interval != plain.interval:
+        yield from ("--interval", format_seconds(options.interval))
+    yield from _lists(options)
     if options.runbooks != plain.runbooks:
         yield from ("--runbooks", options.runbooks)
+    if options.grafana != plain.grafana:
+        yield from ("--grafana", options.grafana)
     if options.flavour != PROMETHEUS:
         yield from ("--flavour", options.flavour.name)
     if form == "grafana" and options.datasource != plain.datasource:

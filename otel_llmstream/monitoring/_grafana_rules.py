@@ -10,56 +10,47 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ._alerts import Alert, Options, recordings
+from ._alert_panels import PANELS
+from ._alerts import Alert, Options, inlined
 from ._annotations import alert_annotations, alert_labels
-from ._expressions import MINUTE, indent
-from ._rules import enabled_alerts
+from ._expressions import DAY, MINUTE, indent
+from ._rules import RECORDED, enabled_alerts
 
 FOLDER: Final = "LLM streams"
+
+_SLOW: Final = 5 * MINUTE
+"""How often alerts over days are evaluated. Without recording rules, their queries read all samples of these days."""
 
 _LOOK_BACK: Final = 600
 """Seconds of data that Grafana shows before an alert. The query has its own window."""
 
-_OVERVIEW: Final = "otel-llmstream-overview"
-_FAILURES: Final = "otel-llmstream-failures"
-_LATENCY: Final = "otel-llmstream-latency"
-
-PANELS: Final[Mapping[str, tuple[str, int]]] = {
-    "LLMStreamErrorBudgetBurn": (_OVERVIEW, 202),
-    "LLMStreamFailureRate": (_OVERVIEW, 202),
-    "LLMStreamTruncated": (_FAILURES, 202),
-    "LLMStreamFirstTokenSlow": (_OVERVIEW, 401),
-    "LLMStreamStalls": (_LATENCY, 404),
-    "LLMStreamsHanging": (_OVERVIEW, 504),
-    "LLMStreamRetryStorm": (_OVERVIEW, 602),
-    "LLMStreamRateLimited": (_FAILURES, 203),
-    "LLMStreamBufferedDelivery": (_OVERVIEW, 603),
-    "LLMStreamProviderErrors": (_FAILURES, 202),
-    "LLMStreamAbandoned": (_FAILURES, 405),
-    "LLMStreamTelemetryAbsent": (_OVERVIEW, 101),
-    "LLMStreamInternalErrors": (_OVERVIEW, 801),
-}
-"""The dashboard uid and the panel id that each alert links to."""
-
-_RECORDED: Final = re.compile(r"\bllmstream:\w+:\w+")
 _EVALUATORS: Final = {">": "gt"}
 
 
 def alerting_file(options: Options) -> dict[str, Any]:
     """The content of a file for `provisioning/alerting/`."""
-    group = {
+    alerts = list(enabled_alerts(options))
+    slow = [alert for alert in alerts if (alert.long or 0) >= DAY]
+    groups = [
+        _group("otel-llmstream", MINUTE, [alert for alert in alerts if alert not in slow], options),
+        _group("otel-llmstream-slow", _SLOW, slow, options),
+    ]
+    return {"apiVersion": 1, "groups": [group for group in groups if group["rules"]]}
+
+
+def _group(name: str, interval: float, alerts: list[Alert], options: Options) -> dict[str, Any]:
+    return {
         "orgId": 1,
-        "name": "otel-llmstream",
+        "name": name,
         "folder": FOLDER,
-        "interval": options.expressions.window(MINUTE),
-        "rules": [_rule(alert, options) for alert in enabled_alerts(options)],
+        "interval": options.expressions.window(interval),
+        "rules": [_rule(alert, options) for alert in alerts],
     }
-    return {"apiVersion": 1, "groups": [group]}
 
 
 def title(alert: Alert, options: Options) -> str:
     """A rule's title, which becomes its `alertname`. Grafana requires that titles are unique within a folder."""
-    return alert.name if alert.long is None else f"{alert.name} {options.expressions.window(alert.long)}"
+    return alert.name if alert.long is None else f"{alert.name} {options.expressions.range_(alert.long)}"
 
 
 def uid(alert: Alert, options: Options) -> str:
@@ -121,10 +112,13 @@ def _threshold(alert: Alert, options: Options) -> dict[str, Any]:
 def value_query(alert: Alert, options: Options) -> str:
     """The query of the alert's value for series that meet the other conditions, without recording rules."""
     q = options.expressions
-    recorded = recordings(q)
+    recorded = inlined(q)
     value = f"(\n{indent(_inline_recordings(alert.value(q), recorded))}\n)"
     return f"{value}\nand\n{_inline_recordings(alert.guard(q), recorded)}" if alert.guard else value
 
 
 def _inline_recordings(expr: str, recorded: Mapping[str, str]) -> str:
-    return _RECORDED.sub(lambda found: f"(\n{indent(recorded[found[0]])}\n)", expr)
+    def replaced(found: re.Match[str]) -> str:
+        return f"(\n{indent(_inline_recordings(recorded[found[0]], recorded))}\n)"
+
+    return RECORDED.sub(replaced, expr)

@@ -34,11 +34,11 @@ _STAGE_NAMES: Final = (
 )
 
 
-def latency(flavour: Flavour) -> Json:
+def latency(flavour: Flavour, goals: palette.Goals = palette.Goals()) -> Json:  # noqa: B008 - immutable
     """The dashboard."""
     promql = PromQL(flavour)
     rows = (
-        Row("In this window", tuple(_stats(promql))),
+        Row("In this window", tuple(_stats(promql, goals))),
         Row("Where the time goes", tuple(_stages(promql))),
         Row("First chunk, first answer, last chunk", tuple(_whole_times(promql))),
         Row("Between chunks", tuple(_gaps(promql))),
@@ -47,7 +47,7 @@ def latency(flavour: Flavour) -> Json:
         Row("Single calls", (_slowest(),), collapsed=True),
     )
     variables = (
-        ttfc_variable(),
+        ttfc_variable(goals.ttft),
         datasource_variable("tempo", "Tempo"),
     )
     return dashboard(
@@ -59,13 +59,14 @@ def latency(flavour: Flavour) -> Json:
         "an earlier one.",
         rows,
         variables,
+        goals.slo,
     )
 
 
 # --- rows -------------------------------------------------------------------------------------------------------
 
 
-def _stats(promql: PromQL) -> Iterator[SizedPanel]:
+def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
     window = promql.over_range
     for quantile, name in _QUANTILES:
         yield stat(
@@ -73,7 +74,8 @@ def _stats(promql: PromQL) -> Iterator[SizedPanel]:
             f"{name[1:]} of 100 calls received their first chunk of output within this time.",
             Query(window.quantile(quantile, semconv.TTFC)),
             "s",
-            steps=palette.FIRST_CHUNK,
+            steps=goals.first_chunk,
+            limits=palette.FIRST_CHUNK_LIMITS,
             links=[link_to_runbook("LLMStreamFirstTokenSlow")],
         )
     yield stat(

@@ -28,7 +28,13 @@ TTFC_BOUNDS: Final = ("0.64", "1.28", "2.56", "5.12", "10.24", "20.48")
 
 
 def dashboard(
-    flavour: Flavour, uid: str, title: str, description: str, rows: Sequence[Row], variables: Sequence[Json]
+    flavour: Flavour,
+    uid: str,
+    title: str,
+    description: str,
+    rows: Sequence[Row],
+    variables: Sequence[Json],
+    slo: float,
 ) -> Json:
     """The JSON model of a dashboard.
 
@@ -39,6 +45,7 @@ def dashboard(
         description: the purpose of the dashboard.
         rows: the rows with their panels.
         variables: variables that only this dashboard has.
+        slo: the SLO that is selected at first, in percent.
     """
     return {
         "uid": uid,
@@ -59,7 +66,7 @@ def dashboard(
         "timepicker": {},
         "annotations": {"list": [_user_annotations(), _alert_annotations(flavour)]},
         "links": [_dashboards_link(), _runbooks_link()],
-        "templating": {"list": [*_variables(flavour), *variables]},
+        "templating": {"list": [*_variables(flavour, slo), *variables]},
         "panels": list(_arrange(flavour, rows)),
     }
 
@@ -123,14 +130,14 @@ def _reads(flavour: Flavour, metric: Metric, expression: str) -> bool:
 # --- variables --------------------------------------------------------------------------------------------------
 
 
-def _variables(flavour: Flavour) -> Iterator[Json]:
+def _variables(flavour: Flavour, slo: float) -> Iterator[Json]:
     yield datasource_variable("prometheus", "Prometheus")
     # Grafana's dashboard-linter requires `.+` for the job. Every scraped series has a job.
     yield _label_variable(flavour, "job", "Job", 0, all_value=".+")
     yield _label_variable(flavour, "provider", "Provider", 1)
     yield _label_variable(flavour, "model", "Model", 2)
     yield _label_variable(flavour, "server", "Server", 3)
-    yield custom_variable("slo", "SLO %", "Percent of streams that should end well.", SLOS, "99")
+    yield custom_variable("slo", "SLO %", "Percent of streams that should end well.", _with(SLOS, slo), f"{slo:.9g}")
     yield custom_variable("before", "Compare with", "How much earlier the dashed lines are.", ("1h", "1d", "1w"), "1d")
     yield textbox_variable("runbooks", "Runbooks", "URL of the folder with the runbooks.", "runbooks")
 
@@ -205,14 +212,19 @@ def custom_variable(name: str, label: str, description: str, values: Sequence[st
     }
 
 
-def ttfc_variable() -> Json:
-    """The limit of "in time" for the first chunk. Its default is the default threshold of the alert."""
+def _with(values: Sequence[str], value: float) -> list[str]:
+    """The values to select, with one more if it is none of them."""
+    return sorted({*values, f"{value:.9g}"}, key=float)
+
+
+def ttfc_variable(seconds: float) -> Json:
+    """The limit of "in time" for the first chunk. It is the threshold of the alert."""
     return custom_variable(
         "ttfc",
         "First chunk within, s",
         "The first chunk is in time if it comes within this many seconds.",
-        TTFC_BOUNDS,
-        "5.12",
+        _with(TTFC_BOUNDS, seconds),
+        f"{seconds:.9g}",
     )
 
 

@@ -73,7 +73,7 @@ class Flavour:
     def selector(self, metric: Metric, part: Part = "", *matchers: Matcher, newest: bool = False) -> str:
         """The PromQL selector of a metric's series. `metric`, `part` and `newest` are the arguments of `metric`."""
         name = self.metric(metric, part, newest=newest)
-        conditions = [self._condition(matcher) for matcher in matchers]
+        conditions = [self.condition(matcher) for matcher in matchers]
         if self.dots:
             return f"{{{', '.join([_quoted(name), *conditions])}}}"
         return f"{name}{{{', '.join(conditions)}}}" if conditions else name
@@ -93,7 +93,8 @@ class Flavour:
         total = ("total",) if metric.kind == "counter" else ()
         return (*filter(None, [_UNITS.get(metric.unit)]), *total)
 
-    def _condition(self, matcher: Matcher) -> str:
+    def condition(self, matcher: Matcher) -> str:
+        """A matcher as it is written in a selector."""
         return f"{self.label(matcher.label)}{matcher.op}{_quoted(matcher.value)}"
 
 

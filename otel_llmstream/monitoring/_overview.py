@@ -16,24 +16,24 @@ from ._selectors import COMPLETED, FAILED, JOB
 
 _QUANTILES: Final = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
-DOWN, NO_DATA, NO_TRAFFIC, TRAFFIC = range(4)
+DOWN, PARTLY_DOWN, NO_DATA, NO_TRAFFIC, TRAFFIC = range(5)
 """The states of the panel "Telemetry", from the worst to the best."""
 
 
-def overview(flavour: Flavour) -> Json:
+def overview(flavour: Flavour, goals: palette.Goals = palette.Goals()) -> Json:  # noqa: B008 - immutable
     """The dashboard."""
     promql = PromQL(flavour)
     rows = (
-        Row("Now, and in this window", tuple(_stats(promql))),
+        Row("Now, and in this window", tuple(_stats(promql, goals))),
         Row("Traffic and outcomes", tuple(_outcomes(promql))),
-        Row("By provider and model", (_models(promql),)),
+        Row("By provider and model", (_models(promql, goals),)),
         Row("Latency", tuple(_latency(promql))),
         Row("Open streams", tuple(_open_streams(promql))),
         Row("Retries and delivery", tuple(_delivery(promql))),
         Row("Tokens and volume", tuple(_tokens(promql))),
         Row("Health of otel-llmstream", tuple(_self_monitoring(promql)), collapsed=True),
     )
-    ttfc = ttfc_variable()
+    ttfc = ttfc_variable(goals.ttft)
     return dashboard(
         flavour,
         OVERVIEW,
@@ -42,13 +42,14 @@ def overview(flavour: Flavour) -> Json:
         "the SLO, latency, and open streams.",
         rows,
         [ttfc],
+        goals.slo,
     )
 
 
 # --- stat panels ------------------------------------------------------------------------------------------------
 
 
-def _stats(promql: PromQL) -> Iterator[SizedPanel]:
+def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
     window = promql.over_range
     to_failures, to_latency = (
         link_to_dashboard(FAILURES, "What fails"),
@@ -68,13 +69,14 @@ def _stats(promql: PromQL) -> Iterator[SizedPanel]:
         "abandoned streams are left out, because the application ended them.",
         Query(window.failure_rate_now()),
         "percentunit",
-        steps=palette.FAILURES,
+        steps=goals.failures,
+        limits=palette.FAILURE_LIMITS,
         links=[to_failures, link_to_runbook("LLMStreamFailureRate")],
     )
     yield stat(
-        "Error budget left",
-        "The rest of this window's error budget, for the SLO that is selected above. It is 100 % if no stream failed, "
-        "and negative if more streams failed than the SLO allows.",
+        "Error budget left, this range",
+        "The rest of the error budget of the time range at the top, for the SLO that is selected above. For 30 days, "
+        "select `now-30d`. It is 100 % if no stream failed, and negative if more streams failed than the SLO allows.",
         Query(f"1 - ({window.failure_rate_now()}) / {ERROR_BUDGET}"),
         "percentunit",
         steps=palette.BUDGET,
@@ -95,7 +97,8 @@ def _stats(promql: PromQL) -> Iterator[SizedPanel]:
         "95 of 100 calls received their first chunk of output within this time.",
         Query(window.quantile(0.95, semconv.TTFC)),
         "s",
-        steps=palette.FIRST_CHUNK,
+        steps=goals.first_chunk,
+        limits=palette.FIRST_CHUNK_LIMITS,
         links=[to_latency, link_to_runbook("LLMStreamFirstTokenSlow")],
     )
     yield stat(
@@ -119,15 +122,21 @@ def _stats(promql: PromQL) -> Iterator[SizedPanel]:
 
 
 def _telemetry(promql: PromQL) -> SizedPanel:
-    words = {DOWN: "Scrape down", NO_DATA: "No data", NO_TRAFFIC: "No traffic", TRAFFIC: "Traffic"}
-    colours = {DOWN: "red", NO_DATA: "orange", NO_TRAFFIC: "blue", TRAFFIC: "green"}
+    words = {
+        DOWN: "Scrape down",
+        PARTLY_DOWN: "Partly down",
+        NO_DATA: "No data",
+        NO_TRAFFIC: "No traffic",
+        TRAFFIC: "Traffic",
+    }
+    colours = {DOWN: "red", PARTLY_DOWN: "yellow", NO_DATA: "orange", NO_TRAFFIC: "blue", TRAFFIC: "green"}
     options = {str(state): {"text": words[state], "color": colours[state], "index": state} for state in words}
     return stat(
         "Telemetry",
         "Traffic: calls end or are open. No traffic: the series exist, but no call ends or is open. No data: this "
-        "library has no series for the selection above: not instrumented, not exported, or no call yet. Scrape down: a "
-        "target that had such series in this window cannot be scraped. With OTLP there is no series `up`, so a service "
-        "that is gone shows as No data.",
+        "library has no series for the selection above: not instrumented, not exported, or no call yet. Scrape down: "
+        "no target that had such series in this window can be scraped. Partly down: some of them cannot. With OTLP "
+        "there is no series `up`, so a service that is gone shows as No data.",
         Query(_state(promql)),
         "none",
         mappings=[{"type": "value", "options": options}],
@@ -142,7 +151,8 @@ def _state(promql: PromQL) -> str:
     ended = promql.total(semconv.STREAMS)
     return " or ".join(
         (
-            f"0 * sum({_down(promql)}) + {DOWN}",
+            f"0 * (count({_targets(promql, 0)}) unless count({_targets(promql, 1)})) + {DOWN}",
+            f"0 * count({_targets(promql, 0)}) + {PARTLY_DOWN}",
             f"0 * ({active} + {ended} > 0) + {TRAFFIC}",
             f"0 * {active} + {NO_TRAFFIC}",
             f"vector({NO_DATA})",
@@ -150,10 +160,10 @@ def _state(promql: PromQL) -> str:
     )
 
 
-def _down(promql: PromQL) -> str:
-    """Targets that had series of this library in this window and cannot be scraped now."""
+def _targets(promql: PromQL, up: int) -> str:
+    """Targets that had series of this library in this window, and that can (1) or cannot (0) be scraped now."""
     seen = f"max_over_time({promql.gauge(semconv.ACTIVE)}[$__range])"
-    return f'(up{{job=~"$job"}} == 0 and on (job, instance) {seen})'
+    return f'up{{job=~"$job"}} == {up} and on (job, instance) {seen}'
 
 
 # --- rows -------------------------------------------------------------------------------------------------------
@@ -274,6 +284,23 @@ def _open_streams(promql: PromQL) -> Iterator[SizedPanel]:
         width=8,
         stacked=True,
         links=[link_to_runbook("LLMStreamsHanging")],
+    )
+    phase = semconv.PHASE
+    yield graph(
+        "Open streams by phase",
+        "What open streams wait for. Headers, first chunk, streaming: the network. Held: the application. Backoff: a "
+        "call that waits before it is tried again.",
+        [Query(promql.sum(promql.gauge(semconv.ACTIVE), phase), f"{{{{{promql.flavour.label_name(phase)}}}}}")],
+        "short",
+        stacked=True,
+    )
+    yield graph(
+        "Calls that began and ended",
+        "Calls per second. If more calls began than ended, and the difference is not open, processes were killed with "
+        "open streams. Such streams have no outcome.",
+        [Query(promql.total(semconv.STARTED), "began"), Query(promql.total(semconv.STREAMS), "ended")],
+        "reqps",
+        links=[link_to_runbook("LLMStreamInstanceMissing")],
     )
 
 
@@ -424,7 +451,7 @@ def _token_quantile(promql: PromQL, side: Matcher, newest: semconv.Metric) -> st
     return f"histogram_quantile(0.95, {promql.sum(buckets, 'le')})"
 
 
-def _models(promql: PromQL) -> SizedPanel:
+def _models(promql: PromQL, goals: palette.Goals) -> SizedPanel:
     by = (semconv.PROVIDER, semconv.REQUEST_MODEL)
     window = promql.over_range
     names = promql.flavour.label_name
@@ -448,8 +475,8 @@ def _models(promql: PromQL) -> SizedPanel:
             Column(names(semconv.PROVIDER), "Provider"),
             Column(names(semconv.REQUEST_MODEL), "Model", links=links),
             Column("A", "Calls", "locale"),
-            Column("B", "Failure rate", "percentunit", palette.FAILURES),
-            Column("C", "First chunk p95", "s", palette.FIRST_CHUNK),
+            Column("B", "Failure rate", "percentunit", goals.failures),
+            Column("C", "First chunk p95", "s", goals.first_chunk),
             Column("D", "Last chunk p95", "s"),
             Column("E", "Stalls", "locale"),
             Column("F", "Retries", "locale"),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import cycle
 from typing import Final
 
 from .. import semconv
+from ._promql import ERROR_BUDGET
+from ._thresholds import Thresholds
 
 OUTCOMES: Final[Mapping[str, str]] = {
     "completed": "green",
@@ -82,11 +85,36 @@ BURN: Final[Steps] = ((None, "green"), (1.0, "yellow"), (6.0, "orange"), (14.4, 
 BUDGET: Final[Steps] = ((None, "red"), (0.0, "orange"), (0.5, "green"))
 """The rest of the error budget, as a share."""
 
-FAILURES: Final[Steps] = ((None, "green"), (0.01, "yellow"), (0.05, "red"))
-"""Failure rates. They are independent of the SLO. Burn rates depend on it."""
 
-FIRST_CHUNK: Final[Steps] = ((None, "green"), (2.56, "yellow"), (5.12, "red"))
-"""Seconds to the first chunk: bounds of the histogram's buckets. Red is the default threshold of the alert."""
+@dataclass(frozen=True, slots=True)
+class Goals:
+    """What the streams should achieve. The dashboards and the alerts of a service should have the same goals.
+
+    Attributes:
+        slo: percent of streams that should end well.
+        ttft: seconds within which 95 of 100 calls should receive their first chunk.
+    """
+
+    slo: float = Thresholds().slo
+    ttft: float = Thresholds().ttft_p95
+
+    @property
+    def failures(self) -> Steps:
+        """Failure rates: yellow above the rate that the SLO allows, red above five times this rate."""
+        budget = round(1 - self.slo / 100, 9)
+        return (None, "green"), (budget, "yellow"), (round(_MUCH * budget, 9), "red")
+
+    @property
+    def first_chunk(self) -> Steps:
+        """Seconds to the first chunk: yellow above half of the limit, red above it."""
+        return (None, "green"), (self.ttft / 2, "yellow"), (self.ttft, "red")
+
+
+_MUCH: Final = 5
+FAILURE_LIMITS: Final = ((ERROR_BUDGET, "yellow"), (f"{_MUCH} * {ERROR_BUDGET}", "red"))
+"""The steps of `Goals.failures` as queries of the dashboard's variables."""
+FIRST_CHUNK_LIMITS: Final = (("$ttfc / 2", "yellow"), ("$ttfc", "red"))
+"""The steps of `Goals.first_chunk` as queries of the dashboard's variables."""
 
 RETRIES: Final[Steps] = ((None, "green"), (0.1, "yellow"), (0.5, "red"))
 """Retries per call."""

@@ -191,6 +191,7 @@ def stat(
     links: Sequence[Json] = (),
     decimals: int | None = None,
     background: bool = False,
+    limits: Sequence[tuple[str, str]] = (),
 ) -> SizedPanel:
     """A stat panel: one number, of this moment or of the whole time range.
 
@@ -205,6 +206,8 @@ def stat(
         links: links of the panel's value.
         decimals: digits after the decimal point. None for Grafana's choice.
         background: whether the whole panel is coloured.
+        limits: queries of thresholds with their colours. They replace the values of `steps`, so a threshold follows a
+            variable of the dashboard.
     """
     defaults = _defaults(unit, "thresholds", links) | {
         "thresholds": thresholds(steps),
@@ -223,7 +226,18 @@ def stat(
         "textMode": "value",
         "wideLayout": True,
     }
-    return SizedPanel(_instant(_panel("stat", title, description, [query], defaults, options)), width, 4)
+    queries = [query, *(Query(f"vector({limit})", colour) for limit, colour in limits)]
+    panel = _instant(_panel("stat", title, description, queries, defaults, options))
+    if limits:
+        colours = (colour for _, colour in limits)
+        panel["transformations"] = [_threshold_from(*it) for it in zip(_LETTERS[1:], colours, strict=False)]
+    return SizedPanel(panel, width, 4)
+
+
+def _threshold_from(letter: str, colour: str) -> Json:
+    """Grafana's transformation "Config from query results": the result of a query becomes a threshold."""
+    mapping = {"fieldName": colour, "handlerKey": "threshold1", "handlerArguments": {"threshold": {"color": colour}}}
+    return {"id": "configFromData", "options": {"configRefId": letter, "mappings": [mapping]}}
 
 
 def bars(

@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
-from ._alerts import ALERTS, ENDED_STREAMS, JUDGED_STREAMS, Alert, Options, format_number, recordings
+from ._alerts import ALERTS, Alert, Options, traffic_recordings
 from ._annotations import alert_annotations, alert_labels
 from ._expressions import MINUTE, indent
+from ._slo import format_number, long_recordings, short_recordings
 
 Group = dict[str, Any]
 
+RECORDED: Final = re.compile(r"\bllmstream:\w+:\w+")
+"""The name of a recording rule in a query."""
+
 
 def rule_groups(options: Options) -> list[Group]:
-    """The groups of a rule file. There are two, because Mimir's default limit is 20 rules per group."""
-    recorded = recordings(options.expressions)
-    traffic = {name: recorded[name] for name in (ENDED_STREAMS, JUDGED_STREAMS)}
-    ratios = {name: expr for name, expr in recorded.items() if name not in traffic}
+    """The groups of a rule file. There are several, because Mimir's default limit is 20 rules per group.
+
+    The recordings of the long windows are in a group of their own. So a slow query there delays no alert.
+    """
+    q = options.expressions
     alerts = list(enabled_alerts(options))
-    return [
-        _group("otel-llmstream-slo", options, ratios, [alert for alert in alerts if alert.long]),
-        _group("otel-llmstream", options, traffic, [alert for alert in alerts if not alert.long]),
+    groups = [
+        ("otel-llmstream-slo", short_recordings(q), [alert for alert in alerts if alert.uses_slo]),
+        ("otel-llmstream-slo-long", long_recordings(q), []),
+        ("otel-llmstream", traffic_recordings(q), [alert for alert in alerts if not alert.uses_slo]),
     ]
+    recorded = {name: expr for _, made, _ in groups for name, expr in made.items()}
+    used = _used((condition(alert, options) for alert in alerts), recorded)
+    made: list[Group] = []
+    for name, rules, some in groups:
+        own = {it: expr for it, expr in rules.items() if it in used}
+        used -= set(own)  # With a long interval, two windows can become the same one. It is recorded once.
+        made.append(_group(name, options, own, some))
+    return [group for group in made if group["rules"]]
+
+
+def _used(queries: Iterable[str], recorded: Mapping[str, str]) -> set[str]:
+    """The names of the recordings that queries read, directly or through other recordings."""
+    found: set[str] = set()
+    rest = {name for query in queries for name in RECORDED.findall(query)}
+    while rest:
+        found |= rest
+        rest = {name for it in rest for name in RECORDED.findall(recorded[it])} - found
+    return found
 
 
 def prometheus_rule(options: Options) -> dict[str, Any]:
@@ -37,7 +62,8 @@ def prometheus_rule(options: Options) -> dict[str, Any]:
 def enabled_alerts(options: Options) -> Iterator[Alert]:
     """The alerts that the options select."""
     for alert in ALERTS:
-        if alert.name not in options.without and (options.jobs or not alert.needs_jobs):
+        chosen = alert.name in options.only if options.only else True
+        if chosen and alert.name not in options.without and (options.jobs or not alert.needs_jobs):
             yield alert
 
 

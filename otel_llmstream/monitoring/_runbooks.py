@@ -6,23 +6,28 @@ of alerts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from .. import semconv
 from ..semconv import Metric
-from ._alerts import ALERTS, Alert, Options, Query
+from ._alerts import ALERTS, Alert, Options
 from ._annotations import format_limit
-from ._expressions import ALERT_LABELS, DEFAULT_WINDOW, MINUTE, PROVIDER_ERRORS, RATE_LIMITED, Expressions, share
+from ._expressions import HOUR, NOT_WAITING, PROVIDER_ERRORS, RATE_LIMITED, Expressions, share
 from ._names import Matcher
 from ._proxy_fixes import BUFFERING, STATUSES, TIMEOUTS, ProxyFix
 from ._selectors import ABANDONED, FAILED, JOB, JUDGED, TRUNCATED
+from ._slo import NOW
 
 SECTIONS: Final = ("What it means", "What users notice", "First three checks", "Causes and remedies")
 """The sections of every page."""
 
-_SERVER_LABELS: Final = (*ALERT_LABELS, semconv.SERVER_ADDRESS)
+WindowQuery = Callable[[Expressions, float], str]
+"""A query over a window in seconds."""
+
+_SINCE: Final = 12
+"""The long window of a burn rate is twelve times its short one, so this part of it shows a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +37,12 @@ class Check:
     Attributes:
         question: the question that the query answers.
         answer: how to read the result.
-        query: the PromQL query.
+        query: the PromQL query over the window of the alert.
     """
 
     question: str
     answer: str
-    query: Query
+    query: WindowQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,43 +82,67 @@ class Page:
 # --- queries that several pages use ---
 
 
-def _top(metric: Metric, *matchers: Matcher, by: tuple[str, ...]) -> Query:
-    return lambda q: f"sort_desc(\n  {q.increase(metric, *matchers, window=DEFAULT_WINDOW, by=by)} > 0\n)"
+def _with(q: Expressions, *labels: str) -> tuple[str, ...]:
+    """The labels of the alert and further ones."""
+    return tuple(dict.fromkeys((*q.scope(), *labels)))
 
 
-def _share_of(*matchers: Matcher, of: tuple[Matcher, ...] = (), by: tuple[str, ...] = ALERT_LABELS) -> Query:
-    return lambda q: share(
-        q.increase(semconv.STREAMS, *matchers, window=DEFAULT_WINDOW, by=by),
-        q.increase(semconv.STREAMS, *of, window=DEFAULT_WINDOW, by=by),
+def _top(metric: Metric, *matchers: Matcher, by: tuple[str, ...]) -> WindowQuery:
+    return lambda q, window: f"sort_desc(\n  {q.increase(metric, *matchers, window=window, by=_with(q, *by))} > 0\n)"
+
+
+def _share_of(*matchers: Matcher, of: tuple[Matcher, ...] = (), by: tuple[str, ...] = ()) -> WindowQuery:
+    return lambda q, window: share(
+        q.increase(semconv.STREAMS, *matchers, window=window, by=_with(q, *by)),
+        q.increase(semconv.STREAMS, *of, window=window, by=_with(q, *by)),
     )
 
 
-def _per_stream(metric: Metric, *by: str) -> Query:
-    return lambda q: share(
-        q.increase(metric, window=DEFAULT_WINDOW, by=by), q.increase(semconv.STREAMS, window=DEFAULT_WINDOW, by=by)
+def _per_stream(metric: Metric, *by: str) -> WindowQuery:
+    return lambda q, window: share(
+        q.increase(metric, window=window, by=_with(q, *by)),
+        q.increase(semconv.STREAMS, window=window, by=_with(q, *by)),
     )
 
 
-def _quantile(quantile: float, metric: Metric, *by: str) -> Query:
-    return lambda q: q.quantile(quantile, metric, DEFAULT_WINDOW, by=by)
+def _quantile(quantile: float, metric: Metric, *by: str) -> WindowQuery:
+    return lambda q, window: q.quantile(quantile, metric, window, by=_with(q, *by))
+
+
+def _open(q: Expressions, _window: float) -> str:
+    return q.gauge(semconv.ACTIVE)
+
+
+def _lost(q: Expressions, _window: float) -> str:
+    by = q.scope("job")
+    began, ended = (q.increase(it, window=HOUR, by=by) for it in (semconv.STARTED, semconv.STREAMS))
+    before = q.sum(f"{q.select(semconv.ACTIVE)} offset {q.window(HOUR)}", by)
+    return f"{began}\n-\n{ended}\n-\n(\n  {q.gauge(semconv.ACTIVE, by=by)}\n  -\n  ({before} or 0 * {began})\n)"
+
+
+def _gone(q: Expressions, _window: float) -> str:
+    by = q.labels(*q.scope("job"), "instance")
+    sent = q.select(semconv.STREAMS)
+    return f"count by ({by}) ({sent} offset {q.window(HOUR)})\nunless\ncount by ({by}) ({q.now(sent)})"
 
 
 _WHAT_FAILS: Final = Check(
     "What fails?",
     "Find the `error.type` of the first result in the table below. Several error types for one server: the server or "
     "the network path to it. One error type for all servers: the application, or its configuration.",
-    _top(semconv.STREAMS, FAILED, by=(*ALERT_LABELS, semconv.ERROR_TYPE)),
+    _top(semconv.STREAMS, FAILED, by=(semconv.ERROR_TYPE,)),
 )
 _WHERE_IT_FAILS: Final = Check(
     "Where does it fail?",
     "One server of several: a region or a gateway. All servers: look at what they share.",
-    _share_of(FAILED, of=(JUDGED,), by=_SERVER_LABELS),
+    _share_of(FAILED, of=(JUDGED,), by=(semconv.SERVER_ADDRESS,)),
 )
 _SINCE_WHEN: Final = Check(
     "Since when, and is it getting worse?",
     "Draw a graph over the last day. A sudden step means a deployment or an incident. A slope means load.",
-    lambda q: share(
-        q.rate(semconv.STREAMS, FAILED, window=5 * MINUTE), q.rate(semconv.STREAMS, JUDGED, window=5 * MINUTE)
+    lambda q, window: share(
+        q.rate(semconv.STREAMS, FAILED, window=max(NOW, window / _SINCE)),
+        q.rate(semconv.STREAMS, JUDGED, window=max(NOW, window / _SINCE)),
     ),
 )
 _ALL: Final = (*(error.name for error in semconv.ERROR_TYPES), *semconv.PREINITIALIZED_STATUSES)
@@ -138,6 +167,12 @@ _FAILURE: Final = Page(
 
 PAGES: Final[Mapping[str, Page]] = {
     "LLMStreamErrorBudgetBurn": _FAILURE,
+    "LLMStreamProviderBudgetBurn": replace(
+        _FAILURE,
+        meaning="Streams at this provider are truncated or fail too often, spread over models with few streams each. "
+        "Only models that have too few streams for an alert of their own are counted here: LLMStreamErrorBudgetBurn "
+        "reports the others.",
+    ),
     "LLMStreamFailureRate": _FAILURE,
     "LLMStreamTruncated": Page(
         "Response bodies end cleanly, with status 200, but the answer is not complete: no finish reason and no "
@@ -151,7 +186,7 @@ PAGES: Final[Mapping[str, Page]] = {
                 "`stream_truncated`: the body was closed between two events, most often by a gateway's time-out. "
                 "`stream_incomplete_event`: the body was cut by a size limit or a crash. `stream_empty` and "
                 "`not_a_stream`: the response does not come from the provider.",
-                _top(semconv.STREAMS, TRUNCATED, by=(*_SERVER_LABELS, semconv.ERROR_TYPE)),
+                _top(semconv.STREAMS, TRUNCATED, by=(semconv.SERVER_ADDRESS, semconv.ERROR_TYPE)),
             ),
             Check(
                 "After how many seconds?",
@@ -160,19 +195,15 @@ PAGES: Final[Mapping[str, Page]] = {
                 "sends neither a length nor chunks. (If the body is chunked, nginx and HAProxy close the connection "
                 "before its end. That is `incomplete_body` or `http2_error`, and not this alert.) The buckets are "
                 "coarse, so look for the bucket that contains the round number.",
-                lambda q: q.quantile(
-                    0.5,
-                    semconv.DURATION,
-                    DEFAULT_WINDOW,
-                    Matcher(semconv.ERROR_TYPE, "=~", "stream_.*"),
-                    by=ALERT_LABELS,
+                lambda q, window: q.quantile(
+                    0.5, semconv.DURATION, window, Matcher(semconv.ERROR_TYPE, "=~", "stream_.*")
                 ),
             ),
             Check(
                 "Were the streams silent before?",
                 "Long gaps in this model's streams mean that an idle time-out can end them. If gaps are short, look "
                 "for a limit on size or duration, or for servers that are restarted.",
-                _quantile(0.95, semconv.MAX_GAP, *ALERT_LABELS),
+                _quantile(0.95, semconv.MAX_GAP),
             ),
         ),
         errors=tuple(error.name for error in semconv.ERROR_TYPES if error.outcome == "truncated"),
@@ -197,18 +228,18 @@ PAGES: Final[Mapping[str, Page]] = {
             Check(
                 "Which server?",
                 "One server of several: a region, or the network path to it.",
-                _quantile(0.95, semconv.TTFC, *_SERVER_LABELS),
+                _quantile(0.95, semconv.TTFC, semconv.SERVER_ADDRESS),
             ),
             Check(
                 "Do retries cause it?",
                 "From 0.1 retries per call on, the slow calls may be the retried ones: see LLMStreamRetryStorm.",
-                _per_stream(semconv.RETRIES, *ALERT_LABELS),
+                _per_stream(semconv.RETRIES),
             ),
             Check(
                 "Does a buffer cause it?",
                 "If a large share of the streams came in one burst, the first token was sent in time, but a proxy or "
                 "gateway on the way held it back: see LLMStreamBufferedDelivery.",
-                _per_stream(semconv.BUFFERED_STREAMS, *ALERT_LABELS),
+                _per_stream(semconv.BUFFERED_STREAMS),
             ),
         ),
         errors=("connect_timeout", "pool_timeout", "429", "503", "529"),
@@ -237,18 +268,18 @@ PAGES: Final[Mapping[str, Page]] = {
             Check(
                 "Which server?",
                 "One server of several: a region, or the network path to it.",
-                _per_stream(semconv.STALL_COUNT, *_SERVER_LABELS),
+                _per_stream(semconv.STALL_COUNT, semconv.SERVER_ADDRESS),
             ),
             Check(
                 "How long are the pauses?",
                 "If they are close to a time-out on the way (most often 60 s), streams will soon be truncated.",
-                _quantile(0.95, semconv.MAX_GAP, *ALERT_LABELS),
+                _quantile(0.95, semconv.MAX_GAP),
             ),
             Check(
                 "Is the application slow as well?",
                 "The total hold time of the application per stream. It is not part of stalls, but a user cannot see "
                 "the difference.",
-                _quantile(0.95, semconv.HOLD_TIME, *ALERT_LABELS),
+                _quantile(0.95, semconv.HOLD_TIME),
             ),
         ),
         errors=("read_timeout", "stream_truncated", "incomplete_body"),
@@ -266,27 +297,29 @@ PAGES: Final[Mapping[str, Page]] = {
         proxy_fixes=TIMEOUTS,
     ),
     "LLMStreamsHanging": Page(
-        "Most of the streams that are open now have received nothing from the network for longer than "
-        "`Settings.stall_after`. They have not ended, so no counter and no span contains them yet.",
+        "Most of the streams that wait for the network have received nothing for too long: `Settings.stall_after` "
+        "(10 s) between two chunks, `Settings.first_chunk_stall_after` (60 s) before the headers and the first chunk. "
+        "They have not ended, so no counter of ended streams and no span contains them yet. Streams that the "
+        "application holds and calls in back-off do not count.",
         "Requests that never return. Hanging streams use up workers, threads and connections until the service stops "
         "working.",
         (
             Check(
-                "How many, and where?",
-                "A few streams of one server: perhaps one lost connection. All streams: the "
-                "provider or the network path to it.",
-                lambda q: f"sum by ({q.labels(*_SERVER_LABELS)}) ({q.select(semconv.STALLED)}) > 0",
+                "How many, where, and in which phase?",
+                "A few streams of one server: perhaps one lost connection. All streams: the provider or the network "
+                "path to it. Only the phase `first_chunk` of a reasoning model: perhaps it only thinks, see below.",
+                lambda q, _: q.gauge(semconv.STALLED, by=_with(q, semconv.SERVER_ADDRESS, semconv.PHASE)) + " > 0",
             ),
             Check(
                 "Does anything arrive at all?",
-                "The share of this model's open streams that receive nothing. 1 means that no stream receives "
-                "anything. (Counters do not show it, because chunks are counted when their stream ends.)",
-                lambda q: f"{q.gauge(semconv.STALLED)}\n/\n({q.gauge(semconv.ACTIVE)} > 0)",
+                "The share of the streams that wait for the network and receive nothing. 1 means that no stream "
+                "receives anything. (Counters do not show it, because chunks are counted when their stream ends.)",
+                lambda q, _: q.hanging(),
             ),
             Check(
                 "Does the number of open streams grow?",
                 "A line that only rises means that streams never end, because no read time-out is set.",
-                lambda q: q.gauge(semconv.ACTIVE),
+                lambda q, _: q.gauge(semconv.ACTIVE, NOT_WAITING),
             ),
         ),
         errors=("read_timeout", "connection_reset", "pool_timeout"),
@@ -295,6 +328,12 @@ PAGES: Final[Mapping[str, Page]] = {
                 "No read time-out, or a very long one (600 s is the default of the openai and anthropic SDKs).",
                 "Set the client's `timeout` to the time that a user will wait between two tokens. It applies to each "
                 "read.",
+            ),
+            Cause(
+                "A reasoning model (o-series, extended thinking, DeepSeek R1) thinks for longer than the bound before "
+                "its first chunk.",
+                "Nothing is wrong: raise `Settings.first_chunk_stall_after` above its longest thinking time. Or ask "
+                "the provider to stream the reasoning.",
             ),
             Cause(
                 "A firewall or NAT has removed the connection from its table and drops its packets silently.",
@@ -315,7 +354,7 @@ PAGES: Final[Mapping[str, Page]] = {
             Check(
                 "Why are calls retried?",
                 "The `error.type` of the attempts that failed.",
-                _top(semconv.RETRIES, by=(*ALERT_LABELS, semconv.ERROR_TYPE)),
+                _top(semconv.RETRIES, by=(semconv.ERROR_TYPE,)),
             ),
             Check(
                 "Do retries help?",
@@ -325,7 +364,7 @@ PAGES: Final[Mapping[str, Page]] = {
             Check(
                 "How much time do retries cost?",
                 "Time to the first token, with earlier attempts and back-off included.",
-                _quantile(0.95, semconv.TTFC, *ALERT_LABELS),
+                _quantile(0.95, semconv.TTFC),
             ),
         ),
         errors=semconv.PREINITIALIZED_RETRIES,
@@ -345,17 +384,17 @@ PAGES: Final[Mapping[str, Page]] = {
             Check(
                 "Which model and server?",
                 "Most quotas apply per model, account and region.",
-                lambda q: q.attempts(RATE_LIMITED, window=DEFAULT_WINDOW, by=_SERVER_LABELS),
+                lambda q, window: q.attempts(RATE_LIMITED, window=window, by=_with(q, semconv.SERVER_ADDRESS)),
             ),
             Check(
                 "Which job uses the quota?",
-                "Attempts by job. One job may use the whole quota.",
-                lambda q: q.attempts(window=DEFAULT_WINDOW, by=(JOB, semconv.REQUEST_MODEL)),
+                "Attempts by job. One job may use the whole quota, so leave the condition on the job as it is here.",
+                lambda q, window: q.attempts(window=window),
             ),
             Check(
                 "How many streams are open at once?",
                 "Some quotas limit concurrency.",
-                lambda q: q.gauge(semconv.ACTIVE),
+                _open,
             ),
         ),
         errors=("429",),
@@ -385,17 +424,18 @@ PAGES: Final[Mapping[str, Page]] = {
                 "Which server?",
                 "Only one server: the proxy or gateway in front of it. If the server is the provider itself, look at "
                 "the network between your application and the internet.",
-                _per_stream(semconv.BUFFERED_STREAMS, *_SERVER_LABELS),
+                _per_stream(semconv.BUFFERED_STREAMS, semconv.SERVER_ADDRESS),
             ),
             Check(
-                "Which job?",
-                "Only one job: its own egress proxy, service mesh or scanner.",
-                _per_stream(semconv.BUFFERED_STREAMS, JOB),
+                "Which job and operation?",
+                "Leave the condition on the job as it is here. Only one job: its own egress proxy, service mesh or "
+                "scanner.",
+                _per_stream(semconv.BUFFERED_STREAMS, semconv.OPERATION),
             ),
             Check(
                 "How late is the first token?",
                 "Compare with `time_to_last_chunk`. If the two are close together, the whole answer was held back.",
-                _quantile(0.5, semconv.TTFC, *ALERT_LABELS),
+                _quantile(0.5, semconv.TTFC),
             ),
         ),
         causes=(
@@ -426,17 +466,18 @@ PAGES: Final[Mapping[str, Page]] = {
             Check(
                 "Which codes?",
                 "Numbers are HTTP statuses. Words are codes that came inside the stream.",
-                _top(semconv.STREAMS, *PROVIDER_ERRORS, by=(*ALERT_LABELS, semconv.ERROR_TYPE)),
+                _top(semconv.STREAMS, *PROVIDER_ERRORS, by=(semconv.ERROR_TYPE,)),
             ),
             Check(
                 "One model or all?",
+                "Leave the condition on the model as it is here. "
                 "All models of a provider: an incident. One model: its capacity, or the kind of request.",
-                _share_of(*PROVIDER_ERRORS, of=(JUDGED,), by=(semconv.PROVIDER, semconv.REQUEST_MODEL)),
+                _share_of(*PROVIDER_ERRORS, of=(JUDGED,), by=()),
             ),
             Check(
                 "Do retries hide more?",
                 "Attempts that were retried, by error type.",
-                _top(semconv.RETRIES, by=(*ALERT_LABELS, semconv.ERROR_TYPE)),
+                _top(semconv.RETRIES, by=(semconv.ERROR_TYPE,)),
             ),
         ),
         errors=("500", "502", "503", "504", "529"),
@@ -462,18 +503,18 @@ PAGES: Final[Mapping[str, Page]] = {
             Check(
                 "Which job?",
                 "The job that drops streams, and the operation.",
-                _share_of(ABANDONED, by=(JOB, semconv.OPERATION)),
+                _share_of(ABANDONED, by=(semconv.OPERATION,)),
             ),
             Check(
                 "Does the number of open streams grow?",
                 "If they pile up, the line only rises.",
-                lambda q: q.gauge(semconv.ACTIVE),
+                _open,
             ),
             Check(
                 "Is the connection pool used up?",
                 "The number of calls that got no connection.",
-                lambda q: q.increase(
-                    semconv.STREAMS, Matcher(semconv.ERROR_TYPE, "=", semconv.POOL_TIMEOUT), window=DEFAULT_WINDOW
+                lambda q, window: q.increase(
+                    semconv.STREAMS, Matcher(semconv.ERROR_TYPE, "=", semconv.POOL_TIMEOUT), window=window
                 ),
             ),
         ),
@@ -504,20 +545,20 @@ PAGES: Final[Mapping[str, Page]] = {
                 "Is the job scraped?",
                 "1: yes. 0: the target is down. No result: Prometheus does not know the target. (With OTLP "
                 "there is no series `up`. Look at the collector's own metrics.)",
-                Expressions.up,
+                lambda q, _: q.up(),
             ),
             Check(
                 "Are there series with another job name?",
                 "If the job was renamed, the new name is in the result. No result: the metric names have another "
                 "flavour, or `instrument()` is not called.",
-                lambda q: f"count by ({q.labels(JOB)}) ({q.flavour.selector(semconv.STREAMS)})",
+                lambda q, _: f"count by ({q.labels(JOB)}) ({q.flavour.selector(semconv.STREAMS)})",
             ),
             Check(
                 "When did the last series arrive?",
                 "The number of series in the last hours, by job. Draw a graph over a week.",
-                lambda q: (
+                lambda q, _: (
                     f"count by ({q.labels(JOB)}) "
-                    f"(last_over_time({q.flavour.selector(semconv.STREAMS)}[{q.window(6 * 60 * MINUTE)}]))"
+                    f"(last_over_time({q.flavour.selector(semconv.STREAMS)}[{q.window(6 * HOUR)}]))"
                 ),
             ),
         ),
@@ -539,6 +580,45 @@ PAGES: Final[Mapping[str, Page]] = {
             ),
         ),
     ),
+    "LLMStreamInstanceMissing": Page(
+        "A scrape target of this job is down, or fewer instances send telemetry than an hour ago. A process that is "
+        "killed cannot report the streams that were open in it.",
+        "Streams that were open in the missing instance end without an answer. If no other instance takes over, the "
+        "service is down.",
+        (
+            Check(
+                "Which targets are down?",
+                "No result: no target is down, so an instance has gone away. (With OTLP there is no series `up`.)",
+                lambda q, _: f"{q.up()} == 0",
+            ),
+            Check(
+                "Which instances are gone?",
+                "Instances that sent telemetry an hour ago and send none now.",
+                _gone,
+            ),
+            Check(
+                "How many streams were lost?",
+                "Calls that began within the last hour, without those that ended and those that were opened and are "
+                "still open. The rest was open in processes that were killed.",
+                _lost,
+            ),
+        ),
+        causes=(
+            Cause(
+                "The process was killed: out of memory, an eviction, a crash.",
+                "Look at the exit code and at the last log lines. Set a memory limit above the peak of open streams.",
+            ),
+            Cause(
+                "The service was scaled down on purpose.",
+                "Nothing is wrong: the alert ends within two hours. If that happens every day, leave the alert out "
+                "with `--without`.",
+            ),
+            Cause(
+                "The target cannot be reached: a network policy, a changed port, an expired certificate.",
+                "Open `/metrics` from Prometheus's own machine. Its page *Targets* shows the error.",
+            ),
+        ),
+    ),
     "LLMStreamInternalErrors": Page(
         "An error occurred inside otel-llmstream. It stopped observing the affected stream, and the stream continued. "
         "The application noticed nothing.",
@@ -548,17 +628,19 @@ PAGES: Final[Mapping[str, Page]] = {
                 "Which processes?",
                 "All processes: a deployment brought a new version of a dependency (an SDK, httpx, OpenTelemetry). "
                 "One process: something in its data or environment.",
-                lambda q: q.increase(semconv.INTERNAL_ERRORS, window=DEFAULT_WINDOW, by=(JOB, "instance")) + " > 0",
+                lambda q, window: (
+                    q.increase(semconv.INTERNAL_ERRORS, window=window, by=(*q.scope("job"), "instance")) + " > 0"
+                ),
             ),
             Check(
                 "Since when?",
                 "Draw a graph over a week, and compare it with the deployments.",
-                lambda q: f"sum by ({q.labels(JOB)}) ({q.select(semconv.INTERNAL_ERRORS)})",
+                lambda q, _: q.sum(q.select(semconv.INTERNAL_ERRORS), q.scope("job")),
             ),
             Check(
                 "How many streams are still observed?",
                 "Streams that were observed to their end. A step down shows how many are missing.",
-                lambda q: q.increase(semconv.STREAMS, window=DEFAULT_WINDOW, by=(JOB,)),
+                lambda q, window: q.increase(semconv.STREAMS, window=window, by=q.scope("job")),
             ),
         ),
         causes=(
@@ -585,12 +667,17 @@ def pages(options: Options) -> dict[str, str]:
 
 def _lines(name: str, page: Page, options: Options) -> Iterator[str]:
     meaning, impact, checks, causes = SECTIONS
+    alerts = [alert for alert in ALERTS if alert.name == name]
     yield f"# {name}\n"
-    yield from _conditions(name, options)
+    yield from (f"- {_condition_line(alert, options)}" for alert in alerts)
     yield f"\n## {meaning}\n\n{page.meaning}\n"
     yield f"## {impact}\n\n{page.user_impact}\n"
     yield f"## {checks}\n"
-    yield from _checks(page, options.expressions)
+    yield f"{_how_to_narrow(alerts[0], options)}\n"
+    for alert in alerts:
+        if alert.long:
+            yield f"### {options.expressions.range_(alert.long)}\n"
+        yield from _checks(page, alert, options)
     yield f"## {causes}\n"
     yield from _causes(page)
     if page.proxy_fixes:
@@ -600,26 +687,34 @@ def _lines(name: str, page: Page, options: Options) -> Iterator[str]:
     yield ""
 
 
-def _conditions(name: str, options: Options) -> Iterator[str]:
-    for alert in ALERTS:
-        if alert.name == name:
-            yield f"- {_condition_line(alert, options)}"
+def _how_to_narrow(alert: Alert, options: Options) -> str:
+    labels = ", ".join(f"`{options.flavour.label_name(it)}`" for it in options.expressions.scope(alert.scope))
+    windows = " Use the part whose title is the alert's label `long`." if alert.long else ""
+    return f"In each query, replace `.*` by the alert's own value of the label ({labels}).{windows}"
+
+
+def narrowed(alert: Alert, options: Options) -> Expressions:
+    """The builder of a runbook's queries. Each has a condition for each label of the alert, matching all values."""
+    q = options.expressions
+    open_labels = [label for label in q.scope(alert.scope) if label != JOB or len(q.jobs) != 1]
+    return replace(q, fixed=tuple(Matcher(label, "=~", ".*") for label in open_labels))
 
 
 def _condition_line(alert: Alert, options: Options) -> str:
     q = options.expressions
-    windows = f" over {q.window(alert.long)} and over {q.window(alert.short)}" if alert.long and alert.short else ""
+    windows = f" over {q.range_(alert.long)} and over {q.range_(alert.short)}" if alert.long and alert.short else ""
     wait = f" for {q.window(alert.pending)}" if alert.pending else ", at once"
-    if alert.needs_jobs:
-        silence = q.window(q.thresholds.absent_after)
+    if alert.name == "LLMStreamTelemetryAbsent":
+        silence = q.range_(q.thresholds.absent_after)
         return f"`{alert.severity}`: no telemetry for {silence} and another {q.window(alert.pending)}"
     return f"`{alert.severity}`: above {format_limit(alert, options)}{windows}{wait}"
 
 
-def _checks(page: Page, q: Expressions) -> Iterator[str]:
+def _checks(page: Page, alert: Alert, options: Options) -> Iterator[str]:
+    q = narrowed(alert, options)
     for number, check in enumerate(page.checks, 1):
         yield f"{number}. **{check.question}** {check.answer}\n"
-        yield _indented(f"```promql\n{check.query(q)}\n```") + "\n"
+        yield _indented(f"```promql\n{check.query(q, alert.window)}\n```") + "\n"
 
 
 def _causes(page: Page) -> Iterator[str]:

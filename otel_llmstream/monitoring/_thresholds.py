@@ -103,6 +103,7 @@ class Thresholds:
         provider_errors: percent of streams that fail with an error that the provider reports.
         abandoned: percent of streams that the application drops without closing.
         min_traffic: streams in an alert's window below which the alert does not fire.
+        min_failures: bad streams in an alert's window below which the alert does not fire.
         absent_after: seconds without telemetry after which a named job counts as absent.
 
     Raises:
@@ -127,6 +128,7 @@ class Thresholds:
     )
     abandoned: float = _threshold(1.0, "percent", 0.01, 99.0, "streams that are dropped without being closed")
     min_traffic: int = _threshold(20, "count", 1, 1_000_000, "streams in the window below which alerts do not fire")
+    min_failures: int = _threshold(5, "count", 1, 1_000_000, "bad streams in the window below which alerts do not fire")
     absent_after: float = _threshold(
         3600.0, "seconds", 60.0, 7 * DAY, "time without telemetry of a --job before its alert"
     )
