@@ -274,11 +274,12 @@ def test_error_types():
         "dns_error", "connect_error", "connect_timeout", "tls_error", "proxy_error", "pool_timeout", "write_timeout",
         "write_error", "broken_pipe", "read_timeout", "connection_reset", "incomplete_body", "invalid_framing",
         "content_decoding", "too_many_redirects", "http2_error", "event_loop_closed",
+        "keepalive_timeout", "message_too_big", "go_away",
     ]  # fmt: skip
     assert [error.name for error in semconv.ERROR_TYPES] == listed
     assert all(error.cause and error.remedy for error in semconv.ERROR_TYPES)
     truncated = [error.name for error in semconv.ERROR_TYPES if error.outcome == "truncated"]
-    assert truncated == ["stream_truncated", "stream_incomplete_event", "stream_empty", "not_a_stream"]
+    assert truncated == ["stream_truncated", "stream_incomplete_event", "stream_empty", "not_a_stream", "go_away"]
     assert set(semconv.PREINITIALIZED_RETRIES) <= {*semconv.PREINITIALIZED_STATUSES, *listed}
     assert error_types.OTHER not in listed
 

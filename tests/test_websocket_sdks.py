@@ -15,7 +15,7 @@ from openai import AsyncOpenAI, OpenAI
 from otel_llmstream.testing import Captured, capture
 from otel_llmstream.testing.chaos import ChaosServer
 
-QUICK = "chunks=6&delay=0.001&ttft=0"
+QUICK = "chunks=6&delay=0.001&ttft=0&hold=30"
 LAST = ("response.completed", "response.failed", "response.done", "error")
 
 

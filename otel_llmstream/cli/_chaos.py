@@ -61,7 +61,7 @@ def _fail(message: str) -> int:
 
 
 def _welcome(server: "ChaosServer") -> str:
-    from otel_llmstream.testing.chaos import SCENARIOS
+    from otel_llmstream.testing.chaos import SCENARIOS, SOCKET_SCENARIOS
 
     return f"""chaos server on {server.base_url} (Ctrl-C stops it)
 
@@ -71,6 +71,8 @@ def _welcome(server: "ChaosServer") -> str:
   Mistral(server_url="{server.mistral_url}", api_key="any")
   cohere.ClientV2(base_url="{server.cohere_url}", api_key="any")
   ollama.Client(host="{server.ollama_url}")
+  WebSockets: {server.socket_url}/v1/responses, /v1/realtime?model=ok, and Gemini Live, with the scenarios
+    {", ".join(SOCKET_SCENARIOS)}
   what the server has sent, and when: GET {server.base_url}/log
 
 model="<scenario>", or with parameters model="ok?chunks=50&delay=0.01". The scenarios (--list explains them):

@@ -246,6 +246,11 @@ class Observer:
         return self._reader is not None and self._reader.in_doubt
 
     @property
+    def malformed_events(self) -> int:
+        """Frames so far whose payload did not parse."""
+        return 0 if self.stream is None else self.stream.malformed
+
+    @property
     def waiting(self) -> bool:
         """Whether the application waits for the network in this moment."""
         return self.asked_at >= 0.0

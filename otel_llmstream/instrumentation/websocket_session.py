@@ -201,9 +201,9 @@ class Session:
             self._guard(self._resume)
 
     def closing(self) -> None:
-        """The application closes the connection."""
-        if self._open or self._waiting:
-            self._guard(self._close)
+        """The application closes the connection. What arrives after that is nobody's."""
+        self._guard(self._close)
+        self._lost = True
 
     def failed(self, error: BaseException, closing: Closing) -> None:
         """The client gives the connection up.
@@ -214,6 +214,7 @@ class Session:
         """
         for stream in self._guard(self._take_all) or ():
             stream.end(End.FAILURE, error, closing=closing)
+        self._lost = True
 
     def ended(
         self,
@@ -386,12 +387,17 @@ class Session:
         stream.exchange.raised(error)
 
     def _close(self) -> None:
+        streams = self._take_all()
+        if not streams:
+            return
         how, error = infer_close_reason()
         unsafe = is_collecting_garbage()
-        for stream in self._take_all():
+        for stream in streams:
             if stream.observer.in_doubt:
                 stream.observer.asked_at = HELD  # it had its message, and asked for no more
-            stream.end(how, error, unsafe=unsafe)
+            # The client reads on while the SDK raises. So the malformed message need not be the last one.
+            raised = how is End.SDK_RAISED and stream.observer.malformed_events
+            stream.end(End.CLOSED_ON_MALFORMED if raised else how, error, unsafe=unsafe)
 
     def _end_all(
         self, received: CloseFrame | None, sent: CloseFrame | None, *, sent_first: bool, error: BaseException | None

@@ -97,6 +97,7 @@ def _pause(reply: SocketReply, params: Params) -> Iterator[SocketAction]:
 def _malformed(reply: SocketReply, params: Params) -> Iterator[SocketAction]:
     yield from _begin(reply, params, params.strike)
     yield Message(reply.malformed)
+    yield Sleep(params.hold)
     yield from _rest(reply, params)
 
 
@@ -182,7 +183,9 @@ _ALL: Final = (
     SocketScenario("reset", "TCP reset after `at` chunks", _reset),
     SocketScenario("silence", "nothing more after `at` chunks, open for `hold` seconds", _silence, defaults=_LONG),
     SocketScenario("pause", "a pause of `hold` seconds after `at` chunks, healthy", _pause),
-    SocketScenario("malformed", "a message of broken JSON after `at` chunks, then on to a healthy end", _malformed),
+    SocketScenario(
+        "malformed", "broken JSON after `at` chunks, then after `hold` seconds on to a healthy end", _malformed
+    ),
     SocketScenario("error", "the API's own error after `at` chunks", _error),
     SocketScenario(
         "stray-error", "an error about another message after `at` chunks, healthy", _stray, (RealtimeReply,)
