@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from conditions import until
 from loops import about
 from openai import AsyncOpenAI, OpenAI
 
@@ -123,3 +125,30 @@ def test_a_cut_looks_like_a_success_to_the_sdk(chaos_server: ChaosServer, captur
     assert responses(chaos_server, f"close-1000?{QUICK}")[-1] == "response.output_text.delta"
     attributes = captured.span.attributes or {}
     assert (attributes["llmstream.outcome"], attributes["llmstream.close_code"]) == ("truncated", 1000)
+
+
+def test_a_reconnection_loses_the_response(chaos_server: ChaosServer, captured: Captured) -> None:
+    """If the SDK connects again, the response in flight is lost, and its report says so. The next one is another."""
+    client = OpenAI(base_url=chaos_server.openai_url, api_key="any")
+
+    def ask_again(connection: Any) -> None:
+        until(lambda: captured.spans)  # the first connection is gone
+        until(lambda: asked(connection, f"ok?{QUICK}"))
+
+    def asked(connection: Any, model: str) -> bool:
+        try:
+            connection.response.create(model=model, input="Hi")
+        except Exception:  # noqa: BLE001 - it is not connected again yet
+            return False
+        return True
+
+    with client, client.responses.connect(on_reconnecting=lambda _event: None, initial_delay=0.01) as connection:
+        connection.response.create(model=f"close-1011?{QUICK}", input="Hi")
+        again = threading.Thread(target=ask_again, args=(connection,))
+        again.start()
+        until_last(event.type for event in connection)
+        again.join()
+    lost, *_, other = (span.attributes or {} for span in captured.spans)  # an ask that cannot be sent is one, too
+    assert (lost["error.type"], lost["llmstream.close_code"]) == ("websocket_close_1011", 1011)
+    assert "closed the WebSocket with 1011" in str(captured.log("llm_stream.failed"))
+    assert other["llmstream.outcome"] == "completed"
