@@ -65,14 +65,18 @@ class Player:
         self.clock = clock
 
     def open(
-        self, model: str = "gpt-4o", *, host: str = "api.test", transport: str = "http", **parameters: Any
+        self,
+        model: str = "gpt-4o",
+        *,
+        host: str = "api.test",
+        transport: str = "http",
+        path: str = "/v1/chat/completions",
+        **parameters: Any,
     ) -> Observer:
         """A request is about to be sent."""
         body = json.dumps({"model": model, "stream": True, "messages": [], **parameters}).encode()
         observer = self.engine.begin(
-            RequestInfo(
-                method="POST", host=host, port=8443, path="/v1/chat/completions", transport=transport, body=body
-            )
+            RequestInfo(method="POST", host=host, port=8443, path=path, transport=transport, body=body)
         )
         assert observer is not None
         return observer

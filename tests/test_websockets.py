@@ -281,6 +281,7 @@ def test_times_and_tokens_are_those_of_the_response(chaos_server: ChaosServer, c
             assert attributes["gen_ai.response.time_to_first_chunk"] >= entry.first_chunk - entry.received
             assert attributes["llmstream.time_to_last_chunk"] >= entry.last_chunk - entry.received
             assert "llmstream.time_to_headers" not in attributes
+            assert attributes["llmstream.wait"] >= entry.first_chunk - entry.received
 
 
 def test_a_turn_is_over_when_it_is_generated(chaos_server: ChaosServer, captured: Captured) -> None:

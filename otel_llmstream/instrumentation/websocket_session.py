@@ -270,7 +270,11 @@ class Session:
     def _begin(self, request: RequestInfo, event_id: str = "", where: Any = None) -> Stream | None:
         exchange = Exchange.begin(request, streams=False, where=where)
         observer = exchange.responded(self._response) if exchange is not None else None
-        return Stream(exchange, observer, event_id) if exchange is not None and observer is not None else None
+        if exchange is None or observer is None:
+            return None
+        if not self.is_paused:
+            observer.asked_at = observer.clock()  # the client reads: the network is waited for from now on
+        return Stream(exchange, observer, event_id)
 
     def _begin_unasked(self, heard: Heard) -> Stream | None:
         """The server begins a response by itself: a successor of another one, or because the user spoke."""
