@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from conditions import until
 from metric_pairs import CUMULATIVE, DELTA
-from metric_pairs import reader as reader_of
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import CallbackOptions
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import Counter, MeterProvider
 from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
     InMemoryMetricReader,
     MetricExporter,
     MetricExportResult,
@@ -38,6 +38,15 @@ WAYS = pytest.mark.parametrize("settings", [FAST, PLAIN], ids=["fast", "plain"])
 MODELS = [f"model-{number}" for number in range(3 * MAX_PREINITIALIZED)]
 
 
+class ScrapedReader(InMemoryMetricReader):
+    """A reader that is read again and again. The SDK's own class is a test's, and gets everything at once."""
+
+
+def reader_of(temporality: AggregationTemporality) -> ScrapedReader:
+    """A reader that wants one temporality."""
+    return ScrapedReader(preferred_temporality={Counter: temporality})
+
+
 def failures(reader: InMemoryMetricReader, name: str = "llmstream.streams") -> dict[str, float]:
     """A scrape: the failures of each model."""
     metrics = scraped(reader)
@@ -57,7 +66,7 @@ def fail(player: Player, models: Sequence[str], times: int) -> None:
 @WAYS
 def test_the_first_failures_of_every_model_are_an_increase(settings: Settings) -> None:
     """Those before the first scrape of a process, and those of models that come later, past the first 20 too."""
-    reader = InMemoryMetricReader()
+    reader = ScrapedReader()
     with measured(reader, settings=settings) as player:
         fail(player, MODELS[:1], 40)
         assert failures(reader) == {MODELS[0]: 0}
@@ -73,7 +82,7 @@ def test_the_first_failures_of_every_model_are_an_increase(settings: Settings) -
 @WAYS
 def test_a_value_does_not_wait_once_its_series_was_shown(settings: Settings) -> None:
     """The series of the first models are there before their first failure. If a scrape saw them, nothing is late."""
-    reader = InMemoryMetricReader()
+    reader = ScrapedReader()
     with measured(reader, settings=settings) as player:
         player.play(*HEALTHY)
         assert failures(reader) == {"gpt-4o": 0}
@@ -83,7 +92,7 @@ def test_a_value_does_not_wait_once_its_series_was_shown(settings: Settings) -> 
 
 def test_each_reader_is_shown_the_0_by_itself() -> None:
     """A slow reader makes no quick one wait, and the quick one takes no 0 from the slow one."""
-    quick, slow = InMemoryMetricReader(), InMemoryMetricReader()
+    quick, slow = ScrapedReader(), ScrapedReader()
     with measured(quick, slow) as player:
         fail(player, MODELS[:2], 3)
         seen = [failures(reader)[MODELS[1]] for reader in (quick, quick, quick, slow, slow)]
@@ -92,7 +101,7 @@ def test_each_reader_is_shown_the_0_by_itself() -> None:
 
 def test_without_the_fast_path_all_readers_that_collect_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A value reaches all readers at once. One that has ceased to collect is waited for no more."""
-    quick, slow = InMemoryMetricReader(), InMemoryMetricReader()
+    quick, slow = ScrapedReader(), ScrapedReader()
     with measured(quick, slow, settings=PLAIN) as player:
         assert failures(quick) == failures(slow) == {}
         fail(player, MODELS[:1], 3)
@@ -127,7 +136,7 @@ def test_without_the_fast_path_no_delta_is_lost() -> None:
 @WAYS
 def test_a_reader_that_comes_later_loses_nothing(settings: Settings) -> None:
     """It counts from its coming on; the readers before it are not disturbed."""
-    first, second = InMemoryMetricReader(), InMemoryMetricReader()
+    first, second = ScrapedReader(), ScrapedReader()
     provider = MeterProvider([first], shutdown_on_exit=False)
     with _instrumentor.replaced(settings, {"meter_provider": provider}, clock=FakeClock()) as engine:
         player = Player(engine, FakeClock())
@@ -226,7 +235,7 @@ def test_prometheus_sees_an_increase(settings: Settings) -> None:
 @WAYS
 def test_what_waits_at_a_fork_is_the_parents(settings: Settings) -> None:
     """The child has the series, and none of the parent's failures."""
-    reader = InMemoryMetricReader()
+    reader = ScrapedReader()
     with measured(reader, settings=settings) as player:
         fail(player, MODELS[:1], 3)
         assert failures(reader) == {MODELS[0]: 0}
@@ -245,7 +254,7 @@ def test_what_waits_at_a_fork_is_the_parents(settings: Settings) -> None:
 
 def test_a_call_is_told_though_it_never_ends() -> None:
     """A process that is killed has told what it began, at the second collection after it."""
-    reader = InMemoryMetricReader()
+    reader = ScrapedReader()
     with measured(reader) as player:
         player.open()
         started = [scraped(reader)["llmstream.started"].data.data_points[0].value for _ in range(2)]
@@ -255,7 +264,7 @@ def test_a_call_is_told_though_it_never_ends() -> None:
 @WAYS
 def test_our_own_errors_are_an_increase(settings: Settings) -> None:
     """Also if one is the first thing that happens in a process."""
-    reader = InMemoryMetricReader()
+    reader = ScrapedReader()
     with measured(reader, settings=settings) as player:
         player.engine.internal_error(ValueError("ours"))
         found = [scraped(reader)["llmstream.internal_errors"].data.data_points[0].value for _ in range(2)]
@@ -266,7 +275,7 @@ def test_our_own_errors_are_an_increase(settings: Settings) -> None:
 @WAYS
 def test_an_exemplar_waits_with_its_value(settings: Settings) -> None:
     """It leads to the span of a call that the value counts."""
-    reader = InMemoryMetricReader()
+    reader = ScrapedReader()
     with measured(reader, settings=settings, tracer_provider=TracerProvider(shutdown_on_exit=False)) as player:
         recording: Any = player.play(*CUT).recording
         ids = []
@@ -292,7 +301,7 @@ VIEWS: Mapping[str, View] = {
 @pytest.mark.parametrize("view", VIEWS)
 def test_no_value_is_lost_under_a_view(view: str, settings: Settings) -> None:
     """Other attributes, another aggregation, and more series than the SDK keeps apart."""
-    reader = InMemoryMetricReader()
+    reader = ScrapedReader()
     provider = MeterProvider([reader], views=[VIEWS[view]], shutdown_on_exit=False)
     with _instrumentor.replaced(settings, {"meter_provider": provider}, clock=FakeClock()) as engine:
         player = Player(engine, FakeClock())
@@ -341,7 +350,7 @@ def gauges_last(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @WAYS
 def test_nothing_waits_where_it_could_be_lost(settings: Settings) -> None:
     """With an SDK that asks its gauges last, the last values would be in no export."""
-    reader = InMemoryMetricReader()
+    reader = ScrapedReader()
     with measured(reader, settings=settings) as player:
         fail(player, MODELS[:1], 3)
         assert failures(reader) == {MODELS[0]: 3}
@@ -352,7 +361,7 @@ def test_nothing_waits_with_an_sdk_that_has_changed(monkeypatch: pytest.MonkeyPa
     """If what tells that a 0 was shown is gone, the values are exported at once, as before."""
     first_values.first_values_work.cache_clear()
     monkeypatch.setattr(first_values, "_probe", lambda **_: 1 / 0)
-    reader = InMemoryMetricReader()
+    reader = ScrapedReader()
     with measured(reader, settings=settings) as player:
         fail(player, MODELS[:1], 3)
         assert failures(reader) == {MODELS[0]: 3}
@@ -361,7 +370,7 @@ def test_nothing_waits_with_an_sdk_that_has_changed(monkeypatch: pytest.MonkeyPa
 
 def test_nothing_is_lost_or_counted_twice_while_a_reader_collects() -> None:
     """Threads that record, new series all the time, and a collection at every moment: the total is right and grows."""
-    reader: MetricReader = InMemoryMetricReader()
+    reader: MetricReader = ScrapedReader()
     with measured(reader) as player:
         recorder: Any = player.engine.recorder
         requests = [player.open(model).stream.request for model in MODELS]  # type: ignore[union-attr]
