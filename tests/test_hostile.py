@@ -184,7 +184,6 @@ def test_a_log_processor_that_raises():
 
 def told(reader: InMemoryMetricReader) -> dict[str, float]:
     """`llmstream.streams` by outcome."""
-    reader.force_flush()
     data = reader.get_metrics_data()
     points = [
         point
