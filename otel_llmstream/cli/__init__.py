@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     parser = argparse.ArgumentParser(
-        prog="otel-llmstream", description="OpenTelemetry for streaming LLM calls: demo, test tools and alert rules."
+        prog="otel-llmstream", description="OpenTelemetry for streaming LLM calls: demo, test tools, alert rules, hops."
     )
     parser.add_argument("--version", action="version", version=f"otel-llmstream {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")

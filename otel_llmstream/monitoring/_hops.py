@@ -148,17 +148,22 @@ def _between(earlier: str, later: str) -> float:
 
 def in_order(lines: Iterable[HopLine]) -> list[HopLine]:
     """The lines from the client to the provider."""
-    ordered = sorted(lines, key=_position)
+    lines = tuple(lines)
+    is_served = any(line.kind == SERVED for line in lines)
+    ordered = sorted(lines, key=lambda line: _position(line, is_served=is_served))
     for _ in range(len(ordered)):  # each pass can only move a hop in front of its upstream
         if not _repair(ordered):
             break
     return ordered
 
 
-def _position(line: HopLine) -> tuple[float, int, float]:
-    """When the request came; our own line is in front of a proxy, if they cannot be told apart by time."""
+def _position(line: HopLine, *, is_served: bool) -> tuple[float, int, float]:
+    """When the request came. If no service of ours serves the stream, nothing is in front of the application.
+
+    A log line's own time may be a little late, so that times alone would put the application behind a proxy.
+    """
     start = line.start
-    if start is None:
+    if start is None or (line.kind == CLIENT and not is_served):
         return (-1.0, _RANKS[line.kind], 0.0)
     return (start, _RANKS[line.kind], -(line.end or start))
 
@@ -240,10 +245,22 @@ def _behind(trace_id: str, hops: tuple[Hop, ...], last: Hop) -> Verdict:
 
 def _next(hops: tuple[Hop, ...], hop: Hop) -> Hop | None:
     """The next hop of the same attempt: the one that the hop sends to, or else the next one in another place."""
-    later = [it for it in hops[hops.index(hop) + 1 :] if _overlap(hop.line, it.line)]
+    later = _elsewhere(hop, hops[hops.index(hop) + 1 :])
     linked = [it for it in later if sends_to(hop.line, it.line)]
-    elsewhere = [it for it in later if (it.line.kind, it.line.listen) != (hop.line.kind, hop.line.listen)]
-    return next(iter(linked or elsewhere), None)
+    return next(iter(linked or later), None)
+
+
+def _previous(hops: tuple[Hop, ...], hop: Hop) -> Hop | None:
+    """The previous hop of the same attempt, likewise."""
+    earlier = _elsewhere(hop, hops[: hops.index(hop)])
+    linked = [it for it in earlier if sends_to(it.line, hop.line)]
+    return next(reversed(linked or earlier), None)
+
+
+def _elsewhere(hop: Hop, others: Iterable[Hop]) -> list[Hop]:
+    """The hops at other places that served a request at the same time."""
+    place = hop.line.kind, hop.line.listen
+    return [it for it in others if (it.line.kind, it.line.listen) != place and _overlap(hop.line, it.line)]
 
 
 def _is_linked(hop: Hop, next_one: Hop) -> bool:
@@ -261,12 +278,11 @@ def _server_behind(hop: Hop, next_one: Hop | None) -> str:
 
 def _before(trace_id: str, hops: tuple[Hop, ...], first: Hop) -> Verdict:
     """The hop in front of the first one that says so. An application that closes its own stream is the hop itself."""
-    place = hops.index(first)
     if first.line.kind == CLIENT:
         return _at(trace_id, hops, first)
-    if not place:
+    previous = _previous(hops, first)
+    if previous is None:
         return Verdict(trace_id, hops, f"the client of {first.name}", first.cause.why, first.cause.change)
-    previous = hops[place - 1]
     if previous.cause.blame is Blame.UNSURE:
         return _at(trace_id, hops, previous)
     why = f"{first.cause.why} {previous.name} logged {_SIDES[previous.cause.blame]}."
