@@ -117,6 +117,10 @@ NAMED = {
         "the server at api.example:443 behind the application",
     ),
     "nginx without its error log": ([nginx(), ours("llm_stream.failed", "incomplete_body")], f"nginx at {A} (web)"),
+    "a line without a time": (
+        [envoy(), ours("llm_stream.failed", "incomplete_body", at=None)],
+        f"the connection between the application and Envoy at {B} (mesh)",
+    ),
     "nginx that is not complete": ([nginx(completion=""), haproxy(state="CD--")], f"nginx at {A} (web)"),
     "only the inner one": ([haproxy(state="CD--")], f"the client of HAProxy at {B} (lb)"),
     "each blames the other": (
@@ -179,6 +183,8 @@ def test_addresses_count_more_than_clocks():
     """A proxy whose clock is late still stands in front of the hop that it sends to."""
     found = judged(haproxy(), nginx(start=0.4), ours("llm_stream.completed", at=None))
     assert [hop.line.kind for hop in found.hops] == [CLIENT, NGINX, HAPROXY]
+    ring = judged(nginx(A, B), haproxy(B, A))
+    assert [hop.line.kind for hop in ring.hops] == [NGINX, HAPROXY]
 
 
 def test_the_error_log_is_joined_by_connection_and_time():
@@ -189,6 +195,15 @@ def test_the_error_log_is_joined_by_connection_and_time():
         assert judged(nginx(), line).hop == ""
     assert judged(nginx(time="noon"), TIMED_OUT).hop == ""
     assert judged(nginx(), TIMED_OUT).snippet.startswith("location /v1/ {")
+
+
+def test_a_server_that_reports_its_own_failure_needs_no_line():
+    """A status or an error in the stream says who failed. A cut says only where."""
+    silent = "No line of that server says why"
+    assert silent not in judged(nginx(), ours("llm_stream.failed", "overloaded_error")).why
+    assert silent not in judged(nginx(status="503")).why
+    assert silent in judged(nginx(), ours("llm_stream.truncated", "stream_truncated")).why
+    assert silent in judged(nginx(), RESET).why
 
 
 def test_the_table_is_usable():

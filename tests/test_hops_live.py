@@ -135,7 +135,8 @@ def address(server: ChaosServer) -> str:
     return f"127.0.0.1:{server.port}"
 
 
-PAUSE, RESET, SLOW = "pause?hold=2", "reset", "ok?chunks=40&delay=0.1"
+# The pause is longer than the proxies' time-out of two seconds. Between the chunks of the others there is 0.1 s.
+PAUSE, RESET, SLOW = "pause?hold=3.5", "reset", "ok?chunks=40&delay=0.1"
 
 
 def test_one_proxy(tmp_path, chaos_server, capsys):
@@ -143,7 +144,7 @@ def test_one_proxy(tmp_path, chaos_server, capsys):
     for run, name in ((nginx, "nginx"), (haproxy, "HAProxy")):
         folder = tmp_path / name
         folder.mkdir()
-        with run(folder, address(chaos_server), "1s") as proxy, about(name):
+        with run(folder, address(chaos_server), "2s") as proxy, about(name):
             here = f"{name} at {proxy.address}"
             said = named(capsys, ask(proxy.address, PAUSE), proxy)
             assert f": {here} (" in said
@@ -158,14 +159,15 @@ def test_one_proxy(tmp_path, chaos_server, capsys):
             said = named(capsys, ask(proxy.address, "ok?chunks=3&delay=0"), proxy)
             assert "no hop's line tells a failure" in said
 
-            said = named(capsys, ask(proxy.address, "503"), proxy)
+            said = named(capsys, ask(proxy.address, "500?status=503"), proxy)
             assert f": the server at {address(chaos_server)} behind {here} (" in said
+            assert "It answered 503." in said
 
 
 def test_one_behind_the_other(tmp_path, chaos_server, capsys):
     """Two proxies, in both orders: the time-out of each, a reset, a client that leaves, a worker that is killed."""
     for outer, inner in ((nginx, haproxy), (haproxy, nginx)):
-        for case, patience in (("outer", ("1s", "20s")), ("inner", ("20s", "1s"))):
+        for case, patience in (("outer", ("2s", "20s")), ("inner", ("20s", "2s"))):
             folder = tmp_path / f"{outer.__name__}-{case}"
             folder.mkdir()
             with (

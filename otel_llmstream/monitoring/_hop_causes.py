@@ -53,6 +53,11 @@ class Cause:
     is_timeout: bool = False
     is_passed_on: bool = False
 
+    @property
+    def is_reported(self) -> bool:
+        """Whether the server that failed has said so itself, with a status or with an error in the stream."""
+        return self.is_passed_on and self.sign not in _ERROR_TYPES
+
 
 _HERE, _BEHIND, _BEFORE = Blame.HERE, Blame.BEHIND, Blame.BEFORE
 

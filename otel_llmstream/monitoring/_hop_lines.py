@@ -184,7 +184,8 @@ def _text(value: Any) -> str:
     """A text, a whole number or a number as printable text of at most `MAX_TEXT` characters; empty for all else."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return ""
-    return "".join(it if it.isprintable() else "?" for it in str(value)[:MAX_TEXT])
+    text = str(value)[:MAX_TEXT]
+    return text if text.isprintable() else "".join(it if it.isprintable() else "?" for it in text)
 
 
 def _number(value: Any) -> float | None:

@@ -151,9 +151,9 @@ def in_order(lines: Iterable[HopLine]) -> list[HopLine]:
     lines = tuple(lines)
     is_served = any(line.kind == SERVED for line in lines)
     ordered = sorted(lines, key=lambda line: _position(line, is_served=is_served))
-    for _ in range(len(ordered)):  # each pass can only move a hop in front of its upstream
-        if not _repair(ordered):
-            break
+    passes = len(ordered)  # hops that send to each other in a circle would never be in order
+    while passes and _repair(ordered):
+        passes -= 1
     return ordered
 
 
@@ -238,7 +238,8 @@ def _behind(trace_id: str, hops: tuple[Hop, ...], last: Hop) -> Verdict:
     if next_one is not None and next_one.cause.blame is Blame.UNSURE:
         return _at(trace_id, hops, next_one)
     if next_one is None or not _is_linked(last, next_one):
-        return Verdict(trace_id, hops, _server_behind(last, next_one), f"{cause.why}{_SILENT}", cause.change)
+        why = cause.why if cause.is_reported else f"{cause.why}{_SILENT}"
+        return Verdict(trace_id, hops, _server_behind(last, next_one), why, cause.change)
     why = f"{cause.why} {next_one.name} logged {_SIDES[next_one.cause.blame]}."
     return Verdict(trace_id, hops, f"the connection between {last.name} and {next_one.name}", why, cause.change)
 
