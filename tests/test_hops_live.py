@@ -208,12 +208,21 @@ def kill_workers(pid: int) -> None:
         os.kill(int(child), signal.SIGKILL)
 
 
-def test_a_reload_in_the_middle(tmp_path, chaos_server, capsys):
-    """A reload of nginx lets a stream end. With worker_shutdown_timeout it would not."""
-    with nginx(tmp_path, address(chaos_server), "20s") as proxy:
-        trace = ask(proxy.address, "ok?chunks=10&delay=0.1", meanwhile=lambda: os.kill(proxy.pid, signal.SIGHUP))
-        said = named(capsys, trace, proxy)
-    assert "no hop's line tells a failure" in said
+def test_a_reload_in_the_middle(tmp_path, chaos_server, capsys, monkeypatch):
+    """A reload lets a stream end. If the proxy limits how long that may take, the proxy is named."""
+    for run, name, reload in ((nginx, "nginx", signal.SIGHUP), (haproxy, "HAProxy", signal.SIGUSR1)):
+        for limit in (False, True):
+            if limit:
+                monkeypatch.setitem(globals(), "NGINX", f"worker_shutdown_timeout 1s;{NGINX}")
+                monkeypatch.setitem(globals(), "HAPROXY", f"global\n    hard-stop-after 500ms\n{HAPROXY}")
+            folder = tmp_path / f"{name}-{limit}"
+            folder.mkdir()
+            with run(folder, address(chaos_server), "20s") as proxy, about(name, limit):
+                model = SLOW if limit else "ok?chunks=8&delay=0.1"
+                trace = ask(proxy.address, model, meanwhile=lambda pid=proxy.pid, sent=reload: os.kill(pid, sent))
+                said = named(capsys, trace, proxy)
+                assert (f": {name} at {proxy.address} (" if limit else "no hop's line tells a failure") in said
+            monkeypatch.undo()
 
 
 def test_only_the_llm_paths_are_logged(tmp_path, chaos_server):

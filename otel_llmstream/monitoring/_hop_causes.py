@@ -100,8 +100,9 @@ CAUSES: Final = (
     Cause(NGINX, "504", _HERE, "The server behind it sent no headers within proxy_read_timeout.",
           "Raise proxy_read_timeout: a stream's first byte may take a minute.", True),
     Cause(NGINX, INCOMPLETE, Blame.UNSURE, "nginx ended the response before it was whole. Its access log does not "
-          "say why: a time-out, the server behind it, or a client that left.",
-          "Give nginx's error log too, with `error_log FILE info;`."),
+          "say why: a time-out, the server behind it, a client that left, or a reload.",
+          "Give nginx's error log too, with `error_log FILE info;`. If it has nothing about the connection, a reload "
+          "ended the stream: raise `worker_shutdown_timeout`."),
     # HAProxy's termination state: the first two characters, or else the first one.
     Cause(HAPROXY, "sD", _HERE, "The server behind it sent nothing for longer than `timeout server`.",
           "Raise `timeout server`, or let the server behind it send a comment every 15 seconds.", True),
