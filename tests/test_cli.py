@@ -32,7 +32,7 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert ended.value.code == 0
     printed = capsys.readouterr().out
-    assert all(re.search(rf"\n    {command}\s", printed) for command in ("demo", "chaos", "dashboards"))
+    assert all(re.search(rf"\n    {command}\s", printed) for command in ("demo", "chaos", "dashboards", "hops"))
 
 
 @pytest.mark.parametrize("arguments", [[], ["dance"], *(["chaos", "--port", port] for port in ("x", "-3", "70000"))])

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from .._version import __version__
-from . import _alerts, _chaos, _dashboards, _demo
+from . import _alerts, _chaos, _dashboards, _demo, _hops
 
 _BROKEN_PIPE: Final = 141
 """The exit status that a shell reports for a program that SIGPIPE ended: 128 + 13."""
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     parser = argparse.ArgumentParser(
-        prog="otel-llmstream", description="OpenTelemetry for streaming LLM calls: demo, test tools and alert rules."
+        prog="otel-llmstream", description="OpenTelemetry for streaming LLM calls: demo, test tools, alert rules, hops."
     )
     parser.add_argument("--version", action="version", version=f"otel-llmstream {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _chaos.add_parser(subparsers)
     _alerts.add_parser(subparsers)
     _dashboards.add_parser(subparsers)
+    _hops.add_parser(subparsers)
     chosen = parser.parse_args(arguments)
     try:
         status = int(chosen.run(chosen))
