@@ -27,6 +27,7 @@ FOLDERS = {
     "telemetry": {*CORE, "telemetry"},
     "instrumentation": {*ENGINE, "instrumentation"},
     "monitoring": {*CORE, "monitoring"},
+    "debugging": {*ENGINE, "debugging"},
 }
 
 CODECS = {"brotli", "brotlicffi", "compression", "backports", "zstandard"}
@@ -40,6 +41,8 @@ THIRD_PARTY = {
     "telemetry": {"opentelemetry", "structlog"},
     "instrumentation": {"httpx", "httpx2", "aiohttp", "botocore", "fastapi", "starlette", "wrapt"},
     "monitoring": set(),
+    "debugging": set(),
+    "debugging._yaml": {"yaml"},
     "testing": {"opentelemetry", "pytest"},
     "testing.chaos": {"h11", *CODECS},
     "monitoring._yaml": {"yaml"},

@@ -1,0 +1,58 @@
+"""Finds out what a file is: a HAR file, a cassette, the output of `curl -i`, or the body itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from ..wire import DecodingError, ExpansionError, decoder_for
+from . import cassette, har, http_dump
+from .recording import MAX_INPUT, Recording, UnusableError
+
+_GZIP: Final = b"\x1f\x8b"
+
+
+def recordings(data: bytes, path: str = "") -> list[Recording]:
+    """The responses of an input.
+
+    Args:
+        data: the input.
+        path: path of the request, if the user knows it. It is used where the input does not say it.
+
+    Raises:
+        UnusableError: there is none.
+    """
+    if not data:
+        raise UnusableError("The input is empty.")
+    is_gzip = data.startswith(_GZIP)
+    plain = decode(data, "gzip")[0] if is_gzip else data
+    for read in (har.read, cassette.read, http_dump.read):
+        found = read(plain)
+        if found == []:
+            raise UnusableError("The file has no responses.")
+        if found is not None:
+            return [_with_path(each, path) for each in found]
+    return [Recording("the body", data, path=path, content_encoding="gzip" if is_gzip else "")]
+
+
+def _with_path(recording: Recording, path: str) -> Recording:
+    return recording if recording.path else replace(recording, path=path)
+
+
+def decode(data: bytes, coding: str) -> tuple[bytes, bool]:
+    """A body without its content coding, and whether all of it could be decoded. At most `MAX_INPUT` bytes are kept.
+
+    Args:
+        data: the body.
+        coding: value of `Content-Encoding`.
+    """
+    decoder = decoder_for(coding)
+    if decoder is None:
+        return data, True
+    decoded = bytearray()
+    try:
+        for piece in decoder.feed(data):
+            decoded += piece[: MAX_INPUT - len(decoded)]
+    except (DecodingError, ExpansionError):
+        return bytes(decoded), False
+    return bytes(decoded), True
