@@ -15,8 +15,8 @@ _YAML: Final = re.compile(rb"^interactions:", re.MULTILINE)
 _JSON: Final = re.compile(rb'\s*\{\s*(?:"version"\s*:\s*\d+\s*,\s*)?"interactions"\s*:')
 
 
-def read(data: bytes) -> list[Recording] | None:
-    """The responses of a cassette; None if the bytes are no cassette.
+def read(data: bytes) -> list[Recording | None] | None:
+    """The responses of a cassette, None for each without a body. None if the bytes are no cassette.
 
     Raises:
         UnusableError: the cassette is broken, or PyYAML is missing.
@@ -43,7 +43,7 @@ def _parse_yaml(data: bytes) -> Any:
         raise UnusableError("The cassette is not valid YAML.") from None
 
 
-def _interactions(cassette: object) -> Iterator[Recording]:
+def _interactions(cassette: object) -> Iterator[Recording | None]:
     for place, each in enumerate(items(mapping(cassette).get("interactions")), 1):
         request, response = mapping(each.get("request")), mapping(each.get("response"))
         headers = {str(name).lower(): word(value) for name, value in mapping(response.get("headers")).items()}
@@ -63,13 +63,12 @@ def _request_body(request: Mapping[str, Any]) -> bytes:
     return json.dumps(parsed, default=str).encode() if parsed else raw(request.get("body"))
 
 
-def _response_body(response: Mapping[str, Any]) -> bytes:
+def _response_body(response: Mapping[str, Any]) -> bytes | None:
     body = response.get("body", response.get("content"))
-    if not isinstance(body, Mapping):
-        return raw(body)
-    if "base64_string" not in body:
-        return raw(body.get("string"))
-    try:
-        return b64decode(raw(body["base64_string"]))
-    except (Error, ValueError):
-        return b""
+    if isinstance(body, Mapping) and "base64_string" in body:
+        try:
+            return b64decode(raw(body["base64_string"]))
+        except (Error, ValueError):
+            raise UnusableError("The cassette has a body that is no valid base64.") from None
+    text = body.get("string") if isinstance(body, Mapping) else body
+    return raw(text) if isinstance(text, (str, bytes)) else None

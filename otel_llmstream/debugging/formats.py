@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -12,8 +13,8 @@ from .recording import MAX_INPUT, Recording, UnusableError
 _GZIP: Final = b"\x1f\x8b"
 
 
-def recordings(data: bytes, path: str = "") -> list[Recording]:
-    """The responses of an input.
+def recordings(data: bytes, path: str = "") -> list[Recording | None]:
+    """The responses of an input, in order; None for each whose body was not recorded.
 
     Args:
         data: the input.
@@ -26,17 +27,30 @@ def recordings(data: bytes, path: str = "") -> list[Recording]:
         raise UnusableError("The input is empty.")
     is_gzip = data.startswith(_GZIP)
     plain = decode(data, "gzip")[0] if is_gzip else data
-    for read in (har.read, cassette.read, http_dump.read):
+    for read in _READERS:
         found = read(plain)
-        if found == []:
-            raise UnusableError("The file has no responses.")
         if found is not None:
-            return [_with_path(each, path) for each in found]
+            return [_with_path(each, path) for each in _checked(found)]
     return [Recording("the body", data, path=path, content_encoding="gzip" if is_gzip else "")]
 
 
-def _with_path(recording: Recording, path: str) -> Recording:
-    return recording if recording.path else replace(recording, path=path)
+_READERS: Final[tuple[Callable[[bytes], Sequence[Recording | None] | None], ...]] = (
+    har.read,
+    cassette.read,
+    http_dump.read,
+)
+
+
+def _checked(found: Sequence[Recording | None]) -> Sequence[Recording | None]:
+    if not found:
+        raise UnusableError("The file has no responses.")
+    if not any(found):
+        raise UnusableError("The file has no bodies: record the content of the responses too.")
+    return found
+
+
+def _with_path(recording: Recording | None, path: str) -> Recording | None:
+    return recording if recording is None or recording.path else replace(recording, path=path)
 
 
 def decode(data: bytes, coding: str) -> tuple[bytes, bool]:

@@ -112,8 +112,14 @@ class FrameTable:
 
     def _fill(self, body: bytes, dialect: Dialect, framer: Framer) -> None:
         sizes: list[int] = []
-        for offset, size, frame in located(body, framer):
+        end = 0
+        is_last = False
+        for offset, size, frame, is_last in located(body, framer):
             events = _events(dialect, frame)
+            if is_last and MALFORMED in events:  # a last line without its end that does not parse is cut
+                self.pending = offset
+                break
+            end = offset + size
             self._add(offset, size, frame, events)
             if any(isinstance(event, Chunk) for event in events):
                 sizes.append(size)
@@ -122,10 +128,8 @@ class FrameTable:
         if sizes:
             sizes.sort()
             self.chunk_sizes = sizes[0], sizes[len(sizes) // 2], sizes[-1]
-        end = self.last[-1] if self.last else self.first[-1] if self.first else None
-        if framer.pending:
-            start = end.offset + end.size if end is not None else 0
-            self.pending = start + len(body[start:]) - len(body[start:].lstrip(_BETWEEN))
+        if framer.pending and not is_last:
+            self.pending = end + _blank(body, end, len(body))
 
     def _add(self, offset: int, size: int, frame: Frame, events: tuple[Event, ...]) -> None:
         self.total += 1
@@ -155,19 +159,22 @@ def framer_for_body(dialect: type[Dialect], body: bytes, content_type: str) -> F
     return NDJSONFramer() if body.lstrip()[:1] == b"{" else None
 
 
-def located(body: bytes, framer: Framer) -> Iterator[tuple[int, int, Frame]]:
-    """Each frame with its offset and its size. The framer gets the body in pieces that complete at most one frame."""
+def located(body: bytes, framer: Framer) -> Iterator[tuple[int, int, Frame, bool]]:
+    """Each frame with its offset, its size, and whether only the end of the body completes it.
+
+    The framer gets the body in pieces that complete at most one frame.
+    """
     start = 0
     for low, high in _pieces(body, framer):
         for frame in framer.feed(body[low:high]):
             start += _blank(body, start, high)
-            yield start, high - start, frame
+            yield start, high - start, frame, False
             start = high
         if not framer.pending:
             start = high  # a comment, or what stands between two frames
     for frame in framer.close():
         start += _blank(body, start, len(body))
-        yield start, len(body) - start, frame
+        yield start, len(body) - start, frame, True
 
 
 def _blank(body: bytes, start: int, end: int) -> int:

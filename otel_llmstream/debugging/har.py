@@ -13,8 +13,8 @@ from .recording import Recording, items, mapping, number, parse_json, raw, recor
 _BEGINS: Final = re.compile(rb'\s*\{\s*"log"\s*:')
 
 
-def read(data: bytes) -> list[Recording] | None:
-    """The responses of a HAR file; None if the bytes are no such file.
+def read(data: bytes) -> list[Recording | None] | None:
+    """The responses of a HAR file, None for each without a body. None if the bytes are no such file.
 
     Raises:
         UnusableError: the file is broken.
@@ -25,7 +25,7 @@ def read(data: bytes) -> list[Recording] | None:
     return list(_entries(log))
 
 
-def _entries(log: Mapping[str, Any]) -> Iterator[Recording]:
+def _entries(log: Mapping[str, Any]) -> Iterator[Recording | None]:
     for place, entry in enumerate(items(log.get("entries")), 1):
         request, response = mapping(entry.get("request")), mapping(entry.get("response"))
         content = mapping(response.get("content"))
@@ -41,8 +41,11 @@ def _entries(log: Mapping[str, Any]) -> Iterator[Recording]:
         )
 
 
-def _body(content: Mapping[str, Any]) -> bytes:
-    text = raw(content.get("text"))
+def _body(content: Mapping[str, Any]) -> bytes | None:
+    """The body; None if the browser left it out, as some do for streams."""
+    if not isinstance(content.get("text"), str):
+        return None
+    text = raw(content["text"])
     if content.get("encoding") != "base64":
         return text
     try:

@@ -9,6 +9,7 @@ from typing import Final
 from .. import semconv
 from ..core.redaction import mask
 from ..core.summary import Outcome, Summary
+from ..dialects import Generic
 from .formats import decode
 from .frame_table import FrameTable
 from .judge import judge
@@ -17,8 +18,11 @@ from .recording import Recording
 EDGE: Final = 1024
 """Bytes that are shown of the beginning and of the end."""
 
-_AROUND: Final = 2048
+_AROUND: Final = 8192
 """More bytes in which secrets are looked for. One that the edge cuts is still found."""
+
+
+UNKNOWN: Final = "No dialect knows this stream: a clean end counts as complete."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,10 @@ class Inspection:
     notes: tuple[str, ...] = ()
 
 
-def inspect(recording: Recording) -> Inspection | None:
-    """Inspect a recording. None if nothing shows that it is an LLM's stream."""
+def inspect(recording: Recording | None) -> Inspection | None:
+    """Inspect a recording. None if there is none, or if nothing shows that it is an LLM's stream."""
+    if recording is None:
+        return None
     recording, notes = _as_it_is(recording)
     summary = judge(recording)
     if summary is None:
@@ -66,7 +72,7 @@ def inspect(recording: Recording) -> Inspection | None:
         _broke(recording, summary, frames, len(body)),
         mask(body[: EDGE + _AROUND])[:EDGE],
         _last(body),
-        notes,
+        notes if summary.request.dialect != Generic.name else (*notes, UNKNOWN),
     )
 
 

@@ -59,9 +59,11 @@ def recorded(
     request: bytes,
     status: int,
     headers: Mapping[str, str],
-    body: bytes,
-) -> Recording:
-    """A recording of a file that has many; `number` is its place there, from 1."""
+    body: bytes | None,
+) -> Recording | None:
+    """A recording of a file that has many; `number` is its place there, from 1. None if the body was not recorded."""
+    if body is None:
+        return None
     try:
         parts = urlsplit(url)
         host, path = parts.hostname or "", parts.path
