@@ -10,7 +10,8 @@ from ..wire import DecodingError, ExpansionError, decoder_for
 from . import cassette, har, http_dump
 from .recording import MAX_INPUT, Recording, UnusableError
 
-_GZIP: Final = b"\x1f\x8b"
+GZIP: Final = b"\x1f\x8b"
+"""How gzip data begins (RFC 1952, 2.3.1)."""
 
 
 def recordings(data: bytes, path: str = "") -> list[Recording | None]:
@@ -25,7 +26,7 @@ def recordings(data: bytes, path: str = "") -> list[Recording | None]:
     """
     if not data:
         raise UnusableError("The input is empty.")
-    is_gzip = data.startswith(_GZIP)
+    is_gzip = data.startswith(GZIP)
     plain = decode(data, "gzip")[0] if is_gzip else data
     for read in _READERS:
         found = read(plain)

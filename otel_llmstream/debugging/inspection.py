@@ -10,7 +10,7 @@ from .. import semconv
 from ..core.redaction import mask
 from ..core.summary import Outcome, Summary
 from ..dialects import Generic
-from .formats import decode
+from .formats import GZIP, decode
 from .frame_table import FrameTable
 from .judge import judge
 from .recording import Recording
@@ -87,7 +87,7 @@ def _as_it_is(recording: Recording) -> tuple[Recording, tuple[str, ...]]:
     if not coding:
         return recording, ()
     decoded, is_whole = decode(recording.body, coding)
-    if not decoded and not is_whole:
+    if not decoded and not is_whole and not recording.body.startswith(GZIP):
         note = f"The header names the content coding {coding[:40]}, but the recorded body is not in it."
         return replace(recording, content_encoding=""), (note,)
     if coding.strip().lower() == "gzip" and is_whole and not _has_gzip_end(recording.body, decoded):
