@@ -41,6 +41,10 @@ _BETWEEN: Final = b" \t\r\n,[]"
 _LENGTH: Final = 4  # bytes of an AWS message that say its length
 
 
+ODD: Final = "valid JSON, but not what the dialect promises"
+DEEP: Final = "nested too deeply"
+
+
 class FrameInfo(NamedTuple):
     """One frame.
 
@@ -221,8 +225,8 @@ def _reason(data: bytes) -> tuple[str, int | None]:
     except UnicodeDecodeError as exc:
         return "not UTF-8", exc.start
     except RecursionError:
-        return "nested too deeply", None
-    return "valid JSON, but not what the dialect promises", None
+        return DEEP, None
+    return ODD, None
 
 
 # --- what a frame says, in words ---
