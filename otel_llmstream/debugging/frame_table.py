@@ -6,6 +6,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from ..core import caps
@@ -24,6 +25,7 @@ from ..core.events import (
     Usage,
 )
 from ..dialects import DIALECTS, Dialect, Generic, framer_of, reread
+from ..engine.reader import MAX_MALFORMED
 from ..wire import MESSAGE, EventStreamFramer, Frame, Framer, JSONArrayFramer, NDJSONFramer, Sniffed, sniff
 
 KEPT: Final = 2_000
@@ -119,7 +121,9 @@ class FrameTable:
         end = 0
         is_last = False
         for offset, size, frame, is_last in located(body, framer):
-            events = _events(dialect, frame)
+            events = dialect.read(frame)
+            if MALFORMED in events and self.total_malformed < MAX_MALFORMED:
+                events = reread(dialect, frame, events)
             if is_last and MALFORMED in events:  # a last line without its end that does not parse is cut
                 self.pending = offset
                 break
@@ -138,7 +142,7 @@ class FrameTable:
     def _add(self, offset: int, size: int, frame: Frame, events: tuple[Event, ...]) -> None:
         self.total += 1
         text = frame.data[: TEXT * 4].decode("utf-8", "replace")[:TEXT]
-        info = FrameInfo(self.total, offset, size, _type(frame), _words(events, frame), text)
+        info = FrameInfo(self.total, offset, size, _type(frame.event), _words(events, frame), text)
         (self.first if self.total <= KEPT else self.last).append(info)
         if self.error is None and any(isinstance(event, (InBandError, Undecodable)) for event in events):
             self.error = info
@@ -207,13 +211,9 @@ def _messages(body: bytes) -> Iterator[tuple[int, int]]:
         at = end
 
 
-def _events(dialect: Dialect, frame: Frame) -> tuple[Event, ...]:
-    events = dialect.read(frame)
-    return reread(dialect, frame, events) if MALFORMED in events else events
-
-
-def _type(frame: Frame) -> str:
-    return caps.message((frame.event or MESSAGE).decode("utf-8", "replace")[:64]).replace("\n", " ")
+@lru_cache(maxsize=256)  # a stream has few types, and the redaction takes longer than all else that a frame costs
+def _type(event: bytes) -> str:
+    return caps.message((event or MESSAGE).decode("utf-8", "replace")[:64]).replace("\n", " ")
 
 
 def _reason(data: bytes) -> tuple[str, int | None]:
