@@ -20,7 +20,7 @@ from opentelemetry._logs import LoggerProvider
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from ._instrumentor import LLMStreamInstrumentor, flush, health, shutdown
+from ._instrumentor import LLMStreamInstrumentor, flush, health, on_end, recent, shutdown
 from ._settings import Settings
 from ._version import __version__
 from .core.served import ServedOutcome, ServedSummary
@@ -29,7 +29,7 @@ from .instrumentation.asgi import ServedStreams
 from .instrumentation.call_boundary import call
 from .instrumentation.served_app import instrument_app
 from .instrumentation.wsgi import ServedStreamsWSGI
-from .telemetry import EventLogger, Health, Latency, add_trace_context
+from .telemetry import EventLogger, Health, Latency, Recent, add_trace_context
 
 
 def instrument(
@@ -97,6 +97,7 @@ __all__ = [
     "LLMStreamInstrumentor",
     "Latency",
     "Outcome",
+    "Recent",
     "ServedOutcome",
     "ServedStreams",
     "ServedStreamsWSGI",
@@ -110,6 +111,8 @@ __all__ = [
     "health",
     "instrument",
     "instrument_app",
+    "on_end",
+    "recent",
     "shutdown",
     "uninstrument",
 ]

@@ -24,7 +24,8 @@ from ._settings import DISABLED, Settings, is_disabled
 from .core.clock import Clock, SystemClock
 from .core.open_stream import OpenStream
 from .core.served import ServedOutcome
-from .engine.engine import LOST_LINE, Engine, reset_after_fork
+from .core.summary import Summary
+from .engine.engine import LOST_CALLBACK, LOST_LINE, Engine, reset_after_fork
 from .instrumentation import (
     aiohttp,
     aiohttp_websocket,
@@ -40,7 +41,9 @@ from .instrumentation import (
 from .instrumentation.switch import SWITCH
 from .telemetry import Health, Telemetry
 from .telemetry.health import HealthRecorder
+from .telemetry.listeners import Listeners
 from .telemetry.loggers import event_logger
+from .telemetry.recent import Recent, RecentRecorder
 
 _OPTIONS: Final = frozenset(
     ("settings", "tracer_provider", "meter_provider", "logger_provider", "logger", "http_spans", "prometheus_port",
@@ -68,6 +71,7 @@ class _Process:
         covered: within `replaced`, what is switched on again afterwards.
         at_exit: whether `close` is called when the interpreter ends.
         at_fork: whether `reset_after_fork` is called after a fork.
+        listeners: what the application wants to be called with each ended call.
     """
 
     def __init__(self) -> None:
@@ -76,6 +80,7 @@ class _Process:
         self.covered: _State | None = None
         self.at_exit = False
         self.at_fork = False
+        self.listeners = Listeners(self.failed_listener)
 
     def uncover(self) -> None:
         """Go back to what is covered. It may have been switched on or off meanwhile."""
@@ -100,6 +105,11 @@ class _Process:
         """An error of the application's logger is counted as if it were ours, so that the lost line is noticed."""
         if self.engine is not None:
             self.engine.internal_error(exc, LOST_LINE)
+
+    def failed_listener(self, exc: Exception) -> None:
+        """An error of a callback of the application's is counted and logged as if it were ours."""
+        if self.engine is not None:
+            self.engine.internal_error(exc, LOST_CALLBACK)
 
     def close(self) -> None:
         """End what is open when the interpreter ends."""
@@ -218,6 +228,8 @@ def start(
         served=PROCESS.served,
         server_metrics=settings.server_metrics,
         failed=PROCESS.failed,
+        recent_calls=settings.recent_calls,
+        listeners=PROCESS.listeners.ended,
     )
     engine = Engine(telemetry, settings, clock or SystemClock(), on_first=_register_exit, served=telemetry.served)
     if earlier is not None:
@@ -257,6 +269,37 @@ def health() -> Health:
         internal_errors=engine.internal_errors if engine is not None else 0,
         served=telemetry.served.totals if telemetry is not None else dict.fromkeys(ServedOutcome, 0),
     )
+
+
+def recent() -> Recent:
+    """The last calls of this process that have ended, the newest one first; none before `instrument()`.
+
+    `Settings.recent_calls` says how many are kept. Failures are kept apart too, so that successes cannot push them out.
+    The summaries have no content, and no exception: it would keep the application's objects alive.
+    """
+    engine, telemetry = PROCESS.engine, PROCESS.telemetry
+    if engine is not None:
+        engine.run_deferred()
+    return (telemetry.recent if telemetry is not None else RecentRecorder(0)).snapshot()
+
+
+def on_end(callback: Callable[[Summary], object]) -> Callable[[], None]:
+    """Call a function once with the summary of each call that ends from now on.
+
+    It is called in the thread that ended the stream, before the application goes on: it should return at once. If it
+    raises, the error is logged once, and counted in `health().internal_errors`. It does not reach the application. The
+    summary has no content and no exception. `instrument()` may come before or after.
+
+    Args:
+        callback: the function; it takes one `Summary`.
+
+    Returns:
+        A function that removes the callback.
+
+    Raises:
+        TypeError: the callback cannot be called.
+    """
+    return PROCESS.listeners.add(callback)
 
 
 def flush(timeout: float = 3.0) -> bool:

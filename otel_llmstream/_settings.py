@@ -50,6 +50,7 @@ class Settings:
             internals of the SDK, which are checked by `instrument()`. False records each value through the API when a
             call ends, which takes about 8 µs each.
         health_window: how many ended streams `health()` computes its percentiles over (1 to 100,000).
+        recent_calls: how many ended calls `recent()` gives, and how many failures (0 to 10,000); 0 keeps none.
         exit_timeout: seconds by which the end of the process may be delayed, so that telemetry is sent. It only matters
             if `instrument()` set OpenTelemetry up.
         flush_on_sigterm: whether telemetry is sent before the default action of SIGTERM (or SIGINT) ends the process.
@@ -75,6 +76,7 @@ class Settings:
     genai_metrics: bool = True
     metrics_fast_path: bool = True
     health_window: int = 1024
+    recent_calls: int = 64
     exit_timeout: float = 3.0
     flush_on_sigterm: bool = True
     served: bool = False
@@ -205,6 +207,7 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "genai_metrics": _boolean,
     "metrics_fast_path": _boolean,
     "health_window": int,
+    "recent_calls": int,
     "exit_timeout": float,
     "flush_on_sigterm": _boolean,
     "served": _boolean,
@@ -256,6 +259,7 @@ _CHECKS: Final[Mapping[str, Callable[[Any], str]]] = {
     "genai_metrics": _flag,
     "metrics_fast_path": _flag,
     "health_window": _between(1, 100_000),
+    "recent_calls": _between(0, 10_000),
     "exit_timeout": _positive,
     "flush_on_sigterm": _flag,
     "served": _flag,

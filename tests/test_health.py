@@ -41,6 +41,10 @@ def test_before_anything_happened() -> None:
             time_to_last_chunk=NO_LATENCY,
             internal_errors=0,
             served=dict.fromkeys(ServedOutcome, 0),
+            success_ratio=None,
+            mean_duration=None,
+            mean_bytes=None,
+            common_errors=(),
         )
 
 
@@ -73,6 +77,11 @@ def test_after_some_streams(player: Player) -> None:
         Outcome.ABANDONED: 1,
     }
     assert health.failure_ratio == 3 / 7
+    assert health.success_ratio == 1 - 3 / 7
+    summaries = otel_llmstream.recent().calls
+    assert health.mean_duration == pytest.approx(sum(each.duration for each in summaries) / 9)
+    assert health.mean_bytes == sum(each.total_bytes for each in summaries) / 9 > 0
+    assert health.common_errors == (("429", 1), ("read_timeout", 1), ("stream_truncated", 1))
     assert health.error_types == {"stream_truncated": 1, "429": 1, "read_timeout": 1}
     assert health.retries == 1
     assert health.internal_errors == 1

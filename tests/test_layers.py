@@ -27,6 +27,7 @@ FOLDERS = {
     "telemetry": {*CORE, "telemetry"},
     "instrumentation": {*ENGINE, "instrumentation"},
     "monitoring": {*CORE, "monitoring"},
+    "debugging": {*ENGINE, "debugging"},
 }
 
 CODECS = {"brotli", "brotlicffi", "compression", "backports", "zstandard"}
@@ -50,6 +51,8 @@ THIRD_PARTY = {
         "wrapt",
     },
     "monitoring": set(),
+    "debugging": set(),
+    "debugging._yaml": {"yaml"},
     "testing": {"opentelemetry", "pytest"},
     "testing.chaos": {"h11", "wsproto", *CODECS},
     "testing.chaos.grpc": {"grpc"},

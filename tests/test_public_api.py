@@ -31,6 +31,7 @@ PUBLIC = {
     "LLMStreamInstrumentor",
     "Latency",
     "Outcome",
+    "Recent",
     "ServedOutcome",
     "ServedStreams",
     "ServedStreamsWSGI",
@@ -43,6 +44,8 @@ PUBLIC = {
     "flush",
     "health",
     "instrument",
+    "on_end",
+    "recent",
     "shutdown",
     "instrument_app",
     "uninstrument",
@@ -79,7 +82,8 @@ def test_star_import():
 def test_private_modules():
     """What is at the top of the package and not public starts with an underscore, or is a package of its own."""
     packages = {
-        "cli", "core", "dialects", "engine", "instrumentation", "monitoring", "telemetry", "testing", "wire",
+        "cli", "core", "debugging", "dialects", "engine", "instrumentation", "monitoring", "telemetry", "testing",
+        "wire",
     }  # fmt: skip
     assert {path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "__pycache__"} == packages
     assert all(path.name.startswith("_") or path.stem == "semconv" for path in ROOT.glob("*.py"))

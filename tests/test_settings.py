@@ -22,6 +22,7 @@ DEFAULTS = {
     "genai_metrics": True,
     "metrics_fast_path": True,
     "health_window": 1024,
+    "recent_calls": 64,
     "exit_timeout": 3.0,
     "flush_on_sigterm": True,
     "served": False,
@@ -38,6 +39,8 @@ GOOD = [
     ("excluded_urls", (r"localhost", r"/v1/\w+$")),
     ("health_window", 1),
     ("health_window", 100_000),
+    ("recent_calls", 0),
+    ("recent_calls", 10_000),
     ("genai_spans", True),
     ("genai_spans", False),
     ("genai_spans", "auto"),
@@ -61,6 +64,7 @@ BAD = [
     *((name, value) for name in ("genai_metrics", "metrics_fast_path", "flush_on_sigterm", "served", "server_metrics")
       for value in ("auto", "", 2, 0.0, None)),
     *(("health_window", value) for value in (0, 100_001, 2.0, None, False)),
+    *(("recent_calls", value) for value in (-1, 10_001, 2.0, None, False)),
 ]  # fmt: skip
 
 ENVIRONMENT = [
@@ -71,6 +75,7 @@ ENVIRONMENT = [
     ("CHUNK_OFFSETS", "0", "chunk_offsets", 0),
     ("EXCLUDED_URLS", r"localhost, ^https://a\.b/ ,", "excluded_urls", ("localhost", r"^https://a\.b/")),
     ("HEALTH_WINDOW", "10", "health_window", 10),
+    ("RECENT_CALLS", "10", "recent_calls", 10),
     ("EXIT_TIMEOUT", "1.5", "exit_timeout", 1.5),
     ("FLUSH_ON_SIGTERM", "false", "flush_on_sigterm", False),
     ("GENAI_SPANS", "false", "genai_spans", False),

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from .. import semconv
 from ..core.summary import LLMRequest
 from ..wire import Frame, Framer, framer_for
-from ._base import Dialect
+from ._base import Dialect, Events
 from ._json import repaired
 from ._lanes import Ask, Heard, Kind, Lanes
 from ._paths import PathTable
@@ -133,6 +133,18 @@ def framer_of(dialect: Dialect | type[Dialect], content_type: str) -> Framer | N
     return factory() if factory is not None else framer_for(content_type)
 
 
+def reread(dialect: Dialect, frame: Frame, events: Events) -> Events:
+    """What a malformed frame says to the parsers of most SDKs; see `repaired`.
+
+    Args:
+        dialect: what read the frame.
+        frame: the frame.
+        events: what the dialect said. They are given back if the frame cannot be repaired.
+    """
+    data = repaired(frame.data)
+    return events if data is None else dialect.read(frame._replace(data=data))
+
+
 def match_frame(frame: Frame) -> type[Dialect] | None:
     """The dialect of a first frame, for a stream whose request told nothing."""
     return next((dialect for dialect in DIALECTS if dialect.matches_frame(frame)), None)
@@ -155,5 +167,6 @@ __all__ = [
     "match_non_streaming",
     "match_request",
     "repaired",
+    "reread",
     "serves_path",
 ]

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Protocol
 
 from ..core.events import MALFORMED, ONE_CHUNK, UNEXAMINED, Event, Malformed, NotAStream, Undecodable
 from ..core.stream import BATCH, Stream
-from ..dialects import Dialect, repaired
+from ..dialects import Dialect, reread
 from ..wire import BodyDecoder, DecodingError, ExpansionError, Frame, Framer
 from .sniffer import Sniffer, Verdict
 
@@ -316,8 +316,7 @@ class Reader:
         events = self._dialect.read(frame)
         if events is ONE_CHUNK or MALFORMED not in events or self._stream.malformed >= MAX_MALFORMED:
             return events
-        data = repaired(frame.data)
-        return events if data is None else self._dialect.read(frame._replace(data=data))
+        return reread(self._dialect, frame, events)
 
     def _take(self, events: tuple[Event, ...], now: float) -> None:
         """Take what one frame said."""

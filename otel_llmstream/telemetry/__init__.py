@@ -17,6 +17,7 @@ from ..core.summary import Attempt, LLMRequest, Outcome, Summary
 from .health import Health, HealthRecorder, Latency
 from .logs import EventLogger, LogRecorder, add_trace_context
 from .metrics import Base, Live, MetricsRecorder
+from .recent import Recent, RecentRecorder
 from .served import Active, ServedRecorder
 from .spans import CallSpan, SpanRecorder, attempt_facts
 
@@ -38,6 +39,8 @@ class Telemetry:
         served: the served streams that are open now, for a gauge.
         server_metrics: see `Settings`.
         failed: called with the exception that the application's logger raised.
+        recent_calls: how many calls are kept for `recent()`.
+        listeners: called with each call that has ended.
 
     Attributes:
         providers: the given providers of spans, metrics and logs; None for a global one.
@@ -62,6 +65,8 @@ class Telemetry:
         served: Active = lambda: (),
         server_metrics: bool = False,
         failed: Callable[[Exception], None] = lambda _exc: None,
+        recent_calls: int = 64,
+        listeners: Callable[[Summary], None] = lambda _summary: None,
     ) -> None:
         self.providers = (tracer_provider, meter_provider, logger_provider)
         self.spans = SpanRecorder(tracer_provider, newest=newest, genai=genai_spans)
@@ -69,7 +74,10 @@ class Telemetry:
         self.not_measured = frozenset() if genai_metrics else frozenset(metric.name for metric in semconv.STANDARD)
         self.logs = LogRecorder(logger, logger_provider, failed=failed)
         self.served = ServedRecorder(meter_provider, self.logs, served, server_metrics=server_metrics)
+        self.listeners = listeners
         self._health_window = health_window
+        self._recent_calls = recent_calls
+        self.recent = RecentRecorder(recent_calls)
         self.health = HealthRecorder(health_window)
 
     def here(self) -> Context:
@@ -85,6 +93,7 @@ class Telemetry:
     def reset_after_fork(self) -> None:
         """After a fork: the counts are the parent's, and another thread of the parent may have held the lock."""
         self.health = HealthRecorder(self._health_window)
+        self.recent = RecentRecorder(self._recent_calls)
 
     def rest(self) -> None:
         """It is switched off. Streams that are still open are recorded to their end."""
@@ -95,7 +104,7 @@ class Telemetry:
         self.metrics.internal_error()
 
 
-_LINE, _METRICS, _HEALTH = 1, 2, 3
+_LINE, _METRICS, _HEALTH, _LISTENERS = 1, 2, 3, 4
 """What has been told of a call's end."""
 
 
@@ -157,7 +166,15 @@ class CallRecording:
         if self._told < _HEALTH:
             telemetry.health.ended(summary)
             self._told = _HEALTH
+        if self._told < _LISTENERS:
+            self._told = _LISTENERS  # first: a listener is called once at most, even if it is interrupted
+            self._tell(summary if summary.error is None else summary.replace(error=None))
         span.end(summary, unix_ns)
+
+    def _tell(self, summary: Summary) -> None:
+        """Keep the call, and tell the application of it. The summary has no exception."""
+        self._telemetry.recent.ended(summary)
+        self._telemetry.listeners(summary)
 
     def _left_out(self, summary: Summary) -> frozenset[str]:
         """Names of the standard metrics that another instrumentation emits for this call, or that are off."""
@@ -169,4 +186,4 @@ class CallRecording:
         return self._base if summary.request is self._request else self._telemetry.metrics.base(summary.request)
 
 
-__all__ = ["CallRecording", "EventLogger", "Health", "Latency", "Live", "Telemetry", "add_trace_context"]
+__all__ = ["CallRecording", "EventLogger", "Health", "Latency", "Live", "Recent", "Telemetry", "add_trace_context"]

@@ -6,10 +6,14 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import RLock
+from typing import Final
 
 from ..core.sampling import percentile
 from ..core.served import ServedOutcome
 from ..core.summary import Outcome, Summary
+
+COMMON: Final = 5
+"""Error types that count as common. A readiness page has room for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,11 @@ class Health:
         time_to_last_chunk: over the last `Settings.health_window` calls.
         internal_errors: errors of this library, since `instrument()`.
         served: streams that were served to clients and have ended, by outcome, since `instrument()`.
+        success_ratio: 1 minus `failure_ratio`.
+        mean_duration: mean duration of ended calls in seconds, since `instrument()`; None before the first one.
+        mean_bytes: mean size of the bodies of ended calls, as they came and with all attempts, since `instrument()`;
+            None before the first one.
+        common_errors: the most frequent of `error_types` with their counts, the most frequent one first; at most five.
     """
 
     instrumented: bool
@@ -52,6 +61,10 @@ class Health:
     time_to_last_chunk: Latency
     internal_errors: int
     served: Mapping[ServedOutcome, int]
+    success_ratio: float | None
+    mean_duration: float | None
+    mean_bytes: float | None
+    common_errors: tuple[tuple[str, int], ...]
 
 
 class HealthRecorder:
@@ -66,6 +79,8 @@ class HealthRecorder:
         self._totals: Counter[Outcome] = Counter()
         self._errors: Counter[str] = Counter()
         self._retries = 0
+        self._seconds = 0.0
+        self._bytes = 0
         self._first: deque[float] = deque(maxlen=window)
         self._last: deque[float] = deque(maxlen=window)
 
@@ -78,6 +93,8 @@ class HealthRecorder:
         """A call is over."""
         with self._lock:
             self._totals[summary.outcome] += 1
+            self._seconds += summary.duration
+            self._bytes += summary.total_bytes
             if summary.error_type:
                 self._errors[summary.error_type] += 1
             if summary.time_to_first_chunk is not None and summary.time_to_last_chunk is not None:
@@ -96,11 +113,17 @@ class HealthRecorder:
         """The counts as they are now."""
         with self._lock:
             totals = {outcome: self._totals[outcome] for outcome in Outcome}
-            errors, retries = dict(self._errors), self._retries
+            errors, retries = Counter(self._errors), self._retries
+            seconds, size = self._seconds, self._bytes
             first, last = tuple(self._first), tuple(self._last)
+        ended, failures = sum(totals.values()), _ratio(totals)
         return Health(
-            instrumented, active, stalled, totals, _ratio(totals), errors, retries,
+            instrumented, active, stalled, totals, failures, dict(errors), retries,
             _latency(first), _latency(last), internal_errors, served,
+            success_ratio=None if failures is None else 1 - failures,
+            mean_duration=seconds / ended if ended else None,
+            mean_bytes=size / ended if ended else None,
+            common_errors=tuple(sorted(errors.items(), key=lambda item: (-item[1], item[0]))[:COMMON]),
         )  # fmt: skip
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Any
 
 from .._settings import Settings
 from ..core.response import ResponseInfo
 from ..core.states import End
-from ..core.summary import Attempt, LLMRequest, Summary
+from ..core.summary import Summary
+from ..debugging.null_recorder import NullRecorder
 from ..dialects import RequestInfo
 from ..engine.engine import Engine
 from ._clock import FakeClock
@@ -79,49 +78,3 @@ def _pieces(body: bytes, chunks: int | Sequence[int] | Iterable[bytes] | None) -
         return [piece for piece in given if isinstance(piece, bytes)]
     cuts = [0, *sorted(cut for cut in given if isinstance(cut, int)), len(body)]
     return [body[low:high] for low, high in pairwise(cuts) if low < high]
-
-
-class NullRecorder:
-    """A recorder that keeps nothing: `replay` needs only the summary, and an SDK costs 50 times as much to build."""
-
-    def here(self) -> None:
-        """There is no context to keep."""
-
-    def begin(
-        self,
-        request: LLMRequest,  # noqa: ARG002
-        name: str | None,  # noqa: ARG002
-        attributes: Mapping[str, Any],  # noqa: ARG002
-        unix_ns: int,  # noqa: ARG002
-        where: Any,  # noqa: ARG002
-    ) -> NullRecording:
-        """A call begins."""
-        return NullRecording()
-
-    def internal_error(self) -> None:
-        """The engine has logged and counted the error."""
-
-
-class NullRecording:
-    """The recording of a `NullRecorder`."""
-
-    is_borrowed = False
-
-    def activate(self) -> AbstractContextManager[Any]:
-        """There is no span to make current."""
-        return nullcontext()
-
-    def attempt_failed(self, attempt: Attempt, unix_ns: int) -> None:
-        """An attempt failed."""
-
-    def first_chunk(self, seconds: float, unix_ns: int) -> None:
-        """The first chunk came."""
-
-    def stalled(self, seconds: float, unix_ns: int) -> None:
-        """The network was silent for too long."""
-
-    def gaps(self, seconds: Sequence[float]) -> None:
-        """Times between chunks."""
-
-    def ended(self, summary: Summary, unix_ns: int) -> None:
-        """The call is over."""
