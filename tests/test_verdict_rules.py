@@ -176,7 +176,7 @@ def test_words_that_say_nothing(name, word):
 
 
 _ENDS_BY_ITSELF = ("ollama.chat", "ollama.generate", "tgi.generate", "llama_cpp.completion", "cohere.chat_v1",
-                   "google.interactions")  # fmt: skip
+                   "google.interactions", "qianfan.chat_v1", "dify")  # fmt: skip
 """The frame with the reason is the end, also without a reason."""
 
 _NO_END = [name for name, parts in WORDED.items() if not parts.end and name not in _ENDS_BY_ITSELF]

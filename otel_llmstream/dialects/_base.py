@@ -32,7 +32,7 @@ from ..core.events import (
     UnknownDialect,
 )
 from ..wire import Frame
-from ._errors import decode_first, describe_error, error_of, hidden_error, is_error, said, whole_error
+from ._errors import business_error, decode_first, describe_error, error_of, hidden_error, is_error, said, whole_error
 from ._json import BROKEN, decode_each, is_json, text
 from ._matching import RequestMatcher
 from ._output import unlisted_output
@@ -66,7 +66,7 @@ class Dialect(RequestMatcher):
     A dialect never raises, whatever a server sends: what does not parse is `MALFORMED`, what is unknown says nothing.
 
     Attributes:
-        bare_events: name of an event without data -> what it says. `read` gets no others.
+        bare_events: name of an event without data -> what it says. Of such events, `read` gets no others.
     """
 
     __slots__ = ()
@@ -274,8 +274,8 @@ class JSONDialect(Dialect):
 
     def _error(self, error: InBandError | None, frame: Frame, events: Events) -> InBandError | None:
         """The error that a payload reports, or that a finish reason is the word for. An error object says more."""
-        if error is None and not events:
-            return hidden_error(frame.data)
+        if error is None:
+            error = business_error(frame.data) if events else hidden_error(frame.data)
         for event in events:
             if isinstance(event, Finish) and self._has_failed(event) and (error is None or not error.code):
                 return InBandError(event.reason, "" if error is None else error.message)

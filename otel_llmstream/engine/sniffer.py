@@ -79,8 +79,9 @@ class Sniffer:
         exceeded: whether the body decodes to so much that the rest is not examined.
     """
 
-    __slots__ = ("_asked", "_candidate", "_confirmed", "_frames", "_head", "_is_array", "_scratch", "_size", "_strange",
-                 "_typed_otherwise", "broken", "decoder", "dialect", "exceeded", "framer", "verdict")  # fmt: skip
+    __slots__ = ("_asked", "_candidate", "_confirmed", "_frames", "_head", "_in_doubt", "_is_array", "_scratch",
+                 "_size", "_strange", "_typed_otherwise", "broken", "decoder", "dialect", "exceeded", "framer",
+                 "verdict")  # fmt: skip
 
     def __init__(
         self,
@@ -97,6 +98,7 @@ class Sniffer:
         self.verdict = Verdict.UNDECIDED
         self.broken: str | None = None
         self.exceeded = False
+        self._in_doubt = type(framer) is SSEFramer  # until the body begins: it may be JSON objects under this type
         self._typed_otherwise = framer is None and bool(response.media_type)
         self._candidate = candidate
         self._scratch = candidate() if candidate is not None and confirmed else None
@@ -140,7 +142,9 @@ class Sniffer:
                 request asked for it.
         """
         frames: list[Frame] = []
-        if self.framer is None and self._head:
+        if self._in_doubt:
+            frames = self._open(complete=True)
+        elif self.framer is None and self._head:
             frames = self._frame(self._head, complete=True)
         if self.verdict is Verdict.UNDECIDED:
             self._frames += unread
@@ -149,7 +153,10 @@ class Sniffer:
 
     def _take(self, piece: bytes) -> list[Frame]:
         self._size += len(piece)
-        if self.framer is None:
+        if self._in_doubt:
+            self._head += piece
+            frames = self._open(complete=False)
+        elif self.framer is None:
             self._head += piece
             frames = self._frame(self._head, complete=False)
         else:
@@ -158,6 +165,28 @@ class Sniffer:
         if self.verdict is Verdict.UNDECIDED and self._size > MAX_SNIFFED:
             self._give_up()
         return frames
+
+    def _open(self, *, complete: bool) -> list[Frame]:
+        """Frame what came so far as the media type says, unless it is JSON objects, one on a line.
+
+        Langflow sends these as `text/event-stream`. A single object stays what the media type says, unless a dialect
+        knows it: some servers put one before the first event.
+        """
+        assert self.framer is not None, "only the framer of a media type is in doubt"
+        head = self._head
+        begun = head.lstrip()
+        if begun[:1] == b"{":
+            found = sniff(begun, complete=complete)
+            if found is Sniffed.UNDECIDED:
+                return []
+            lines = NDJSONFramer()
+            if found is NDJSONFramer or (complete and any(map(match_frame, (*lines.feed(head), *lines.close())))):
+                self.framer = NDJSONFramer()
+        elif not begun and not complete:
+            return []
+        self._in_doubt, self._head = False, b""
+        frames = self.framer.feed(head)
+        return [*frames, *self.framer.close()] if complete and self.framer.__class__ is NDJSONFramer else frames
 
     def _frame(self, head: bytes, *, complete: bool) -> list[Frame]:
         """Find the framing; give the frames of what was held until then."""
