@@ -15,7 +15,7 @@ from .. import semconv
 from ..core.events import NOTHING, ONE_REASONING, TERMINATOR, InBandError
 from ..wire import Frame
 from ._base import DONE, Events, JSONDialect, Payload, chunk_if
-from ._errors import describe_error, said
+from ._errors import business_error, describe_error, said
 from ._matching import StreamFlag
 from ._request_body import BodyLayout
 from ._usage import UsageFields
@@ -102,7 +102,7 @@ class CozeChat(_CozeDialect):
         if frame.event != _FAILED:
             return super().find_error(payload, frame)
         found = describe_error(payload.last_error)
-        return found if found.code else InBandError("failed", found.message)
+        return InBandError("failed", found.message) if found.code in ("", "0") else found
 
     def interpret(self, payload: _Payload, frame: Frame) -> Events:
         """The events of the chat itself have its state."""
@@ -133,9 +133,10 @@ class CozeWorkflow(_CozeDialect):
         """A message that names the node of its workflow."""
         return frame.event == b"Message" and super().matches_frame(frame)
 
-    def is_error_event(self, payload: Any, frame: Frame) -> bool:
-        """See `JSONDialect`."""
-        return frame.event == b"Error" or super().is_error_event(payload, frame)
+    def find_error(self, payload: _Payload, frame: Frame) -> InBandError | None:
+        """The payload of an event `Error` is the error."""
+        failed = frame.event == b"Error"
+        return (business_error(frame.data) or self.whole_error(frame)) if failed else super().find_error(payload, frame)
 
     def _interrupt(self, _payload: _Payload) -> Events:
         return (*self.finish("Interrupt"), TERMINATOR)
