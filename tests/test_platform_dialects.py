@@ -236,6 +236,25 @@ def test_requests_that_may_not_stream():
             assert (None if found is None else found.confirmed) is claimed
 
 
+def test_a_whole_answer_is_no_stream():
+    """DashScope answers in one piece at the path where it streams. Such a call is not recorded."""
+    whole = {"output": {"text": "x", "finish_reason": "stop"}, "usage": {}, "request_id": "q"}
+    path, body = "/api/v1/services/aigc/text-generation/generation", b'{"model":"m","parameters":{}}'
+    for answer, media_type, recorded in (
+        (json.dumps(whole).encode(), "application/json", 0),
+        (event(whole, "result"), "text/event-stream", 1),
+    ):
+        with capture() as captured:
+            watching = captured.engine.begin(RequestInfo(method="POST", host="gateway.test", path=path, body=body))
+            assert watching is not None
+            watching.responded(ResponseInfo(200, media_type))
+            watching.feed(answer)
+            watching.end(End.EOF)
+        assert len(captured.spans) == recorded, media_type
+    asked = WIRES["dashscope"].replay(json.dumps(whole).encode(), content_type="application/json")
+    assert asked.error_type == "not_a_stream"
+
+
 # --- JSON objects under the media type of server-sent events ---------------------------------------------------------
 
 

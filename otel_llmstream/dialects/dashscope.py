@@ -62,8 +62,10 @@ class DashScope(JSONDialect):
 
     @classmethod
     def matches_frame(cls, frame: Frame) -> bool:
-        """Members in any order."""
-        return all(mark.search(frame.data) is not None for mark in (_OUTPUT, _REASON, _REQUEST_ID))
+        """Members in any order. A whole answer has them too, but only a stream has the name of the event."""
+        return frame.event == b"result" and all(
+            mark.search(frame.data) is not None for mark in (_OUTPUT, _REASON, _REQUEST_ID)
+        )
 
     def is_output(self, payload: _Payload) -> object:
         """Text of the one choice, in an answer that goes on."""
