@@ -630,6 +630,20 @@ data: {"debug_url":"https://coze.test/w"}
 
 """
 
+DATABRICKS = b"""\
+data: {"type":"response.output_text.delta","item_id":"m","delta":"Hel"}
+
+data: {"type":"response.output_text.delta","item_id":"m","delta":"lo"}
+
+data: {"type":"response.output_item.done","item":{"type":"message","id":"m","content":[{"type":"output_text",\
+"text":"Hello"}]}}
+
+data: {"trace_id":"tr-1"}
+
+data: [DONE]
+
+"""
+
 LANGFLOW = b"""\
 {"event": "vertices_sorted", "data": {"ids": ["a"], "to_run": ["a"]}}
 
@@ -725,6 +739,13 @@ WIRES |= {
         b"event:conversation.chat.completed",
         platform("coze.chat", "coze", 2, 7, **AGENT, finish_reasons=("completed",), finish_reason="stop"),
         {"bot_id": "b", "user_id": "u", "stream": True},
+    ),
+    "databricks": Wire(
+        "/serving-endpoints/agent/invocations",
+        DATABRICKS,
+        b"data: [DONE]",
+        platform("databricks.agent", "databricks", 2, 5, **AGENT | UNCOUNTED),
+        {"input": [], "stream": True},
     ),
     "langflow": Wire(
         "/api/v1/run/f",

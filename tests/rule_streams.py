@@ -300,6 +300,12 @@ PARTS: dict[str, Parts] = {
         "stop",
         request={"model": "m", "parameters": {"incremental_output": True}},
     ),
+    "databricks.agent": Parts(
+        "/serving-endpoints/agent/invocations",
+        {"type": "response.output_text.delta", "delta": "x"},
+        end=(_response("completed", status="completed"),),
+        has_done=True,
+    ),
     "coze.chat": Parts(
         "/v3/chat",
         {"id": "m", "type": "answer", "content": "x"},

@@ -216,6 +216,24 @@ def test_dashscopes_texts_and_applications():
     assert found == ("dashscope.generation", Outcome.COMPLETED, 2, 2, "stop")
 
 
+def test_what_databricks_sends():
+    """The task decides: a chat agent's messages, OpenAI's chat, or OpenAI's events with an end of their own."""
+    wire = WIRES["databricks"]
+    message = event({"delta": {"role": "assistant", "content": "x", "id": "m"}})
+    done = b"data: [DONE]\n\n"
+    agent = wire.replay(message * 2 + done)
+    assert (agent.request.dialect, agent.outcome, agent.chunks) == ("databricks.agent", Outcome.COMPLETED, 2)
+    assert wire.replay(message * 2).outcome is Outcome.TRUNCATED
+    chat = wire.replay(CHAT_FRAME.replace(b'"id"', b'"object":"chat.completion.chunk","id"') + done)
+    assert (chat.request.dialect, chat.outcome, chat.chunks) == ("openai.chat", Outcome.COMPLETED, 1)
+    ended = event({"type": "response.completed", "response": {"id": "r", "status": "completed"}})
+    assert wire.replay(wire.body[: wire.begins] + ended).outcome is Outcome.COMPLETED
+    for size in (None, 1):
+        failed = wire.replay(message + event({"error": "Boom"}) + done, chunks=size)
+        assert verdict(failed) == (Outcome.FAILED, "_OTHER", "Boom")
+    assert match_request(RequestInfo(method="POST", host="x.test", path="/invocations", body=b"{}")) is None
+
+
 def test_requests_that_may_not_stream():
     """A request that does not say whether it streams is confirmed by the answer alone. Others must say it."""
     for path, body, claimed in (

@@ -19,6 +19,7 @@ from .cohere_chat import CohereChat
 from .cohere_chat_v1 import CohereChatV1
 from .coze import CozeChat, CozeWorkflow
 from .dashscope import DashScope
+from .databricks import DatabricksAgent
 from .dify import Dify
 from .generic import Generic
 from .google_generate import GoogleGenerate
@@ -77,6 +78,7 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     MiniMaxChat,
     CloudflareAI,
     Hunyuan,
+    DatabricksAgent,
     Dify,
     CozeChat,
     CozeWorkflow,

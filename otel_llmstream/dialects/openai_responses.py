@@ -7,7 +7,7 @@ is no `[DONE]`, though some gateways add one. A GET can resume a stored response
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from .. import semconv
 from ..core.events import NOTHING, ONE_CHUNK, ONE_REASONING, TERMINATOR, InBandError
@@ -45,11 +45,11 @@ class OpenAIResponses(OpenAIRequests, TypedJSONDialect):
 
     name = "openai.responses"
     paths = ("/responses",)
-    resume_paths = ("/responses/{}",)
+    resume_paths: ClassVar[tuple[str, ...]] = ("/responses/{}",)
     own_path = False
     api = "responses"
-    first_events = (b"response.",)
-    first_payload = (re.compile(rb'"type"\s*:\s*"response\.'),)
+    first_events: ClassVar[tuple[bytes, ...]] = (b"response.",)
+    first_payload: ClassVar[tuple[re.Pattern[bytes], ...]] = (re.compile(rb'"type"\s*:\s*"response\.'),)
     payload = _Payload
     output_types = ("response.image_generation_call.partial_image",)
     finish_words = {

@@ -262,6 +262,11 @@ SAMPLES: Final[dict[str, Sample]] = {
         named("conversation.message.delta", '{"id":"m","role":"assistant","type":"answer","content":"{text}"}'),
         asked=(("bot_id", "b"),),
     ),
+    "databricks.agent": Sample(
+        "/serving-endpoints/agent/invocations",
+        data('{"type":"response.output_text.delta","item_id":"m","delta":"{text}"}'),
+        asked=(("input", []),),
+    ),
     "langflow": Sample(
         "/api/v1/run/f",
         '{"event": "token", "data": {"chunk": "{text}", "id": "m-1", "timestamp": "t"}}\n\n',
