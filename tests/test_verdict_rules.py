@@ -236,7 +236,8 @@ def _shares_end(parts: Parts, other: Parts) -> bool:
 
 def _names(parts: Parts) -> list[str]:
     payloads = [*parts.end, *([parts.finish(parts.word)] if parts.finish is not None else [])]
-    return [name for name in ("choices", "stop_reason", "done", "message_stop") if name in json.dumps(payloads)]
+    names = ("choices", "stop_reason", "done", "message_stop", "response.completed")
+    return [name for name in names if name in json.dumps(payloads)]
 
 
 # --- output ---------------------------------------------------------------------------------------------------------
