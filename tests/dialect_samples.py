@@ -20,6 +20,7 @@ class Wire:
         request: the request's body.
         content_type: the answer's media type.
         line: what ends an event: a blank line; nothing where an event ends by itself.
+        host: who is asked.
     """
 
     path: str
@@ -29,6 +30,7 @@ class Wire:
     request: dict[str, Any]
     content_type: str = "text/event-stream"
     line: bytes = b"\n\n"
+    host: str = "127.0.0.1"
 
     @property
     def begins(self) -> int:
@@ -48,7 +50,8 @@ class Wire:
         """The stream, or a part of it, through the pipeline."""
         request = json.dumps(self.request).encode()
         body = self.body if body is None else body
-        return replay(body, path=self.path, request=request, content_type=self.content_type, **how)
+        how = {"content_type": self.content_type, "path": self.path, "host": self.host} | how
+        return replay(body, request=request, **how)
 
 
 def said(summary: Summary, names: dict[str, Any]) -> dict[str, Any]:
@@ -471,5 +474,292 @@ WIRES = {
         {"model": "llama3", "prompt": "?"},
         "application/x-ndjson; charset=utf-8",
         line=b"\n",
+    ),
+}
+
+
+QIANFAN = b"""\
+data: {"id":"as-1","object":"chat.completion","created":1,"sentence_id":0,"is_end":false,"is_truncated":false,\
+"result":"Hel","need_clear_history":false,"finish_reason":"normal","usage":{"prompt_tokens":3,"completion_tokens":1,\
+"total_tokens":4}}
+
+data: {"id":"as-1","object":"chat.completion","created":1,"sentence_id":1,"is_end":false,"is_truncated":false,\
+"result":"lo","need_clear_history":false,"finish_reason":"normal","usage":{"prompt_tokens":3,"completion_tokens":2,\
+"total_tokens":5}}
+
+data: {"id":"as-1","object":"chat.completion","created":1,"sentence_id":2,"is_end":true,"is_truncated":false,\
+"result":"","need_clear_history":false,"finish_reason":"normal","usage":{"prompt_tokens":3,"completion_tokens":2,\
+"total_tokens":5}}
+
+"""
+
+MINIMAX = b"""\
+data: {"id":"mm-1","choices":[{"index":0,"delta":{"content":"Hel","role":"assistant"}}],"created":1,\
+"model":"MiniMax-M2","object":"chat.completion.chunk"}
+
+data: {"id":"mm-1","choices":[{"index":0,"delta":{"content":"lo","role":"assistant"}}],"created":1,\
+"model":"MiniMax-M2","object":"chat.completion.chunk"}
+
+data: {"id":"mm-1","choices":[{"finish_reason":"stop","index":0,"message":{"content":"Hello","role":"assistant"}}],\
+"created":1,"model":"MiniMax-M2","object":"chat.completion","usage":{"total_tokens":5,"prompt_tokens":3,\
+"completion_tokens":2},"base_resp":{"status_code":0,"status_msg":""}}
+
+"""
+
+CLOUDFLARE = b"""\
+data: {"response":"Hel","p":"abc"}
+
+data: {"response":" 7","p":"abcdef"}
+
+data: {"response":"","usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}
+
+data: [DONE]
+
+"""
+
+HUNYUAN = b"""\
+data: {"Note":"n","Choices":[{"Index":0,"Delta":{"Role":"assistant","Content":"","ReasoningContent":"Hm"},\
+"FinishReason":""}],"Created":1,"Id":"hy-1","Usage":{"PromptTokens":3,"CompletionTokens":1,"TotalTokens":4}}
+
+data: {"Note":"n","Choices":[{"Index":0,"Delta":{"Role":"assistant","Content":"Hi"},"FinishReason":""}],"Created":1,\
+"Id":"hy-1","Usage":{"PromptTokens":3,"CompletionTokens":2,"TotalTokens":5}}
+
+data: {"Note":"n","Choices":[{"Index":0,"Delta":{"Role":"assistant","Content":""},"FinishReason":"stop"}],"Created":1,\
+"Id":"hy-1","Usage":{"PromptTokens":3,"CompletionTokens":3,"TotalTokens":6}}
+
+"""
+
+DASHSCOPE = b"""\
+id:1
+event:result
+:HTTP_STATUS/200
+data:{"output":{"choices":[{"message":{"role":"assistant","content":"","reasoning_content":"Hm"},"finish_reason":"null"\
+}]},"usage":{"input_tokens":3,"output_tokens":1,"total_tokens":4},"request_id":"q-1"}
+
+id:2
+event:result
+:HTTP_STATUS/200
+data:{"output":{"choices":[{"message":{"role":"assistant","content":"Hi"},"finish_reason":"null"}]},"usage":\
+{"input_tokens":3,"output_tokens":2,"total_tokens":5},"request_id":"q-1"}
+
+id:3
+event:result
+:HTTP_STATUS/200
+data:{"output":{"choices":[{"message":{"role":"assistant","content":""},"finish_reason":"stop"}]},"usage":\
+{"input_tokens":3,"output_tokens":3,"total_tokens":6,"output_tokens_details":{"reasoning_tokens":1}},"request_id":"q-1"}
+
+"""
+
+DASHSCOPE_PARTS = b"""\
+id:1
+event:result
+:HTTP_STATUS/200
+data:{"output":{"choices":[{"message":{"role":"assistant","content":[{"text":"Hi"}]},"finish_reason":"null"}]},\
+"usage":{"input_tokens":3,"output_tokens":1},"request_id":"q-1"}
+
+id:2
+event:result
+:HTTP_STATUS/200
+data:{"output":{"choices":[{"message":{"role":"assistant","content":[]},"finish_reason":"length"}]},\
+"usage":{"input_tokens":3,"output_tokens":2},"request_id":"q-1"}
+
+"""
+
+DIFY = b"""\
+event: ping
+
+data: {"event":"message","task_id":"t-1","message_id":"m-1","conversation_id":"c","answer":"Hel","created_at":1}
+
+event: ping
+
+data: {"event":"message","task_id":"t-1","message_id":"m-1","conversation_id":"c","answer":"lo","created_at":1}
+
+data: {"event":"message_end","task_id":"t-1","message_id":"m-1","conversation_id":"c","metadata":{"usage":\
+{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5,"latency":0.5}}}
+
+"""
+
+DIFY_WORKFLOW = b"""\
+data: {"event":"workflow_started","task_id":"t-1","workflow_run_id":"w-1","data":{"id":"w-1","workflow_id":"w"}}
+
+data: {"event":"node_started","task_id":"t-1","workflow_run_id":"w-1","data":{"node_id":"n"}}
+
+data: {"event":"text_chunk","task_id":"t-1","workflow_run_id":"w-1","data":{"text":"Hi"}}
+
+data: {"event":"workflow_finished","task_id":"t-1","workflow_run_id":"w-1","data":{"status":"succeeded",\
+"outputs":{"text":"Hi"},"error":null,"total_tokens":5}}
+
+"""
+
+COZE = b"""\
+event:conversation.chat.created
+data:{"id":"c-1","status":"created"}
+
+event:conversation.chat.in_progress
+data:{"id":"c-1","status":"in_progress"}
+
+event:conversation.message.delta
+data:{"id":"m","role":"assistant","type":"answer","content":"","reasoning_content":"Hm"}
+
+event:conversation.message.delta
+data:{"id":"m","role":"assistant","type":"answer","content":"Hi"}
+
+event:conversation.message.completed
+data:{"id":"m","role":"assistant","type":"answer","content":"Hi"}
+
+event:conversation.chat.completed
+data:{"id":"c-1","status":"completed","usage":{"token_count":5,"output_count":2,"input_count":3}}
+
+event:done
+data:"[DONE]"
+
+"""
+
+COZE_WORKFLOW = b"""\
+id: 0
+event: Message
+data: {"content":"Hel","node_is_finish":false,"node_seq_id":"0","node_title":"Message"}
+
+id: 1
+event: Message
+data: {"content":"lo","node_is_finish":true,"node_seq_id":"1","node_title":"Message"}
+
+id: 2
+event: Done
+data: {"debug_url":"https://coze.test/w"}
+
+"""
+
+DATABRICKS = b"""\
+data: {"type":"response.output_text.delta","item_id":"m","delta":"Hel"}
+
+data: {"type":"response.output_text.delta","item_id":"m","delta":"lo"}
+
+data: {"type":"response.output_item.done","item":{"type":"message","id":"m","content":[{"type":"output_text",\
+"text":"Hello"}]}}
+
+data: {"trace_id":"tr-1"}
+
+data: [DONE]
+
+"""
+
+LANGFLOW = b"""\
+{"event": "vertices_sorted", "data": {"ids": ["a"], "to_run": ["a"]}}
+
+{"event": "add_message", "data": {"text": "?", "sender": "User"}}
+
+{"event": "token", "data": {"chunk": "Hel", "id": "m-1", "timestamp": "t"}}
+
+{"event": "token", "data": {"chunk": "lo", "id": "m-1", "timestamp": "t"}}
+
+{"event": "end", "data": {"result": {"session_id": "s", "outputs": []}}}
+
+"""
+
+
+def platform(dialect: str, provider: str, chunks: int, frames: int, **says: Any) -> dict[str, Any]:
+    """What a summary says of a platform's stream. Its tokens are those of most samples here."""
+    usual = {"finish_reasons": (), "finish_reason": "none", "terminator": True, "unproven": False}
+    asked = {"request_dialect": dialect, "request_provider": provider}
+    return {"chunks": chunks, "frames": frames, **usual, "input_tokens": 3, "output_tokens": 2, **asked, **says}
+
+
+UNCOUNTED = {"input_tokens": None, "output_tokens": None}
+STOPPED = {"finish_reasons": ("stop",), "finish_reason": "stop", "terminator": False}
+AGENT = {"request_operation": "invoke_agent", "request_model": None}
+
+WIRES |= {
+    "qianfan": Wire(
+        "/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/completions",
+        QIANFAN,
+        b'data: {"id":"as-1","object":"chat.completion","created":1,"sentence_id":2',
+        platform(
+            "qianfan.chat_v1", "baidu", 2, 3, finish_reasons=("normal",), finish_reason="stop", response_id="as-1"
+        ),
+        {"messages": [], "stream": True},
+    ),
+    "minimax": Wire(
+        "/v1/text/chatcompletion_v2",
+        MINIMAX,
+        b'data: {"id":"mm-1","choices":[{"finish_reason":"stop"',
+        platform("minimax.chat", "minimax", 2, 3, **STOPPED, response_id="mm-1", response_model="MiniMax-M2"),
+        ASKED,
+    ),
+    "cloudflare": Wire(
+        "/client/v4/accounts/a/ai/run/@cf/meta/llama-3-8b",
+        CLOUDFLARE,
+        b"data: [DONE]",
+        platform("cloudflare.run", "cloudflare", 2, 4, request_model="@cf/meta/llama-3-8b"),
+        {"messages": [], "stream": True},
+        host="api.cloudflare.com",
+    ),
+    "hunyuan": Wire(
+        "/",
+        HUNYUAN,
+        b'data: {"Note":"n","Choices":[{"Index":0,"Delta":{"Role":"assistant","Content":""},',
+        platform("hunyuan.chat", "tencent", 2, 3, **STOPPED | {"output_tokens": 3}, response_id="hy-1")
+        | {"request_model": "hunyuan-pro"},
+        {"Model": "hunyuan-pro", "Stream": True, "Messages": []},
+        host="hunyuan.tencentcloudapi.com",
+    ),
+    "dashscope": Wire(
+        "/api/v1/services/aigc/text-generation/generation",
+        DASHSCOPE,
+        b"id:3",
+        platform("dashscope.generation", "alibaba_cloud", 2, 3, **STOPPED | {"output_tokens": 3}, response_id="q-1")
+        | {"reasoning_tokens": 1, "request_model": "qwen-plus"},
+        {"model": "qwen-plus", "input": {"messages": []}, "parameters": {"incremental_output": True}},
+    ),
+    "dashscope, several modalities": Wire(
+        "/api/v1/services/aigc/multimodal-generation/generation",
+        DASHSCOPE_PARTS,
+        b"id:2",
+        platform("dashscope.generation", "alibaba_cloud", 1, 2, finish_reasons=("length",), finish_reason="length")
+        | {"terminator": False},
+        {"model": "qwen-vl-plus", "input": {"messages": []}, "parameters": {"incremental_output": True}},
+    ),
+    "dify": Wire(
+        "/v1/chat-messages",
+        DIFY,
+        b'data: {"event":"message_end"',
+        platform("dify", "dify", 2, 3, **AGENT, response_id="m-1"),
+        {"query": "?", "user": "u", "response_mode": "streaming"},
+    ),
+    "dify workflow": Wire(
+        "/v1/workflows/run",
+        DIFY_WORKFLOW,
+        b'data: {"event":"workflow_finished"',
+        platform("dify", "dify", 1, 4, **AGENT | UNCOUNTED, finish_reasons=("succeeded",), finish_reason="stop"),
+        {"inputs": {}, "user": "u", "response_mode": "streaming"},
+    ),
+    "coze": Wire(
+        "/v3/chat",
+        COZE,
+        b"event:conversation.chat.completed",
+        platform("coze.chat", "coze", 2, 7, **AGENT, finish_reasons=("completed",), finish_reason="stop"),
+        {"bot_id": "b", "user_id": "u", "stream": True},
+    ),
+    "databricks": Wire(
+        "/serving-endpoints/agent/invocations",
+        DATABRICKS,
+        b"data: [DONE]",
+        platform("databricks.agent", "databricks", 2, 5, **AGENT | UNCOUNTED),
+        {"input": [], "stream": True},
+    ),
+    "langflow": Wire(
+        "/api/v1/run/f",
+        LANGFLOW,
+        b'{"event": "end"',
+        platform("langflow", "langflow", 2, 5, **AGENT | UNCOUNTED),
+        {"input_value": "?"},
+        "application/x-ndjson",
+    ),
+    "coze workflow": Wire(
+        "/v1/workflow/stream_run",
+        COZE_WORKFLOW,
+        b"id: 2",
+        platform("coze.workflow", "coze", 2, 3, **AGENT | UNCOUNTED),
+        {"workflow_id": "w"},
     ),
 }

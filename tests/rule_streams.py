@@ -36,6 +36,19 @@ def wrapped(payload: Any) -> bytes:
     return aws.message({":message-type": "event", ":event-type": "chunk"}, json.dumps({"bytes": inner}).encode())
 
 
+def coze(payload: Any) -> bytes:
+    """An event whose name says what it is, if it is one of Coze's own."""
+    members = payload if isinstance(payload, dict) else {}
+    name = ""
+    if set(members) == {"id", "status"}:
+        name = "conversation.chat." + members["status"]
+    elif members.get("type") == "answer":
+        name = "conversation.message.delta"
+    elif "node_title" in members or "debug_url" in members:
+        name = "Message" if "node_title" in members else "Done"
+    return (f"event: {name}\n".encode() if name else b"") + sse(payload)
+
+
 @dataclass(frozen=True)
 class Parts:
     """A stream in parts.
@@ -104,6 +117,11 @@ def _ollama(member: str, text: Any, **fields: Any) -> Payload:
 
 def _watson(text: str, reason: str) -> Payload:
     return {"model_id": "m", "results": [{"generated_text": text, "generated_token_count": 1, "stop_reason": reason}]}
+
+
+def _dashscope(text: str, reason: str) -> Payload:
+    choice = {"message": {"role": "assistant", "content": text}, "finish_reason": reason}
+    return {"output": {"choices": [choice]}, "request_id": "q"}
 
 
 _CHAT: dict[str, Any] = {
@@ -256,6 +274,67 @@ PARTS: dict[str, Parts] = {
         lambda word: {"content": "", "stop": True, "stop_type": word},
         "eos",
         request={"prompt": "?", "stream": True},
+    ),
+    "qianfan.chat_v1": Parts(
+        "/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/completions",
+        {"id": "q", "sentence_id": 0, "is_end": False, "result": "x"},
+        lambda word: {"id": "q", "sentence_id": 1, "is_end": True, "result": "", "finish_reason": word},
+        "normal",
+    ),
+    "minimax.chat": Parts("/v1/text/chatcompletion_v2", has_done=True, **_CHAT),
+    "cloudflare.run": Parts(
+        "/client/v4/accounts/a/ai/run/@cf/meta/llama", host="api.cloudflare.com", has_done=True, **_CHAT
+    ),
+    "hunyuan.chat": Parts(
+        "/",
+        {"Choices": [{"Index": 0, "Delta": {"Content": "x"}, "FinishReason": ""}], "Id": "h"},
+        lambda word: {"Choices": [{"Index": 0, "Delta": {"Content": ""}, "FinishReason": word}], "Id": "h"},
+        "stop",
+        request={"Model": "m", "Stream": True},
+        host="hunyuan.tencentcloudapi.com",
+    ),
+    "dashscope.generation": Parts(
+        "/api/v1/services/aigc/text-generation/generation",
+        _dashscope("x", "null"),
+        lambda word: _dashscope("", word),
+        "stop",
+        request={"model": "m", "parameters": {"incremental_output": True}},
+    ),
+    "databricks.agent": Parts(
+        "/serving-endpoints/agent/invocations",
+        {"type": "response.output_text.delta", "delta": "x"},
+        end=(_response("completed", status="completed"),),
+        has_done=True,
+    ),
+    "coze.chat": Parts(
+        "/v3/chat",
+        {"id": "m", "type": "answer", "content": "x"},
+        lambda word: {"id": "c", "status": word},
+        "completed",
+        request={"bot_id": "b", "stream": True},
+        frame=coze,
+        has_done=True,
+    ),
+    "coze.workflow": Parts(
+        "/v1/workflow/stream_run",
+        {"content": "x", "node_title": "Message"},
+        end=({"debug_url": "https://coze.test"},),
+        frame=coze,
+        has_done=True,
+    ),
+    "langflow": Parts(
+        "/api/v1/run/f",
+        {"event": "token", "data": {"chunk": "x"}},
+        end=({"event": "end", "data": {}},),
+        frame=line,
+        content_type="application/x-ndjson",
+    ),
+    "dify": Parts(
+        "/v1/workflows/run",
+        {"event": "text_chunk", "task_id": "t", "data": {"text": "x"}},
+        lambda word: {"event": "workflow_finished", "task_id": "t", "data": {"status": word}},
+        "succeeded",
+        request={"inputs": {}, "response_mode": "streaming"},
     ),
 }
 """All dialects but Replicate, whose frames are plain text, and the generic one, which has no path."""

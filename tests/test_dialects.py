@@ -672,7 +672,8 @@ BROKEN = [
     b"\xff",
     (
         b'{"type":"\xff","id":"\xff","model":"\xff","event_type":"\xff","responseId":"\xff","object":"\xff","token":"\xff",'
-        b'"content":"\xff","value":"\xff","model_id":"\xff"}'
+        b'"content":"\xff","value":"\xff","model_id":"\xff",'
+        b'"request_id":"\xff","event":"\xff","Id":"\xff"}'
     ),
     b'{"delta":"\\ud800"}',
     b"{}{}",

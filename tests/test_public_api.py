@@ -306,7 +306,7 @@ def test_low_cardinality():
     allowed = {
         "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model", "server.address", "error.type",
         "gen_ai.token.type", "gen_ai.token.modality", "llmstream.outcome", "llmstream.finish_reason",
-        "llmstream.fallback",
+        "llmstream.fallback", "llmstream.phase",
     }  # fmt: skip
     metrics = (*semconv.METRICS, *semconv.NEWEST_METRICS)
     assert {*semconv.BASE_ATTRIBUTES, *(name for metric in metrics for name in metric.attributes)} == allowed

@@ -176,7 +176,7 @@ def test_words_that_say_nothing(name, word):
 
 
 _ENDS_BY_ITSELF = ("ollama.chat", "ollama.generate", "tgi.generate", "llama_cpp.completion", "cohere.chat_v1",
-                   "google.interactions")  # fmt: skip
+                   "google.interactions", "qianfan.chat_v1", "dify")  # fmt: skip
 """The frame with the reason is the end, also without a reason."""
 
 _NO_END = [name for name, parts in WORDED.items() if not parts.end and name not in _ENDS_BY_ITSELF]
@@ -236,7 +236,8 @@ def _shares_end(parts: Parts, other: Parts) -> bool:
 
 def _names(parts: Parts) -> list[str]:
     payloads = [*parts.end, *([parts.finish(parts.word)] if parts.finish is not None else [])]
-    return [name for name in ("choices", "stop_reason", "done", "message_stop") if name in json.dumps(payloads)]
+    names = ("choices", "stop_reason", "done", "message_stop", "response.completed")
+    return [name for name in names if name in json.dumps(payloads)]
 
 
 # --- output ---------------------------------------------------------------------------------------------------------

@@ -190,6 +190,11 @@ class UnknownDialect(Event):
     """The dialect is unknown: a clean end of the body is legal at any point."""
 
 
+@dataclass(frozen=True, slots=True)
+class SoftEnd(Event):
+    """A sign that the answer is whole, in a dialect that marks no end. It holds until more output comes."""
+
+
 CHUNK = Chunk()
 REASONING = Chunk(is_answer=False)
 TERMINATOR = Terminator()
@@ -198,6 +203,7 @@ FOREIGN_TERMINATOR = ForeignTerminator()
 MALFORMED = Malformed()
 UNEXAMINED = Unexamined()
 NO_TERMINATOR = NoTerminator()
+SOFT_END = SoftEnd()
 UNKNOWN_DIALECT = UnknownDialect()
 
 NOTHING: tuple[Event, ...] = ()

@@ -16,14 +16,22 @@ from .anthropic_complete import AnthropicComplete
 from .anthropic_messages import AnthropicMessages, AnthropicVertex
 from .bedrock_converse import BedrockConverse
 from .bedrock_invoke import BedrockInvoke
+from .cloudflare import CloudflareAI
 from .cohere_chat import CohereChat
 from .cohere_chat_v1 import CohereChatV1
+from .coze import CozeChat, CozeWorkflow
+from .dashscope import DashScope
+from .databricks import DatabricksAgent
+from .dify import Dify
 from .generic import Generic
 from .google_generate import GoogleGenerate
 from .google_generate_grpc import GoogleGenerateGRPC
 from .google_interactions import GoogleInteractions
 from .google_live import GoogleLive
+from .hunyuan import Hunyuan
+from .langflow import Langflow
 from .llama_cpp import LlamaCpp
+from .minimax import MiniMaxChat
 from .mistral_chat import MistralChat, MistralVertex
 from .mistral_conversations import MistralConversations
 from .ollama import OllamaChat, OllamaGenerate
@@ -33,6 +41,7 @@ from .openai_chat import OpenAIChat, OpenAICompletions
 from .openai_images import OpenAIImages
 from .openai_realtime import OpenAIRealtime
 from .openai_responses import OpenAIResponses
+from .qianfan import Qianfan
 from .replicate import Replicate
 from .snowflake_cortex import SnowflakeCortex
 from .tgi import TGI
@@ -42,6 +51,7 @@ from .xai_chat import XAIChat
 
 DIALECTS: Final[tuple[type[Dialect], ...]] = (
     MistralChat,
+    Qianfan,  # one of its paths ends as the next one's
     OpenAIChat,
     OpenAIResponses,
     AnthropicMessages,
@@ -69,9 +79,18 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     WriterChat,
     SnowflakeCortex,
     TGI,
+    DashScope,  # one of its paths ends as the next one's
     LlamaCpp,
     Replicate,
     XAIChat,
+    MiniMaxChat,
+    CloudflareAI,
+    Hunyuan,
+    DatabricksAgent,
+    Dify,
+    CozeChat,
+    CozeWorkflow,
+    Langflow,
 )
 """The order in which they are asked, for requests and for first frames."""
 

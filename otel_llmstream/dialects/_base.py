@@ -32,7 +32,7 @@ from ..core.events import (
     UnknownDialect,
 )
 from ..wire import Frame
-from ._errors import decode_first, describe_error, error_of, hidden_error, is_error, said, whole_error
+from ._errors import business_error, decode_first, describe_error, error_of, hidden_error, is_error, said, whole_error
 from ._json import BROKEN, decode_each, is_json, text
 from ._matching import RequestMatcher
 from ._output import unlisted_output
@@ -64,9 +64,14 @@ class Dialect(RequestMatcher):
     """Reads the frames of one stream. There is one object per stream, which may keep what later frames need.
 
     A dialect never raises, whatever a server sends: what does not parse is `MALFORMED`, what is unknown says nothing.
+
+    Attributes:
+        bare_events: name of an event without data -> what it says. Of such events, `read` gets no others.
     """
 
     __slots__ = ()
+
+    bare_events: ClassVar[Mapping[bytes, Events]] = {}
 
     def read(self, frame: Frame) -> Events:
         """What a frame says."""
@@ -243,6 +248,8 @@ class JSONDialect(Dialect):
 
     def _unreadable(self, frame: Frame) -> Events:
         """What a payload says that is not decoded: no JSON, or JSON of another shape."""
+        if not frame.data and frame.event in self.bare_events:
+            return self.bare_events[frame.event]
         if is_done(frame.data):
             return (FOREIGN_TERMINATOR,) if self.terminator is None else (TERMINATOR,)
         if frame.oversized:
@@ -267,8 +274,8 @@ class JSONDialect(Dialect):
 
     def _error(self, error: InBandError | None, frame: Frame, events: Events) -> InBandError | None:
         """The error that a payload reports, or that a finish reason is the word for. An error object says more."""
-        if error is None and not events:
-            return hidden_error(frame.data)
+        if error is None:
+            error = business_error(frame.data) if events else hidden_error(frame.data)
         for event in events:
             if isinstance(event, Finish) and self._has_failed(event) and (error is None or not error.code):
                 return InBandError(event.reason, "" if error is None else error.message)

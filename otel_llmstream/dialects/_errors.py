@@ -23,6 +23,16 @@ _BESIDE: Final = ("code", "error_code", "error_type", "status", "status_code")
 """Where the code may be if `error` is only a text. The payload's `type` is the event's type, and no code."""
 _MESSAGES: Final = ("message", "detail", "msg", "reason")
 
+_BUSINESS: Final = (
+    ("base_resp", "status_code", "status_msg"),  # MiniMax
+    ("ErrorMsg", "Code", "Msg"),  # Tencent Hunyuan
+    ("", "error_code", "error_msg"),  # Baidu Qianfan; "" is the payload itself
+    ("", "error_code", "error_message"),  # Coze's workflows
+)
+"""Errors that providers report without a member `error`, with a status of success: member, its code, its message."""
+
+_BUSINESS_MARKS: Final = (b'"base_resp"', b'"ErrorMsg"', b'"error_code"')
+
 _MARK: Final = b'"error'
 _MEMBER: Final = re.compile(rb'"errors?"\s*:\s*[^\sn]')
 """A member `error` that is not null."""
@@ -85,12 +95,25 @@ def hidden_error(data: bytes) -> InBandError | None:
     The type of the payload may not be known. A gateway may have written a member twice, the second time as null.
     """
     if not _mentions_error(data):
-        return None
+        return business_error(data)
     payload = decode_first(data)
     found = error_of(payload)
     if found is None and "error" in (entry(payload, "type"), entry(payload, "object")):
         return whole_error(payload, ("error",))
-    return found
+    return found or business_error(data)
+
+
+def business_error(data: bytes) -> InBandError | None:
+    """The error that a payload reports by a code of its provider's own, or None. The code 0 means success."""
+    if not any(mark in data for mark in _BUSINESS_MARKS):
+        return None
+    payload = decode_first(data)
+    for member, code, message in _BUSINESS:
+        found = entry(payload, member) if member else payload
+        number = said(entry(found, code))
+        if number not in ("", "0") and isinstance(entry(found, message), str):
+            return InBandError(number, entry(found, message))
+    return None
 
 
 def _mentions_error(data: bytes) -> bool:

@@ -45,7 +45,7 @@ class PathTable:
         self._by_host = _frozen(by_host)
         self._counterparts = {end: it for dialect in dialects for end, it in dialect.non_streaming_paths.items()}
         self._non_streaming = tuple(self._counterparts)
-        self._tails = frozenset(word[-TAIL:] for word in (*last, *self._non_streaming))
+        self._tails = frozenset(f"{mark}{word}"[-TAIL:] for word in (*last, *self._non_streaming) for mark in "/:")
         self._inner = tuple(f"/{word}/" for word in before)
         self._in_order = cache(lambda *found: tuple(it for it in dialects if any(it in some for some in found)))
 

@@ -42,6 +42,23 @@ _BY_SUFFIX: Final[Mapping[str, str]] = {
     "snowflakecomputing.com": "snowflake",
     "huggingface.co": "huggingface",
     "endpoints.huggingface.cloud": "huggingface",
+    "cloud.databricks.com": "databricks",
+    "azuredatabricks.net": "databricks",
+    "gcp.databricks.com": "databricks",
+    "databricksapps.com": "databricks",
+    "aip.baidubce.com": "baidu",
+    "qianfan.baidubce.com": "baidu",
+    "dashscope.aliyuncs.com": "alibaba_cloud",
+    "dashscope-intl.aliyuncs.com": "alibaba_cloud",
+    "dashscope-us.aliyuncs.com": "alibaba_cloud",
+    "api.minimax.io": "minimax",
+    "api.minimaxi.com": "minimax",
+    "api.minimax.chat": "minimax",
+    "api.cloudflare.com": "cloudflare",
+    "hunyuan.tencentcloudapi.com": "tencent",
+    "api.dify.ai": "dify",
+    "api.coze.com": "coze",
+    "api.coze.cn": "coze",
 }
 
 

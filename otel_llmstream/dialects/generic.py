@@ -13,7 +13,7 @@ from typing import Final
 from ..core.events import CHUNK, NOTHING, TERMINATOR, UNKNOWN_DIALECT
 from ..wire import Frame
 from ._base import Dialect, Events, chunk_if, is_done
-from ._errors import decode_first, error_of, whole_error
+from ._errors import business_error, decode_first, error_of, whole_error
 from ._json import entry
 
 _ERROR: Final = b'"error'
@@ -76,4 +76,5 @@ def _error(frame: Frame) -> Events:
     error = error_of(payload)
     if error is None and entry(payload, "type") == "error":
         error = whole_error(payload, ("error",))
+    error = error or business_error(frame.data)
     return chunk_if(frame.data) if error is None else (error,)

@@ -15,7 +15,7 @@ import msgspec
 from .. import semconv
 from ..core.events import Event, InBandError
 from ..wire import Frame
-from ._base import DONE, Events, JSONDialect, Payload, choice_index, chunk_of, tool_calls
+from ._base import DONE, Events, JSONDialect, Payload, choice_index, chunk_if, chunk_of, tool_calls
 from ._errors import describe_error
 from ._json import decode, entry, text
 from ._openai import OpenAIRequests
@@ -63,6 +63,7 @@ class ChatPayload(Payload, gc=False):
     usage: Any = None
     x_groq: Any = None
     timings: Any = None  # llama.cpp
+    response: Any = None  # Cloudflare
 
 
 class _Rest(msgspec.Struct, gc=False):
@@ -138,6 +139,8 @@ class ChatDialect(JSONDialect):
             events += self.start(rest.id, rest.model, _extra(rest))
         for choice in choices or ():
             events += self._choice(choice)
+        if payload.response is not None and not choices and b'"done"' not in frame.data:  # Ollama's have it too
+            events += chunk_if(text(payload.response))
         return (*events, *self._usage(payload))
 
     def understands(self, frame: Frame) -> bool:

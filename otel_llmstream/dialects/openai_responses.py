@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from .. import semconv
 from ..core.events import NOTHING, ONE_CHUNK, ONE_REASONING, TERMINATOR, InBandError
@@ -149,12 +149,12 @@ class OpenAIResponses(ResponseEvents):
     name = "openai.responses"
     transports = (semconv.HTTP, semconv.WEBSOCKET)
     paths = ("/responses",)
-    resume_paths = ("/responses/{}",)
+    resume_paths: ClassVar[tuple[str, ...]] = ("/responses/{}",)
     own_path = False
     api = "responses"
     lanes = ResponsesLanes
-    first_events = (b"response.",)
-    first_payload = (re.compile(rb'"type"\s*:\s*"response\.'),)
+    first_events: ClassVar[tuple[bytes, ...]] = (b"response.",)
+    first_payload: ClassVar[tuple[re.Pattern[bytes], ...]] = (re.compile(rb'"type"\s*:\s*"response\.'),)
     usage = UsageFields(
         input=("input_tokens",),
         output=("output_tokens",),

@@ -8,7 +8,7 @@ confirms a dialect. An answer that comes in messages needs no look: the request 
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import Final
+from typing import Final, TypeVar
 
 from ..core.events import Chunk
 from ..core.response import ResponseInfo
@@ -16,6 +16,7 @@ from ..dialects import Dialect, Generic, match_frame
 from ..wire import (
     MAX_SNIFFED,
     MESSAGE,
+    BareEvent,
     BodyDecoder,
     DecodingError,
     ExpansionError,
@@ -24,9 +25,12 @@ from ..wire import (
     JSONArrayFramer,
     NDJSONFramer,
     Sniffed,
+    SSEFramer,
     decoder_for,
     sniff,
 )
+
+F = TypeVar("F", bound=Framer | None)
 
 MAX_FRAMES: Final = 8
 """Frames without a meaning before the dialect is given up. An answer says something by then."""
@@ -49,6 +53,13 @@ class Verdict(Enum):
     """Nothing shows that this is an LLM's answer."""
 
 
+def _giving_bare(framer: F) -> F:
+    """The framer, which from now on also gives the names of events without data. The dialect may know one of them."""
+    if isinstance(framer, SSEFramer):
+        framer.gives_bare = True
+    return framer
+
+
 class Sniffer:
     """Looks at the beginning of one body.
 
@@ -68,8 +79,9 @@ class Sniffer:
         exceeded: whether the body decodes to so much that the rest is not examined.
     """
 
-    __slots__ = ("_asked", "_candidate", "_confirmed", "_frames", "_head", "_is_array", "_scratch", "_size", "_strange",
-                 "_typed_otherwise", "broken", "decoder", "dialect", "exceeded", "framer", "verdict")  # fmt: skip
+    __slots__ = ("_asked", "_candidate", "_confirmed", "_frames", "_head", "_in_doubt", "_is_array", "_scratch",
+                 "_size", "_strange", "_typed_otherwise", "broken", "decoder", "dialect", "exceeded", "framer",
+                 "verdict")  # fmt: skip
 
     def __init__(
         self,
@@ -81,11 +93,12 @@ class Sniffer:
         asked: bool,
     ) -> None:
         self.decoder: BodyDecoder | None = decoder_for(response.content_encoding) if response.content_encoding else None
-        self.framer = framer
+        self.framer = _giving_bare(framer)
         self.dialect: type[Dialect] | None = None
         self.verdict = Verdict.UNDECIDED
         self.broken: str | None = None
         self.exceeded = False
+        self._in_doubt = type(framer) is SSEFramer  # until the body begins: it may be JSON objects under this type
         self._typed_otherwise = framer is None and bool(response.media_type)
         self._candidate = candidate
         self._scratch = candidate() if candidate is not None and confirmed else None
@@ -131,7 +144,9 @@ class Sniffer:
                 request asked for it.
         """
         frames: list[Frame] = []
-        if self.framer is None and self._head:
+        if self._in_doubt:
+            frames = self._open(complete=True)
+        elif self.framer is None and self._head:
             frames = self._frame(self._head, complete=True)
         if self.verdict is Verdict.UNDECIDED:
             self._frames += unread
@@ -140,7 +155,10 @@ class Sniffer:
 
     def _take(self, piece: bytes) -> list[Frame]:
         self._size += len(piece)
-        if self.framer is None:
+        if self._in_doubt:
+            self._head += piece
+            frames = self._open(complete=False)
+        elif self.framer is None:
             self._head += piece
             frames = self._frame(self._head, complete=False)
         else:
@@ -150,6 +168,28 @@ class Sniffer:
             self._give_up()
         return frames
 
+    def _open(self, *, complete: bool) -> list[Frame]:
+        """Frame what came so far as the media type says, unless it is JSON objects, one on a line.
+
+        Langflow sends these as `text/event-stream`. A single object stays what the media type says, unless a dialect
+        knows it: some servers put one before the first event.
+        """
+        assert self.framer is not None, "only the framer of a media type is in doubt"
+        head = self._head
+        begun = head.lstrip()
+        if begun[:1] == b"{":
+            found = sniff(begun, complete=complete)
+            if found is Sniffed.UNDECIDED:
+                return []
+            lines = NDJSONFramer()
+            if found is NDJSONFramer or (complete and any(map(match_frame, (*lines.feed(head), *lines.close())))):
+                self.framer = NDJSONFramer()
+        elif not begun and not complete:
+            return []
+        self._in_doubt, self._head = False, b""
+        frames = self.framer.feed(head)
+        return [*frames, *self.framer.close()] if complete and self.framer.__class__ is NDJSONFramer else frames
+
     def _frame(self, head: bytes, *, complete: bool) -> list[Frame]:
         """Find the framing; give the frames of what was held until then."""
         found = sniff(head, complete=complete)
@@ -158,7 +198,7 @@ class Sniffer:
         self._head = b""
         if isinstance(found, Sniffed):
             return self._first_line(head, complete=complete)
-        self.framer = found()
+        self.framer = _giving_bare(found())
         self._is_array = found is JSONArrayFramer
         return self.framer.feed(head)
 
@@ -177,6 +217,8 @@ class Sniffer:
 
     def _examine(self, frames: list[Frame]) -> None:
         for frame in frames:
+            if isinstance(frame, BareEvent):
+                continue
             if self.verdict is not Verdict.UNDECIDED:
                 return
             dialect = self._candidate if self._is_understood(frame) else self._recognize(frame)

@@ -246,5 +246,59 @@ SAMPLES: Final[dict[str, Sample]] = {
         "/google.cloud.aiplatform.v1.PredictionService/StreamGenerateContent", vertex, transport="grpc"
     ),
     "generic": Sample("/v1/strange", data('{"piece":"{text}","at":7}')),
+    "qianfan.chat_v1": Sample(
+        "/rpc/2.0/ai_custom/v1/wenxinworkshop/chat/completions",
+        data(
+            '{"id":"as-1","object":"chat.completion","created":1,"sentence_id":1,"is_end":false,"is_truncated":false,'
+            '"result":"{text}","finish_reason":"normal","usage":{"prompt_tokens":3,"completion_tokens":2}}'
+        ),
+    ),
+    "minimax.chat": Sample("/v1/text/chatcompletion_v2", data(CHAT)),
+    "cloudflare.run": Sample(
+        "/client/v4/accounts/a/ai/run/@cf/meta/llama",
+        data('{"response":"{text}","p":"abc"}'),
+        host="api.cloudflare.com",
+    ),
+    "hunyuan.chat": Sample(
+        "/",
+        data(
+            '{"Note":"n","Choices":[{"Index":0,"Delta":{"Role":"assistant","Content":"{text}"},"FinishReason":""}],'
+            '"Created":1,"Id":"hy-1","Usage":{"PromptTokens":3,"CompletionTokens":2,"TotalTokens":5}}'
+        ),
+        asked=(("Stream", True), ("Model", "hunyuan-pro")),
+        host="hunyuan.tencentcloudapi.com",
+    ),
+    "dashscope.generation": Sample(
+        "/api/v1/services/aigc/text-generation/generation",
+        named(
+            "result",
+            '{"output":{"choices":[{"message":{"role":"assistant","content":"{text}"},"finish_reason":"null"}]},'
+            '"usage":{"input_tokens":3,"output_tokens":1,"total_tokens":4},"request_id":"q-1"}',
+        ),
+        asked=(("parameters", {"incremental_output": True}),),
+    ),
+    "dify": Sample(
+        "/v1/chat-messages",
+        data('{"event":"message","task_id":"t-1","message_id":"m-1","conversation_id":"c","answer":"{text}"}'),
+        asked=(("response_mode", "streaming"),),
+    ),
+    "coze.chat": Sample(
+        "/v3/chat",
+        named("conversation.message.delta", '{"id":"m","role":"assistant","type":"answer","content":"{text}"}'),
+        asked=(("bot_id", "b"),),
+    ),
+    "databricks.agent": Sample(
+        "/serving-endpoints/agent/invocations",
+        data('{"type":"response.output_text.delta","item_id":"m","delta":"{text}"}'),
+        asked=(("input", []),),
+    ),
+    "langflow": Sample(
+        "/api/v1/run/f",
+        '{"event": "token", "data": {"chunk": "{text}", "id": "m-1", "timestamp": "t"}}\n\n',
+    ),
+    "coze.workflow": Sample(
+        "/v1/workflow/stream_run",
+        named("Message", '{"content":"{text}","node_is_finish":false,"node_seq_id":"0","node_title":"Message"}'),
+    ),
 }
 """Name -> sample; what stands after a comma is another way to the same dialect."""
