@@ -19,6 +19,7 @@ class ResponseInfo(NamedTuple):
         request_id: the provider's id of the request, from a response header.
         protocol: HTTP version, such as `1.1` or `2`.
         tls: TLS version, such as `1.3`; None without TLS.
+        marks: names of the headers, in lower case, that name the dialect of the body.
         rate_limits: what the headers say of rate limits, as (attribute name, value); see `rate_limits`.
     """
 
@@ -29,6 +30,7 @@ class ResponseInfo(NamedTuple):
     protocol: str | None = None
     tls: str | None = None
     rate_limits: RateLimits = ()
+    marks: tuple[str, ...] = ()
 
     @property
     def is_success(self) -> bool:
@@ -50,6 +52,7 @@ class ResponseInfo(NamedTuple):
             caps.maybe_name(self.protocol),
             caps.maybe_name(self.tls),
             self.rate_limits,
+            self.marks,
         )
 
 

@@ -6,7 +6,7 @@
       └──NonStreaming────► NON_STREAMING      (an InBandError leads from WAITING, STREAMING and FINISHED to ERRORED)
 
 A stream is complete if its dialect's terminator was seen, or if every choice has a finish reason with no output after
-it. Nothing that comes after a terminator changes the state. If a state does not list an event, the event leaves the
+it. Nothing that comes after a terminator changes the state, but the start of another run in the same stream. If a state does not list an event, the event leaves the
 state as it is: we only observe, and a server that breaks its own rules must not break us.
 
 A few dialects mark no end, and the dialect of some streams is unknown. For these, NO_TERMINATOR and UNKNOWN_DIALECT
@@ -27,6 +27,7 @@ from .events import (
     Finish,
     HTTPError,
     InBandError,
+    NextRun,
     NonStreaming,
     NotAStream,
     NoTerminator,
@@ -132,11 +133,12 @@ TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
     State.UNEXAMINED: {},
     State.FINISHED: {
         Reopened: State.STREAMING,
+        NextRun: State.STREAMING,
         Terminator: State.TERMINATED,
         InBandError: State.ERRORED,
         Unexamined: State.FINISHED,
     },
-    State.TERMINATED: {},
+    State.TERMINATED: {NextRun: State.STREAMING},
     State.ERRORED: {},
     State.HTTP_ERROR: {},
     State.NOT_A_STREAM: {},

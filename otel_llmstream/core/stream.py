@@ -25,6 +25,7 @@ from .events import (
     HTTPError,
     InBandError,
     Malformed,
+    NextRun,
     NoTerminator,
     Started,
     Terminator,
@@ -246,6 +247,8 @@ class Stream:
             self.malformed += 1
         elif isinstance(event, Terminator):
             self.terminator = True
+        elif isinstance(event, NextRun):
+            self.terminator, self._finishes = False, None
         elif isinstance(event, ForeignTerminator):
             self._foreign_end = self.frames
         elif isinstance(event, Unexamined):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from ..core.response import ResponseInfo
 from ..core.summary import LLMRequest
 from ..wire import Frame, Framer, framer_for
 from ._base import Dialect
 from ._json import repaired
 from ._paths import PathTable
 from ._request import RequestInfo
+from .a2a import A2A
+from .ag_ui import AGUI
 from .anthropic_complete import AnthropicComplete
 from .anthropic_messages import AnthropicMessages, AnthropicVertex
 from .bedrock_converse import BedrockConverse
@@ -31,6 +34,7 @@ from .openai_responses import OpenAIResponses
 from .replicate import Replicate
 from .snowflake_cortex import SnowflakeCortex
 from .tgi import TGI
+from .vercel_ui import VercelUI
 from .watsonx import WatsonxChat, WatsonxText
 from .writer import WriterChat, WriterCompletions
 
@@ -64,10 +68,20 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     TGI,
     LlamaCpp,
     Replicate,
+    VercelUI,
+    AGUI,
+    A2A,
 )
 """The order in which they are asked, for requests and for first frames."""
 
 _PATHS: Final = PathTable(DIALECTS)
+
+_WITHOUT_PATH: Final = tuple(dialect for dialect in DIALECTS if not dialect.paths)
+
+_EVENTS: Final = "text/event-stream"
+
+RESPONSE_HEADERS: Final = tuple(dialect.response_header for dialect in DIALECTS if dialect.response_header)
+"""Response headers, in lower case, that name a dialect."""
 
 
 def serves_path(path: str, host: str = "") -> bool:
@@ -109,6 +123,18 @@ def match_non_streaming(request: RequestInfo) -> Match | None:
     return None if found is None else found._replace(request=found.request.replace(streams=False))
 
 
+def match_response(request: RequestInfo, response: ResponseInfo) -> type[Dialect] | None:
+    """The dialect that a response's header names, or that the request's body asks for, at any path. None if neither does.
+
+    Services choose the paths of the protocols that they speak to their own clients. The body counts only if an event
+    stream answers it.
+    """
+    named = next((dialect for dialect in DIALECTS if dialect.response_header in response.marks), None)
+    if named is not None or response.media_type != _EVENTS:
+        return named
+    return next((dialect for dialect in _WITHOUT_PATH if dialect.asked_for_by(request)), None)
+
+
 def framer_of(dialect: Dialect | type[Dialect], content_type: str) -> Framer | None:
     """A framer for an answer in a dialect, by its `Content-Type`. None if that names no stream."""
     factory = dialect.framers.get(content_type.partition(";")[0].strip().lower())
@@ -122,6 +148,7 @@ def match_frame(frame: Frame) -> type[Dialect] | None:
 
 __all__ = [
     "DIALECTS",
+    "RESPONSE_HEADERS",
     "Dialect",
     "Generic",
     "Match",
@@ -130,6 +157,7 @@ __all__ = [
     "match_frame",
     "match_non_streaming",
     "match_request",
+    "match_response",
     "repaired",
     "serves_path",
 ]

@@ -20,7 +20,7 @@ from ..core.served import OUTCOMES, ServedOutcome, ServedSummary
 from ..core.states import End
 from ..core.stream import Stream
 from ..core.summary import Summary
-from ..dialects import Dialect, Generic, RequestInfo, framer_of, match_request
+from ..dialects import Dialect, Generic, RequestInfo, framer_of, match_request, match_response
 from .reader import Reader
 from .sniffer import Sniffer
 
@@ -110,9 +110,11 @@ class Serving:
             span: the server span that was current when the request came, if there was one.
         """
         engine = self.engine
-        found = match_request(request)
+        found, told = match_request(request), match_response(request, response)
         confirmed = found is not None and found.confirmed
         candidate = found.dialect if found is not None else None
+        if told is not None and (response.marks or not confirmed):
+            candidate, confirmed = told, True
         framer = framer_of(candidate or Generic, response.media_type)
         # A service may have a format of its own. It is read as `generic`, so that its times and its end are known.
         sniffer = Sniffer(response, framer, candidate, confirmed=confirmed, asked=True)

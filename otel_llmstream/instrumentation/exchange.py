@@ -16,7 +16,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from ..core.rate_limits import read_rate_limits
 from ..core.response import ResponseInfo, media_type_of
 from ..core.states import End
-from ..dialects import RequestInfo, serves_path
+from ..dialects import RESPONSE_HEADERS, RequestInfo, serves_path
 from ..engine.engine import Engine
 from ..engine.observer import Observer, failure_or_cancel
 from ..engine.sending import Send, current_send
@@ -260,6 +260,7 @@ def response_info(
         protocol=protocol,
         tls=tls,
         rate_limits=read_rate_limits(headers, failed=not 200 <= status < 300),  # noqa: PLR2004 - statuses of success
+        marks=tuple(name for name in RESPONSE_HEADERS if name.encode() in headers),
     )
 
 

@@ -220,6 +220,24 @@ SAMPLES: Final[dict[str, Sample]] = {
     "openai.speech": Sample(
         "/v1/audio/speech", data('{"type":"speech.audio.delta","audio":"{text}"}'), asked=(("stream_format", "sse"),)
     ),
+    "vercel.ui_message_stream": Sample(
+        "/talk",
+        data('{"type":"text-delta","id":"t","delta":"{text}"}'),
+        asked=(("trigger", "submit-message"), ("messages", [])),
+    ),
+    "ag_ui": Sample(
+        "/",
+        data('{"type":"TEXT_MESSAGE_CONTENT","messageId":"m","delta":"{text}"}'),
+        asked=(("threadId", "t"), ("runId", "r"), ("messages", [])),
+    ),
+    "a2a": Sample(
+        "/",
+        data(
+            '{"jsonrpc":"2.0","id":1,"result":{"artifactUpdate":{"taskId":"t1","artifact":{"artifactId":"a","parts":'
+            '[{"text":"{text}"}]}}}}'
+        ),
+        asked=(("jsonrpc", "2.0"), ("method", "SendStreamingMessage")),
+    ),
     "generic": Sample("/v1/strange", data('{"piece":"{text}","at":7}')),
 }
 """Name -> sample; what stands after a comma is another way to the same dialect."""
