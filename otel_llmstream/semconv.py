@@ -508,8 +508,10 @@ ATTRIBUTES: Final = (
               description="Bytes of the body as they came, content coding included."),
     Attribute(name=MALFORMED, field="malformed_events", type="int", unit="{frame}", default=0, on=_SPAN,
               description="Events whose payload did not parse."),
-    Attribute(name=TERMINATOR, field="terminator", type="boolean", default=False, on=_SPAN,
-              description="Whether the dialect's own terminator was seen."),
+    Attribute(name=TERMINATOR, field="end_mark", type="boolean", on=_SPAN,
+              description="True if the dialect's terminator was seen, or a soft sign of the end in a dialect that has "
+                          "none. False if the stream counts as completed only because its body ended cleanly. Left out "
+                          "if finish reasons decided, or if the stream did not complete."),
     Attribute(name=STALLS, field="stalls", type="int", unit="{stall}", default=0, on=_BOTH,
               description="Gaps whose wait passed the stall threshold."),
     Attribute(name=BUFFERED, field="buffered", type="boolean", on=_BOTH,

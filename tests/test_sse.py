@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_llmstream.wire import Frame, SSEFramer, framer_for, sse
+from otel_llmstream.wire import BareEvent, Frame, SSEFramer, framer_for, sse
 from otel_llmstream.wire import frame as frame_module
 
 BOM = b"\xef\xbb\xbf"
@@ -429,6 +429,24 @@ def test_an_unfinished_last_line_is_looked_at(body, unknown):
 def test_framer_for(content_type, known):
     """The media type selects the framer. Case and parameters do not matter."""
     assert (framer_for(content_type) is not None) is known
+
+
+def test_bare_events_are_given_only_if_asked_for():
+    """An event with a name and no data is no frame. If it is asked for, its name comes in its place, in any split."""
+    body = b"event: a\ndata: 1\n\nevent: ping\n\nid: 7\n\n: c\n\nevent: end\r\n\r\nevent: empty\ndata:\n\nevent: cut\n"
+    for size in (1, 2, 7, len(body)):
+        for asked in (False, True):
+            framer = SSEFramer()
+            framer.gives_bare = asked
+            frames = [frame for at in range(0, len(body), size) for frame in framer.feed(body[at : at + size])]
+            frames += framer.close()
+            bare = [frame for frame in frames if isinstance(frame, BareEvent)]
+            assert [(frame.event, frame.data) for frame in frames if frame not in bare] == [
+                (b"a", b"1"),
+                (b"empty", b""),
+            ]
+            assert [(frame.event, frame.data) for frame in bare] == [(b"ping", b""), (b"end", b"")] * asked
+            assert framer.empty_blocks == 4  # two are of an id
 
 
 def test_a_long_stream_holds_nothing():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from otel_llmstream.core.events import (
     CHUNK,
+    SOFT_END,
     MALFORMED,
     NO_TERMINATOR,
     REASONING,
@@ -333,6 +334,28 @@ def test_a_complete_stream_may_end_inside_an_event():
     play = in_state("FINISHED")
     play.stream.pending = True
     assert play.end().outcome is Outcome.COMPLETED
+
+
+def test_an_unmarked_end_is_unproven():
+    """Where no end is marked, a clean end is completed and unproven. A soft sign proves it until more output comes."""
+    for state in ("NO_TERMINATOR", "UNKNOWN_DIALECT", "UNEXAMINED"):
+        summary = in_state(state).end()
+        found = (summary.outcome, summary.terminator, summary.unproven, summary.end_mark)
+        assert found == (Outcome.COMPLETED, False, True, False), state
+        assert in_state(state).end(End.CLOSED).end_mark is None, state
+    for state, mark in (("FINISHED", None), ("TERMINATED", True), ("STREAMING", None)):
+        summary = in_state(state).end()
+        assert (summary.unproven, summary.end_mark) == (False, mark), state
+    for later, proven in ((), True), ((Usage(1, 1),), True), ((CHUNK,), False), ((CHUNK, SOFT_END), True):
+        play = in_state("NO_TERMINATOR")
+        for event in (SOFT_END, *later):
+            play.read(event)
+        summary = play.end()
+        assert (summary.outcome, summary.terminator, summary.unproven) == (Outcome.COMPLETED, proven, not proven), later
+    play = in_state("NO_TERMINATOR")
+    play.read(SOFT_END)
+    play.stream.pending = True
+    assert play.end().outcome is Outcome.TRUNCATED, "the body ended inside an event"
 
 
 @pytest.mark.parametrize(("state", "outcome"), [("NO_TERMINATOR", "truncated"), ("UNKNOWN_DIALECT", "completed")])

@@ -185,6 +185,11 @@ class UnknownDialect(Event):
     """The dialect is unknown: a clean end of the body is legal at any point."""
 
 
+@dataclass(frozen=True, slots=True)
+class SoftEnd(Event):
+    """A sign that the answer is whole, in a dialect that marks no end. It holds until more output comes."""
+
+
 CHUNK = Chunk()
 REASONING = Chunk(is_answer=False)
 TERMINATOR = Terminator()
@@ -193,6 +198,7 @@ MALFORMED = Malformed()
 UNEXAMINED = Unexamined()
 NEXT_RUN = NextRun()
 NO_TERMINATOR = NoTerminator()
+SOFT_END = SoftEnd()
 UNKNOWN_DIALECT = UnknownDialect()
 
 NOTHING: tuple[Event, ...] = ()

@@ -145,6 +145,9 @@ TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
     State.NON_STREAMING: {},
 }
 
+UNMARKED: Final = frozenset((State.NO_TERMINATOR, State.UNKNOWN_DIALECT, State.UNEXAMINED))
+"""The states where a clean end of the body is legal and proves nothing: no mark of the end can be seen."""
+
 GIVEN: Final = None
 """In `ENDINGS`: the error type is the one that was noted before, or the one that the ending brought."""
 

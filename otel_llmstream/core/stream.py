@@ -27,6 +27,7 @@ from .events import (
     Malformed,
     NextRun,
     NoTerminator,
+    SoftEnd,
     Started,
     Terminator,
     ToolCall,
@@ -37,7 +38,7 @@ from .events import (
 )
 from .response import ResponseInfo
 from .sampling import Decimator, LogSketch
-from .states import ENDINGS, TRANSITIONS, Cut, End, LastFinish, Reopened, State
+from .states import ENDINGS, TRANSITIONS, UNMARKED, Cut, End, LastFinish, Reopened, State
 from .summary import LLMRequest, Outcome, Summary
 from .tool_arguments import ToolCalls
 
@@ -85,7 +86,7 @@ class Stream:
     __slots__ = (
         "_buffered_after", "_chunk_times", "_drained", "_end_mark", "_error_type", "_finish_disproved",
         "_finishes", "_first", "_first_answer", "_first_wait", "_foreign_end", "_gap_max", "_gap_sketch", "_gap_sum",
-        "_headers_at", "_message", "_normalize", "_origin", "_reasoned", "_response", "_stall_after",
+        "_headers_at", "_message", "_normalize", "_origin", "_reasoned", "_response", "_soft_end", "_stall_after",
         "_started", "_tools", "_usage", "batch", "bytes", "choices", "chunks", "extra", "frames", "gap_wait",
         "malformed", "model", "not_framed", "pending", "reads", "request", "response_id", "stalls", "state",
         "terminator", "unexamined", "wait",
@@ -125,6 +126,7 @@ class Stream:
         self._finish_disproved = False  # output came after a finish reason: only the terminator completes the stream
         self._foreign_end = 0  # the number of the frame that ends a stream in another dialect, if one came
         self._end_mark: type[Event] | None = None  # `NoTerminator` or `UnknownDialect`, if it came
+        self._soft_end: int | None = None  # the number of chunks when a soft sign of the end came
         self._usage = _NO_USAGE
         self._first: float | None = None
         self._first_wait = 0.0
@@ -253,11 +255,18 @@ class Stream:
             self._foreign_end = self.frames
         elif isinstance(event, Unexamined):
             self.unexamined = Unexamined in TRANSITIONS[self.state]  # nothing counts after a terminator
-        elif isinstance(event, (NoTerminator, UnknownDialect)):
-            self._end_mark = type(event)
+        elif isinstance(event, (NoTerminator, UnknownDialect, SoftEnd)):
+            self._note_end(event)
         elif type(event) in TRANSITIONS[self.state]:  # an error after the end says nothing about the end
             self._note_error(event)
         self._move(type(event))
+
+    def _note_end(self, event: Event) -> None:
+        """The dialect marks no end, or a soft sign of one came."""
+        if isinstance(event, SoftEnd):
+            self._soft_end = self.chunks
+        else:
+            self._end_mark = type(event)
 
     def _finish(self, event: Finish) -> None:
         """A choice has a reason. If it had one before, the later one counts."""
@@ -404,7 +413,8 @@ class Stream:
             reads=self.reads,
             bytes=self.bytes,
             malformed_events=self.malformed,
-            terminator=self.terminator,
+            terminator=self.terminator or self._soft_end == self.chunks,
+            unproven=outcome is Outcome.COMPLETED and self.state in UNMARKED and self._soft_end != self.chunks,
             gap_mean=self._gap_sum / sketch.count if sketch else None,
             gap_p95=sketch.percentile(0.95) if sketch else None,
             gap_max=self._gap_max if sketch else None,

@@ -159,7 +159,10 @@ class Summary(Record, frozen=True, kw_only=True):
         reads: pieces of bytes that came from the network.
         bytes: bytes of the body as they came, content coding included.
         malformed_events: frames whose payload did not parse.
-        terminator: whether the dialect's terminator was seen.
+        terminator: whether the dialect's terminator was seen. In a dialect that has none: whether a soft sign of the
+            end came, with no output after it.
+        unproven: whether it counts as completed only because the body ended cleanly. The dialect marks no end or is
+            unknown, and no soft sign of the end came.
         gap_mean: mean time between two chunks; None if there are fewer than two.
         gap_p95: 95th percentile of the time between two chunks, at most 5 % off.
         gap_max: the longest time between two chunks.
@@ -216,6 +219,7 @@ class Summary(Record, frozen=True, kw_only=True):
     bytes: int = 0
     malformed_events: int = 0
     terminator: bool = False
+    unproven: bool = False
     gap_mean: float | None = None
     gap_p95: float | None = None
     gap_max: float | None = None
@@ -248,6 +252,11 @@ class Summary(Record, frozen=True, kw_only=True):
     total_bytes: int = 0
     fallback: str | None = None
     limits: tuple[tuple[str, int | float], ...] = ()
+
+    @property
+    def end_mark(self) -> bool | None:
+        """True if a mark of the end was seen, False if the end is unproven. None if something else decided."""
+        return self.terminator or (False if self.unproven else None)
 
     @property
     def timeline(self) -> str:

@@ -64,9 +64,14 @@ class Dialect(RequestMatcher):
     """Reads the frames of one stream. There is one object per stream, which may keep what later frames need.
 
     A dialect never raises, whatever a server sends: what does not parse is `MALFORMED`, what is unknown says nothing.
+
+    Attributes:
+        bare_events: name of an event without data -> what it says. `read` gets no others.
     """
 
     __slots__ = ()
+
+    bare_events: ClassVar[Mapping[bytes, Events]] = {}
 
     def read(self, frame: Frame) -> Events:
         """What a frame says."""
@@ -243,6 +248,8 @@ class JSONDialect(Dialect):
 
     def _unreadable(self, frame: Frame) -> Events:
         """What a payload says that is not decoded: no JSON, or JSON of another shape."""
+        if not frame.data and frame.event in self.bare_events:
+            return self.bare_events[frame.event]
         if is_done(frame.data):
             return (FOREIGN_TERMINATOR,) if self.terminator is None else (TERMINATOR,)
         if frame.oversized:

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, Protocol
 from ..core.events import MALFORMED, ONE_CHUNK, UNEXAMINED, Event, Malformed, NotAStream, Undecodable
 from ..core.stream import BATCH, Stream
 from ..dialects import Dialect, repaired
-from ..wire import BodyDecoder, DecodingError, ExpansionError, Frame, Framer
+from ..wire import BareEvent, BodyDecoder, DecodingError, ExpansionError, Frame, Framer
 from .sniffer import Sniffer, Verdict
 
 Read = tuple[bytes, float, float]
@@ -199,7 +199,7 @@ class Reader:
         blocks = _empty_blocks(sniffer.framer)
         frames = sniffer.feed(data)
         if _empty_blocks(sniffer.framer) != blocks:
-            self._empty, self._is_alone = came, not frames
+            self._empty, self._is_alone = came, all(isinstance(frame, BareEvent) for frame in frames)
         self._held.append(_Held(len(data), waited, came, frames))
         self._last = came
 
@@ -228,7 +228,7 @@ class Reader:
         self._sniffer = None
         for each in held:
             self._stream.arrived(each.size, each.waited)
-            for frame in each.frames:
+            for frame in self._known(each.frames):
                 self._take(self._events(frame), each.came)
         if sniffer.broken is not None:
             self._stream.receive(Undecodable(sniffer.broken), self._last)
@@ -281,6 +281,8 @@ class Reader:
             stream.arrived(len(data), came - asked)
             if decoder is None:
                 frames = feed(data)
+                if framer.empty_blocks != blocks:
+                    frames = self._known(frames)
                 for frame in frames:
                     self._take(self._events(frame), came)
                 completed = len(frames)
@@ -297,7 +299,7 @@ class Reader:
         try:
             for piece in decoder.feed(data):
                 frames = self._framer.feed(piece)
-                for frame in frames:
+                for frame in self._known(frames):
                     self._take(self._events(frame), now)
                 decoder.framed(len(frames))
         except DecodingError as exc:
@@ -310,6 +312,11 @@ class Reader:
         """The body decodes to far more than came. From now on, reads have sizes and times, and that is all."""
         self._framer, self._decoder = _Unframed(), None
         self._stream.receive(UNEXAMINED, now)
+
+    def _known(self, frames: list[Frame]) -> list[Frame]:
+        """The frames without the events that have no data, unless the dialect knows the event's name."""
+        names = self._dialect.bare_events
+        return [frame for frame in frames if not isinstance(frame, BareEvent) or frame.event in names]
 
     def _events(self, frame: Frame) -> tuple[Event, ...]:
         """What a frame says. A payload that the parsers of most SDKs take is not malformed; see `repaired`."""

@@ -8,7 +8,7 @@ confirms a dialect.
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import Final
+from typing import Final, TypeVar
 
 from ..core.events import Chunk
 from ..core.response import ResponseInfo
@@ -16,6 +16,7 @@ from ..dialects import Dialect, Generic, match_frame
 from ..wire import (
     MAX_SNIFFED,
     MESSAGE,
+    BareEvent,
     BodyDecoder,
     DecodingError,
     ExpansionError,
@@ -24,9 +25,12 @@ from ..wire import (
     JSONArrayFramer,
     NDJSONFramer,
     Sniffed,
+    SSEFramer,
     decoder_for,
     sniff,
 )
+
+F = TypeVar("F", bound=Framer | None)
 
 MAX_FRAMES: Final = 8
 """Frames without a meaning before the dialect is given up. An answer says something by then."""
@@ -47,6 +51,13 @@ class Verdict(Enum):
     """A stream was asked for, and this is none."""
     NOT_OURS = auto()
     """Nothing shows that this is an LLM's answer."""
+
+
+def _giving_bare(framer: F) -> F:
+    """The framer, which from now on also gives the names of events without data. The dialect may know one of them."""
+    if isinstance(framer, SSEFramer):
+        framer.gives_bare = True
+    return framer
 
 
 class Sniffer:
@@ -81,7 +92,7 @@ class Sniffer:
         asked: bool,
     ) -> None:
         self.decoder: BodyDecoder | None = decoder_for(response.content_encoding) if response.content_encoding else None
-        self.framer = framer
+        self.framer = _giving_bare(framer)
         self.dialect: type[Dialect] | None = None
         self.verdict = Verdict.UNDECIDED
         self.broken: str | None = None
@@ -156,7 +167,7 @@ class Sniffer:
         self._head = b""
         if isinstance(found, Sniffed):
             return self._first_line(head, complete=complete)
-        self.framer = found()
+        self.framer = _giving_bare(found())
         self._is_array = found is JSONArrayFramer
         return self.framer.feed(head)
 
@@ -175,6 +186,8 @@ class Sniffer:
 
     def _examine(self, frames: list[Frame]) -> None:
         for frame in frames:
+            if isinstance(frame, BareEvent):
+                continue
             if self.verdict is not Verdict.UNDECIDED:
                 return
             dialect = self._candidate if self._is_understood(frame) else self._recognize(frame)

@@ -8,7 +8,7 @@ from typing import Final
 from .aws_eventstream import CORRUPT, ERROR, EXCEPTION, LOST, EventStreamFramer
 from .content_encoding import BodyDecoder, DecodingError, decoder_for
 from .expansion import ExpansionError
-from .frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, Framer
+from .frame import KEPT_HEAD, MAX_FRAME, MESSAGE, BareEvent, Frame, Framer
 from .json_array import JSONArrayFramer
 from .ndjson import NDJSONFramer
 from .sniffing import MAX_SNIFFED, Sniffed, sniff
@@ -40,6 +40,7 @@ __all__ = [
     "MAX_FRAME",
     "MAX_SNIFFED",
     "MESSAGE",
+    "BareEvent",
     "BodyDecoder",
     "DecodingError",
     "EventStreamFramer",

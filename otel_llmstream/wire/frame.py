@@ -37,6 +37,15 @@ class Frame(NamedTuple):
     oversized: bool = False
 
 
+class BareEvent(Frame):
+    """A server-sent event that has a name and no data. No browser dispatches it, but its name may say something.
+
+    It counts as a frame only if the dialect knows its name. LangServe ends its streams with one.
+    """
+
+    __slots__ = ()
+
+
 class Framer(Protocol):
     """Turns bytes into frames. It raises for no input, and holds at most about `MAX_FRAME` bytes.
 

@@ -3,7 +3,7 @@ r"""Server-sent events, by the WHATWG rules (HTML standard, 9.2.5 "Parsing an ev
 Input: decoded bytes, in any split. Output: one `Frame` for each event that a browser would dispatch. These rules are
 stricter than those of the SDKs:
 
-- An event without data is not dispatched.
+- An event without data is not dispatched. Its name can be asked for: see `BareEvent`.
 - A byte order mark is skipped.
 - Lines end at CR, LF or CRLF only, not at U+2028.
 - A field that the standard does not name is ignored. The exception is a field `error` with a JSON object.
@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from .frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, LineBuffer, portions
+from .frame import KEPT_HEAD, MAX_FRAME, MESSAGE, BareEvent, Frame, LineBuffer, portions
 
 _BOM: Final = b"\xef\xbb\xbf"
 _CR: Final = 0x0D
@@ -30,7 +30,11 @@ _new: Final = tuple.__new__  # half the cost of calling the class, on a path tha
 
 
 class SSEFramer:
-    """Incremental parser of `text/event-stream`."""
+    """Incremental parser of `text/event-stream`.
+
+    Attributes:
+        gives_bare: whether `feed` also gives a `BareEvent` for each event that has a name and no data. False at first.
+    """
 
     __slots__ = (
         "_data",
@@ -45,6 +49,7 @@ class SSEFramer:
         "_started",
         "comments",
         "empty_blocks",
+        "gives_bare",
         "unknown",
     )
 
@@ -62,6 +67,7 @@ class SSEFramer:
         self.comments = 0
         self.unknown = 0
         self.empty_blocks = 0
+        self.gives_bare = False
 
     def feed(self, data: bytes) -> list[Frame]:
         """Add the next bytes. Returns the events that they complete."""
@@ -189,6 +195,8 @@ class SSEFramer:
             self._oversized = False
         elif self._fields or self._id:  # for some SDKs, the last id alone makes an event of a blank line
             self.empty_blocks += 1
+            if self._event and self.gives_bare:
+                frames.append(BareEvent(self._event, b"", self._id))
         self._event = b""
         self._fields = False
 
