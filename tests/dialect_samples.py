@@ -314,6 +314,32 @@ data: {"jsonrpc":"2.0","id":1,"result":{"statusUpdate":{"taskId":"t1","status":{
 
 """.replace(b"\n", b"\r\n")
 
+LANGSERVE = b"""\
+event: metadata
+data: {"run_id":"r1"}
+
+event: data
+data: {"content":"Hi","type":"AIMessageChunk","id":"m","additional_kwargs":{},"response_metadata":{}}
+
+: ping - 2026-01-01 00:00:00
+
+event: data
+data: {"content":"","type":"AIMessageChunk","id":"m","response_metadata":{"finish_reason":"tool_calls","model_name":\
+"gpt-5"},"usage_metadata":{"input_tokens":9,"output_tokens":3,"input_token_details":{"cache_read":4}}}
+
+event: data
+data: "na\xc3\xafve"
+
+event: data
+data: {"error":"a word of the application's"}
+
+event: data
+data: ["any"]
+
+event: end
+
+""".replace(b"\n", b"\r\n")
+
 A2A_OLD = b"""\
 data: {"id":1,"jsonrpc":"2.0","result":{"contextId":"c","id":"t1","kind":"task","status":{"state":"submitted"}}}
 
@@ -609,6 +635,29 @@ WIRES = {
             "request_model": None,
         },
         {"jsonrpc": "2.0", "id": 1, "method": "SendStreamingMessage", "params": {}},
+        line=b"\r\n\r\n",
+    ),
+    "langserve": Wire(
+        "/chain/stream",
+        LANGSERVE,
+        b"event: end",
+        {
+            "chunks": 4,
+            "frames": 7,
+            "finish_reasons": (),
+            "finish_reason": "none",
+            "terminator": True,
+            "input_tokens": 9,
+            "output_tokens": 3,
+            "cache_read_tokens": 4,
+            "response_id": "r1",
+            "response_model": "gpt-5",
+            "request_dialect": "langserve",
+            "request_operation": "chat",
+            "request_provider": "langchain",
+            "request_model": None,
+        },
+        {"input": "?", "config": {}, "kwargs": {}},
         line=b"\r\n\r\n",
     ),
     "a2a 0.3": Wire(

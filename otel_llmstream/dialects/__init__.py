@@ -22,6 +22,8 @@ from .cohere_chat_v1 import CohereChatV1
 from .generic import Generic
 from .google_generate import GoogleGenerate
 from .google_interactions import GoogleInteractions
+from .langgraph import LangGraph
+from .langserve import LangServe
 from .llama_cpp import LlamaCpp
 from .mistral_chat import MistralChat, MistralVertex
 from .mistral_conversations import MistralConversations
@@ -71,6 +73,8 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     VercelUI,
     AGUI,
     A2A,
+    LangGraph,
+    LangServe,
 )
 """The order in which they are asked, for requests and for first frames."""
 
@@ -124,10 +128,10 @@ def match_non_streaming(request: RequestInfo) -> Match | None:
 
 
 def match_response(request: RequestInfo, response: ResponseInfo) -> type[Dialect] | None:
-    """The dialect that a response's header names, or that the request's body asks for, at any path. None if neither does.
+    """The dialect that a response's header names, or that the request's body asks for. None if neither does.
 
-    Services choose the paths of the protocols that they speak to their own clients. The body counts only if an event
-    stream answers it.
+    Services choose the paths of the protocols that they speak to their own clients. The body counts only if an
+    event stream answers it.
     """
     named = next((dialect for dialect in DIALECTS if dialect.response_header in response.marks), None)
     if named is not None or response.media_type != _EVENTS:

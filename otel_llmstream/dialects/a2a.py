@@ -1,7 +1,7 @@
 """A2A (0.3 and 1.0): updates of an agent's task, as JSON-RPC answers or, over REST, as they are. Any path.
 
-The request's JSON-RPC method, or the shape of a first update tells the stream. Legal end: a task in a terminal state, or
-in one that waits for the client; in 0.3 also `final: true`; or a lone message. A stream that ends before that says
+The request's JSON-RPC method, or the shape of a first update tells the stream. Legal end: a task in a terminal state,
+or in one that waits for the client; in 0.3 also `final: true`; or a lone message. A stream that ends before that says
 nothing to its client: 1.0 has no other mark of the end. `lastChunk` ends an artifact, and not the stream.
 
 The protocol names no model and no tokens.

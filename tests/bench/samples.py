@@ -238,6 +238,16 @@ SAMPLES: Final[dict[str, Sample]] = {
         ),
         asked=(("jsonrpc", "2.0"), ("method", "SendStreamingMessage")),
     ),
+    "langgraph": Sample(
+        "/runs/stream",
+        named("messages", '[{"type":"AIMessageChunk","content":"{text}","id":"m"},{"run_attempt":1}]'),
+        asked=(("assistant_id", "a"), ("input", {})),
+    ),
+    "langserve": Sample(
+        "/chain/stream",
+        named("data", '{"content":"{text}","type":"AIMessageChunk","id":"m"}'),
+        asked=(("input", {}), ("config", {}), ("kwargs", {})),
+    ),
     "generic": Sample("/v1/strange", data('{"piece":"{text}","at":7}')),
 }
 """Name -> sample; what stands after a comma is another way to the same dialect."""
