@@ -38,7 +38,7 @@ def test_they_say_nothing_to_other_dialects():
 
 @pytest.mark.parametrize("data", [b"", b"data:\n"])
 def test_a_known_name_ends_the_stream(monkeypatch, data):
-    """A dialect that knows the name takes it as what it says, in any split and encoding, with an empty data line too."""
+    """A dialect that knows the name takes it as what it says, in any split, with an empty data line too."""
     monkeypatch.setattr(OpenAIChat, "bare_events", {b"end": (TERMINATOR,)})
     body = BODY.replace(b"event: end\n", b"event: end\n" + data)
     for summary in summaries(body):

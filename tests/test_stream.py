@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from otel_llmstream.core.events import (
     CHUNK,
-    SOFT_END,
     MALFORMED,
     NO_TERMINATOR,
     REASONING,
+    SOFT_END,
     TERMINATOR,
     UNEXAMINED,
     UNKNOWN_DIALECT,
