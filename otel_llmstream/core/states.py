@@ -6,8 +6,9 @@
       └──NonStreaming────► NON_STREAMING      (an InBandError leads from WAITING, STREAMING and FINISHED to ERRORED)
 
 A stream is complete if its dialect's terminator was seen, or if every choice has a finish reason with no output after
-it. Nothing that comes after a terminator changes the state, but the start of another run in the same stream. If a state does not list an event, the event leaves the
-state as it is: we only observe, and a server that breaks its own rules must not break us.
+it. Nothing that comes after a terminator changes the state, unless another run begins in the same stream. If a state
+does not list an event, the event leaves the state as it is: we only observe, and a server that breaks its own rules
+must not break us.
 
 A few dialects mark no end, and the dialect of some streams is unknown. For these, NO_TERMINATOR and UNKNOWN_DIALECT
 take the place of STREAMING. A clean end of the body is legal there. So it is in UNEXAMINED, where the end may have come

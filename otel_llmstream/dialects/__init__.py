@@ -36,6 +36,7 @@ from .openai_responses import OpenAIResponses
 from .replicate import Replicate
 from .snowflake_cortex import SnowflakeCortex
 from .tgi import TGI
+from .vercel_data import VercelData
 from .vercel_ui import VercelUI
 from .watsonx import WatsonxChat, WatsonxText
 from .writer import WriterChat, WriterCompletions
@@ -71,6 +72,7 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     LlamaCpp,
     Replicate,
     VercelUI,
+    VercelData,
     AGUI,
     A2A,
     LangGraph,
@@ -136,6 +138,17 @@ def match_response(request: RequestInfo, response: ResponseInfo) -> type[Dialect
     named = next((dialect for dialect in DIALECTS if dialect.response_header in response.marks), None)
     if named is not None or response.media_type != _EVENTS:
         return named
+    return _protocol_of(request)
+
+
+def asks_for_stream(request: RequestInfo) -> bool:
+    """Whether the body asks for a stream: with `"stream": true`, or in the words of a protocol without a path."""
+    return request.wants_stream or _protocol_of(request) is not None
+
+
+def _protocol_of(request: RequestInfo) -> type[Dialect] | None:
+    if request.method != "POST":
+        return None
     return next((dialect for dialect in _WITHOUT_PATH if dialect.asked_for_by(request)), None)
 
 
@@ -157,6 +170,7 @@ __all__ = [
     "Generic",
     "Match",
     "RequestInfo",
+    "asks_for_stream",
     "framer_of",
     "match_frame",
     "match_non_streaming",

@@ -16,7 +16,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from ..core.rate_limits import read_rate_limits
 from ..core.response import ResponseInfo, media_type_of
 from ..core.states import End
-from ..dialects import RESPONSE_HEADERS, RequestInfo, serves_path
+from ..dialects import RESPONSE_HEADERS, RequestInfo, asks_for_stream, serves_path
 from ..engine.engine import Engine
 from ..engine.observer import Observer, failure_or_cancel
 from ..engine.sending import Send, current_send
@@ -129,14 +129,17 @@ class Exchange:
             return Send(self._request, nullcontext())
         return Send(self._request, observer.activate(), None if observer.recording is None else body)
 
-    def wants(self, status: int, content_type: str) -> bool:
+    def wants(self, status: int, content_type: str, is_marked: Callable[[], bool]) -> bool:
         """Whether the response may be a stream of ours. Ask before a `ResponseInfo` is built.
 
         Args:
             status: HTTP status code.
             content_type: value of the header `Content-Type`; empty if there is none.
+            is_marked: whether another header names a dialect. It is asked only if the media type says nothing.
         """
-        return self._observer is not None or may_be_stream(status, content_type, lambda: self._request.wants_stream)
+        if self._observer is not None:
+            return True
+        return may_be_stream(status, content_type, lambda: is_marked() or asks_for_stream(self._request))
 
     def responded(self, response: ResponseInfo) -> Observer | None:
         """The response's headers came.
@@ -148,7 +151,7 @@ class Exchange:
         if observer is not None:
             observer.responded(response)
             return observer if observer.is_watching else None
-        if not self.wants(response.status, response.content_type):
+        if not self.wants(response.status, response.content_type, lambda: bool(response.marks)):
             return None
         return self._engine.sniff(self._request, response, self._started)
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from .._interruption import let_through, suppressed
 from ..core.response import ResponseInfo
-from ..dialects import RequestInfo
+from ..dialects import RESPONSE_HEADERS, RequestInfo
 from .close_reason import watch_garbage_collector
 from .exchange import Exchange, attach, guarded, may_be_llm, read_already, response_info, tls_version
 from .patching import replace_method, when_imported
@@ -161,7 +161,8 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def _tap(exchange: Exchange, response: Any, tap: type[Any]) -> None:
-    if not exchange.wants(response.status_code, response.headers.get("content-type", "")):
+    headers = response.headers
+    if not exchange.wants(response.status_code, headers.get("content-type", ""), partial(_is_marked, headers)):
         return
     observer = exchange.responded(_response_info(response))
     if observer is None:
@@ -170,6 +171,10 @@ def _tap(exchange: Exchange, response: Any, tap: type[Any]) -> None:
         read_already(observer, getattr(response, "_content", None))
     else:
         response.stream = tap(response.stream, observer)
+
+
+def _is_marked(headers: Any) -> bool:
+    return any(name in headers for name in RESPONSE_HEADERS)
 
 
 def _response_info(response: Any) -> ResponseInfo:

@@ -31,7 +31,7 @@ AIM = 2.0  # µs for each 300 bytes
 def watcher(engine: Engine, sample: Sample) -> Observer:
     """Who watches an answer to this request, from its headers on."""
     target = RequestInfo(method=sample.method, host=sample.host, port=443, path=sample.path, body=sample.request)
-    headers = ResponseInfo(200, sample.content_type)
+    headers = ResponseInfo(200, sample.content_type, marks=sample.marks)
     observer = engine.begin(target)
     if observer is None:
         return engine.sniff(target, headers, engine.clock.now())

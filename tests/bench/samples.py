@@ -32,6 +32,7 @@ class Sample:
         host: who is asked.
         method: how.
         start: what stands before the first chunk.
+        marks: response headers that name the dialect.
     """
 
     path: str
@@ -41,6 +42,7 @@ class Sample:
     host: str = "gateway.test"
     method: str = "POST"
     start: bytes = b""
+    marks: tuple[str, ...] = ()
 
     @property
     def request(self) -> bytes:
@@ -247,6 +249,9 @@ SAMPLES: Final[dict[str, Sample]] = {
         "/chain/stream",
         named("data", '{"content":"{text}","type":"AIMessageChunk","id":"m"}'),
         asked=(("input", {}), ("config", {}), ("kwargs", {})),
+    ),
+    "vercel.data_stream": Sample(
+        "/talk", '0:"{text}"\n', "text/plain; charset=utf-8", marks=("x-vercel-ai-data-stream",)
     ),
     "generic": Sample("/v1/strange", data('{"piece":"{text}","at":7}')),
 }
