@@ -141,6 +141,7 @@ def test_the_older_data_stream() -> None:
         span, line = both_ends(body, headers=DATA, content_type="text/plain")
         assert span["llmstream.outcome"] == line[semconv.SERVED_OUTCOME] == outcome
         assert span["llmstream.chunks"] == 1
+        assert span["error.type"] == line["error.type"] == ("_OTHER" if outcome == "failed" else "stream_truncated")
 
 
 def test_other_streams_are_not_taken() -> None:

@@ -226,7 +226,12 @@ class Serving:
         info, settings = self._info, self.engine.settings
         assert info is not None, "a body is read before its end"
         if self.stream is None:
-            self.stream = Stream(dialect.parse_request(info), self._started, stall_after=settings.stall_after)
+            self.stream = Stream(
+                dialect.parse_request(info),
+                self._started,
+                stall_after=settings.stall_after,
+                normalize=self.engine.error_codes.normalize,
+            )
             self.stream.responded(Opened(), self._response, self.engine.clock.now())
         elif self.stream.request.dialect != dialect.name:
             self.stream.request = self.stream.request.replace(dialect=dialect.name)
