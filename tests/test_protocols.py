@@ -16,8 +16,11 @@ from starlette.responses import StreamingResponse
 from starlette.routing import Route
 
 from otel_llmstream import Outcome, ServedStreams, Summary, semconv
+from otel_llmstream.core.events import NOTHING, ONE_CHUNK
 from otel_llmstream.core.states import End
+from otel_llmstream.dialects.vercel_data import VercelData
 from otel_llmstream.testing import capture, replay
+from otel_llmstream.wire import Frame
 
 UI = {"x-vercel-ai-ui-message-stream": "v1"}
 DATA = {"x-vercel-ai-data-stream": "v1"}
@@ -144,6 +147,15 @@ def test_the_older_data_stream() -> None:
         assert span["error.type"] == line["error.type"] == ("_OTHER" if outcome == "failed" else "stream_truncated")
 
 
+def test_lines_that_are_not_usual() -> None:
+    """A line that was too long to keep is output; one that is nested too deeply, or of an unknown code, says nothing."""
+    dialect = VercelData()
+    assert dialect.read(Frame(b"0", b'"Hi', oversized=True)) == ONE_CHUNK
+    assert dialect.read(Frame(b"0", b'""')) == dialect.read(Frame(b"8", b"[1]")) == NOTHING
+    assert dialect.read(Frame(b"d", b"[" * 10_000 + b"]" * 10_000)) != ONE_CHUNK
+    assert not dialect.is_output_only([b'"Hi"'])
+
+
 def test_other_streams_are_not_taken() -> None:
     """An application's own stream that looks alike has no verdict."""
     for payloads in (
@@ -151,6 +163,7 @@ def test_other_streams_are_not_taken() -> None:
         [{"type": "run_started"}, {"task": {"id": "7", "title": "Buy milk"}}],
         [{"message": {"messageId": "7"}}, {"statusUpdate": {"status": "away"}}],
         [{"run_id": "r1"}, {"ops": []}],
+        [b'{"status": ', {"at": 1}],
     ):
         with about(payloads):
             _, line = both_ends(sse(*payloads), request={"stream": True})
