@@ -148,7 +148,7 @@ def test_the_older_data_stream() -> None:
 
 
 def test_lines_that_are_not_usual() -> None:
-    """A line that was too long to keep is output; one that is nested too deeply, or of an unknown code, says nothing."""
+    """A line that was too long to keep is output; an empty text and an annotation say nothing."""
     dialect = VercelData()
     assert dialect.read(Frame(b"0", b'"Hi', oversized=True)) == ONE_CHUNK
     assert dialect.read(Frame(b"0", b'""')) == dialect.read(Frame(b"8", b"[1]")) == NOTHING
