@@ -256,6 +256,104 @@ data: {"type":"completion","id":"compl_1","completion":"","stop_reason":"max_tok
 
 """.replace(b"\n", b"\r\n")
 
+VERCEL_UI = b"""\
+data: {"type":"start","messageId":"m1","messageMetadata":{"model":"gpt-5"}}
+
+data: {"type":"start-step"}
+
+data: {"type":"reasoning-start","id":"r"}
+
+data: {"type":"reasoning-delta","id":"r","delta":"Hm"}
+
+data: {"type":"text-start","id":"t"}
+
+data: {"type":"tool-input-start","toolCallId":"c1","toolName":"look_up"}
+
+data: {"type":"tool-input-delta","toolCallId":"c1","inputTextDelta":"{}"}
+
+data: {"type":"tool-output-error","toolCallId":"c1","errorText":"no such page"}
+
+data: {"type":"data-weather","data":{"error":"unknown"}}
+
+data: {"type":"text-delta","id":"t","delta":"na\xc3\xafve"}
+
+data: {"type":"finish","finishReason":"length","messageMetadata":{"totalUsage":{"inputTokens":9,"outputTokens":5,\
+"reasoningTokens":2,"cachedInputTokens":4}}}
+
+data: [DONE]
+
+"""
+
+AG_UI = b"""\
+data: {"type":"RUN_STARTED","threadId":"t","runId":"r1","protocolVersion":"1.0"}
+
+data: {"type":"REASONING_MESSAGE_CONTENT","messageId":"m0","delta":"Hm"}
+
+data: {"type":"TOOL_CALL_START","toolCallId":"c1","toolCallName":"look_up"}
+
+data: {"type":"TOOL_CALL_ARGS","toolCallId":"c1","delta":"{}"}
+
+data: {"type":"TEXT_MESSAGE_START","messageId":"m","role":"assistant"}
+
+data: {"type":"TEXT_MESSAGE_CONTENT","messageId":"m","delta":"Hi"}
+
+data: {"type":"RUN_FINISHED","threadId":"t","runId":"r1","outcome":{"type":"success","pendingToolCallIds":["c1"]},\
+"usage":[{"model":"gpt-5","inputTokens":9,"outputTokens":3,"reasoningTokens":1},{"model":"gpt-5","inputTokens":1,\
+"outputTokens":2,"cachedInputTokens":1}]}
+
+"""
+
+A2A = b"""\
+data: {"jsonrpc":"2.0","id":1,"result":{"task":{"id":"t1","status":{"state":"TASK_STATE_SUBMITTED"}}}}
+
+data: {"jsonrpc":"2.0","id":1,"result":{"statusUpdate":{"taskId":"t1","status":{"state":"TASK_STATE_WORKING"}}}}
+
+: ping - 2026-01-01 00:00:00
+
+data: {"jsonrpc":"2.0","id":1,"result":{"artifactUpdate":{"taskId":"t1","artifact":{"artifactId":"a","parts":\
+[{"text":"Hi"}]},"lastChunk":true}}}
+
+data: {"jsonrpc":"2.0","id":1,"result":{"statusUpdate":{"taskId":"t1","status":{"state":"TASK_STATE_COMPLETED"}}}}
+
+""".replace(b"\n", b"\r\n")
+
+LANGSERVE = b"""\
+event: metadata
+data: {"run_id":"r1"}
+
+event: data
+data: {"content":"Hi","type":"AIMessageChunk","id":"m","additional_kwargs":{},"response_metadata":{}}
+
+: ping - 2026-01-01 00:00:00
+
+event: data
+data: {"content":"","type":"AIMessageChunk","id":"m","response_metadata":{"finish_reason":"tool_calls","model_name":\
+"gpt-5"},"usage_metadata":{"input_tokens":9,"output_tokens":3,"input_token_details":{"cache_read":4}}}
+
+event: data
+data: "na\xc3\xafve"
+
+event: data
+data: {"error":"a word of the application's"}
+
+event: data
+data: ["any"]
+
+event: end
+
+""".replace(b"\n", b"\r\n")
+
+A2A_OLD = b"""\
+data: {"id":1,"jsonrpc":"2.0","result":{"contextId":"c","id":"t1","kind":"task","status":{"state":"submitted"}}}
+
+data: {"id":1,"jsonrpc":"2.0","result":{"artifact":{"artifactId":"a","parts":[{"kind":"text","text":"Hi"}]},\
+"kind":"artifact-update","taskId":"t1"}}
+
+data: {"id":1,"jsonrpc":"2.0","result":{"final":true,"kind":"status-update","status":{"message":{"kind":"message",\
+"messageId":"m","parts":[{"kind":"text","text":"Where?"}],"role":"agent"},"state":"input-required"},"taskId":"t1"}}
+
+"""
+
 VERTEX = "/v1/projects/p/locations/global/publishers"
 ASKED = {"model": "m", "stream": True}
 
@@ -474,6 +572,113 @@ WIRES = {
         {"model": "llama3", "prompt": "?"},
         "application/x-ndjson; charset=utf-8",
         line=b"\n",
+    ),
+    "vercel ui message stream": Wire(
+        "/talk",
+        VERCEL_UI,
+        b'data: {"type":"finish"',
+        {
+            "chunks": 4,
+            "frames": 12,
+            "finish_reasons": ("length",),
+            "finish_reason": "length",
+            "terminator": True,
+            "input_tokens": 9,
+            "output_tokens": 5,
+            "cache_read_tokens": 4,
+            "reasoning_tokens": 2,
+            "response_id": "m1",
+            "response_model": "gpt-5",
+            "request_dialect": "vercel.ui_message_stream",
+            "request_operation": "chat",
+            "request_provider": "vercel",
+            "request_model": None,
+        },
+        {"id": "c", "trigger": "submit-message", "messages": []},
+    ),
+    "ag-ui": Wire(
+        "/",
+        AG_UI,
+        b'data: {"type":"RUN_FINISHED"',
+        {
+            "chunks": 3,
+            "frames": 7,
+            "finish_reasons": ("success",),
+            "finish_reason": "tool_calls",
+            "terminator": True,
+            "input_tokens": 10,
+            "output_tokens": 5,
+            "cache_read_tokens": 1,
+            "reasoning_tokens": 1,
+            "response_id": "r1",
+            "response_model": "gpt-5",
+            "request_dialect": "ag_ui",
+            "request_operation": "invoke_agent",
+            "request_provider": "ag_ui",
+            "request_model": None,
+        },
+        {"threadId": "t", "runId": "r1", "messages": [], "tools": [], "context": [], "state": {}},
+    ),
+    "a2a": Wire(
+        "/",
+        A2A,
+        b'data: {"jsonrpc":"2.0","id":1,"result":{"statusUpdate":{"taskId":"t1","status":{"state":"TASK_STATE_COMPL',
+        {
+            "chunks": 1,
+            "frames": 4,
+            "finish_reasons": ("TASK_STATE_COMPLETED",),
+            "finish_reason": "stop",
+            "terminator": True,
+            "output_tokens": None,
+            "response_id": "t1",
+            "response_model": None,
+            "request_dialect": "a2a",
+            "request_operation": "invoke_agent",
+            "request_provider": "a2a",
+            "request_model": None,
+        },
+        {"jsonrpc": "2.0", "id": 1, "method": "SendStreamingMessage", "params": {}},
+        line=b"\r\n\r\n",
+    ),
+    "langserve": Wire(
+        "/chain/stream",
+        LANGSERVE,
+        b"event: end",
+        {
+            "chunks": 4,
+            "frames": 7,
+            "finish_reasons": (),
+            "finish_reason": "none",
+            "terminator": True,
+            "input_tokens": 9,
+            "output_tokens": 3,
+            "cache_read_tokens": 4,
+            "response_id": "r1",
+            "response_model": "gpt-5",
+            "request_dialect": "langserve",
+            "request_operation": "chat",
+            "request_provider": "langchain",
+            "request_model": None,
+        },
+        {"input": "?", "config": {}, "kwargs": {}},
+        line=b"\r\n\r\n",
+    ),
+    "a2a 0.3": Wire(
+        "/",
+        A2A_OLD,
+        b'data: {"id":1,"jsonrpc":"2.0","result":{"final":true',
+        {
+            "chunks": 2,
+            "frames": 3,
+            "finish_reasons": ("input-required",),
+            "finish_reason": "pause",
+            "terminator": True,
+            "response_id": "t1",
+            "request_dialect": "a2a",
+            "request_operation": "invoke_agent",
+            "request_provider": "a2a",
+        },
+        {"jsonrpc": "2.0", "id": 1, "method": "message/stream", "params": {}},
     ),
 }
 

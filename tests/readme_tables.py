@@ -22,7 +22,7 @@ from typing import Any, Final
 import otel_llmstream
 from otel_llmstream import _settings, semconv, wire
 from otel_llmstream.core import caps, error_types, rate_limits, sampling, tool_arguments
-from otel_llmstream.dialects import _json, _output, _request, _request_body
+from otel_llmstream.dialects import _json, _langchain, _output, _request, _request_body, ag_ui
 from otel_llmstream.engine import engine, reader, serving, sniffer
 from otel_llmstream.telemetry import measurement_buffer, metrics, served
 from otel_llmstream.testing import SCENARIOS
@@ -154,6 +154,9 @@ CAPS: Final = (
     ("seconds of a rate limit", rate_limits, "MAX_SECONDS", "not believed"),
     ("a number of a request", _request_body, "MAX_INTEGER", "left out"),
     ("choices of one stream", _request_body, "MAX_CHOICES", "counted as the first"),
+    ("messages of one LangGraph or LangServe stream whose tokens are kept apart", _langchain, "MAX_MESSAGES",
+     "counted as one message"),
+    ("entries of usage in one AG-UI event", ag_ui, "MAX_ENTRIES", "not added"),
     ("tool calls of one stream that are followed", tool_arguments, "MAX_CALLS", "not checked for complete arguments"),
     ("distinct provider codes in `error.type`", error_types, "MAX_CODES", f"`{error_types.OTHER}`"),
     ("events of one span", semconv, "MAX_SPAN_EVENTS", "in metrics only"),

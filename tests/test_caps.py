@@ -44,7 +44,7 @@ def observed(seed: Seed, response: ResponseInfo | None = None) -> Observer:
     """The observer of an answer, from its headers on."""
     engine = Engine(NullRecorder(), None, FakeClock())
     request = RequestInfo(method=seed.method, host=seed.host, port=443, path=seed.path, body=seed.request)
-    headers = response or ResponseInfo(200, seed.content_type)
+    headers = response or ResponseInfo(200, seed.content_type, marks=seed.marks)
     observer = engine.begin(request)
     if observer is None:
         return engine.sniff(request, headers, engine.clock.now())
@@ -152,9 +152,8 @@ def test_a_hostile_request(body):
     for seed in SEEDS:
         with about(seed.name):
             request = json.dumps({**json.loads(seed.request), **asked}).encode()
-            summary = summary_of(
-                observed(Seed(seed.name, seed.path, request, b"", seed.content_type)), seed.body or body
-            )
+            told = Seed(seed.name, seed.path, request, b"", seed.content_type, marks=seed.marks)
+            summary = summary_of(observed(told), seed.body or body)
             check(summary)
 
 

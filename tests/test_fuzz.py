@@ -9,8 +9,9 @@ from fuzz_mutations import CODINGS
 from fuzz_run import Case, Report, run
 from fuzz_seeds import SEEDS
 
+from otel_llmstream.core.response import ResponseInfo
 from otel_llmstream.core.states import End
-from otel_llmstream.dialects import DIALECTS, RequestInfo, match_request
+from otel_llmstream.dialects import DIALECTS, RequestInfo, match_request, match_response
 from otel_llmstream.testing import replay
 
 INPUTS = 1_500
@@ -27,8 +28,13 @@ def test_changed_streams():
 
 def test_the_seeds():
     """Every dialect is among the streams that are changed, at one of its paths at least. So is every coding."""
-    found = {match_request(RequestInfo(method=it.method, host=it.host, path=it.path, body=it.request)) for it in SEEDS}
-    assert {it.dialect.name for it in found if it is not None} == {dialect.name for dialect in DIALECTS}
+    found = set()
+    for it in SEEDS:
+        request = RequestInfo(method=it.method, host=it.host, path=it.path, body=it.request)
+        matched = match_request(request)
+        told = match_response(request, ResponseInfo(200, it.content_type, marks=it.marks))
+        found.add(matched.dialect if matched is not None else told)
+    assert {it.name for it in found if it is not None} == {dialect.name for dialect in DIALECTS}
     assert {Case.make(number).coding for number in range(400)} == {"", *CODINGS}
 
 

@@ -181,6 +181,11 @@ class Unexamined(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class NextRun(Event):
+    """Another answer begins in the same stream. All that was said of the end was about the one before."""
+
+
+@dataclass(frozen=True, slots=True)
 class NoTerminator(Event):
     """The dialect marks no end: a body that ends after a whole frame has ended legally."""
 
@@ -202,6 +207,7 @@ INTERRUPTED = Interrupted()
 FOREIGN_TERMINATOR = ForeignTerminator()
 MALFORMED = Malformed()
 UNEXAMINED = Unexamined()
+NEXT_RUN = NextRun()
 NO_TERMINATOR = NoTerminator()
 SOFT_END = SoftEnd()
 UNKNOWN_DIALECT = UnknownDialect()

@@ -22,6 +22,7 @@ class ResponseInfo(NamedTuple):
         request_id: the provider's id of the request, from a response header.
         protocol: HTTP version, such as `1.1` or `2`.
         tls: TLS version, such as `1.3`; None without TLS.
+        marks: names of the headers, in lower case, that name the dialect of the body.
         rate_limits: what the headers say of rate limits, as (attribute name, value); see `rate_limits`.
         in_messages: whether the answer comes in whole messages (WebSocket, gRPC). Each read is one message then. The
             request names the dialect, so no bytes are sniffed.
@@ -35,6 +36,7 @@ class ResponseInfo(NamedTuple):
     tls: str | None = None
     rate_limits: RateLimits = ()
     in_messages: bool = False
+    marks: tuple[str, ...] = ()
 
     @property
     def is_success(self) -> bool:
@@ -48,14 +50,12 @@ class ResponseInfo(NamedTuple):
 
     def capped(self) -> ResponseInfo:
         """The same with every text cut; see `caps`. The stream keeps this until its end."""
-        return ResponseInfo(
-            self.status,
-            caps.name(self.content_type),
-            caps.name(self.content_encoding),
-            caps.maybe_name(self.request_id),
-            caps.maybe_name(self.protocol),
-            caps.maybe_name(self.tls),
-            self.rate_limits,
+        return self._replace(
+            content_type=caps.name(self.content_type),
+            content_encoding=caps.name(self.content_encoding),
+            request_id=caps.maybe_name(self.request_id),
+            protocol=caps.maybe_name(self.protocol),
+            tls=caps.maybe_name(self.tls),
         )
 
 

@@ -7,8 +7,9 @@
                                               an Interrupted from WAITING and STREAMING to INTERRUPTED)
 
 A stream is complete if its dialect's terminator was seen, or if every choice has a finish reason with no output after
-it. Nothing that comes after a terminator changes the state. If a state does not list an event, the event leaves the
-state as it is: we only observe, and a server that breaks its own rules must not break us.
+it. Nothing that comes after a terminator changes the state, unless another run begins in the same stream. If a state
+does not list an event, the event leaves the state as it is: we only observe, and a server that breaks its own rules
+must not break us.
 
 A few dialects mark no end, and the dialect of some streams is unknown. For these, NO_TERMINATOR and UNKNOWN_DIALECT
 take the place of STREAMING. A clean end of the body is legal there. So it is in UNEXAMINED, where the end may have come
@@ -29,6 +30,7 @@ from .events import (
     HTTPError,
     InBandError,
     Interrupted,
+    NextRun,
     NonStreaming,
     NotAStream,
     NoTerminator,
@@ -137,11 +139,12 @@ TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
     State.UNEXAMINED: {},
     State.FINISHED: {
         Reopened: State.STREAMING,
+        NextRun: State.STREAMING,
         Terminator: State.TERMINATED,
         InBandError: State.ERRORED,
         Unexamined: State.FINISHED,
     },
-    State.TERMINATED: {},
+    State.TERMINATED: {NextRun: State.STREAMING},
     State.ERRORED: {},
     State.INTERRUPTED: {},
     State.HTTP_ERROR: {},

@@ -25,6 +25,7 @@ from .events import (
     HTTPError,
     InBandError,
     Malformed,
+    NextRun,
     NoTerminator,
     SoftEnd,
     Started,
@@ -255,16 +256,19 @@ class Stream:
             self._foreign_end = self.frames
         elif isinstance(event, Unexamined):
             self.unexamined = Unexamined in TRANSITIONS[self.state]  # nothing counts after a terminator
-        elif isinstance(event, (NoTerminator, UnknownDialect, SoftEnd)):
+        elif isinstance(event, (NoTerminator, UnknownDialect, SoftEnd, NextRun)):
             self._note_end(event)
         elif type(event) in TRANSITIONS[self.state]:  # an error after the end says nothing about the end
             self._note_error(event)
         self._move(type(event))
 
     def _note_end(self, event: Event) -> None:
-        """The dialect marks no end, or a soft sign of one came."""
+        """The dialect marks no end, or a soft sign of one came, or what was said of the end is over."""
         if isinstance(event, SoftEnd):
             self._soft_end = self.chunks
+        elif isinstance(event, NextRun):
+            self.terminator = self._finish_disproved = False
+            self._finishes = self._soft_end = None
         else:
             self._end_mark = type(event)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from .. import semconv
+from ..core.response import ResponseInfo
 from ..core.summary import LLMRequest
 from ..wire import Frame, Framer, framer_for
 from ._base import Dialect, Events
@@ -12,6 +13,8 @@ from ._json import repaired
 from ._lanes import Ask, Heard, Kind, Lanes
 from ._paths import PathTable
 from ._request import RequestInfo
+from .a2a import A2A
+from .ag_ui import AGUI
 from .anthropic_complete import AnthropicComplete
 from .anthropic_messages import AnthropicMessages, AnthropicVertex
 from .bedrock_converse import BedrockConverse
@@ -30,6 +33,8 @@ from .google_interactions import GoogleInteractions
 from .google_live import GoogleLive
 from .hunyuan import Hunyuan
 from .langflow import Langflow
+from .langgraph import LangGraph
+from .langserve import LangServe
 from .llama_cpp import LlamaCpp
 from .minimax import MiniMaxChat
 from .mistral_chat import MistralChat, MistralVertex
@@ -45,6 +50,8 @@ from .qianfan import Qianfan
 from .replicate import Replicate
 from .snowflake_cortex import SnowflakeCortex
 from .tgi import TGI
+from .vercel_data import VercelData
+from .vercel_ui import VercelUI
 from .watsonx import WatsonxChat, WatsonxText
 from .writer import WriterChat, WriterCompletions
 from .xai_chat import XAIChat
@@ -91,6 +98,12 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     CozeChat,
     CozeWorkflow,
     Langflow,
+    VercelUI,
+    VercelData,
+    AGUI,
+    A2A,
+    LangGraph,
+    LangServe,
 )
 """The order in which they are asked, for requests and for first frames."""
 
@@ -98,6 +111,13 @@ SOCKET_DIALECTS: Final[tuple[type[Dialect], ...]] = (OpenAIResponses, OpenAIReal
 """The dialects that a WebSocket carries."""
 
 _PATHS: Final = PathTable(DIALECTS)
+
+_WITHOUT_PATH: Final = tuple(dialect for dialect in DIALECTS if not dialect.paths)
+
+_EVENTS: Final = "text/event-stream"
+
+RESPONSE_HEADERS: Final = tuple(dialect.response_header for dialect in DIALECTS if dialect.response_header)
+"""Response headers, in lower case, that name a dialect."""
 
 
 def serves_path(path: str, host: str = "") -> bool:
@@ -146,6 +166,29 @@ def match_non_streaming(request: RequestInfo) -> Match | None:
     return None if found is None else found._replace(request=found.request.replace(streams=False))
 
 
+def match_response(request: RequestInfo, response: ResponseInfo) -> type[Dialect] | None:
+    """The dialect that a response's header names, or that the request's body asks for. None if neither does.
+
+    Services choose the paths of the protocols that they speak to their own clients. The body counts only if an
+    event stream answers it.
+    """
+    named = next((dialect for dialect in DIALECTS if dialect.response_header in response.marks), None)
+    if named is not None or response.media_type != _EVENTS:
+        return named
+    return _protocol_of(request)
+
+
+def asks_for_stream(request: RequestInfo) -> bool:
+    """Whether the body asks for a stream: with `"stream": true`, or in the words of a protocol without a path."""
+    return request.wants_stream or _protocol_of(request) is not None
+
+
+def _protocol_of(request: RequestInfo) -> type[Dialect] | None:
+    if request.method != "POST":
+        return None
+    return next((dialect for dialect in _WITHOUT_PATH if dialect.asked_for_by(request)), None)
+
+
 def framer_of(dialect: Dialect | type[Dialect], content_type: str) -> Framer | None:
     """A framer for an answer in a dialect, by its `Content-Type`. None if that names no stream."""
     factory = dialect.framers.get(content_type.partition(";")[0].strip().lower())
@@ -171,6 +214,7 @@ def match_frame(frame: Frame) -> type[Dialect] | None:
 
 __all__ = [
     "DIALECTS",
+    "RESPONSE_HEADERS",
     "SOCKET_DIALECTS",
     "Ask",
     "Dialect",
@@ -180,11 +224,13 @@ __all__ = [
     "Lanes",
     "Match",
     "RequestInfo",
+    "asks_for_stream",
     "framer_of",
     "lanes_for",
     "match_frame",
     "match_non_streaming",
     "match_request",
+    "match_response",
     "repaired",
     "reread",
     "serves_path",

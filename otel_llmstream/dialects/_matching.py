@@ -56,6 +56,7 @@ class RequestMatcher:
         counts_in_every_frame: whether every frame has the tokens so far. Of a run of output, the last frame is then
             read for its counts.
         lanes: which response a message of a WebSocket belongs to; None if no WebSocket carries the dialect.
+        response_header: the response header, in lower case, that only streams of this dialect have. Empty if none has.
         first_events: how the names of events begin that only this dialect has.
         first_payload: patterns that the first payload of a stream has, one after the other.
     """
@@ -78,6 +79,7 @@ class RequestMatcher:
     framers: ClassVar[Mapping[str, Callable[[], Framer]]] = {}
     counts_in_every_frame: ClassVar[bool] = False
     lanes: ClassVar[type[Lanes] | None] = None
+    response_header: ClassVar[str] = ""
     first_events: ClassVar[tuple[bytes, ...]] = ()
     first_payload: ClassVar[tuple[re.Pattern[bytes], ...]] = ()
 
@@ -129,6 +131,17 @@ class RequestMatcher:
     def serves_path(cls, path: str) -> bool:
         """Whether the dialect serves this path."""
         return cls._served.search(path) is not None
+
+    @classmethod
+    def asked_for_by(cls, request: RequestInfo) -> bool:  # noqa: ARG003 - for protocols without a path of their own
+        """Whether the request's body alone shows that an event stream that answers it is of this dialect."""
+        return False
+
+    @classmethod
+    def has_members(cls, request: RequestInfo, *names: str) -> bool:
+        """Whether the body has all these members. The layout names them."""
+        body = request.parsed_as(cls.body)
+        return all(_is_given(getattr(body, name)) for name in names)
 
     @classmethod
     def streams(cls, request: RequestInfo) -> bool:

@@ -21,7 +21,7 @@ from ..core.response import Closing, ResponseInfo
 from ..core.states import End, State
 from ..core.stream import Stream
 from ..core.summary import LLMRequest, Summary
-from ..dialects import Dialect, Generic, RequestInfo, framer_of
+from ..dialects import Dialect, Generic, RequestInfo, framer_of, match_response
 from ..wire import MessageFramer
 from .interrupted import failure_or_cancel
 from .reader import Read, Reader
@@ -355,11 +355,13 @@ class Observer:
     def _sniffer(self, response: ResponseInfo) -> Sniffer:
         info = self._info
         assert info is not None, "the headers come once"
+        found = match_response(info, response) if self.stream is None or response.marks else None
+        candidate = found or self._dialect
         return Sniffer(
             response,
-            MessageFramer() if response.in_messages else framer_of(self._dialect or Generic, response.media_type),
-            self._dialect,
-            confirmed=self.stream is not None,
+            MessageFramer() if response.in_messages else framer_of(candidate or Generic, response.media_type),
+            candidate,
+            confirmed=found is not None or self.stream is not None,
             asked=info.wants_stream,
         )
 

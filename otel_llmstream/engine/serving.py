@@ -20,7 +20,7 @@ from ..core.served import OUTCOMES, ServedOutcome, ServedSummary
 from ..core.states import End
 from ..core.stream import Stream
 from ..core.summary import Summary
-from ..dialects import Dialect, Generic, RequestInfo, framer_of, match_request
+from ..dialects import Dialect, Generic, RequestInfo, framer_of, match_request, match_response
 from .interrupted import failure_or_cancel
 from .reader import Reader
 from .sniffer import Sniffer
@@ -111,9 +111,11 @@ class Serving:
             span: the server span that was current when the request came, if there was one.
         """
         engine = self.engine
-        found = match_request(request)
+        found, told = match_request(request), match_response(request, response)
         confirmed = found is not None and found.confirmed
         candidate = found.dialect if found is not None else None
+        if told is not None and (response.marks or not confirmed):
+            candidate, confirmed = told, True
         framer = framer_of(candidate or Generic, response.media_type)
         # A service may have a format of its own. It is read as `generic`, so that its times and its end are known.
         sniffer = Sniffer(response, framer, candidate, confirmed=confirmed, asked=True)
@@ -224,7 +226,12 @@ class Serving:
         info, settings = self._info, self.engine.settings
         assert info is not None, "a body is read before its end"
         if self.stream is None:
-            self.stream = Stream(dialect.parse_request(info), self._started, stall_after=settings.stall_after)
+            self.stream = Stream(
+                dialect.parse_request(info),
+                self._started,
+                stall_after=settings.stall_after,
+                normalize=self.engine.error_codes.normalize,
+            )
             self.stream.responded(Opened(), self._response, self.engine.clock.now())
         elif self.stream.request.dialect != dialect.name:
             self.stream.request = self.stream.request.replace(dialect=dialect.name)

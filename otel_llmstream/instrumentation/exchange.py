@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit
 from ..core.rate_limits import read_rate_limits
 from ..core.response import ResponseInfo, media_type_of
 from ..core.states import End
-from ..dialects import RequestInfo, serves_path
+from ..dialects import RESPONSE_HEADERS, RequestInfo, asks_for_stream, serves_path
 from ..engine.engine import Engine
 from ..engine.interrupted import failure_or_cancel
 from ..engine.observer import Observer
@@ -141,14 +141,17 @@ class Exchange:
             return Send(self._request, nullcontext())
         return Send(self._request, observer.activate(), None if observer.recording is None else body)
 
-    def wants(self, status: int, content_type: str) -> bool:
+    def wants(self, status: int, content_type: str, is_marked: Callable[[], bool]) -> bool:
         """Whether the response may be a stream of ours. Ask before a `ResponseInfo` is built.
 
         Args:
             status: HTTP status code.
             content_type: value of the header `Content-Type`; empty if there is none.
+            is_marked: whether another header names a dialect. It is asked only if the media type says nothing.
         """
-        return self._observer is not None or may_be_stream(status, content_type, lambda: self._request.wants_stream)
+        if self._observer is not None:
+            return True
+        return may_be_stream(status, content_type, lambda: is_marked() or asks_for_stream(self._request))
 
     def responded(self, response: ResponseInfo) -> Observer | None:
         """The response's headers came.
@@ -160,7 +163,7 @@ class Exchange:
         if observer is not None:
             observer.responded(response)
             return observer if observer.is_watching else None
-        if not self.wants(response.status, response.content_type):
+        if not self.wants(response.status, response.content_type, lambda: bool(response.marks)):
             return None
         return self._engine.sniff(self._request, response, self._started)
 
@@ -232,6 +235,11 @@ def may_be_stream(status: int, content_type: str, wants_stream: Callable[[], boo
     return kind in FRAMERS or (kind in UNCLEAR and wants_stream())
 
 
+def has_mark(headers: Any) -> bool:
+    """Whether a header names the dialect of the body. The client's mapping ignores the case of names."""
+    return any(name in headers for name in RESPONSE_HEADERS)
+
+
 def guarded(action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
     """Call an action of a hook, through the engine's guard. None if nothing is observed, or if it fails."""
     engine = SWITCH.engine
@@ -293,6 +301,7 @@ def response_info(
         protocol=protocol,
         tls=tls,
         rate_limits=read_rate_limits(headers, failed=not 200 <= status < 300),  # noqa: PLR2004 - statuses of success
+        marks=tuple(name for name in RESPONSE_HEADERS if name.encode() in headers),
     )
 
 

@@ -19,7 +19,7 @@ from .._interruption import let_through, suppressed
 from ..core.response import ResponseInfo
 from ..dialects import RequestInfo
 from .close_reason import watch_garbage_collector
-from .exchange import Exchange, attach, guarded, may_be_llm, read_already, response_info, tls_version
+from .exchange import Exchange, attach, guarded, has_mark, may_be_llm, read_already, response_info, tls_version
 from .patching import replace_method, when_imported
 from .switch import SWITCH
 from .tap import async_tap, sync_tap
@@ -161,7 +161,8 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def _tap(exchange: Exchange, response: Any, tap: type[Any]) -> None:
-    if not exchange.wants(response.status_code, response.headers.get("content-type", "")):
+    headers = response.headers
+    if not exchange.wants(response.status_code, headers.get("content-type", ""), partial(has_mark, headers)):
         return
     observer = exchange.responded(_response_info(response))
     if observer is None:

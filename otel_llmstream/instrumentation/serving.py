@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from ..core.response import ResponseInfo
-from ..dialects import RequestInfo
+from ..dialects import RequestInfo, asks_for_stream
 from ..engine.serving import Serving
 from .exchange import may_be_stream
 from .switch import SWITCH
@@ -41,7 +41,11 @@ def responded(serving: Serving, request: RequestInfo, response: ResponseInfo, ro
         route: the template of the path, if the application tells it.
         span: the server span that was current when the request came.
     """
-    if SWITCH.admits(request) and may_be_stream(response.status, response.content_type, lambda: request.wants_stream):
+
+    def asked() -> bool:
+        return bool(response.marks) or asks_for_stream(request)
+
+    if SWITCH.admits(request) and may_be_stream(response.status, response.content_type, asked):
         serving.responded(request, response, route, span)
 
 

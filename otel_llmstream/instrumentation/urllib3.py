@@ -26,7 +26,17 @@ from ..core.response import ResponseInfo
 from ..dialects import RequestInfo
 from .call_boundary import ClientBoundary
 from .close_reason import watch_garbage_collector
-from .exchange import Exchange, attach, guarded, may_be_llm, may_be_stream, read_already, response_info, tls_version
+from .exchange import (
+    Exchange,
+    attach,
+    guarded,
+    has_mark,
+    may_be_llm,
+    may_be_stream,
+    read_already,
+    response_info,
+    tls_version,
+)
 from .patching import replace_method, when_imported
 from .switch import SWITCH
 from .urllib3_tap import NEEDED, is_closed, is_tapped, tap
@@ -386,7 +396,8 @@ def _reads_whole(pool: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
 
 
 def _tap(exchange: Exchange, response: Any, kwargs: Mapping[str, Any]) -> None:
-    if not exchange.wants(response.status, response.headers.get("content-type", "")):
+    headers = response.headers
+    if not exchange.wants(response.status, headers.get("content-type", ""), partial(has_mark, headers)):
         return
     _follow(exchange, response)
     was_read = is_closed(response._fp)  # noqa: SLF001 - the tap's

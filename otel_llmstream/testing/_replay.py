@@ -10,7 +10,7 @@ from ..core.response import ResponseInfo
 from ..core.states import End
 from ..core.summary import Summary
 from ..debugging.null_recorder import NullRecorder
-from ..dialects import RequestInfo
+from ..dialects import RequestInfo, match_response
 from ..engine.engine import Engine
 from ._clock import FakeClock
 
@@ -52,11 +52,15 @@ def replay(
     """
     clock = FakeClock()
     request_info = RequestInfo(method=method, host=host, port=443, path=path, body=request)
-    observer = Engine(NullRecorder(), settings, clock).begin(request_info, is_known=True)
-    if observer is None:
-        raise ValueError(f"no dialect matches a {method} to {path} with this body")
+    engine, response = Engine(NullRecorder(), settings, clock), ResponseInfo(status, content_type, content_encoding)
+    observer = engine.begin(request_info, is_known=True)
     clock.advance(gap)
-    observer.responded(ResponseInfo(status, content_type, content_encoding))
+    if observer is not None:
+        observer.responded(response)
+    elif match_response(request_info, response) is not None:
+        observer = engine.sniff(request_info, response, clock.now() - gap)
+    else:
+        raise ValueError(f"no dialect matches a {method} to {path} with this body")
     for piece in _pieces(body, chunks):
         observer.asked_at = clock.now()
         clock.advance(gap)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from .aws_eventstream import CORRUPT, ERROR, EXCEPTION, LOST, EventStreamFramer
+from .code_lines import CodeLineFramer
 from .content_encoding import BodyDecoder, DecodingError, decoder_for
 from .expansion import ExpansionError
 from .frame import KEPT_HEAD, MAX_FRAME, MESSAGE, BareEvent, Frame, Framer
@@ -44,6 +45,7 @@ __all__ = [
     "MESSAGE",
     "BareEvent",
     "BodyDecoder",
+    "CodeLineFramer",
     "DecodingError",
     "EventStreamFramer",
     "ExpansionError",

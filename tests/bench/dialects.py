@@ -38,7 +38,7 @@ def watcher(engine: Engine, sample: Sample) -> Observer:
         transport=sample.transport,
         body=sample.request,
     )
-    headers = ResponseInfo(200, sample.content_type, in_messages=sample.transport != "http")
+    headers = ResponseInfo(200, sample.content_type, in_messages=sample.transport != "http", marks=sample.marks)
     observer = engine.begin(target)
     if observer is None:
         return engine.sniff(target, headers, engine.clock.now())

@@ -36,6 +36,7 @@ class Sample:
         method: how.
         start: what stands before the first chunk.
         transport: what carries the answer.
+        marks: response headers that name the dialect.
     """
 
     path: str
@@ -46,6 +47,7 @@ class Sample:
     method: str = "POST"
     start: bytes = b""
     transport: str = "http"
+    marks: tuple[str, ...] = ()
 
     @property
     def request(self) -> bytes:
@@ -244,6 +246,37 @@ SAMPLES: Final[dict[str, Sample]] = {
     "xai.chat": Sample("/xai_api.Chat/GetCompletionChunk", xai, transport="grpc"),
     "google.generate_content, gRPC": Sample(
         "/google.cloud.aiplatform.v1.PredictionService/StreamGenerateContent", vertex, transport="grpc"
+    ),
+    "vercel.ui_message_stream": Sample(
+        "/talk",
+        data('{"type":"text-delta","id":"t","delta":"{text}"}'),
+        asked=(("trigger", "submit-message"), ("messages", [])),
+    ),
+    "ag_ui": Sample(
+        "/",
+        data('{"type":"TEXT_MESSAGE_CONTENT","messageId":"m","delta":"{text}"}'),
+        asked=(("threadId", "t"), ("runId", "r"), ("messages", [])),
+    ),
+    "a2a": Sample(
+        "/",
+        data(
+            '{"jsonrpc":"2.0","id":1,"result":{"artifactUpdate":{"taskId":"t1","artifact":{"artifactId":"a","parts":'
+            '[{"text":"{text}"}]}}}}'
+        ),
+        asked=(("jsonrpc", "2.0"), ("method", "SendStreamingMessage")),
+    ),
+    "langgraph": Sample(
+        "/runs/stream",
+        named("messages", '[{"type":"AIMessageChunk","content":"{text}","id":"m"},{"run_attempt":1}]'),
+        asked=(("assistant_id", "a"), ("input", {})),
+    ),
+    "langserve": Sample(
+        "/chain/stream",
+        named("data", '{"content":"{text}","type":"AIMessageChunk","id":"m"}'),
+        asked=(("input", {}), ("config", {}), ("kwargs", {})),
+    ),
+    "vercel.data_stream": Sample(
+        "/talk", '0:"{text}"\n', "text/plain; charset=utf-8", marks=("x-vercel-ai-data-stream",)
     ),
     "generic": Sample("/v1/strange", data('{"piece":"{text}","at":7}')),
     "qianfan.chat_v1": Sample(

@@ -188,7 +188,7 @@ def _observe(case: Case, body: Iterable[bytes], report: Report) -> Summary | Non
     seed, clock = case.seed, FakeClock()
     engine = Engine(NullRecorder(), None, clock)
     request = RequestInfo(method=seed.method, host=seed.host, port=443, path=seed.path, body=seed.request)
-    response = ResponseInfo(200, seed.content_type, case.coding)
+    response = ResponseInfo(200, seed.content_type, case.coding, marks=seed.marks)
     observer = engine.begin(request)
     if observer is None:
         observer = engine.sniff(request, response, clock.now())

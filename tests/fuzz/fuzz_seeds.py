@@ -27,6 +27,7 @@ class Seed:
         content_type: media type of the response.
         host: host of the request.
         method: method of the request.
+        marks: response headers that name the dialect.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Seed:
     content_type: str = "text/event-stream"
     host: str = "gateway.test"
     method: str = "POST"
+    marks: tuple[str, ...] = ()
 
 
 def _events(*payloads: object) -> bytes:
@@ -98,7 +100,7 @@ SEEDS: Final[tuple[Seed, ...]] = (
         for name, wire in WIRES.items()
     ),
     *(
-        Seed(name, it.path, it.request, it.start + it.bytes() * 3, it.content_type, it.host, it.method)
+        Seed(name, it.path, it.request, it.start + it.bytes() * 3, it.content_type, it.host, it.method, it.marks)
         for name, it in SAMPLES.items()
     ),
 )

@@ -1,0 +1,75 @@
+"""Vercel's data stream, version 1 (AI SDK 3.4 and 4): a line for each part, `CODE:JSON`.
+
+The response header `x-vercel-ai-data-stream` tells the stream. Legal end: `d`, which has the finish reason and the
+tokens. `3` is an error, a text. The protocol names no model.
+
+A stream without the header is not recognized: assistant-ui's `assistant-stream` sends neither the header nor `d`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, ONE_REASONING, TERMINATOR, InBandError
+from ..wire import CodeLineFramer, Frame
+from ._base import Events, JSONDialect, Payload
+from ._errors import decode_first, said
+from ._json import BROKEN, decode, is_json, text
+from ._usage import UsageFields
+from .vercel_ui import AI_SDK_WORDS
+
+
+class _Payload(Payload, gc=False):
+    messageId: Any = None  # noqa: N815 - the protocol's name
+    finishReason: Any = None  # noqa: N815
+    usage: Any = None
+
+
+_EMPTY: Final = (b'""', b"[]", b"")
+_REASONING: Final = b"g"
+_OUTPUT: Final = (b"0", b"c", b"9", b"a", b"h", b"k", b"2")
+"""Text, pieces of a tool call, whole tool calls and results, sources, files, data of the application's."""
+
+
+class VercelData(JSONDialect):
+    """One message of an assistant, in one or more steps."""
+
+    __slots__ = ()
+
+    name = "vercel.data_stream"
+    provider = "vercel"
+    response_header = "x-vercel-ai-data-stream"
+    framers = dict.fromkeys(("", "text/plain", "application/octet-stream", "text/event-stream"), CodeLineFramer)
+    payload = _Payload
+    finish_words = AI_SDK_WORDS
+    usage = UsageFields(input=("promptTokens", "inputTokens"), output=("completionTokens", "outputTokens"))
+
+    def read(self, frame: Frame) -> Events:
+        """What a line says."""
+        if frame.oversized:
+            return ONE_CHUNK
+        if not is_json(frame.data):
+            return (MALFORMED,)
+        if frame.event in _OUTPUT:
+            return NOTHING if frame.data in _EMPTY else ONE_CHUNK
+        if frame.event == _REASONING:
+            return ONE_REASONING
+        return self._read_control(frame)
+
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:  # noqa: ARG002 - the framer gives no batches
+        """Never asked."""
+        return False
+
+    def _read_control(self, frame: Frame) -> Events:
+        if frame.event == b"3":
+            return (InBandError("", said(text(decode_first(frame.data)))),)
+        try:
+            found = decode(self.decoder.decode, frame.data) or _Payload()
+        except BROKEN:  # deeper than the stack
+            return NOTHING
+        if frame.event == b"f":
+            return self.start(found.messageId, None)
+        if frame.event == b"d":
+            return (*self.usage.read(found.usage), *self.finish(found.finishReason), TERMINATOR)
+        return NOTHING
