@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
+from uuid import uuid4
 
 import anthropic
 import httpx
@@ -115,10 +116,17 @@ def bare_httpx(clients: Clients, ask: Ask) -> Seen:
     return _bare(clients.httpx, clients, ask)
 
 
+def _fresh() -> dict[str, str]:
+    """A header that makes the request a call of its own for the server. It counts the attempts of a bare client."""
+    return {"x-chaos-key": uuid4().hex}
+
+
 def _bare(client: Any, clients: Clients, ask: Ask) -> Seen:
     with (
         Seen().watching() as seen,
-        client.stream("POST", clients.chat_url, json=body(ask.model), timeout=ask.timeout) as response,
+        client.stream(
+            "POST", clients.chat_url, json=body(ask.model), timeout=ask.timeout, headers=_fresh()
+        ) as response,
     ):
         for data in response.iter_bytes():
             seen.items.append(data)
@@ -128,7 +136,9 @@ def _bare(client: Any, clients: Clients, ask: Ask) -> Seen:
 def bare_requests(clients: Clients, ask: Ask) -> Seen:
     with (
         Seen().watching() as seen,
-        clients.requests.post(clients.chat_url, json=body(ask.model), timeout=ask.timeout, stream=True) as response,
+        clients.requests.post(
+            clients.chat_url, json=body(ask.model), timeout=ask.timeout, stream=True, headers=_fresh()
+        ) as response,
     ):
         for line in response.iter_lines():
             seen.items.append(line)
@@ -138,8 +148,9 @@ def bare_requests(clients: Clients, ask: Ask) -> Seen:
 def bare_urllib3(clients: Clients, ask: Ask) -> Seen:
     with Seen().watching() as seen:
         response = clients.urllib3.request(
-            "POST", clients.chat_url, json=body(ask.model), timeout=ask.timeout, preload_content=False, retries=False
-        )
+            "POST", clients.chat_url, json=body(ask.model), timeout=ask.timeout, preload_content=False, retries=False,
+            headers=_fresh(),
+        )  # fmt: skip
         with closing(response):
             for data in response.stream():
                 seen.items.append(data)

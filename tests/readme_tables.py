@@ -21,13 +21,23 @@ from typing import Any, Final
 
 import otel_llmstream
 from otel_llmstream import _settings, semconv, wire
-from otel_llmstream.core import caps, error_types, rate_limits, sampling, tool_arguments
-from otel_llmstream.dialects import _json, _langchain, _output, _request, _request_body, ag_ui
+from otel_llmstream.core import caps, error_types, rate_limits, sampling, tool_arguments, websocket
+from otel_llmstream.dialects import (
+    _json,
+    _lanes,
+    _langchain,
+    _openai_lanes,
+    _output,
+    _request,
+    _request_body,
+    _template,
+    ag_ui,
+)
 from otel_llmstream.engine import engine, reader, serving, sniffer
 from otel_llmstream.telemetry import measurement_buffer, metrics, served
 from otel_llmstream.testing import SCENARIOS
 from otel_llmstream.testing.chaos import Params
-from otel_llmstream.wire import aws_eventstream, content_encoding, expansion
+from otel_llmstream.wire import aws_eventstream, content_encoding, expansion, protobuf
 
 README: Final = Path(__file__).parent.parent / "README.md"
 GUIDE: Final = README.parent / "dashboards" / "README.md"
@@ -181,6 +191,12 @@ CAPS: Final = (
     ("repairs of one event", _json, "MAX_REPAIRS", "malformed"),
     ("levels of an unknown member that are searched for output", _output, "MAX_DEPTH", "no output"),
     ("bytes of a request that are parsed", _request, "MAX_BODY", "searched for the model and `stream`"),
+    ("bytes of the reason of a WebSocket's close frame", websocket, "MAX_REASON", "cut"),
+    ("bytes of a WebSocket message of the application that is looked at", _lanes, "MAX_ASKING", "not looked at"),
+    ("lanes of one WebSocket that are known", _openai_lanes, "MAX_LANES", "not known"),
+    ("fields of one gRPC message that are read", protobuf, "MAX_FIELDS", "not read"),
+    ("bytes of a gRPC message's template", _template, "MAX_KEPT", "read field by field"),
+    ("messages that a template is learned from", _template, "MAX_TRIES", "read field by field"),
     ("causes of internal errors that are logged", engine, "MAX_CAUSES", "at DEBUG"),
 )  # fmt: skip
 """What is capped, the module and the constant that say it, and what happens past the cap."""

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -199,10 +200,16 @@ def check_rules(url: str, given: Options) -> None:
 
     assert len(rules) == sum(len(group["rules"]) for group in rule_groups(given))
     assert {(rule["health"], rule.get("lastError", "")) for rule in rules} == {("ok", "")}
-    for rule in rules:
-        if rule["type"] == "recording":
-            series = get(f"{url}/api/v1/query", query=rule["name"])["result"]
-            assert {"job", "gen_ai_provider_name", "gen_ai_request_model"} <= set(series[0]["metric"]), rule["name"]
+    for name in (rule["name"] for rule in rules if rule["type"] == "recording"):
+        # A window of a few seconds may be empty for a moment on a slow machine.
+        series = until(partial(recorded, url, name), name, step=0.3)
+        assert {"job", "gen_ai_provider_name", "gen_ai_request_model"} <= set(series[0]["metric"]), name
+
+
+def recorded(url: str, name: str) -> list[dict[str, Any]]:
+    """The series of a recording, as they are now."""
+    found: list[dict[str, Any]] = get(f"{url}/api/v1/query", query=name)["result"]
+    return found
 
 
 def check_page(received: list[dict[str, Any]]) -> None:

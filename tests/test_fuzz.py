@@ -34,7 +34,9 @@ def test_the_seeds():
         matched = match_request(request)
         told = match_response(request, ResponseInfo(200, it.content_type, marks=it.marks))
         found.add(matched.dialect if matched is not None else told)
-    assert {it.name for it in found if it is not None} == {dialect.name for dialect in DIALECTS}
+    assert {it.name for it in found if it is not None} == {
+        dialect.name for dialect in DIALECTS if "http" in dialect.transports
+    }
     assert {Case.make(number).coding for number in range(400)} == {"", *CODINGS}
 
 

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from otel_llmstream.core.events import (
     CHUNK,
+    INTERRUPTED,
     MALFORMED,
+    NEXT_RUN,
     NO_TERMINATOR,
     REASONING,
     SOFT_END,
@@ -101,6 +103,8 @@ EVENTS = {
     "unmarked": NoTerminator(),
     "uncharted": UnknownDialect(),
     "bomb": UNEXAMINED,
+    "interrupted": INTERRUPTED,
+    "next run": NEXT_RUN,
     "cut": Cut(),
 }
 
@@ -110,6 +114,7 @@ MARKS = {
     "error": "ERRORED",
     "undecodable": "ERRORED",
     "bomb": "UNEXAMINED",
+    "interrupted": "INTERRUPTED",
 }
 
 # From each state, where each event leads; an event that is not named leads nowhere.
@@ -123,6 +128,7 @@ SPECIFIED = {
         "error": "ERRORED",
         "undecodable": "ERRORED",
         "bomb": "UNEXAMINED",
+        "interrupted": "INTERRUPTED",
         "foreign": "NOT_A_STREAM",
         "unmarked": "NO_TERMINATOR",
         "uncharted": "UNKNOWN_DIALECT",
@@ -131,8 +137,15 @@ SPECIFIED = {
     "NO_TERMINATOR": MARKS | {"cut": "STREAMING"},
     "UNKNOWN_DIALECT": MARKS,
     "UNEXAMINED": {},
-    "FINISHED": {"reopened": "STREAMING", "terminator": "TERMINATED", "error": "ERRORED", "bomb": "FINISHED"},
-    "TERMINATED": {},
+    "FINISHED": {
+        "reopened": "STREAMING",
+        "next run": "STREAMING",
+        "terminator": "TERMINATED",
+        "error": "ERRORED",
+        "bomb": "FINISHED",
+    },
+    "TERMINATED": {"next run": "STREAMING"},
+    "INTERRUPTED": {},
     "ERRORED": {},
     "HTTP_ERROR": {},
     "NOT_A_STREAM": {},
@@ -175,6 +188,7 @@ def in_state(state: str, choices: int = 1) -> Play:
         "NO_TERMINATOR": (NoTerminator(), CHUNK),
         "UNKNOWN_DIALECT": (UnknownDialect(), CHUNK),
         "UNEXAMINED": (CHUNK, UNEXAMINED),
+        "INTERRUPTED": (CHUNK, INTERRUPTED),
         "FINISHED": (CHUNK, STOP),
         "TERMINATED": (CHUNK, STOP, TERMINATOR),
         "ERRORED": (CHUNK, ERROR),
@@ -228,6 +242,7 @@ VERDICTS = {
     "UNEXAMINED": OPEN | {"EOF": ("completed", None)},
     "FINISHED": COMPLETE,
     "TERMINATED": COMPLETE,
+    "INTERRUPTED": dict.fromkeys(EVERY_END, ("cancelled", None)),
     "ERRORED": dict.fromkeys(EVERY_END, ("failed", "overloaded_error")),
     "HTTP_ERROR": dict.fromkeys(EVERY_END, ("failed", "429")),
     "NOT_A_STREAM": dict.fromkeys(EVERY_END, ("truncated", "not_a_stream")),
@@ -266,6 +281,7 @@ REASONS = {
     "UNEXAMINED": (),
     "FINISHED": ("stop",),
     "TERMINATED": ("stop",),
+    "INTERRUPTED": ("error",),
     "ERRORED": ("error",),
     "HTTP_ERROR": ("error",),
     "NOT_A_STREAM": ("error",),
@@ -281,8 +297,8 @@ def test_finish_reasons_of_each_state(state):
     assert summary.finish_reason == ("stop" if REASONS[state] == ("stop",) else "none")
 
 
-@pytest.mark.parametrize("state", ["TERMINATED", "ERRORED", "HTTP_ERROR", "NOT_A_STREAM"])
-@pytest.mark.parametrize("event", DRIVEN)
+@pytest.mark.parametrize("state", ["TERMINATED", "INTERRUPTED", "ERRORED", "HTTP_ERROR", "NOT_A_STREAM"])
+@pytest.mark.parametrize("event", [event for event in DRIVEN if event != "next run"])
 def test_nothing_after_the_end_changes_the_verdict(state, event):
     """After a terminal event, an error, a refusal: what comes still changes neither outcome nor error type."""
     play = in_state(state)

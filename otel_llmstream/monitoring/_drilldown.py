@@ -43,7 +43,13 @@ STAGES: Final = (
     ("refused by HTTP status", ("[1-5][0-9][0-9]", semconv.TOO_MANY_REDIRECTS)),
     (
         "ended early, no error",
-        (semconv.STREAM_TRUNCATED, semconv.STREAM_INCOMPLETE_EVENT, semconv.STREAM_EMPTY, semconv.NOT_A_STREAM),
+        (
+            semconv.STREAM_TRUNCATED,
+            semconv.STREAM_INCOMPLETE_EVENT,
+            semconv.STREAM_EMPTY,
+            semconv.NOT_A_STREAM,
+            semconv.GO_AWAY,
+        ),
     ),
     (
         "broke in the stream",
@@ -54,6 +60,9 @@ STAGES: Final = (
             semconv.INVALID_FRAMING,
             semconv.CONTENT_DECODING,
             semconv.HTTP2_ERROR,
+            semconv.KEEPALIVE_TIMEOUT,
+            semconv.MESSAGE_TOO_BIG,
+            "websocket_close_[0-9]+",
             semconv.MALFORMED_EVENT,
             semconv.SDK_ERROR,
         ),

@@ -102,6 +102,7 @@ SEEDS: Final[tuple[Seed, ...]] = (
     *(
         Seed(name, it.path, it.request, it.start + it.bytes() * 3, it.content_type, it.host, it.method, it.marks)
         for name, it in SAMPLES.items()
+        if it.transport == "http"
     ),
 )
 """Whole streams first, then chunks of every dialect."""
