@@ -5,9 +5,9 @@
     otel_llmstream.instrument()
 
 From then on, every streaming LLM call of this process is observed: how it was timed, how it ended, and why. The calls
-are observed at the response's bytes or messages, before the SDK sees them: in httpx, httpx2, aiohttp, botocore, urllib3,
-gRPC and the WebSocket clients. Bytes, exceptions and types that the application sees stay the same. `instrument_app`
-also observes the streams that the process serves to its own clients.
+are observed at the response's bytes or messages, before the SDK sees them: in httpx, httpx2, aiohttp, botocore,
+urllib3, gRPC and the WebSocket clients. Bytes, exceptions and types that the application sees stay the same.
+`instrument_app` also observes the streams that the process serves to its own clients.
 
 `otel_llmstream.semconv` has all names that are emitted. `otel_llmstream.testing` has tools for tests.
 """
