@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from .. import semconv
-from ..core.events import MALFORMED, NO_TERMINATOR, NOTHING, SOFT_END, TERMINATOR, Finish, InBandError
+from ..core.events import MALFORMED, NO_TERMINATOR, NOTHING, ONE_CHUNK, SOFT_END, TERMINATOR, Finish, InBandError
 from ..wire import Frame
 from ._base import Events, JSONDialect, Payload, chunk_if, started
 from ._errors import said
@@ -71,13 +71,17 @@ class LangGraph(JSONDialect):
         return named or super().matches_frame(frame)
 
     def read(self, frame: Frame) -> Events:
-        """What a frame says. The name of an event from a subgraph has a suffix."""
+        """What a frame says."""
+        events = ONE_CHUNK if frame.oversized else self._say(frame)
+        return events if self._begun else self._begin(events)
+
+    def _say(self, frame: Frame) -> Events:
+        """What a whole frame says. The name of an event from a subgraph has a suffix."""
         handler = self.handlers.get(frame.event.partition(b"|")[0])
         try:
-            events = handler(self, frame) if handler is not None and frame.data else self._unread(frame)
+            return handler(self, frame) if handler is not None and frame.data else self._unread(frame)
         except BROKEN:
-            events = self._unreadable(frame)
-        return events if self._begun else self._begin(events)
+            return self._unreadable(frame)
 
     def _unread(self, frame: Frame) -> Events:
         """An event without data, or one that says nothing about the answer."""

@@ -74,6 +74,8 @@ class LangServe(JSONDialect):
 
     def read(self, frame: Frame) -> Events:
         """What a frame says."""
+        if frame.oversized:
+            return ONE_CHUNK
         try:
             return self._data(frame) if frame.event == b"data" else self._other(frame)
         except BROKEN:
