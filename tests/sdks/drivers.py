@@ -727,7 +727,7 @@ def urllib3(ask: Ask) -> Iterator[Any]:
             yield from response.stream()
 
 
-def _azure(ask: Ask) -> dict[str, Any]:
+def _azure_inference(ask: Ask) -> dict[str, Any]:
     from azure.core.credentials import AzureKeyCredential
 
     return {
@@ -743,7 +743,7 @@ def azure_chat(ask: Ask) -> Iterator[Any]:
     from azure.ai.inference import ChatCompletionsClient
 
     with (
-        ChatCompletionsClient(**_azure(ask)) as client,
+        ChatCompletionsClient(**_azure_inference(ask)) as client,
         client.complete(model=ask.model, messages=QUESTION, stream=True) as stream,
     ):
         yield from stream
@@ -753,7 +753,7 @@ def azure_chat(ask: Ask) -> Iterator[Any]:
 async def azure_chat_async(ask: Ask) -> AsyncIterator[Any]:
     from azure.ai.inference.aio import ChatCompletionsClient
 
-    async with ChatCompletionsClient(**_azure(ask)) as client:
+    async with ChatCompletionsClient(**_azure_inference(ask)) as client:
         stream = await client.complete(model=ask.model, messages=QUESTION, stream=True)
         try:
             async for item in stream:
