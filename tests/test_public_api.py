@@ -316,7 +316,7 @@ def test_attributes():
     """Each attribute is in the one table once, is described, and says where its value comes from."""
     names = [it.name for it in semconv.ATTRIBUTES]
     assert len(set(names)) == len(names)
-    fields = {*otel_llmstream.Summary.__struct_fields__, "timeline"}
+    fields = {*otel_llmstream.Summary.__struct_fields__, "timeline", "end_mark"}  # the last two are properties
     for it in semconv.ATTRIBUTES:
         assert re.fullmatch(
             r"(llmstream|gen_ai|openai|error|server|http|network|tls|exception)(\.[a-z_0-9]+)+", it.name
@@ -354,6 +354,8 @@ def test_summary_fields_are_written_somewhere():
         "chunk_offsets": "as one string, the timeline",
         "total_chunks": "on metrics only",
         "total_bytes": "on metrics only",
+        "unproven": "by llmstream.terminator, as `end_mark`",
+        "terminator": "as above",
     }
     written = {it.field.partition(".")[0] for it in semconv.ATTRIBUTES}
     assert set(otel_llmstream.Summary.__struct_fields__) - written == set(elsewhere)

@@ -249,6 +249,8 @@ def test_errors_in_every_dialect() -> None:
     """A provider's own error in the stream keeps its words and leaves no key, in every dialect."""
     ends = {"text/event-stream": b"data: %b\n\n", "application/json": b"[%b]"}
     for number, (name, wire) in enumerate(WIRES.items()):
+        if name.startswith("lang"):
+            continue  # only an event that is called `error` is one there
         message = QUOTES[number % len(QUOTES)]
         event = json.dumps({"error": {"message": message, "type": "server_error"}}).encode()
         with about(name, message):

@@ -202,7 +202,8 @@ def test_every_way_of_reading(framing: str, coding: str) -> None:
                 assert attributes["llmstream.chunks"] == 4
                 assert (b"".join(with_us[0]), with_us[1]) == (b"".join(without[0]), without[1])
                 times = [int(time) for time in attributes["llmstream.chunk.offsets"].split()]
-                return times[-1] - times[0] >= 50
+                # The server sends the chunks over 60 ms. Tiny reads of coded bytes may be told one piece late.
+                return times[-1] - times[0] >= 30
 
             until(spread, "the chunks have one time")
 
