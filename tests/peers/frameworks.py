@@ -270,8 +270,20 @@ async def settled(framework: Any) -> None:
     """Litellm calls its callback in a worker of the event loop and in a pool of threads: wait for its span."""
     for _ in range(1000 if isinstance(framework, LiteLLM) else 0):
         if any(span.instrumentation_scope.name == "litellm" for span in EXPORTER.get_finished_spans()):
+            await measured()
             return
         await asyncio.sleep(0.01)
+
+
+async def measured() -> None:
+    """The callback ends its span before it records its metrics: wait until they are there and grow no more."""
+    before: dict[str, float] = {}
+    for _ in range(200):
+        now = counts().get("litellm", {})
+        if now == before and any(name.endswith("token.usage") for name in now):
+            return
+        before = now
+        await asyncio.sleep(0.05)
 
 
 def main(name: str, order: str) -> None:
