@@ -21,11 +21,9 @@ from .exchange import guarded, response_info, tls_version
 from .patching import replace_method, when_imported
 from .switch import SWITCH
 from .websocket_session import Session, Target, refused
+from .websocket_slot import SLOT, has_no_session, is_unknown, session_of
 
 MODULE: Final = "aiohttp"
-
-SLOT: Final = "_otel_llmstream_session"
-"""Attribute of a connection: its session, or None if no LLM answers there."""
 
 _METHODS: Final = ("send_str", "send_bytes", "receive", "close")
 
@@ -45,32 +43,14 @@ def _patch(module: ModuleType) -> None:
         log(logging.WARNING, "aiohttp's WebSocket has another shape than expected: its streams are not observed")
         return
     for name in ("send_str", "send_bytes"):
-        replace_method(connection, name, _send, _is_unknown)
-    replace_method(connection, "receive", _receive, _has_no_session)
-    replace_method(connection, "close", _close, _has_no_session)
+        replace_method(connection, name, _send, is_unknown)
+    replace_method(connection, "receive", _receive, has_no_session)
+    replace_method(connection, "close", _close, has_no_session)
     if inspect.iscoroutinefunction(getattr(module.ClientSession, "_ws_connect", None)):
         replace_method(module.ClientSession, "_ws_connect", _ws_connect)
 
 
-def _is_unknown(args: tuple[Any, ...], _kwargs: dict[str, Any]) -> bool:
-    """Whether nothing is observed, or no LLM answers on the connection."""
-    return not args or args[0].__dict__.get(SLOT, SWITCH.engine) is None
-
-
-def _has_no_session(args: tuple[Any, ...], _kwargs: dict[str, Any]) -> bool:
-    return not args or args[0].__dict__.get(SLOT) is None
-
-
 # --- the session of a connection ------------------------------------------------------------------------------------
-
-
-def _session(connection: Any) -> Session | None:
-    """The session, made at the first message of the application."""
-    members = connection.__dict__
-    if SLOT not in members:
-        members[SLOT] = guarded(_open, connection)
-    session: Session | None = members[SLOT]
-    return session
 
 
 def _open(connection: Any) -> Session | None:
@@ -115,7 +95,7 @@ def _refused(session: Any, url: Any, started: float | None, error: Exception) ->
 
 def _send(original: Callable[..., Any]) -> Callable[..., Any]:
     async def send(connection: Any, *args: Any, **kwargs: Any) -> Any:
-        session = _session(connection)
+        session = session_of(connection, _open)
         stream = None if session is None else session.sending(args[0] if args else kwargs.get("data"))
         if session is None or stream is None:
             return await original(connection, *args, **kwargs)

@@ -23,10 +23,10 @@ from .exchange import guarded, response_info, tls_version
 from .patching import replace_method, when_imported
 from .switch import SWITCH
 from .websocket_session import Session, Target, refused
+from .websocket_slot import SLOT, has_no_session, is_unknown, session_of
 
 MODULE: Final = "websocket"
 
-SLOT: Final = "_otel_llmstream_session"
 URL: Final = "_otel_llmstream_url"
 IN_APP: Final = "_otel_llmstream_in_app"
 """Attributes of a connection: its session, its URL, whether a `WebSocketApp` reads it."""
@@ -50,21 +50,12 @@ def _patch(module: ModuleType) -> None:
         log(logging.WARNING, "websocket-client has another shape than expected: its streams are not observed")
         return
     replace_method(connection, "connect", _connect)
-    replace_method(connection, "send", _send, _is_unknown)
-    replace_method(connection, "recv_frame", _recv_frame, _has_no_session)
+    replace_method(connection, "send", _send, is_unknown)
+    replace_method(connection, "recv_frame", _recv_frame, has_no_session)
     for name in ("close", "shutdown"):
-        replace_method(connection, name, _close, _has_no_session)
+        replace_method(connection, name, _close, has_no_session)
     if hasattr(app, "_callback"):
         replace_method(app, "_callback", _callback)
-
-
-def _is_unknown(args: tuple[Any, ...], _kwargs: dict[str, Any]) -> bool:
-    """Whether nothing is observed, or no LLM answers on the connection."""
-    return not args or args[0].__dict__.get(SLOT, SWITCH.engine) is None
-
-
-def _has_no_session(args: tuple[Any, ...], _kwargs: dict[str, Any]) -> bool:
-    return not args or args[0].__dict__.get(SLOT) is None
 
 
 # --- the handshake --------------------------------------------------------------------------------------------------
@@ -100,15 +91,6 @@ def _target(url: str) -> Target | None:
     return Target(parts.scheme, parts.hostname, port, parts.path.rstrip("/"), parts.query)
 
 
-def _session(connection: Any) -> Session | None:
-    """The session, made at the first message of the application."""
-    members = connection.__dict__
-    if SLOT not in members:
-        members[SLOT] = guarded(_open, connection)
-    session: Session | None = members[SLOT]
-    return session
-
-
 def _open(connection: Any) -> Session | None:
     target = _target(connection.__dict__.get(URL, ""))
     return None if target is None else Session.open(target, partial(_response, connection))
@@ -130,7 +112,7 @@ def _response_info(status: int, headers: Any, sock: Any) -> ResponseInfo:
 
 def _send(original: Callable[..., Any]) -> Callable[..., Any]:
     def send(connection: Any, payload: Any, opcode: int = 1, *args: Any, **kwargs: Any) -> Any:
-        session = _session(connection)
+        session = session_of(connection, _open)
         stream = None if session is None or opcode not in _MESSAGES else session.sending(payload)
         if session is None or stream is None:
             return original(connection, payload, opcode, *args, **kwargs)

@@ -22,11 +22,9 @@ from .exchange import guarded, response_info, tls_version
 from .patching import replace_method, when_imported
 from .switch import SWITCH
 from .websocket_session import Session, Target, refused
+from .websocket_slot import SLOT, has_no_session, is_unknown, session_of
 
 MODULE: Final = "websockets"
-
-SLOT: Final = "_otel_llmstream_session"
-"""Attribute of a connection. It has the session, or None if no LLM answers there."""
 
 CONT: Final = 0
 CLOSE: Final = 8
@@ -53,10 +51,10 @@ def _patch(module: ModuleType) -> None:
         log(logging.WARNING, "%s has another shape than expected: its streams are not observed", module.__name__)
         return
     is_async = inspect.iscoroutinefunction(connection.send)  # type: ignore[union-attr] # it has the methods
-    replace_method(connection, "send", _send_async if is_async else _send_sync, _is_unknown)
-    replace_method(connection, "close", _close_async if is_async else _close_sync, _has_no_session)
-    replace_method(connection, "process_event", _process_event, _has_no_session)
-    replace_method(connection, lost, _connection_lost, _has_no_session)
+    replace_method(connection, "send", _send_async if is_async else _send_sync, is_unknown)
+    replace_method(connection, "close", _close_async if is_async else _close_sync, has_no_session)
+    replace_method(connection, "process_event", _process_event, has_no_session)
+    replace_method(connection, lost, _connection_lost, has_no_session)
 
 
 def _patch_client(module: ModuleType) -> None:
@@ -68,24 +66,6 @@ def _patch_client(module: ModuleType) -> None:
 
 
 # --- the session of a connection --------------------------------------------------------------------------------
-
-
-def _is_unknown(args: tuple[Any, ...], _kwargs: dict[str, Any]) -> bool:
-    """Whether nothing is observed, or no LLM answers on the connection."""
-    return not args or args[0].__dict__.get(SLOT, SWITCH.engine) is None
-
-
-def _has_no_session(args: tuple[Any, ...], _kwargs: dict[str, Any]) -> bool:
-    return not args or args[0].__dict__.get(SLOT) is None
-
-
-def _session(connection: Any) -> Session | None:
-    """The session, made at the first message of the application."""
-    members = connection.__dict__
-    if SLOT not in members:
-        members[SLOT] = guarded(_open, connection)
-    session: Session | None = members[SLOT]
-    return session
 
 
 def _open(connection: Any) -> Session | None:
@@ -146,7 +126,7 @@ def _response_info(status: int, response: Any, connection: Any) -> ResponseInfo:
 
 def _send_async(original: Callable[..., Any]) -> Callable[..., Any]:
     async def send(connection: Any, *args: Any, **kwargs: Any) -> Any:
-        session = _session(connection)
+        session = session_of(connection, _open)
         stream = None if session is None else session.sending(args[0] if args else kwargs.get("message"))
         if session is None or stream is None:
             return await original(connection, *args, **kwargs)
@@ -162,7 +142,7 @@ def _send_async(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _send_sync(original: Callable[..., Any]) -> Callable[..., Any]:
     def send(connection: Any, *args: Any, **kwargs: Any) -> Any:
-        session = _session(connection)
+        session = session_of(connection, _open)
         stream = None if session is None else session.sending(args[0] if args else kwargs.get("message"))
         if session is None or stream is None:
             return original(connection, *args, **kwargs)
