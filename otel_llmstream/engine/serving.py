@@ -4,12 +4,12 @@ Comes in, from a middleware: the response's headers, the pieces of the body befo
 took, and how it ended. The reader that reads providers' streams reads this one too. LLM calls that begin while the
 response is made join it through a context variable, in tasks and threads that inherit the context too.
 
-Nothing here raises into the application: a middleware calls each method through the engine's guard.
+Nothing here raises into the application: a middleware calls each method through `Serving.tell`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -98,6 +98,10 @@ class Serving:
         """The route and the model, as far as they are known."""
         stream = self.stream
         return self._route, None if stream is None else stream.request.model or stream.model
+
+    def tell(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Do something of ours through the engine's guard. If it fails, the response is not observed any further."""
+        return self.engine.guard_or(self.lost, action, *args, **kwargs)
 
     # --- what a middleware tells --------------------------------------------------------------------------------
 

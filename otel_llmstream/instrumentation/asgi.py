@@ -17,12 +17,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from ..core.response import ResponseInfo
 from ..dialects import RequestInfo
 from ..engine.serving import ORPHANED_AFTER, SERVING, Serving
-from .exchange import response_info
 from .patching import replace_method, when_imported
-from .serving import MAX_BODY, begin, header_map, is_worth_a_look, request_info, responded
+from .serving import MAX_BODY, begin, request_info, respond
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -60,7 +58,7 @@ class ServedStreams:
         try:
             await self.app(scope, exchange.receive, exchange.send)
         except BaseException as exc:
-            exchange.tell(serving.raised, exc)
+            serving.tell(serving.raised, exc)
             raise
         finally:
             with suppress(ValueError):  # another context ends a task that its server has dropped
@@ -96,42 +94,41 @@ class _Exchange:
         """A message of the application. It is passed on, after it was read."""
         kind, serving = message["type"], self._serving
         if kind == "http.response.start":
-            self.tell(self._respond, message)
+            serving.tell(self._respond, message)
         elif kind == "http.response.body" and serving.is_watching:
-            data, more = message.get("body") or b"", message.get("more_body", False)
-            self.tell(serving.sending, bytes(data), last=not more)
+            serving.tell(self._sending, message)
             try:
                 await self._send(message)
             except OSError:
                 self._left()
                 raise
-            self.tell(serving.sent)
+            serving.tell(serving.sent)
             return
         await self._send(message)
 
     def close(self) -> None:
         """The application has returned, or has raised an exception that was told already."""
         if self._serving.is_watching:
-            self.tell(self._serving.returned)
-
-    def tell(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Do something of ours. If it fails, the response is not observed any further."""
-        return self._serving.engine.guard_or(self._serving.lost, action, *args, **kwargs)
+            self._serving.tell(self._serving.returned)
 
     def _keep(self, body: bytes) -> None:
         self._body.append(body)
         self._size += len(body)
 
     def _respond(self, message: Message) -> None:
-        headers = header_map(message.get("headers") or ())
-        status = int(message["status"])
-        if is_worth_a_look(status, headers.get(b"content-type", b"").decode("latin-1")):
-            response = response_info(status, headers, protocol=self.scope.get("http_version"), tls=None)
-            self._watch(response)
+        respond(
+            self._serving,
+            int(message["status"]),
+            message.get("headers") or (),
+            protocol=self.scope.get("http_version"),
+            request=self._request,
+            route=partial(_route, self.scope),
+            span=self._span,
+        )
         self._body.clear()
 
-    def _watch(self, response: ResponseInfo) -> None:
-        responded(self._serving, self._request(), response, _route(self.scope), self._span)
+    def _sending(self, message: Message) -> None:
+        self._serving.sending(bytes(message.get("body") or b""), last=not message.get("more_body", False))
 
     def _request(self) -> RequestInfo:
         scope = self.scope
@@ -142,9 +139,10 @@ class _Exchange:
 
     def _left(self) -> None:
         """The client has left. A little later, look for upstream calls that are still read."""
-        if self.tell(self._serving.disconnected):
+        serving = self._serving
+        if serving.tell(serving.disconnected):
             with suppress(RuntimeError):  # another event loop than asyncio's: an orphan is reported at its end
-                asyncio.get_running_loop().call_later(ORPHANED_AFTER, partial(self.tell, self._serving.find_orphans))
+                asyncio.get_running_loop().call_later(ORPHANED_AFTER, partial(serving.tell, serving.find_orphans))
 
 
 def _is_watched(scope: Scope) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from ..core.response import ResponseInfo
 from ..dialects import RequestInfo, asks_for_stream
 from ..engine.serving import Serving
-from .exchange import may_be_stream
+from .exchange import may_be_stream, response_info
 from .switch import SWITCH
 
 MAX_BODY: Final = 1024 * 1024
@@ -31,32 +30,38 @@ def begin(request: object) -> Serving | None:
     return Serving(engine, engine.served, request, engine.clock.now())
 
 
-def responded(serving: Serving, request: RequestInfo, response: ResponseInfo, route: str | None, span: Any) -> None:
+def respond(
+    serving: Serving,
+    status: int,
+    headers: Iterable[tuple[bytes, bytes]],
+    *,
+    protocol: str | None,
+    request: Callable[[], RequestInfo],
+    route: Callable[[], str | None],
+    span: Any,
+) -> None:
     """The response begins: watch it if it may be a stream.
 
     Args:
         serving: the response.
-        request: what the client asked for.
-        response: the headers.
-        route: the template of the path, if the application tells it.
+        status: HTTP status code.
+        headers: names and values.
+        protocol: HTTP version.
+        request: makes the record of what the client asked for. It is called only if the headers may be a stream's.
+        route: finds the template of the path. It is called as `request` is.
         span: the server span that was current when the request came.
     """
+    found = {bytes(name).lower(): bytes(value) for name, value in headers}
+    content_type = found.get(b"content-type", b"").decode("latin-1")
+    if not may_be_stream(status, content_type, lambda: True):
+        return
+    asked, response = request(), response_info(status, found, protocol=protocol, tls=None)
 
-    def asked() -> bool:
-        return bool(response.marks) or asks_for_stream(request)
+    def wants_stream() -> bool:
+        return bool(response.marks) or asks_for_stream(asked)
 
-    if SWITCH.admits(request) and may_be_stream(response.status, response.content_type, asked):
-        serving.responded(request, response, route, span)
-
-
-def is_worth_a_look(status: int, content_type: str) -> bool:
-    """Whether a response may be a stream, as far as its headers tell. Ask before the records are built.
-
-    Args:
-        status: HTTP status code.
-        content_type: value of the header `Content-Type`; empty if there is none.
-    """
-    return may_be_stream(status, content_type, lambda: True)
+    if SWITCH.admits(asked) and may_be_stream(status, content_type, wants_stream):
+        serving.responded(asked, response, route(), span)
 
 
 def request_info(
@@ -67,8 +72,3 @@ def request_info(
     return RequestInfo(
         method=method, host=host, path=path, port=port or 0, scheme=scheme, query=query, body=b"".join(body)
     )
-
-
-def header_map(headers: Iterable[tuple[bytes, bytes]]) -> Mapping[bytes, bytes]:
-    """Headers by their names in lower case."""
-    return {bytes(name).lower(): bytes(value) for name, value in headers}

@@ -7,11 +7,12 @@ that leaves shows as `close()` before the end. The server span must be current w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
+from ..dialects import RequestInfo
 from ..engine.serving import SERVING, Serving
-from .exchange import response_info
-from .serving import begin, header_map, is_worth_a_look, request_info, responded
+from .serving import begin, request_info, respond
 
 Environ = dict[str, Any]
 WSGIApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -41,7 +42,7 @@ class ServedStreamsWSGI:
             body = self.app(environ, exchange.start_response)
         finally:
             SERVING.reset(token)
-        return _Body(body, exchange) if exchange.may_stream(body) else body
+        return _Body(body, serving) if exchange.may_stream(body) else body
 
 
 class _Exchange:
@@ -55,29 +56,30 @@ class _Exchange:
 
     def start_response(self, status: str, headers: list[tuple[str, str]], *args: Any) -> Any:
         """The headers of the application. They are passed on."""
-        self.tell(self._respond, status, headers)
+        self.serving.tell(self._respond, status, headers)
         return self._start_response(status, headers, *args)
 
     def may_stream(self, body: Iterable[bytes]) -> bool:
         """Whether the body must be watched. Headers of a generator come with its first piece."""
         return self.serving.is_watching or not isinstance(body, (list, tuple))
 
-    def tell(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Do something of ours. If it fails, the response is not observed any further."""
-        return self.serving.engine.guard_or(self.serving.lost, action, *args, **kwargs)
-
     def _respond(self, status: str, headers: list[tuple[str, str]]) -> None:
-        found = header_map((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers)
-        code = int(status.partition(" ")[0])
-        if not is_worth_a_look(code, found.get(b"content-type", b"").decode("latin-1")):
-            return
+        respond(
+            self.serving,
+            int(status.partition(" ")[0]),
+            ((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers),
+            protocol=None,
+            request=self._request,
+            route=partial(_route, self._environ),
+            span=self._span,
+        )
+
+    def _request(self) -> RequestInfo:
         environ = self._environ
-        request = request_info(
+        return request_info(
             environ["REQUEST_METHOD"], environ.get("PATH_INFO") or "", environ.get("QUERY_STRING") or "",
             environ.get("wsgi.url_scheme") or "http", None, (),
         )  # fmt: skip
-        response = response_info(code, found, protocol=None, tls=None)
-        responded(self.serving, request, response, _route(environ), self._span)
 
 
 def _route(environ: Environ) -> str | None:
@@ -90,34 +92,34 @@ def _route(environ: Environ) -> str | None:
 class _Body:
     """The application's body, piece by piece."""
 
-    def __init__(self, body: Iterable[bytes], exchange: _Exchange) -> None:
+    def __init__(self, body: Iterable[bytes], serving: Serving) -> None:
         self._body = body
         self._pieces = iter(body)
-        self._exchange = exchange
+        self._serving = serving
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        exchange, serving = self._exchange, self._exchange.serving
-        exchange.tell(serving.sent)
+        serving = self._serving
+        serving.tell(serving.sent)
         token = SERVING.set(serving)
         try:
             piece = next(self._pieces)
         except StopIteration:
-            exchange.tell(serving.sending, b"", last=True)
+            serving.tell(serving.sending, b"", last=True)
             raise
         except BaseException as exc:
-            exchange.tell(serving.raised, exc)
+            serving.tell(serving.raised, exc)
             raise
         finally:
             SERVING.reset(token)
-        exchange.tell(serving.sending, piece, last=False)
+        serving.tell(serving.sending, piece, last=False)
         return piece
 
     def close(self) -> None:
         """The server is done with the body. If that is before its end, the client has left."""
-        self._exchange.tell(self._exchange.serving.disconnected)
+        self._serving.tell(self._serving.disconnected)
         close = getattr(self._body, "close", None)
         if close is not None:
             close()
