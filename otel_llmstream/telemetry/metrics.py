@@ -17,8 +17,10 @@ from ..core.error_types import OTHER
 from ..core.open_stream import OpenStream
 from ..core.summary import Attempt, LLMRequest, Outcome, Summary
 from ..semconv import Metric
+from . import instruments
 from .fast_path import Attributes, Series, fast_path_supported
 from .first_values import FirstValues, first_values_work
+from .instruments import OVERFLOW
 from .measurement_buffer import MeasurementBuffer, Source, Values, flush_all
 
 Live = Callable[[], Iterable[OpenStream]]
@@ -36,8 +38,6 @@ it has been in. 200 sets with five phases are half of the 2,000 series that the 
 MAX_BASES: Final = 1000
 """Base attribute sets that are told apart. The model's name comes from the request. If a gateway lets its users choose
 it, the names would fill the memory. All further sets share `OVERFLOW`; the SDK does the same with its series."""
-
-OVERFLOW: Final[Attributes] = {"otel.metric.overflow": True}
 
 _NOTHING: Final[frozenset[str]] = frozenset()
 
@@ -155,8 +155,8 @@ class MetricsRecorder:
         self._buffer = MeasurementBuffer(
             (*self._instruments, *self._tokens.instruments), fast=direct, first_values=self._first_values
         )
-        _gauge(self._meter, semconv.ACTIVE, self._active)
-        _gauge(self._meter, semconv.STALLED, self._stalled)
+        instruments.gauge(self._meter, semconv.ACTIVE, self._active)
+        instruments.gauge(self._meter, semconv.STALLED, self._stalled)
 
     def base(self, request: LLMRequest) -> Base:
         """The base attributes of a call. The series of a new set start at 0."""
@@ -272,12 +272,12 @@ class MetricsRecorder:
     # --- instruments ------------------------------------------------------------------------------------------------
 
     def _histogram(self, metric: Metric) -> Histogram:
-        made = _histogram(self._meter, metric, newest=self._newest)
+        made = instruments.histogram(self._meter, metric, newest=self._newest)
         self._instruments.append(made)
         return made
 
     def _counter(self, metric: Metric) -> Counter:
-        made = self._meter.create_counter(metric.name, metric.unit, metric.description)
+        made = instruments.counter(self._meter, metric)
         self._instruments.append(made)
         return made
 
@@ -330,7 +330,7 @@ class _ReleasedTokens:
     """One histogram by token type. Nothing is recorded if the provider did not say."""
 
     def __init__(self, meter: Meter) -> None:
-        self._usage = _histogram(meter, semconv.TOKEN_USAGE, newest=False)
+        self._usage = instruments.histogram(meter, semconv.TOKEN_USAGE)
         self.instruments: Sequence[Instrument] = (self._usage,)
 
     def values(self, base: Base, _error: tuple[Extra, ...], call: _Ended) -> Values:
@@ -344,11 +344,9 @@ class _NewestTokens:
     """Counters by kind and two histograms. 0 is recorded if the provider did not say, as these conventions ask."""
 
     def __init__(self, meter: Meter) -> None:
-        self._input = _histogram(meter, semconv.OPERATION_INPUT, newest=False)
-        self._output = _histogram(meter, semconv.OPERATION_OUTPUT, newest=False)
-        self._counters = [
-            meter.create_counter(metric.name, metric.unit, metric.description) for metric in semconv.USAGE_COUNTERS
-        ]
+        self._input = instruments.histogram(meter, semconv.OPERATION_INPUT)
+        self._output = instruments.histogram(meter, semconv.OPERATION_OUTPUT)
+        self._counters = [instruments.counter(meter, metric) for metric in semconv.USAGE_COUNTERS]
         self.instruments: Sequence[Instrument] = (self._input, self._output, *self._counters)
 
     def values(self, base: Base, error: tuple[Extra, ...], call: _Ended) -> Values:
@@ -369,17 +367,6 @@ class _NewestTokens:
 _INPUT: Final = ((semconv.TOKEN_TYPE, "input"),)
 _OUTPUT: Final = ((semconv.TOKEN_TYPE, "output"),)
 _MODALITY: Final = ((semconv.TOKEN_MODALITY, "unknown"),)
-
-
-def _histogram(meter: Meter, metric: Metric, *, newest: bool) -> Histogram:
-    name = metric.newest if newest and metric.newest else metric.name
-    return meter.create_histogram(
-        name, metric.unit, metric.description, explicit_bucket_boundaries_advisory=list(metric.bounds)
-    )
-
-
-def _gauge(meter: Meter, metric: Metric, callback: Callable[[CallbackOptions], Iterable[Observation]]) -> None:
-    meter.create_observable_gauge(metric.name, [callback], metric.unit, metric.description)
 
 
 def _ending(outcome: Outcome, finish_reason: str) -> tuple[Extra, ...]:

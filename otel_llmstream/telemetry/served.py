@@ -17,8 +17,11 @@ from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observa
 from .. import semconv
 from .._version import __version__
 from ..core.served import ServedOutcome, ServedSummary
-from ..semconv import Metric, On
+from ..semconv import On
+from . import instruments
 from .attributes import Reader
+from .fast_path import Attributes
+from .instruments import OVERFLOW
 from .logs import LogRecorder
 
 Active = Callable[[], Iterable[tuple[str | None, str | None]]]
@@ -51,15 +54,14 @@ class ServedRecorder:
         meter = metrics.get_meter(semconv.SCOPE, __version__, provider, semconv.SCHEMA_URL)
         self._logs = logs
         self._active = active
-        self._streams = _counter(meter, semconv.SERVED_STREAMS)
-        self._orphans = _counter(meter, semconv.SERVED_ORPHANS)
-        self._histograms = [(_histogram(meter, it), field) for it, field in _HISTOGRAMS]
+        self._streams = instruments.counter(meter, semconv.SERVED_STREAMS)
+        self._orphans = instruments.counter(meter, semconv.SERVED_ORPHANS)
+        self._histograms = [(instruments.histogram(meter, it), field) for it, field in _HISTOGRAMS]
         self._model_server = _ModelServer(meter) if server_metrics else None
         self._known: set[tuple[str | None, str | None]] = set()
         self._lock = Lock()
         self._totals: Counter[ServedOutcome] = Counter()
-        gauge = semconv.SERVED_ACTIVE
-        meter.create_observable_gauge(gauge.name, [self._observe], gauge.unit, gauge.description)
+        instruments.gauge(meter, semconv.SERVED_ACTIVE, self._observe)
 
     @property
     def totals(self) -> dict[ServedOutcome, int]:
@@ -101,11 +103,11 @@ class ServedRecorder:
         if self._model_server is not None:
             self._model_server.record(summary)
 
-    def _labels(self, route: str | None, model: str | None) -> dict[str, Any]:
+    def _labels(self, route: str | None, model: str | None) -> Attributes:
         key = route, model
         if key not in self._known:
             if len(self._known) >= MAX_SERIES:
-                return {"otel.metric.overflow": True}
+                return OVERFLOW
             self._known.add(key)
         return {name: value for name, value in ((semconv.HTTP_ROUTE, route), (semconv.REQUEST_MODEL, model)) if value}
 
@@ -118,9 +120,9 @@ class _ModelServer:
     """The conventions' metrics of a model server, for a service that is one (`Settings.server_metrics`)."""
 
     def __init__(self, meter: Meter) -> None:
-        self._duration = _histogram(meter, semconv.SERVER_DURATION)
-        self._first = _histogram(meter, semconv.SERVER_TTFT)
-        self._per_token = _histogram(meter, semconv.SERVER_TPOT)
+        self._duration = instruments.histogram(meter, semconv.SERVER_DURATION)
+        self._first = instruments.histogram(meter, semconv.SERVER_TTFT)
+        self._per_token = instruments.histogram(meter, semconv.SERVER_TPOT)
 
     def record(self, summary: ServedSummary) -> None:
         """Record a request. The times of tokens are those of requests that succeeded."""
@@ -154,11 +156,3 @@ def _line(summary: ServedSummary) -> dict[str, Any]:
     if summary.message:
         facts[semconv.DETAIL] = summary.message
     return facts
-
-
-def _counter(meter: Meter, it: Metric) -> metrics.Counter:
-    return meter.create_counter(it.name, it.unit, it.description)
-
-
-def _histogram(meter: Meter, it: Metric) -> metrics.Histogram:
-    return meter.create_histogram(it.name, it.unit, it.description, explicit_bucket_boundaries_advisory=it.bounds)
