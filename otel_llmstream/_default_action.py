@@ -3,10 +3,10 @@
 Exit handlers do not run if a signal ends the process. So a handler of ours takes the place of the default action, and
 of nothing else. It does its work, and then the default action follows: the process ends by that signal.
 
-A handler of the application's is never replaced, whether it was there before or is set later. Servers set theirs, and
-go back to the default action when they have stopped, and then raise the signal again (uvicorn), or they set the default
-action in a worker (gunicorn, Celery). So `signal.signal` and `signal.getsignal` are wrapped: whoever sets the default
-action gets our handler, and whoever asks is told `SIG_DFL`.
+A handler of the application's is never replaced, whether it was there before or is set later. uvicorn sets its own
+handler. When it has stopped, it goes back to the default action and raises the signal again. gunicorn and Celery set
+the default action in a worker. So `signal.signal` and `signal.getsignal` are wrapped. If code sets the default action,
+our handler is set. If code asks for the handler, it is told `SIG_DFL`.
 """
 
 from __future__ import annotations

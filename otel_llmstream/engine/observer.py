@@ -219,7 +219,7 @@ class Observer:
         except KeyError:
             return
         except BaseException:  # out of a signal handler: the application gets it after the rest was done
-            # What had come may not have been read, so that nobody knows whether the body was whole.
+            # What had come may not have been read. So it is unknown whether the body was whole.
             self._finish_again(End.CANCELLED if how is End.EOF else how, self.clock(), error, closing)
             raise
 

@@ -33,7 +33,7 @@ MAX_UPSTREAMS: Final = 64
 """LLM calls of one response that are joined to it. An agent makes a few; a loop must not fill the memory."""
 
 ORPHANED_AFTER: Final = 1.0
-"""Seconds after the client left. An upstream stream that is still read then costs tokens that nobody sees."""
+"""Seconds after the client left. An upstream stream that is still read then costs tokens that no client gets."""
 
 NEVER_ENDED: Final = "the application never ended the body"
 

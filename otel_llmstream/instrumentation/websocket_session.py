@@ -201,7 +201,7 @@ class Session:
             self._guard(self._resume)
 
     def closing(self) -> None:
-        """The application closes the connection. What arrives after that is nobody's."""
+        """The application closes the connection. What arrives after that is not observed."""
         self._guard(self._close)
         self._lost = True
 
