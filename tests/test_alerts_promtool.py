@@ -347,7 +347,7 @@ def phases(gauge: semconv.Metric, **values: str) -> list[Grows]:
              *phases(semconv.STALLED, first_chunk="0x40", streaming="0x40")],
             id="a model that thinks within its bound",
         ),
-        pytest.param(0, phases(semconv.ACTIVE, held="20x40", streaming="0x40"), id="streams that nobody reads"),
+        pytest.param(0, phases(semconv.ACTIVE, held="20x40", streaming="0x40"), id="streams that are held"),
     ],
 )  # fmt: skip
 def test_a_hang_is_told_from_what_is_none(firing_minutes, given, tmp_path):

@@ -84,7 +84,7 @@ def test_wherever_it_strikes(ask: Callable[[], None]) -> None:
                     assert spans == counted <= 1
                     assert captured.engine.internal_errors == 0
                     outcomes = {span.attributes["llmstream.outcome"] for span in captured.spans}
-                    assert outcomes <= {"completed", "cancelled", "abandoned"}  # nobody blames the provider
+                    assert outcomes <= {"completed", "cancelled", "abandoned"}  # the provider is not blamed
                 ended += spans
     assert ended > 30  # of 98 places, most are after the request was sent
 

@@ -116,7 +116,7 @@ def test_each_call_is_told_once(player: Player) -> None:
 
 
 def test_a_callback_that_raises(player: Player, caplog: pytest.LogCaptureFixture) -> None:
-    """Its exception reaches nobody but the log, once; the call is recorded, and other callbacks are called."""
+    """Its exception is logged once and goes no further. The call is recorded, and other callbacks are called."""
     seen: list[Summary] = []
 
     def broken(_summary: Summary) -> None:

@@ -65,7 +65,7 @@ def lose(session: Session) -> None:
 
 
 def test_what_is_no_json_is_malformed_if_its_lane_is_clear(captured: Captured) -> None:
-    """A message that is no JSON is counted if one response is open. With several, nobody can tell whose it is."""
+    """A message that is no JSON is counted if one response is open. With several, it is unknown whose it is."""
     bad = (b"", b"{", b"\xff\xfe", b"[1]", b'{"type":7}', b"null", b"[" * 100_000)
     session = open_session()
     ask(session)
@@ -82,7 +82,7 @@ def test_what_is_no_json_is_malformed_if_its_lane_is_clear(captured: Captured) -
 
 
 def test_a_lane_that_was_never_asked_for(captured: Captured) -> None:
-    """Output on an unknown lane is nobody's. A response that the server begins there is a stream."""
+    """Output on an unknown lane belongs to no stream. A response that the server begins there is a stream."""
     session = open_session()
     ask(session, "mine")
     say(session, "response.output_text.delta", delta="x", stream_id="unknown")

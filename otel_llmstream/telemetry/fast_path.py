@@ -371,7 +371,7 @@ class SeriesStorage:
                 self._enter(value, moment, sampled=may)
 
     def begin(self) -> bool:
-        """Make the series at 0, if it is not there. The result says whether it is a sum that nobody has read yet."""
+        """Make the series at 0, if it is not there. The result says whether no collection has read this sum yet."""
         if type(self._match._aggregation) is not _internals().sum:
             return False
         self._search()
