@@ -97,9 +97,11 @@ class Engine:
             found = match_non_streaming(request)
         if found is None or not (found.confirmed or is_known or found.request.streams):
             return None
+        at = self.clock.now() if started is None else started
         if not (found.confirmed or is_known):
-            return Observer(self, request, self.clock.now(), where=self.recorder.here(), candidate=found.dialect)
-        observer = Observer(self, request, self.clock.now() if started is None else started, where=where)
+            here = self.recorder.here() if where is None else where
+            return Observer(self, request, at, where=here, candidate=found.dialect)
+        observer = Observer(self, request, at, where=where)
         try:
             observer.record(found.dialect, found.request, earlier=request.retry_count if call is None else 0)
         except BaseException:
