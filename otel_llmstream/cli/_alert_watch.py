@@ -23,6 +23,7 @@ from ..monitoring._alerts import Options
 from ..monitoring._rules import rule_groups
 from ..monitoring._thresholds import Thresholds
 from ..monitoring._yaml import dump
+from ._metrics_server import HOST
 
 PROGRAM: Final = "prometheus"
 INSTALL_HINT: Final = "apt-get install prometheus, brew install prometheus, or https://prometheus.io/download/"
@@ -37,8 +38,6 @@ _SCRAPE: Final = "1s"
 _POLL: Final = 0.5
 _TIMEOUT: Final = 2.0
 """Seconds to wait for an HTTP response, and for the process to exit after SIGTERM."""
-
-_HOST: Final = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -76,7 +75,7 @@ class AlertWatch:
     def __init__(self, program: str, metrics: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="otel-llmstream-demo-", ignore_cleanup_errors=True)
         port = _free_port()
-        self._base = f"http://{_HOST}:{port}"
+        self._base = f"http://{HOST}:{port}"
         self.url = f"{self._base}/alerts"
         self.fired: frozenset[FiringAlert] = frozenset()
         self.status = 0
@@ -151,11 +150,11 @@ def _start(program: str, folder: Path, metrics: Any, port: int) -> subprocess.Po
         program,
         f"--config.file={folder / 'prometheus.yaml'}",
         f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address={_HOST}:{port}",
+        f"--web.listen-address={HOST}:{port}",
     ]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - on the PATH
 
 
 def _free_port() -> int:
-    with socket.create_server((_HOST, 0)) as taken:
+    with socket.create_server((HOST, 0)) as taken:
         return int(taken.getsockname()[1])
