@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+from opentelemetry.metrics import CallbackOptions
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricReader
 
@@ -134,6 +136,23 @@ def measured(*readers: MetricReader, settings: Settings | None = None, **provide
     ) as engine:
         yield Player(engine, clock)
     provider.shutdown()
+
+
+def ask_gauges_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the SDK one that reads counters before it asks the gauges."""
+    from opentelemetry.sdk.metrics._internal.measurement_consumer import SynchronousMeasurementConsumer as Consumer
+
+    real = Consumer.collect
+
+    def collect(self: Any, *arguments: Any, **named: Any) -> Any:
+        gauges, self._async_instruments = self._async_instruments, []
+        data = real(self, *arguments, **named)
+        for gauge in gauges:
+            list(gauge.callback(CallbackOptions()))
+        self._async_instruments = gauges
+        return data
+
+    monkeypatch.setattr(Consumer, "collect", collect)
 
 
 def exported(reader: InMemoryMetricReader) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import pytest
 from conditions import until
 from metric_pairs import CUMULATIVE, DELTA
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
-from opentelemetry.metrics import CallbackOptions
 from opentelemetry.sdk.metrics import Counter, MeterProvider
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
@@ -24,7 +23,7 @@ from opentelemetry.sdk.metrics.view import DropAggregation, LastValueAggregation
 from opentelemetry.sdk.trace import TracerProvider
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
-from scripted_streams import CUT, HEALTHY, Player, measured, scraped
+from scripted_streams import CUT, HEALTHY, Player, ask_gauges_last, measured, scraped
 
 import otel_llmstream
 from otel_llmstream import Settings, _instrumentor, semconv
@@ -325,19 +324,7 @@ def test_no_value_is_lost_under_a_view(view: str, settings: Settings) -> None:
 @pytest.fixture
 def gauges_last(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An SDK that reads counters before it asks the gauges."""
-    from opentelemetry.sdk.metrics._internal.measurement_consumer import SynchronousMeasurementConsumer as Consumer
-
-    real = Consumer.collect
-
-    def collect(self: Any, *arguments: Any, **named: Any) -> Any:
-        gauges, self._async_instruments = self._async_instruments, []
-        data = real(self, *arguments, **named)
-        for gauge in gauges:
-            list(gauge.callback(CallbackOptions()))
-        self._async_instruments = gauges
-        return data
-
-    monkeypatch.setattr(Consumer, "collect", collect)
+    ask_gauges_last(monkeypatch)
     caches = (first_values.first_values_work, otel_llmstream.telemetry.metrics.fast_path_supported)
     for each in caches:
         each.cache_clear()

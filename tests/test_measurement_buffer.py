@@ -36,7 +36,7 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.trace import get_current_span
 from prometheus_client import generate_latest
-from scripted_streams import CUT, HEALTHY, Player, exported, measured
+from scripted_streams import CUT, HEALTHY, Player, ask_gauges_last, exported, measured
 from test_fast_path import MANY, Foreign
 
 from otel_llmstream import Settings, _instrumentor
@@ -199,19 +199,7 @@ def test_other_implementations_get_every_value_at_once() -> None:
 
 def test_nothing_waits_where_the_sdk_asks_its_gauges_last(monkeypatch: pytest.MonkeyPatch) -> None:
     """An SDK that reads counters before it asks the gauges is not one that we know."""
-    from opentelemetry.sdk.metrics._internal.measurement_consumer import SynchronousMeasurementConsumer as Consumer
-
-    real = Consumer.collect
-
-    def collect(self: Any, *arguments: Any, **named: Any) -> Any:
-        gauges, self._async_instruments = self._async_instruments, []
-        data = real(self, *arguments, **named)
-        for gauge in gauges:
-            list(gauge.callback(CallbackOptions()))
-        self._async_instruments = gauges
-        return data
-
-    monkeypatch.setattr(Consumer, "collect", collect)
+    ask_gauges_last(monkeypatch)
     assert not fast_path.fast_path_supported()
     reader = InMemoryMetricReader()
     with measured(reader) as player:
