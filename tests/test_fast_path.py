@@ -31,7 +31,7 @@ from opentelemetry.sdk.resources import Resource
 from scripted_streams import HEALTHY, exported, measured
 
 from otel_llmstream import Settings, semconv
-from otel_llmstream.telemetry import fast_path
+from otel_llmstream.telemetry import fast_path, measurement_buffer
 from otel_llmstream.telemetry.fast_path import FEW, MAX_SEARCHES, DirectMeter, RecordContext, Series
 
 DURATION = semconv.DURATION.name
@@ -46,6 +46,12 @@ def probed() -> Iterator[None]:
     assert fast_path.fast_path_supported(), "the SDK that is installed is one that we know"
     yield
     fast_path.fast_path_supported.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def only_buffers_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flush writes what waits in every buffer of the process. What other tests left there is not what is tried."""
+    monkeypatch.setattr(measurement_buffer, "_buffers", [])
 
 
 @pytest.fixture
