@@ -22,6 +22,7 @@ from typing import Any, Final
 import otel_llmstream
 from otel_llmstream import _settings, semconv, wire
 from otel_llmstream.core import caps, error_types, rate_limits, sampling, tool_arguments, websocket
+from otel_llmstream.debugging import session, timeline
 from otel_llmstream.dialects import (
     _json,
     _lanes,
@@ -198,6 +199,10 @@ CAPS: Final = (
     ("bytes of a gRPC message's template", _template, "MAX_KEPT", "read field by field"),
     ("messages that a template is learned from", _template, "MAX_TRIES", "read field by field"),
     ("causes of internal errors that are logged", engine, "MAX_CAUSES", "at DEBUG"),
+    ("streams that a debug session keeps", session, "MAX_STREAMS", "the oldest one is dropped"),
+    ("reads of one stream that a debug session keeps, of the beginning and of the end", timeline, "MAX_READS",
+     "counted only"),
+    ("different things that one read says in a debug session", timeline, "MAX_WORDS", "counted as one"),
 )  # fmt: skip
 """What is capped, the module and the constant that say it, and what happens past the cap."""
 

@@ -25,6 +25,9 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 PUBLIC = {
     "Attempt",
+    "DebugRead",
+    "DebugSession",
+    "DebugStream",
     "EventLogger",
     "Health",
     "LLMRequest",
@@ -41,6 +44,7 @@ PUBLIC = {
     "__version__",
     "add_trace_context",
     "call",
+    "debug",
     "flush",
     "health",
     "instrument",
