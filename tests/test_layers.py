@@ -53,6 +53,7 @@ THIRD_PARTY = {
     "monitoring": set(),
     "debugging": set(),
     "debugging._yaml": {"yaml"},
+    "debugging.doctor": {"h11", "h2"},
     "debugging.session_file": {"msgspec"},
     "debugging.timeline": {"msgspec"},
     "testing": {"opentelemetry", "pytest"},
