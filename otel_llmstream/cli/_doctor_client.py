@@ -35,6 +35,11 @@ MAX_BODY: Final = 4 * 1024 * 1024
 BEAT: Final = 0.01
 """Seconds between two heartbeats."""
 
+LATE: Final = 0.03
+"""Seconds between two heartbeats that count as an absence."""
+
+_MAX_AWAY: Final = 1000
+
 _OK: Final = 200
 
 
@@ -112,7 +117,7 @@ class Client:
         except Exception as exc:  # noqa: BLE001 - whatever the network does is a finding
             probe.how, probe.error = End.FAILURE, exc
         probe.ended_at = time.perf_counter()
-        probe.was_late = pulse.stop()
+        probe.away = pulse.stop()
         self._keep_or_close(probe, link)
         return probe
 
@@ -326,11 +331,11 @@ def _tunnel(sock: socket.socket, server: Server, proxy: str) -> None:
 
 
 class Pulse:
-    """Measures for how long this program cannot run: a thread that wants to run a hundred times a second."""
+    """Notes when this program cannot run: a thread that wants to run a hundred times a second."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
-        self._latest = 0.0
+        self._away: list[tuple[float, float]] = []
         self._thread = threading.Thread(target=self._beat, daemon=True)
         self._thread.start()
 
@@ -338,11 +343,12 @@ class Pulse:
         before = time.perf_counter()
         while not self._stop.wait(BEAT):
             now = time.perf_counter()
-            self._latest = max(self._latest, now - before - BEAT)
+            if now - before > LATE and len(self._away) < _MAX_AWAY:
+                self._away.append((before, now))
             before = now
 
-    def stop(self) -> float:
-        """The longest time, in seconds."""
+    def stop(self) -> list[tuple[float, float]]:
+        """The beginnings and ends, in seconds."""
         self._stop.set()
         self._thread.join()
-        return self._latest
+        return self._away

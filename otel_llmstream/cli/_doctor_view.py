@@ -13,10 +13,10 @@ from rich.text import Text
 
 from otel_llmstream.debugging.debug_report import said
 from otel_llmstream.debugging.doctor import headers
-from otel_llmstream.debugging.doctor.checks import seconds
 from otel_llmstream.debugging.doctor.findings import Finding, Level
 from otel_llmstream.debugging.doctor.probe import Connection, Kind
 from otel_llmstream.debugging.doctor.study import Result, Study, percentile
+from otel_llmstream.debugging.doctor.words import seconds
 from otel_llmstream.debugging.report import printable
 from otel_llmstream.debugging.timeline import DebugRead
 
@@ -278,7 +278,7 @@ def _call(result: Result) -> dict[str, Any]:
         "input_tokens": None if summary is None else summary.input_tokens,
         "output_tokens": None if summary is None else summary.output_tokens,
         "finish_reasons": [] if summary is None else list(summary.finish_reasons),
-        "was_late": probe.was_late,
+        "away": [{"at": begin - probe.started, "for": end - begin} for begin, end in probe.away],
         "reads": [
             {"at": read.at, "wait": read.wait, "bytes": read.size, "events": dict(read.events)} for read in result.reads
         ],

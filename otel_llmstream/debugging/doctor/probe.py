@@ -181,7 +181,7 @@ class Probe:
         ended_at: when it ended.
         stopped: why `doctor` itself stopped reading, as a few words; empty if it did not.
         is_kept: whether the connection could be used again; None if that is unknown.
-        was_late: for how long this program itself was not allowed to run, at most.
+        away: when this program itself could not run, as beginnings and ends.
     """
 
     plan: Plan
@@ -197,7 +197,7 @@ class Probe:
     ended_at: float = 0.0
     stopped: str = ""
     is_kept: bool | None = None
-    was_late: float = 0.0
+    away: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def body(self) -> bytes:

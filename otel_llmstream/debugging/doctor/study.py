@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from statistics import median
 from typing import Final
 
@@ -29,6 +30,9 @@ BUFFERED_AFTER: Final = 0.2
 
 STALL_AFTER: Final = 1.0
 """Seconds between two chunks that are worth a line: no model writes forty short words with such a pause."""
+
+NEAR: Final = 0.05
+"""Seconds between the end of an absence of this program and what it may have caused."""
 
 OUTPUT: Final = ("chunk", "reasoning", "tool call")
 """How the words begin of a frame that carries output."""
@@ -127,6 +131,22 @@ class Result:
                 found.append(at - self.outputs[number - 1][0])
             found += [0.0] * (chunks - 1)
         return found
+
+    def is_own(self, at: float, length: float) -> bool:
+        """Whether this program itself may have made a wait or a burst: it could not run for most of the time before.
+
+        Args:
+            at: when the wait was over, in seconds after the start.
+            length: how long it was.
+        """
+        moment = (self.probe.started if self.probe.sent_at is None else self.probe.sent_at) + at
+        return any(begin < moment < end + NEAR and end - begin > length / 2 for begin, end in self.probe.away)
+
+    @property
+    def pause(self) -> float:
+        """The longest time between two reads with output that this program did not make itself."""
+        pairs = ((at, at - before) for (before, _), (at, _) in pairwise(self.outputs))
+        return max((length for at, length in pairs if not self.is_own(at, length)), default=0.0)
 
     @property
     def silence(self) -> float:
