@@ -216,7 +216,7 @@ def test_a_proxy_that_compresses_is_named(doctor: Any, chaos_server: ChaosServer
     """Nginx holds back what it compresses: the plain stream is well, the compressed one comes in a burst."""
     with nginx(tmp_path, PASSES.format(url=chaos_server.base_url), COMPRESSES) as url:
         found = doctor(f"{url}/v1", model=SLOW)
-        seen = found.checks["compressed"]
+        seen = found.checks["with compression"]
         assert (found.status, seen["level"]) == (1, "fail")
         assert "comes in a burst" in seen["seen"]
         assert "compresses" in seen["cause"]
@@ -274,8 +274,8 @@ def test_with_and_without_a_gateway(doctor: Any, chaos_server: ChaosServer, gate
     """`--via` compares: the server itself is well, and the burst is the gateway's."""
     found = doctor(chaos_server.openai_url, "--via", gateway, model=SLOW)
     assert found.checks["buffering"]["level"] == "ok"
-    assert found.checks["via"]["level"] == "fail"
-    assert "through the other URL the output comes in a burst" in found.checks["via"]["seen"]
+    assert found.checks["through --via"]["level"] == "fail"
+    assert "through the other URL the output comes in a burst" in found.checks["through --via"]["seen"]
     assert found.status == 1
 
 

@@ -41,6 +41,8 @@ def show(study: Study, findings: Sequence[Finding], console: Console | None = No
     if shown is not None:
         _section(console, "path", _path(study, shown))
         _section(console, _name(study, shown), *_timeline(shown))
+    for result in compared(study, findings):
+        _section(console, f"time line {_COMPARED[result.plan.kind]}", *_timeline(result))
     _section(console, "checks", _checks(findings))
     console.print()
     console.print(_verdict(study, findings))
@@ -62,6 +64,22 @@ def example(study: Study) -> Result | None:
     """The call to show: the first one that is not well, or else one whose first chunk was quick."""
     bad = next((result for result in study.streams if not result.is_well), None)
     return bad or min(study.streams, key=lambda result: result.first_chunk or 0.0, default=None)
+
+
+_COMPARED: Final = {
+    Kind.GZIP: "with compression",
+    Kind.HTTP2: "over HTTP/2",
+    Kind.VIA: "through --via",
+}
+"""The comparisons: the call, and its check."""
+
+
+def compared(study: Study, findings: Sequence[Finding]) -> Iterator[Result]:
+    """The calls of the comparisons that failed: one of each."""
+    failed = {finding.check for finding in findings if finding.level is Level.FAIL}
+    for kind, check in _COMPARED.items():
+        if check in failed:
+            yield study.of(kind)[0]
 
 
 def _title(study: Study) -> Iterator[Text]:
@@ -141,11 +159,16 @@ def _timeline(shown: Result) -> Iterator[Any]:
     table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="dim")
     for name in ("ms", "wait", "bytes"):
         table.add_column(name, justify="right", no_wrap=True, min_width=_NUMBER)
-    table.add_column("", min_width=_BAR, no_wrap=True)
+    table.add_column("", min_width=_BAR, no_wrap=True, style="cyan")
     table.add_column("what", overflow="ellipsis", no_wrap=True, ratio=1)
-    longest = max(read.wait for read in reads)
+    at = None if shown.stream is None else shown.stream.headers_at
+    longest = max(at or 0.0, *(read.wait for read in reads))
+    if at is not None:
+        table.add_row(f"{at * 1e3:,.0f}", f"{at * 1e3:,.0f}", "", _bar(at, longest), "the headers came")
     for row in _rows(reads):
         table.add_row(*_cells(row, longest))
+    if shown.stream is not None and shown.stream.ended_at is not None:
+        table.add_row(f"{shown.stream.ended_at * 1e3:,.0f}", "", "", "", shown.stream.ended_by)
     yield table
     yield from map(Text, figures(shown))
     yield _sparkline(shown.gaps)
@@ -160,8 +183,12 @@ def _rows(reads: Sequence[DebugRead]) -> list[DebugRead | int]:
 def _cells(row: DebugRead | int, longest: float) -> tuple[str, ...]:
     if isinstance(row, int):
         return "", "", "", "", f"... {row:,} reads"
-    bar = "█" * round(_BAR * row.wait / longest) if longest else ""
+    bar = _bar(row.wait, longest)
     return f"{row.at * 1e3:,.0f}", f"{row.wait * 1e3:,.0f}", f"{row.size:,}", bar, said(row)
+
+
+def _bar(wait: float, longest: float) -> str:
+    return "▇" * round(_BAR * wait / longest) if longest else ""
 
 
 def figures(shown: Result) -> Iterator[str]:
@@ -224,12 +251,12 @@ def worst(findings: Sequence[Finding]) -> Level:
 
 def verdict(study: Study, findings: Sequence[Finding]) -> str:
     """The verdict, as a sentence."""
-    failed = [finding.check for finding in findings if finding.level is Level.FAIL]
+    failed = [finding for finding in findings if finding.level is Level.FAIL]
     odd = [finding.check for finding in findings if finding.level is Level.WARN]
     if not study.answered:
         return "No answer came."
     if failed:
-        return f"Something is wrong: {', '.join(failed)}."
+        return f"Something is wrong: {', '.join(finding.check for finding in failed)}. {failed[0].cause}"
     return f"The stream is well, but look at: {', '.join(odd)}." if odd else "All is well."
 
 

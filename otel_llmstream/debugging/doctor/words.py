@@ -12,6 +12,8 @@ from .study import Result
 
 def seconds(value: float) -> str:
     """A duration."""
+    if value < 0.00995:  # noqa: PLR2004 - from here on it would be written as 10.0
+        return f"{value * 1e3:.1f} ms"
     return f"{value * 1e3:,.0f} ms" if value < 9.9995 else f"{value:,.1f} s"  # noqa: PLR2004 - 10 s
 
 
