@@ -112,7 +112,7 @@ class FrameTable:
             events = dialect.read(frame)
             if MALFORMED in events and self.total_malformed < MAX_MALFORMED:
                 events = reread(dialect, frame, events)
-            if is_last and MALFORMED in events:  # a last line without its end that does not parse is cut
+            if is_last and not dialect.is_whole(frame, events):  # a last line without its end that is cut
                 self.pending = offset
                 break
             end = offset + size
