@@ -1,8 +1,8 @@
 # ruff: noqa: INP001, T201 - a script
 """The wheel in environments that have nothing else: each extra alone, one HTTP client alone, and none.
 
-Run as `python .ci/extras.py WHEEL FOLDER` by a Python that has uv; the environments are made in FOLDER. In each one, the
-package is imported with warnings as errors, and does what it promises there. The exit status is 1 if one fails.
+Run as `python .ci/extras.py WHEEL FOLDER` by a Python that has uv; the environments are made in FOLDER. In each one,
+the package is imported with warnings as errors, and does what it promises there. The exit status is 1 if one fails.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-SERVER: Final = '''
+SERVER: Final = """
 import http.server, json, threading
 CHUNK = b'data: {"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"w"}}]}\\n\\n'
 class Cut(http.server.BaseHTTPRequestHandler):
@@ -30,38 +30,38 @@ URL = f"http://127.0.0.1:{server.server_address[1]}/v1/chat/completions"
 BODY = {"model": "m", "stream": True, "messages": []}
 import otel_llmstream
 otel_llmstream.instrument(http_spans=False)
-'''
+"""
 """A provider whose streams are cut."""
 
-SEEN: Final = '''
+SEEN: Final = """
 (call,) = otel_llmstream.recent().calls
 assert (call.error_type, call.chunks) == ("stream_truncated", 3), call
-'''
+"""
 
-NONE: Final = '''
+NONE: Final = """
 import sys
 import otel_llmstream
-clients = {"httpx", "httpx2", "aiohttp", "botocore", "urllib3", "requests", "grpc", "websockets", "websocket", "starlette"}
+clients = {"httpx", "httpx2", "aiohttp", "botocore", "urllib3", "requests", "grpc", "websockets", "websocket"}
 otel_llmstream.instrument()
 assert not clients & sys.modules.keys(), clients & sys.modules.keys()
 assert otel_llmstream.health().instrumented
-'''
+"""
 
 HTTPX: Final = "import httpx\nhttpx.post(URL, json=BODY, trust_env=False)\n"
 HTTPX2: Final = HTTPX.replace("httpx", "httpx2")
-REQUESTS: Final = '''
+REQUESTS: Final = """
 import requests
 session = requests.Session()
 session.trust_env = False
 session.post(URL, json=BODY)
-'''
-AIOHTTP: Final = '''
+"""
+AIOHTTP: Final = """
 import aiohttp, asyncio
 async def main():
     async with aiohttp.ClientSession() as session, session.post(URL, json=BODY) as response:
         await response.read()
 asyncio.run(main())
-'''
+"""
 
 CASES: Final = {
     "nothing": ("", (), NONE),
