@@ -55,6 +55,7 @@ MISSING_REASON: Final = "error"
 USAGE_REPORTED: Final = "reported"
 USAGE_PARTIAL: Final = "partial"
 USAGE_ABSENT: Final = "absent"
+USAGE_STATES: Final = (USAGE_REPORTED, USAGE_PARTIAL, USAGE_ABSENT)
 
 # --- transports -------------------------------------------------------------------------------------------------
 
