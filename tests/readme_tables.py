@@ -1,4 +1,4 @@
-"""The tables of README and of the dashboards' guide, made from the code.
+"""The tables of the documentation's pages, made from the code.
 
 `python tests/readme_tables.py --write` writes them.
 
@@ -21,8 +21,10 @@ from typing import Any, Final
 
 import otel_llmstream
 from otel_llmstream import _settings, semconv, wire
+from otel_llmstream.cli import _doctor_client
 from otel_llmstream.core import caps, error_types, rate_limits, sampling, tool_arguments, websocket
 from otel_llmstream.debugging import session, timeline
+from otel_llmstream.debugging.doctor import apis, http1
 from otel_llmstream.dialects import (
     _json,
     _lanes,
@@ -40,8 +42,22 @@ from otel_llmstream.testing import SCENARIOS
 from otel_llmstream.testing.chaos import Params
 from otel_llmstream.wire import aws_eventstream, content_encoding, expansion, protobuf
 
-README: Final = Path(__file__).parent.parent / "README.md"
-GUIDE: Final = README.parent / "dashboards" / "README.md"
+ROOT: Final = Path(__file__).parent.parent
+README: Final = ROOT / "README.md"
+GUIDE: Final = ROOT / "dashboards" / "README.md"
+TELEMETRY: Final = ROOT / "dashboards" / "TELEMETRY.md"
+REFERENCE: Final = ROOT / "otel_llmstream" / "README.md"
+PAGES: Final = (
+    README,
+    REFERENCE,
+    TELEMETRY,
+    GUIDE,
+    ROOT / "otel_llmstream" / "testing" / "README.md",
+    ROOT / "tests" / "README.md",
+    ROOT / "examples" / "README.md",
+    ROOT / "CONTRIBUTING.md",
+)
+"""Every page that a user or a developer reads."""
 SEEN: Final = Path(__file__).parent / "sdks" / "seen.jsonl"
 
 _MARKED: Final = re.compile(r"(?P<open><!-- table: (?P<name>[a-z-]+) -->\n).*?(?P<close><!-- end -->)", re.DOTALL)
@@ -199,6 +215,9 @@ CAPS: Final = (
     ("bytes of a gRPC message's template", _template, "MAX_KEPT", "read field by field"),
     ("messages that a template is learned from", _template, "MAX_TRIES", "read field by field"),
     ("causes of internal errors that are logged", engine, "MAX_CAUSES", "at DEBUG"),
+    ("output tokens that `doctor` asks for in a call", apis, "MAX_TOKENS", "the provider stops"),
+    ("bytes of a body that `doctor` reads", _doctor_client, "MAX_BODY", "the stream counts as endless"),
+    ("bytes of a response's head that `doctor` reads", http1, "MAX_HEAD", "`invalid_framing`"),
     ("streams that a debug session keeps", session, "MAX_STREAMS", "the oldest one is dropped"),
     ("reads of one stream that a debug session keeps, of the beginning and of the end", timeline, "MAX_READS",
      "counted only"),
@@ -260,7 +279,7 @@ def _made_of(metric: semconv.Metric) -> str:
 
 
 CASES: Final = ("healthy", "truncated", "reset", "error", "429, ok", "cancelled")
-"""In the order that README tells of them."""
+"""In the order that the page tells of them."""
 
 
 def _sdks() -> str:
@@ -324,7 +343,7 @@ def filled(text: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Print what differs, or write it; the exit status."""
-    return max(_page(page, write="--write" in arguments) for page in (README, GUIDE))
+    return max(_page(page, write="--write" in arguments) for page in PAGES)
 
 
 def _page(page: Path, *, write: bool) -> int:
