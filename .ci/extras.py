@@ -78,8 +78,10 @@ CASES: Final = {
     "doctor": (
         "[doctor]",
         (),
-        "from otel_llmstream.cli import _doctor_view, main\nfrom otel_llmstream.debugging.doctor import http2\n"
-        "assert main(['doctor', 'http://127.0.0.1:9/v1', '--model', 'm']) == 2\n",
+        (
+            "from otel_llmstream.cli import _doctor_view, main\nfrom otel_llmstream.debugging.doctor import http2\n"
+            "assert main(['doctor', 'http://127.0.0.1:9/v1', '--model', 'm']) == 2\n"
+        ),
     ),
     "testing": ("[testing]", (), "from otel_llmstream.testing import ChaosServer\nwith ChaosServer(): pass\n"),
     "testing-grpc": (

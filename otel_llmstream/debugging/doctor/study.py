@@ -49,7 +49,7 @@ class _Clock:
         return self.at
 
     def unix_ns(self) -> int:
-        """Nobody asks for it."""
+        """Not needed: the reports have no date of a call."""
         return 0
 
 
