@@ -183,7 +183,7 @@ def test_what_is_said_of_the_slo():
     assert f"`--min-traffic`, {Thresholds().min_traffic} in the window" in text
     assert f"the default, {Thresholds().slo:g}," in text
     (low,) = (spec.low for spec in THRESHOLD_SPECS if spec.name == "slo")
-    assert f"Below {low:g} the fastest burn rate" in text
+    assert f"The SLO must be {low:g} or more. Near {low - 1:g} the fastest burn rate" in text
     assert fast.factor * error_budget(Thresholds(slo=low)) < 1 < fast.factor * (1 - (low - 1.5) / 100)
     for bound in re.findall(r"\d+\.\d+", re.search(r"bound of the histogram \((.*?)\)", text)[1]):
         assert float(bound) in semconv.TTFC.bounds
