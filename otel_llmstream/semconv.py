@@ -690,6 +690,11 @@ class Metric:
     newest: str | None = None
     base: bool = True
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All attributes that are on it."""
+        return (*BASE_ATTRIBUTES, *self.attributes) if self.base else self.attributes
+
 
 BASE_ATTRIBUTES: Final = tuple(it.name for it in ATTRIBUTES if On.METRIC in it.on and it.field.startswith("request."))
 """On every metric of a call. Port, response id and the like are on none: each value would make a new series."""
@@ -892,6 +897,11 @@ NEWEST_METRICS: Final = (OPERATION_INPUT, OPERATION_OUTPUT, *USAGE_COUNTERS)
 HTTP_ROUTE: Final = "http.route"
 SERVED_OUTCOME: Final = "llmstream.served.outcome"
 """On the server span. It is not `llmstream.outcome`: a query for calls must not find the server's span too."""
+SERVED_FIRST_CHUNK: Final = "llmstream.served.time_to_first_chunk"
+SERVED_LONGEST_WRITE: Final = "llmstream.served.write_stall"
+SERVED_OVERHEAD_SECONDS: Final = "llmstream.served.gateway_overhead"
+SERVED_UPSTREAM_OUTCOME: Final = "llmstream.served.upstream.outcome"
+SERVED_UPSTREAM_ERROR: Final = "llmstream.served.upstream.error.type"
 
 _SERVED: Final = On.SPAN | On.LOG
 
@@ -917,19 +927,19 @@ SERVED_ATTRIBUTES: Final = (
               description="From the request to the end of the body."),
     Attribute(name="llmstream.served.time_to_first_byte", field="time_to_first_byte", type="double", unit="s",
               on=_SERVED, description="From the request to the first byte of the body."),
-    Attribute(name="llmstream.served.time_to_first_chunk", field="time_to_first_chunk", type="double", unit="s",
+    Attribute(name=SERVED_FIRST_CHUNK, field="time_to_first_chunk", type="double", unit="s",
               on=_SERVED, description="From the request to the first chunk."),
     Attribute(name="llmstream.served.gap.max", field="gap_max", type="double", unit="s", on=_SERVED,
               description="The longest time between two chunks."),
-    Attribute(name="llmstream.served.write_stall", field="write_stall", type="double", unit="s", on=_SERVED,
+    Attribute(name=SERVED_LONGEST_WRITE, field="write_stall", type="double", unit="s", on=_SERVED,
               description="The longest time that one write waited for the client."),
-    Attribute(name="llmstream.served.gateway_overhead", field="gateway_overhead", type="double", unit="s", on=_SERVED,
+    Attribute(name=SERVED_OVERHEAD_SECONDS, field="gateway_overhead", type="double", unit="s", on=_SERVED,
               description="From the upstream's first chunk to the own one, and what it had to wait before that."),
     Attribute(name="llmstream.served.upstreams", field="upstreams", type="int", default=0, on=_SERVED,
               description="LLM calls that were made while the response was made."),
-    Attribute(name="llmstream.served.upstream.outcome", field="upstream_outcome", type="string", on=_SERVED,
+    Attribute(name=SERVED_UPSTREAM_OUTCOME, field="upstream_outcome", type="string", on=_SERVED,
               description="How the last of them ended."),
-    Attribute(name="llmstream.served.upstream.error.type", field="upstream_error_type", type="string", on=_SERVED,
+    Attribute(name=SERVED_UPSTREAM_ERROR, field="upstream_error_type", type="string", on=_SERVED,
               description="Why it was truncated or failed."),
 )
 """The attributes of a served stream: on the server span that is current, and on the log line. `field` is a field of
@@ -962,7 +972,7 @@ SERVED_STREAMS: Final = Metric(
     base=False,
 )
 SERVED_TTFC: Final = Metric(
-    "llmstream.served.time_to_first_chunk",
+    SERVED_FIRST_CHUNK,
     "histogram",
     "s",
     "From a client's request to the first chunk that is sent to it.",
@@ -980,7 +990,7 @@ SERVED_DURATION: Final = Metric(
     base=False,
 )
 SERVED_WRITE_STALL: Final = Metric(
-    "llmstream.served.write_stall",
+    SERVED_LONGEST_WRITE,
     "histogram",
     "s",
     "The longest time that one write of a stream waited for the client.",
@@ -989,7 +999,7 @@ SERVED_WRITE_STALL: Final = Metric(
     base=False,
 )
 SERVED_OVERHEAD: Final = Metric(
-    "llmstream.served.gateway_overhead",
+    SERVED_OVERHEAD_SECONDS,
     "histogram",
     "s",
     "From the upstream's first chunk to the own one, and what the application let it wait before that.",
@@ -1053,3 +1063,6 @@ SERVER_TPOT: Final = Metric(
 )
 SERVER_METRICS: Final = (SERVER_DURATION, SERVER_TTFT, SERVER_TPOT)
 """The conventions' metrics of a model server. `Settings.server_metrics` switches them on."""
+
+EVERY_METRIC: Final = (*METRICS, *NEWEST_METRICS, *SERVED_METRICS, *SERVER_METRICS)
+"""All metrics of the catalogue."""

@@ -45,6 +45,8 @@ VALUES = {
     "slo": "99",
     "before": "2s",
     "ttfc": "2.56",
+    "route": ".*",
+    "served_model": ".*",
 }
 
 MAY_BE_ZERO = {

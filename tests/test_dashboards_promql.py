@@ -24,6 +24,8 @@ VALUES = {
     "slo": "99",
     "before": "1d",
     "ttfc": "2.56",
+    "route": ".*",
+    "served_model": ".*",
 }
 
 EXPRESSIONS = {

@@ -11,10 +11,8 @@ from ._layout import dashboard, ttfc_variable
 from ._links import FAILURES, LATENCY, OVERVIEW, field_label, link_to_dashboard, link_to_runbook, row_label
 from ._names import Flavour, Matcher
 from ._panels import Column, Json, Query, Row, SizedPanel, graph, heatmap, stat, table, with_height
-from ._promql import ERROR_BUDGET, SPEED_QUANTILES, PromQL
+from ._promql import ERROR_BUDGET, QUANTILES, SPEED_QUANTILES, PromQL
 from ._selectors import COMPLETED, FAILED, JOB
-
-_QUANTILES: Final = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
 DOWN, PARTLY_DOWN, NO_DATA, NO_TRAFFIC, TRAFFIC = range(5)
 """The states of the panel "Telemetry", from the worst to the best."""
@@ -240,7 +238,7 @@ def _quantiles(promql: PromQL, metric: semconv.Metric, title: str, description: 
     return graph(
         title,
         description,
-        [Query(promql.quantile(q, metric), name, exemplar=q == 0.95) for q, name in _QUANTILES],  # noqa: PLR2004
+        [Query(promql.quantile(q, metric), name, exemplar=q == 0.95) for q, name in QUANTILES],  # noqa: PLR2004
         "s",
         width=width,
         colours=palette.QUANTILES,

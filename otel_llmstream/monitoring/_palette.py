@@ -19,6 +19,16 @@ OUTCOMES: Final[Mapping[str, str]] = {
     "abandoned": "purple",
 }
 
+SERVED_OUTCOMES: Final[Mapping[str, str]] = {
+    "completed": "green",
+    "truncated": "orange",
+    "failed": "red",
+    "disconnected": "blue",
+}
+
+ENDS: Final[Mapping[str, str]] = {"upstream": "blue", "served": "purple"}
+"""The two ends of a gateway: what it receives, and what it sends."""
+
 FINISH_REASONS: Final[Mapping[str, str]] = {
     "stop": "green",
     "tool_calls": "light-green",

@@ -16,4 +16,6 @@ FAILED: Final = Matcher(semconv.OUTCOME, "=~", "truncated|failed")
 COMPLETED: Final = Matcher(semconv.OUTCOME, "=", "completed")
 TRUNCATED: Final = Matcher(semconv.OUTCOME, "=", "truncated")
 CANCELLED: Final = Matcher(semconv.OUTCOME, "=", "cancelled")
+DISCONNECTED: Final = Matcher(semconv.OUTCOME, "=", "disconnected")
+"""Of served streams: the client left before the end."""
 ABANDONED: Final = Matcher(semconv.OUTCOME, "=", "abandoned")
