@@ -299,6 +299,11 @@ ERROR_TYPES: Final = (
 PREINITIALIZED_STATUSES: Final = ("400", "401", "403", "404", "408", "429", "500", "502", "503", "504", "529")
 """HTTP statuses whose failure series start at 0 together with a new base attribute set. So do all `ERROR_TYPES`."""
 
+GRPC_CALLER_ERRORS: Final = (
+    "invalid_argument", "unauthenticated", "permission_denied", "not_found", "failed_precondition", "out_of_range",
+)  # fmt: skip
+"""Statuses of gRPC that blame the request, as HTTP's 4xx do. Google's JSON APIs use the same words."""
+
 PREINITIALIZED_RETRIES: Final = ("408", "429", "500", "502", "503", "504", "529", READ_TIMEOUT,
                                  CONNECT_TIMEOUT, CONNECT_ERROR, CONNECTION_RESET)  # fmt: skip
 """Reasons of retries whose series start at 0: the ones that the SDKs retry by themselves."""
@@ -968,7 +973,7 @@ SERVED_STREAMS: Final = Metric(
     "counter",
     "{stream}",
     "Streams that were served to clients, by outcome.",
-    (*_SERVED_LABELS, OUTCOME, ERROR_TYPE),
+    (*_SERVED_LABELS, OUTCOME, ERROR_TYPE, SERVED_UPSTREAM_OUTCOME),
     base=False,
 )
 SERVED_TTFC: Final = Metric(

@@ -106,7 +106,11 @@ def _flow(panels_of_row: Sequence[SizedPanel], first: int, y: int) -> tuple[list
 
 def _with_metric_names(flavour: Flavour, panel: Json) -> Json:
     """The panel, with the documented names of the metrics that it reads at the end of its description."""
-    read = [metric for metric in semconv.EVERY_METRIC if any(_reads(flavour, metric, query) for query in _expressions(panel))]
+    read = [
+        metric
+        for metric in semconv.EVERY_METRIC
+        if any(_reads(flavour, metric, query) for query in _expressions(panel))
+    ]
     if not read:
         return panel
     names = ", ".join(f"`{metric.name}`" for metric in read)

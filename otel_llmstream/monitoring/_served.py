@@ -22,7 +22,7 @@ from ._links import (
 from ._names import Flavour, Matcher
 from ._panels import Column, Json, Query, Row, SizedPanel, graph, heatmap, logs, stat, table, traces
 from ._promql import ERROR_BUDGET, QUANTILES, SERVED_MATCHERS, PromQL
-from ._selectors import COMPLETED, DISCONNECTED, FAILED, TRUNCATED
+from ._selectors import COMPLETED, DISCONNECTED, FAILED, JUDGED, OWN, TRUNCATED
 
 STREAMS: Final = semconv.SERVED_STREAMS
 ROUTE: Final = semconv.HTTP_ROUTE
@@ -159,16 +159,17 @@ def _first_chunks(window: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
 def _both_ends(promql: PromQL) -> Iterator[SizedPanel]:
     yield graph(
         "Failure rate at both ends",
-        "The share of streams that failed. Both rise: the upstream fails, and this service passes it on. Only served "
-        "rises: this service breaks streams. Only upstream rises: retries and fallbacks help. Dashed: the share that "
-        "the SLO allows.",
+        "The share of streams that failed. Upstream and served rise together: the upstream fails, and this service "
+        "passes it on. Own: served streams that failed although their upstream did not. Only upstream rises: retries "
+        "and fallbacks help. Dashed: the share that the SLO allows.",
         [
             Query(promql.failure_rate(), _UP),
             Query(promql.failure_rate(metric=STREAMS), _OWN),
+            Query(promql.share(STREAMS, FAILED, OWN, of=JUDGED), "own"),
             Query(f"vector({ERROR_BUDGET})", "allowed by the SLO"),
         ],
         "percentunit",
-        colours={**palette.ENDS, "allowed by the SLO": "orange"},
+        colours={**palette.ENDS, "own": "red", "allowed by the SLO": "orange"},
         dashed=("allowed by the SLO",),
         links=[link_to_dashboard(FAILURES, "What fails upstream"), link_to_runbook("LLMStreamServedFailureRate")],
     )
@@ -228,7 +229,7 @@ def _outcomes(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
         "the client may take half an answer for a whole one. Disconnected: the client left.",
         [Query(promql.total(STREAMS, by=(semconv.OUTCOME,)), f"{{{{{label(semconv.OUTCOME)}}}}}", exemplar=True)],
         "reqps",
-        width=8,
+        width=6,
         stacked=True,
         colours=palette.SERVED_OUTCOMES,
         links=[link_to_runbook("LLMStreamServedTruncated")],
@@ -238,7 +239,16 @@ def _outcomes(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
         "The share of served streams that failed. One route alone: its code, or the model that it uses.",
         [Query(promql.failure_rate(ROUTE, metric=STREAMS), f"{{{{{label(ROUTE)}}}}}")],
         "percentunit",
-        width=8,
+        width=6,
+        links=[*only, link_to_runbook("LLMStreamServedFailureRate")],
+    )
+    yield graph(
+        "Own failures by route",
+        "The share of served streams that failed although their upstream did not: an exception of the application, a "
+        "body that it never ended, or an answer that it cut.",
+        [Query(promql.share(STREAMS, FAILED, OWN, of=JUDGED, by=(ROUTE,)), f"{{{{{label(ROUTE)}}}}}")],
+        "percentunit",
+        width=6,
         links=[*only, link_to_runbook("LLMStreamServedFailureRate")],
     )
     error = semconv.ERROR_TYPE
@@ -248,7 +258,7 @@ def _outcomes(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
         "class of the exception that the application raised.",
         [Query(f"{promql.total(STREAMS, FAILED, by=(error,))} > 0", f"{{{{{label(error)}}}}}", exemplar=True)],
         "reqps",
-        width=8,
+        width=6,
         bars=True,
         stacked=True,
         colours=palette.ERRORS,
@@ -322,9 +332,7 @@ def _added(promql: PromQL) -> Iterator[SizedPanel]:
 
 def _quantiles(promql: PromQL, metric: Metric, title: str, description: str, runbook: str) -> SizedPanel:
     queries = [Query(promql.quantile(q, metric), name, exemplar=q == 0.95) for q, name in QUANTILES]  # noqa: PLR2004
-    return graph(
-        title, description, queries, "s", width=6, colours=palette.QUANTILES, links=[link_to_runbook(runbook)]
-    )
+    return graph(title, description, queries, "s", width=6, colours=palette.QUANTILES, links=[link_to_runbook(runbook)])
 
 
 def _leaving(promql: PromQL) -> Iterator[SizedPanel]:

@@ -108,10 +108,12 @@ class ServedRecorder:
 
     def _measure(self, summary: ServedSummary) -> None:
         labels = self._labels((summary.route, summary.model))
-        end = {semconv.OUTCOME: summary.outcome.value}
-        if summary.error_type:
-            end[semconv.ERROR_TYPE] = summary.error_type
-        self._count(self._streams, {**labels, **end})
+        end = {
+            semconv.OUTCOME: summary.outcome.value,
+            semconv.ERROR_TYPE: summary.error_type,
+            semconv.SERVED_UPSTREAM_OUTCOME: summary.upstream_outcome,
+        }
+        self._count(self._streams, {**labels, **{name: value for name, value in end.items() if value}})
         for histogram, field in self._histograms:
             value = getattr(summary, field)
             if value is not None:
