@@ -12,6 +12,7 @@ from contextlib import suppress
 
 import httpx2
 import openai
+from served_traffic import gateway
 
 import otel_llmstream
 
@@ -69,9 +70,10 @@ def main(url: str, port: int) -> None:
         lambda: read(client, "buffered-early?hold=0.7"),
         lambda: drop(client, "ok?chunks=5&delay=0.05"),
     ]
-    for call in calls:
-        threading.Thread(target=again_and_again, args=(call,), daemon=True).start()
-    _over.wait()
+    with gateway(base) as clients:
+        for call in (*calls, *clients):
+            threading.Thread(target=again_and_again, args=(call,), daemon=True).start()
+        _over.wait()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from contextlib import suppress
 import anthropic
 import httpx2
 import openai
+from served_traffic import gateway
 
 import otel_llmstream
 from otel_llmstream import Settings
@@ -140,19 +141,21 @@ class Application:
 
 def main() -> None:
     telemetry = Telemetry(0, None)
-    settings = Settings(stall_after=0.3, buffered_after=0.2)
+    settings = Settings(stall_after=0.3, buffered_after=0.2, server_metrics=True)
     with ChaosServer() as server:
         otel_llmstream.instrument(settings=settings, http_spans=False, **telemetry.providers())
-        application = Application(server)
-        threads = [threading.Thread(target=application.repeat, args=(it,), daemon=True) for it in application.calls()]
-        for thread in threads:
-            thread.start()
-        sys.stdout.write(telemetry.metrics.url + "\n")
-        sys.stdout.flush()
-        sys.stdin.read()
-        application.close()
-        for thread in threads:
-            thread.join(10)
+        with gateway(server.openai_url) as clients:
+            application = Application(server)
+            calls = [*application.calls(), *clients]
+            threads = [threading.Thread(target=application.repeat, args=(it,), daemon=True) for it in calls]
+            for thread in threads:
+                thread.start()
+            sys.stdout.write(telemetry.metrics.url + "\n")
+            sys.stdout.flush()
+            sys.stdin.read()
+            application.close()
+            for thread in threads:
+                thread.join(10)
         otel_llmstream.uninstrument()
         telemetry.close()
 

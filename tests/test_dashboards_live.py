@@ -215,6 +215,8 @@ def every_variable_has_values(store: Store) -> None:
         "provider": {"openai", "anthropic"},
         "model": {"html", "gpt", "claude"},
         "server": {"127.0.0.1", "api.openai.com"},
+        "route": {"/passes", "/cuts", "/raises", "/delays", "/orphans"},
+        "served_model": {"ok?chunks=6", "no-finish?chunks=6"},
         "error": {"429", "connect_error", "not_a_stream", "connection_reset", "stream_truncated", "read_timeout"},
     }
     for board in BOARDS.values():
