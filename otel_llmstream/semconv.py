@@ -299,10 +299,17 @@ ERROR_TYPES: Final = (
 PREINITIALIZED_STATUSES: Final = ("400", "401", "403", "404", "408", "429", "500", "502", "503", "504", "529")
 """HTTP statuses whose failure series start at 0 together with a new base attribute set. So do all `ERROR_TYPES`."""
 
+GRPC_STATUSES: Final = (
+    "ok", "cancelled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists",
+    "permission_denied", "resource_exhausted", "failed_precondition", "aborted", "out_of_range", "unimplemented",
+    "internal", "unavailable", "data_loss", "unauthenticated",
+)  # fmt: skip
+"""The statuses of a gRPC call by their numbers (gRPC, "Status codes"), as values of `error.type`."""
+
 GRPC_CALLER_ERRORS: Final = (
     "invalid_argument", "unauthenticated", "permission_denied", "not_found", "failed_precondition", "out_of_range",
 )  # fmt: skip
-"""Statuses of gRPC that blame the request, as HTTP's 4xx do. Google's JSON APIs use the same words."""
+"""Statuses of gRPC that blame the request, as HTTP's 4xx do."""
 
 PREINITIALIZED_RETRIES: Final = ("408", "429", "500", "502", "503", "504", "529", READ_TIMEOUT,
                                  CONNECT_TIMEOUT, CONNECT_ERROR, CONNECTION_RESET)  # fmt: skip

@@ -15,7 +15,6 @@ from rule_checks import RECORDED, bare, dependencies, duplicates, duration, metr
 
 from otel_llmstream import semconv
 from otel_llmstream.cli import main
-from otel_llmstream.instrumentation.grpc import STATUSES as GRPC_STATUSES
 from otel_llmstream.monitoring import FLAVOURS, PROMETHEUS, UTF8
 from otel_llmstream.monitoring._alert_panels import PANELS
 from otel_llmstream.monitoring._alerts import ALERTS, Options
@@ -403,7 +402,7 @@ def test_provider_errors_exclude_other_failures():
 
     assert {it for it in others if not re.fullmatch(pattern, it)} == set()
     told = ("unknown", "deadline_exceeded", "aborted", "unimplemented", "internal", "unavailable", "data_loss")
-    assert {*told, *semconv.GRPC_CALLER_ERRORS} < set(GRPC_STATUSES)
+    assert {*told, *semconv.GRPC_CALLER_ERRORS} < set(semconv.GRPC_STATUSES)
     for code in ("500", "502", "529", "overloaded_error", "server_error", "api_error", "_OTHER", *told):
         assert not re.fullmatch(pattern, code)
 

@@ -88,6 +88,7 @@ def failures(flavour: Flavour, goals: palette.Goals = palette.Goals()) -> Json: 
         Row("Stage of the failure", tuple(_failure_stages(promql))),
         Row("By provider, model and server", tuple(_by_subject(promql))),
         Row("Single calls: traces and log lines", tuple(_single_calls())),
+        Row("WebSocket and gRPC", tuple(_other_transports(promql))),
         Row("Error types: causes and remedies", (_error_type_table(),)),
     )
     selector = flavour.selector(semconv.STREAMS, "", *VARIABLE_MATCHERS, FAILED)
@@ -391,6 +392,66 @@ def _single_calls() -> Iterator[SizedPanel]:
         '${logs:raw} |= "$trace"',
         '${logs:raw} | trace_id="$trace"',
     )
+
+
+_SOCKET_ENDS: Final = (
+    f"{semconv.WEBSOCKET_CLOSE}[0-9]+",
+    semconv.KEEPALIVE_TIMEOUT,
+    semconv.MESSAGE_TOO_BIG,
+    semconv.GO_AWAY,
+)
+_GRPC_FAILURES: Final = semconv.GRPC_STATUSES[1:]
+"""Without `ok`."""
+
+
+def _other_transports(promql: PromQL) -> Iterator[SizedPanel]:
+    yield _failures_of(
+        promql,
+        "WebSocket closes by code",
+        "Failed streams per second that ended with their WebSocket: the server's close code, no answer to a ping, a "
+        "message that is too big, or goAway. Only for WebSocket APIs (OpenAI's Realtime and Responses, Google's Live "
+        "API). Otherwise this panel stays empty.",
+        _SOCKET_ENDS,
+    )
+    yield _failures_of(
+        promql,
+        "Failures by gRPC status",
+        "Failed streams per second with a status of gRPC. invalid_argument, unauthenticated, permission_denied, "
+        "not_found, failed_precondition and out_of_range blame the request, as 4xx does. Without gRPC, this panel "
+        "stays empty.",
+        _GRPC_FAILURES,
+    )
+    yield traces(
+        "Calls over WebSocket and gRPC",
+        "Spans of calls that HTTP did not carry, with the close code of the WebSocket. Metrics have no label for the "
+        "transport. Needs Tempo.",
+        traceql(f'{span_attribute(semconv.TRANSPORT)} != "{semconv.HTTP}"', columns=_TRANSPORT_COLUMNS),
+    )
+
+
+def _failures_of(promql: PromQL, title: str, description: str, types: tuple[str, ...]) -> SizedPanel:
+    failed = promql.total(semconv.STREAMS, FAILED, _error_types_match("=~", *types), by=(semconv.ERROR_TYPE,))
+    return graph(
+        title,
+        description,
+        [Query(f"{failed} > 0", f"{{{{{promql.flavour.label_name(semconv.ERROR_TYPE)}}}}}", exemplar=True)],
+        "reqps",
+        bars=True,
+        stacked=True,
+        colours=palette.ERRORS,
+        links=_links(promql.flavour),
+    )
+
+
+_TRANSPORT_COLUMNS: Final = (
+    semconv.TRANSPORT,
+    semconv.DIALECT,
+    semconv.REQUEST_MODEL,
+    semconv.OUTCOME,
+    semconv.ERROR_TYPE,
+    semconv.CLOSE_CODE,
+    semconv.REQUEST_ID,
+)
 
 
 _OTHER_ERROR_TYPES: Final = (
