@@ -32,6 +32,9 @@ TRAFFIC = Path(__file__).parent / "alert_traffic.py"
 SPEEDS = (90, 30, 10)
 """By what windows and waits are divided: a busy machine misses the shortest of them, so it is given longer ones."""
 
+SCRAPES = 45.0
+"""Seconds between two scrapes, divided in the same way. A busy machine needs seconds to write its metrics down."""
+
 
 def options(speed: float) -> Options:
     return Options(
@@ -107,8 +110,11 @@ def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
             thread.join()
 
 
-def scrapes(port: int) -> list[dict[str, Any]]:
-    return [{"job_name": "app", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}]
+def scrapes(port: int, speed: float) -> dict[str, Any]:
+    return {
+        "global": {"scrape_interval": f"{SCRAPES / speed * 1000:.0f}ms"},
+        "scrape_configs": [{"job_name": "app", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}],
+    }
 
 
 def written(path: Path, document: Any) -> Path:
@@ -120,12 +126,11 @@ def written(path: Path, document: Any) -> Path:
 def prometheus(folder: Path, app: int, pager: int, given: Options) -> Iterator[str]:
     port = free_port()
     written(folder / "rules.yaml", {"groups": rule_groups(given)})
-    config = {
-        "global": {"scrape_interval": "500ms", "evaluation_interval": "1s"},
+    config = scrapes(app, given.speed) | {
         "rule_files": ["rules.yaml"],
         "alerting": {"alertmanagers": [{"static_configs": [{"targets": [f"127.0.0.1:{pager}"]}]}]},
-        "scrape_configs": scrapes(app),
     }
+    config["global"]["evaluation_interval"] = "1s"
     arguments = (
         f"--config.file={written(folder / 'prometheus.yaml', config)}",
         f"--storage.tsdb.path={folder / 'tsdb'}",
@@ -155,9 +160,9 @@ def alertmanager(folder: Path, hook: str) -> Iterator[int]:
 
 
 @contextmanager
-def victoria(folder: Path, app: int) -> Iterator[str]:
+def victoria(folder: Path, app: int, speed: float) -> Iterator[str]:
     port = free_port()
-    config = {"global": {"scrape_interval": "1s"}, "scrape_configs": scrapes(app)}
+    config = scrapes(app, speed)
     arguments = (
         f"-promscrape.config={written(folder / 'scrape.yaml', config)}",
         f"-storageDataPath={folder / 'victoria'}",
@@ -320,7 +325,7 @@ def check_all(chaos_server: ChaosServer, folder: Path, speed: float) -> None:
         stack.enter_context(traffic(chaos_server.base_url, app))
         pager = stack.enter_context(alertmanager(folder, hook))
         url = stack.enter_context(prometheus(folder, app, pager, given))
-        other = stack.enter_context(victoria(folder, app))
+        other = stack.enter_context(victoria(folder, app, speed))
 
         found = fired(url, speed)
 
