@@ -179,6 +179,37 @@ def test_an_alarm_is_not_made_of_internal_errors_that_never_were(promtool, tmp_p
     assert complaints(promtool, tmp_path, {}, {tile: {}}) == ""
 
 
+def served(outcome: str, upstream: str = "", route: str = "/chat") -> str:
+    return (
+        f'llmstream_served_streams_total{{job="shop", http_route="{route}", gen_ai_request_model="m", '
+        f'llmstream_outcome="{outcome}", llmstream_served_upstream_outcome="{upstream}"}}'
+    )
+
+
+def test_own_failures_are_told_from_those_that_are_passed_on(promtool, tmp_path):
+    """Of ten served streams four fail, three of them because the upstream did. A client that leaves does not count."""
+    series = {
+        served("completed", "completed"): "0+6x40",
+        served("failed", "failed"): "0+2x40",
+        served("truncated", "truncated"): "0+1x40",
+        served("failed", "completed"): "0+1x40",
+        served("disconnected", "cancelled"): "0+9x40",
+        streams("completed"): "0+9x40",
+        streams("failed", error="500"): "0+3x40",
+    }
+    ends = (EXPRESSIONS[f"served: Failure rate at both ends {letter}"] for letter in "ABC")
+    answers = {expr: {"{}": value} for expr, value in zip(ends, (0.25, 0.4, 0.1), strict=True)}
+    answers[EXPRESSIONS["served: Own failures by route A"]] = {'{http_route="/chat"}': 0.1}
+    assert complaints(promtool, tmp_path, series, answers) == ""
+
+
+def test_a_service_without_orphans_has_0_of_them(promtool, tmp_path):
+    """Before the first orphan there is no series. The tile is 0 if streams are served, and empty if none was."""
+    tile = EXPRESSIONS["served: Orphaned upstreams A"]
+    assert complaints(promtool, tmp_path, {served("completed"): "0+6x40"}, {tile: {"{}": 0}}) == ""
+    assert complaints(promtool, tmp_path, {}, {tile: {}}) == ""
+
+
 def test_the_check_itself(promtool, tmp_path):
     """A wrong expectation gives a complaint."""
     assert "got" in complaints(promtool, tmp_path, {UP: "1x40"}, {TELEMETRY: {"{}": TRAFFIC}})
