@@ -18,6 +18,8 @@ import otel_llmstream
 
 PAUSE = 0.25
 """Seconds between two calls of one model."""
+SERVED_PAUSE = 0.8
+"""Seconds between two clients of one route. Their streams cost twice as much: they are sent and received."""
 
 _over = threading.Event()
 
@@ -41,8 +43,8 @@ def drop(client: openai.OpenAI, model: str) -> None:
     gc.collect()
 
 
-def again_and_again(call: Callable[[], None]) -> None:
-    while not _over.wait(PAUSE):
+def again_and_again(call: Callable[[], None], pause: float) -> None:
+    while not _over.wait(pause):
         with suppress(openai.OpenAIError, httpx2.HTTPError):  # The errors of the calls are expected.
             call()
 
@@ -71,8 +73,10 @@ def main(url: str, port: int) -> None:
         lambda: drop(client, "ok?chunks=5&delay=0.05"),
     ]
     with gateway(base) as clients:
-        for call in (*calls, *clients):
-            threading.Thread(target=again_and_again, args=(call,), daemon=True).start()
+        for call in calls:
+            threading.Thread(target=again_and_again, args=(call, PAUSE), daemon=True).start()
+        for client in clients:
+            threading.Thread(target=again_and_again, args=(client, SERVED_PAUSE), daemon=True).start()
         _over.wait()
 
 

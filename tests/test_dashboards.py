@@ -335,6 +335,24 @@ def test_the_times_to_choose_are_bounds():
     assert all(str(float(it)) == it for it in TTFC_BOUNDS)
 
 
+def test_colours_follow_the_variables():
+    """A tile with a limit takes it from the variables: as the maximum, which the thresholds are percents of."""
+    followed = set()
+    for panel in (it for board in BOARDS.values() for it in panels(board)):
+        for it in panel.get("transformations", ()):
+            if it["id"] != "configFromData":
+                continue
+            value, limit = panel["targets"]
+            defaults = panel["fieldConfig"]["defaults"]
+            (mapping,) = it["options"]["mappings"]
+            assert (it["options"]["configRefId"], mapping["handlerKey"]) == (limit["refId"], "max")
+            assert mapping["fieldName"] == limit["legendFormat"] != value["legendFormat"]
+            assert (defaults["min"], defaults["thresholds"]["mode"]) == (0, "percentage")
+            assert [step["value"] for step in defaults["thresholds"]["steps"]][::2] == [None, 100]
+            followed.add(limit["expr"])
+    assert followed == {"vector(5 * (1 - $slo / 100))", "vector($ttfc)"}
+
+
 @pytest.mark.parametrize("name", [it for it in FLAVOURS if it != PROMETHEUS.name])
 def test_flavours_differ_in_names_only(name):
     """In all flavours the panels have the same titles, ids and grid positions."""
@@ -429,4 +447,4 @@ def test_the_command_refuses_nonsense(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["dashboards", *arguments])
     assert ended.value.code == 2
-    assert "error: " in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith("otel-llmstream dashboards: ")

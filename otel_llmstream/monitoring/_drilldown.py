@@ -83,7 +83,7 @@ def failures(flavour: Flavour, goals: palette.Goals = palette.Goals()) -> Json: 
     """The dashboard."""
     promql = PromQL(flavour)
     rows = (
-        Row("In this window", tuple(_stats(promql, goals))),
+        Row("In this window", tuple(_stats(promql))),
         Row("What fails", tuple(_error_types(promql))),
         Row("Stage of the failure", tuple(_failure_stages(promql))),
         Row("By provider, model and server", tuple(_by_subject(promql))),
@@ -127,7 +127,7 @@ def _links(flavour: Flavour) -> list[Json]:
 # --- rows -------------------------------------------------------------------------------------------------------
 
 
-def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
+def _stats(promql: PromQL) -> Iterator[SizedPanel]:
     window = promql.over_range
     failed = window.total(semconv.STREAMS, FAILED, ERROR)
     yield stat(
@@ -143,8 +143,7 @@ def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
         "Truncated and failed streams, as a share of those that were completed, truncated or failed. All error types.",
         Query(window.failure_rate_now()),
         "percentunit",
-        steps=goals.failures,
-        limits=palette.FAILURE_LIMITS,
+        limit=palette.FAILURE_LIMIT,
         width=4,
         links=[link_to_runbook("LLMStreamFailureRate")],
     )

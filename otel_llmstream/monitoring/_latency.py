@@ -36,7 +36,7 @@ def latency(flavour: Flavour, goals: palette.Goals = palette.Goals()) -> Json:  
     """The dashboard."""
     promql = PromQL(flavour)
     rows = (
-        Row("In this window", tuple(_stats(promql, goals))),
+        Row("In this window", tuple(_stats(promql))),
         Row("Where the time goes", tuple(_stages(promql))),
         Row("First chunk, first answer, last chunk", tuple(_whole_times(promql))),
         Row("Between chunks", tuple(_gaps(promql))),
@@ -64,7 +64,7 @@ def latency(flavour: Flavour, goals: palette.Goals = palette.Goals()) -> Json:  
 # --- rows -------------------------------------------------------------------------------------------------------
 
 
-def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
+def _stats(promql: PromQL) -> Iterator[SizedPanel]:
     window = promql.over_range
     for quantile, name in QUANTILES:
         yield stat(
@@ -72,8 +72,7 @@ def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
             f"{name[1:]} of 100 calls received their first chunk of output within this time.",
             Query(window.quantile(quantile, semconv.TTFC)),
             "s",
-            steps=goals.first_chunk,
-            limits=palette.FIRST_CHUNK_LIMITS,
+            limit=palette.FIRST_CHUNK_LIMIT,
             links=[link_to_runbook("LLMStreamFirstTokenSlow")],
         )
     yield stat(

@@ -22,7 +22,7 @@ def overview(flavour: Flavour, goals: palette.Goals = palette.Goals()) -> Json: 
     """The dashboard."""
     promql = PromQL(flavour)
     rows = (
-        Row("Now, and in this window", tuple(_stats(promql, goals))),
+        Row("Now, and in this window", tuple(_stats(promql))),
         Row("Traffic and outcomes", tuple(_outcomes(promql))),
         Row("By provider and model", (_models(promql, goals),)),
         Row("Latency", tuple(_latency(promql))),
@@ -47,7 +47,7 @@ def overview(flavour: Flavour, goals: palette.Goals = palette.Goals()) -> Json: 
 # --- stat panels ------------------------------------------------------------------------------------------------
 
 
-def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
+def _stats(promql: PromQL) -> Iterator[SizedPanel]:
     window = promql.over_range
     to_failures, to_latency = (
         link_to_dashboard(FAILURES, "What fails"),
@@ -67,8 +67,7 @@ def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
         "abandoned streams are left out, because the application ended them.",
         Query(window.failure_rate_now()),
         "percentunit",
-        steps=goals.failures,
-        limits=palette.FAILURE_LIMITS,
+        limit=palette.FAILURE_LIMIT,
         links=[to_failures, link_to_runbook("LLMStreamFailureRate")],
     )
     yield stat(
@@ -95,8 +94,7 @@ def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
         "95 of 100 calls received their first chunk of output within this time.",
         Query(window.quantile(0.95, semconv.TTFC)),
         "s",
-        steps=goals.first_chunk,
-        limits=palette.FIRST_CHUNK_LIMITS,
+        limit=palette.FIRST_CHUNK_LIMIT,
         links=[to_latency, link_to_runbook("LLMStreamFirstTokenSlow")],
     )
     yield stat(

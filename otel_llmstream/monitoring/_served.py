@@ -21,7 +21,7 @@ from ._links import (
 )
 from ._names import Flavour, Matcher
 from ._panels import Column, Json, Query, Row, SizedPanel, graph, heatmap, logs, stat, table, traces
-from ._promql import ERROR_BUDGET, QUANTILES, SERVED_MATCHERS, PromQL
+from ._promql import ERROR_BUDGET, QUANTILES, SERVED_MATCHERS, PromQL, zero_filled
 from ._selectors import COMPLETED, DISCONNECTED, FAILED, JUDGED, OWN, TRUNCATED
 
 STREAMS: Final = semconv.SERVED_STREAMS
@@ -33,7 +33,7 @@ def served(flavour: Flavour, goals: palette.Goals = palette.Goals()) -> Json:  #
     """The dashboard."""
     promql = PromQL(flavour)
     rows = (
-        Row("In this window", tuple(_stats(promql, goals))),
+        Row("In this window", tuple(_stats(promql))),
         Row("Both ends: upstream and served", tuple(_both_ends(promql))),
         Row("Outcomes by route", tuple(_outcomes(promql, goals))),
         Row("What this service adds", tuple(_added(promql))),
@@ -67,7 +67,7 @@ def _variables(flavour: Flavour, goals: palette.Goals) -> Iterator[Json]:
 # --- rows -------------------------------------------------------------------------------------------------------
 
 
-def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
+def _stats(promql: PromQL) -> Iterator[SizedPanel]:
     window = promql.over_range
     yield stat(
         "Served streams",
@@ -77,10 +77,10 @@ def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
         "locale",
         decimals=0,
     )
-    yield from _failure_rates(window, goals)
-    yield from _first_chunks(window, goals)
+    yield from _failure_rates(window)
+    yield from _first_chunks(window)
     yield stat(
-        "Gateway overhead, p95",
+        "Overhead, p95",
         "95 of 100 streams reached the client at most this long after the upstream's first chunk. The time that the "
         "application let the upstream wait before that counts too.",
         Query(window.quantile(0.95, semconv.SERVED_OVERHEAD)),
@@ -89,18 +89,18 @@ def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
         links=[link_to_runbook("LLMStreamGatewayOverhead")],
     )
     yield stat(
-        "Clients that left",
+        "Clients left",
         "The share of served streams whose client left before the end. It is no failure, but users who wait too long "
         "leave too.",
         Query(window.share_now(STREAMS, DISCONNECTED)),
         "percentunit",
     )
     yield stat(
-        "Orphaned upstreams",
+        "Orphans",
         "Upstream streams that were still read a second after the client had left, in this window. The provider bills "
         "for tokens that no client gets.",
         # The counter has no series before the first orphan. It counts as 0 if streams are served.
-        Query(f"{window.total(semconv.SERVED_ORPHANS)} or 0 * {window.total(STREAMS)}"),
+        Query(zero_filled(window.total(semconv.SERVED_ORPHANS), window.total(STREAMS))),
         "locale",
         steps=palette.NONE_EXPECTED,
         decimals=0,
@@ -108,38 +108,36 @@ def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
     )
 
 
-def _failure_rates(window: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
+def _failure_rates(window: PromQL) -> Iterator[SizedPanel]:
     yield stat(
-        "Failure rate, served",
+        "Failures, served",
         "Truncated and failed streams, as a share of those that completed, were truncated or failed: what clients saw.",
         Query(window.failure_rate_now(STREAMS)),
         "percentunit",
-        steps=goals.failures,
-        limits=palette.FAILURE_LIMITS,
+        limit=palette.FAILURE_LIMIT,
         links=[link_to_runbook("LLMStreamServedFailureRate")],
     )
     yield stat(
-        "Failure rate, upstream",
+        "Failures, upstream",
         "The same for the calls that this service makes. If it is lower than the served one, this service breaks "
         "streams itself. If it is higher, retries and fallbacks save streams.",
         Query(window.failure_rate_now()),
         "percentunit",
-        steps=goals.failures,
-        limits=palette.FAILURE_LIMITS,
+        limit=palette.FAILURE_LIMIT,
         links=[link_to_dashboard(FAILURES, "What fails upstream"), link_to_runbook("LLMStreamFailureRate")],
     )
 
 
-def _first_chunks(window: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
+def _first_chunks(window: PromQL) -> Iterator[SizedPanel]:
     for title, description, metric, links in (
         (
-            "First chunk out, p95",
+            "First chunk out",
             "95 of 100 clients were sent their first chunk within this time after their request.",
             semconv.SERVED_TTFC,
             [link_to_runbook("LLMStreamGatewayOverhead")],
         ),
         (
-            "First chunk in, p95",
+            "First chunk in",
             "95 of 100 upstream calls received their first chunk within this time.",
             semconv.TTFC,
             [link_to_dashboard(LATENCY, "Where the time goes"), link_to_runbook("LLMStreamFirstTokenSlow")],
@@ -150,8 +148,7 @@ def _first_chunks(window: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
             description,
             Query(window.quantile(0.95, metric)),
             "s",
-            steps=goals.first_chunk,
-            limits=palette.FIRST_CHUNK_LIMITS,
+            limit=palette.FIRST_CHUNK_LIMIT,
             links=links,
         )
 
@@ -270,15 +267,16 @@ def _outcomes(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
 def _routes(window: PromQL, goals: palette.Goals) -> SizedPanel:
     by = (ROUTE,)
     only = [link_to_dashboard(SERVED, "Only this route", route=row_label(window.flavour, ROUTE))]
+    all_of_them = window.total(STREAMS, by=by)
     counted = ((COMPLETED, "Completed"), (TRUNCATED, "Truncated"), (_FAILED_ALONE, "Failed"), (DISCONNECTED, "Left"))
     return table(
         "Routes",
         "All served streams of this window, by route. A route without a name: the application does not tell its route.",
         [
-            *(Query(window.total(STREAMS, outcome, by=by)) for outcome, _ in counted),
+            *(Query(zero_filled(window.total(STREAMS, outcome, by=by), all_of_them)) for outcome, _ in counted),
             Query(window.failure_rate(ROUTE, metric=STREAMS)),
             *(Query(window.quantile(0.95, metric, ROUTE)) for metric in (semconv.SERVED_TTFC, semconv.SERVED_OVERHEAD)),
-            Query(window.total(semconv.SERVED_ORPHANS, by=by)),
+            Query(zero_filled(window.total(semconv.SERVED_ORPHANS, by=by), all_of_them)),
         ],
         [
             Column(window.flavour.label_name(ROUTE), "Route", links=only),
@@ -337,6 +335,7 @@ def _quantiles(promql: PromQL, metric: Metric, title: str, description: str, run
 
 def _leaving(promql: PromQL) -> Iterator[SizedPanel]:
     legend = f"{{{{{promql.flavour.label_name(ROUTE)}}}}}"
+    served = promql.total(STREAMS, by=(ROUTE,))
     yield graph(
         "Clients that left, by route",
         "The share of served streams whose client left before the end. A step together with a slower first chunk: "
@@ -349,7 +348,7 @@ def _leaving(promql: PromQL) -> Iterator[SizedPanel]:
         "Orphaned upstreams by route",
         "Upstream streams per second that were still read a second after the client had left. Close the upstream's "
         "stream if the client leaves.",
-        [Query(promql.total(semconv.SERVED_ORPHANS, by=(ROUTE,)), legend, exemplar=True)],
+        [Query(zero_filled(promql.total(semconv.SERVED_ORPHANS, by=(ROUTE,)), served), legend, exemplar=True)],
         "cps",
         width=8,
         bars=True,
