@@ -72,11 +72,11 @@ def main(url: str, port: int) -> None:
         lambda: read(client, "buffered-early?hold=0.7"),
         lambda: drop(client, "ok?chunks=5&delay=0.05"),
     ]
-    with gateway(base) as clients:
+    with gateway(base) as visits:
         for call in calls:
             threading.Thread(target=again_and_again, args=(call, PAUSE), daemon=True).start()
-        for client in clients:
-            threading.Thread(target=again_and_again, args=(client, SERVED_PAUSE), daemon=True).start()
+        for visit in visits:
+            threading.Thread(target=again_and_again, args=(visit, SERVED_PAUSE), daemon=True).start()
         _over.wait()
 
 
