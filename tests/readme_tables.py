@@ -186,6 +186,7 @@ CAPS: Final = (
     ("events of one span", semconv, "MAX_SPAN_EVENTS", "in metrics only"),
     ("LLM calls that are joined to one served stream", serving, "MAX_UPSTREAMS", "not joined"),
     ("pairs of route and model told apart by served metrics", served, "MAX_SERIES", "one set, `otel.metric.overflow`"),
+    ("series of served counters that are found without the SDK", served, "MAX_KEPT", "looked up by the SDK each time"),
     ("base attribute sets told apart by metrics", metrics, "MAX_BASES", "one set, `otel.metric.overflow`"),
     ("base attribute sets whose usual series exist from the first call on", metrics, "MAX_PREINITIALIZED",
      "a series begins, at 0, with its first event"),

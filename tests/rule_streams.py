@@ -115,6 +115,10 @@ def _ollama(member: str, text: Any, **fields: Any) -> Payload:
     return {"model": "m", "created_at": "2026-01-01T00:00:00Z", **content, "done": False, **fields}
 
 
+def _a2a(kind: str, **result: Any) -> Payload:
+    return {"jsonrpc": "2.0", "id": 1, "result": {kind: {"taskId": "t", **result}}}
+
+
 def _watson(text: str, reason: str) -> Payload:
     return {"model_id": "m", "results": [{"generated_text": text, "generated_token_count": 1, "stop_reason": reason}]}
 
@@ -254,6 +258,28 @@ PARTS: dict[str, Parts] = {
         frame=wrapped,
         content_type="application/vnd.amazon.eventstream",
         **_MESSAGE,
+    ),
+    "vercel.ui_message_stream": Parts(
+        "/talk",
+        {"type": "text-delta", "id": "t", "delta": "x"},
+        head=({"type": "start", "messageId": "m"}, {"type": "text-start", "id": "t"}),
+        end=({"type": "finish"},),
+        request={"id": "c", "trigger": "submit-message", "messages": []},
+        has_done=True,
+    ),
+    "ag_ui": Parts(
+        "/",
+        {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "x"},
+        head=({"type": "RUN_STARTED", "threadId": "t", "runId": "r"},),
+        end=({"type": "RUN_FINISHED", "threadId": "t", "runId": "r"},),
+        request={"threadId": "t", "runId": "r", "messages": [], "tools": [], "context": [], "state": {}},
+    ),
+    "a2a": Parts(
+        "/",
+        _a2a("artifactUpdate", artifact={"artifactId": "a", "parts": [{"text": "x"}]}),
+        head=(_a2a("task", id="t", status={"state": "TASK_STATE_SUBMITTED"}),),
+        end=(_a2a("statusUpdate", status={"state": "TASK_STATE_COMPLETED"}),),
+        request={"jsonrpc": "2.0", "id": 1, "method": "SendStreamingMessage", "params": {}},
     ),
     "watsonx.text": Parts(
         "/ml/v1/text/generation_stream",

@@ -17,11 +17,12 @@ JSON = [parts for parts in PARTS.values() if parts.frame is not converse]
 """Dialects whose payloads have no name outside them."""
 
 
-PROTOCOLS = ("vercel.ui_message_stream", "vercel.data_stream", "ag_ui", "a2a", "langgraph", "langserve")
+PROTOCOLS = ("vercel.data_stream", "langgraph", "langserve")
+"""Protocols whose frames are no JSON, or whose payloads are the application's own. An `error` in those says nothing."""
 
 
 def test_every_dialect_is_here():
-    """The rules are tested for all dialects of providers that read JSON. Those of services are in test_protocols.py."""
+    """The rules are tested for all dialects that read JSON. The protocols above are tested in test_protocols.py."""
     elsewhere = {"replicate", "xai.chat", *PROTOCOLS}
     assert {dialect.name for dialect in DIALECTS} - elsewhere == set(PARTS)
 

@@ -2,7 +2,7 @@
 
     python dashboards/pictures/make.py [--seconds 720] [--output dashboards/pictures]
 
-Needs `pip install -e ".[demo]"`, Node.js 20, and Debian's packages `prometheus`, `chromium` and `fonts-inter`.
+Needs `pip install -e ".[dev]"`, Node.js 20, and Debian's packages `prometheus`, `chromium` and `fonts-inter`.
 """
 
 import argparse
@@ -49,6 +49,13 @@ PICTURES: Final = (
         "file": "latency-below.png",
         "from": "First chunk, first answer, last chunk",
         "to": "Single calls",
+    },
+    {"board": "served", "file": "served.png", "to": "Outcomes by route"},
+    {
+        "board": "served",
+        "file": "served-below.png",
+        "from": "Outcomes by route",
+        "to": "Single streams: traces and log lines",
     },
 )
 """The pictures: the dashboard, the file, and the rows at which the picture begins and ends."""
