@@ -301,6 +301,7 @@ class Serving:
             route=self._route,
             model=summary.request.model or summary.response_model,
             dialect=summary.request.dialect,
+            operation=summary.request.operation,
             duration=summary.duration,
             time_to_first_byte=None if self._first_byte is None else self._first_byte - self._started,
             time_to_first_chunk=summary.time_to_first_chunk,

@@ -126,7 +126,7 @@ class _ModelServer:
 
     def record(self, summary: ServedSummary) -> None:
         """Record a request. The times of tokens are those of requests that succeeded."""
-        labels = {semconv.OPERATION: "chat", semconv.PROVIDER: "unknown"}
+        labels = {semconv.OPERATION: summary.operation, semconv.PROVIDER: "unknown"}
         if summary.model:
             labels[semconv.REQUEST_MODEL] = summary.model
         error = {semconv.ERROR_TYPE: summary.error_type} if summary.error_type else {}
