@@ -112,17 +112,14 @@ class Proxy:
 
         def both() -> tuple[Any, Any] | None:
             spans = list(self.sink.spans)
-            upstream = next((it for it in spans if it.kind == CLIENT and _model(it) == model), None)
+            # Beside another instrumentation of LLM calls, which this environment has, ours is named `llmstream MODEL`.
+            upstream = next((it for it in spans if it.kind == CLIENT and it.name.endswith(f" {model}")), None)
             ours = [it for it in spans if upstream and it.trace_id == upstream.trace_id]
             server = next((it for it in ours if it.kind == SERVER), None)
             return (upstream, server) if server else None
 
         found: tuple[Any, Any] = until(both, lambda: [span.name for span in self.sink.spans])
         return found
-
-
-def _model(span: Any) -> str | None:
-    return strings(span.attributes).get("gen_ai.request.model")
 
 
 @pytest.fixture(scope="module")
@@ -176,9 +173,10 @@ LITELLM = {
     "ok": ("completed", None, "completed", None),
     "no-finish": ("truncated", "stream_truncated", "failed", "500"),
     "reset": ("failed", "connection_reset", "failed", "500"),
-    "pause?hold=60&at=5": ("cancelled", None, "disconnected", None),
+    "pause?hold=60&at=5": ("cancelled", None, "disconnected", "ConnectionError"),
 }
-"""What is seen of both ends: the provider's stream, and LiteLLM's own. It makes an error of a silent cut."""
+"""What is seen of both ends: the provider's stream, and LiteLLM's own. It makes an error of a silent cut. The word for
+the client that leaves is FastAPI's: its own telemetry calls that an error."""
 
 
 @pytest.mark.external
