@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Any, Final
 
 from opentelemetry import metrics, trace
+from opentelemetry.context import Context, get_current
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
 
 from .. import semconv
@@ -69,9 +70,13 @@ class ServedRecorder:
         with self._lock:
             return {outcome: self._totals[outcome] for outcome in ServedOutcome}
 
-    def server_span(self) -> trace.Span | None:
-        """The server span that is current, if one is recorded."""
-        span = trace.get_current_span()
+    def context(self) -> Context:
+        """What is current now."""
+        return get_current()
+
+    def server_span(self, context: Context | None = None) -> trace.Span | None:
+        """The server span that is current, or that was in a context, if one is recorded."""
+        span = trace.get_current_span(context)
         kind = getattr(span, "kind", None)
         return span if span.is_recording() and kind is trace.SpanKind.SERVER else None
 
