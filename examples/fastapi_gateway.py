@@ -17,14 +17,17 @@ from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import asdict
 from typing import Any
 
-import uvicorn
-from fastapi import FastAPI
-from fastapi.responses import StreamingResponse
-from openai import AsyncOpenAI
-from starlette.types import Send
+try:
+    import uvicorn
+    from fastapi import FastAPI
+    from fastapi.responses import StreamingResponse
+    from openai import AsyncOpenAI
+    from starlette.types import Send
 
-import otel_llmstream
-from otel_llmstream.testing import ChaosServer
+    import otel_llmstream
+    from otel_llmstream.testing import ChaosServer
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"This example needs {missing.name}. Run: pip install -e '.[demo]' fastapi uvicorn") from None
 
 
 class ClosedStreamingResponse(StreamingResponse):

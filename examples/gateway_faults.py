@@ -19,11 +19,14 @@ from collections.abc import AsyncIterator
 from http.client import HTTPConnection, HTTPException
 from urllib.parse import quote
 
-import uvicorn
-from fastapi.responses import StreamingResponse
-from fastapi_gateway import ClosedStreamingResponse, app, forward
+try:
+    import uvicorn
+    from fastapi.responses import StreamingResponse
+    from fastapi_gateway import ClosedStreamingResponse, app, forward
 
-import otel_llmstream
+    import otel_llmstream
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"This example needs {missing.name}. Run: pip install -e '.[demo]' fastapi uvicorn") from None
 
 FAULTS = (  # what happens; the gateway's path; the provider's model; what the client does
     ("healthy", "/answer", "ok", "stay"),
