@@ -12,7 +12,7 @@ from typing import Final
 from ._interrupt import Interrupt
 from ._urls import tcp_port, web_url
 
-_NEEDED: Final = ("openai", "anthropic", "rich", "h11", "yaml", "opentelemetry.exporter.prometheus")
+_NEEDED: Final = ("openai", "anthropic", "rich", "h11", "websockets", "yaml", "opentelemetry.exporter.prometheus")
 _OTLP: Final = "opentelemetry.exporter.otlp.proto.http"
 
 _MAX_RATE: Final = 200.0

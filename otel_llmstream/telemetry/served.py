@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Any, Final
 
 from opentelemetry import metrics, trace
+from opentelemetry.context import Context, get_current
 from opentelemetry.metrics import CallbackOptions, Counter, Meter, MeterProvider, Observation
 
 from .. import semconv
@@ -85,9 +86,13 @@ class ServedRecorder:
         with self._lock:
             return {outcome: self._totals[outcome] for outcome in ServedOutcome}
 
-    def server_span(self) -> trace.Span | None:
-        """The server span that is current, if one is recorded."""
-        span = trace.get_current_span()
+    def context(self) -> Context:
+        """What is current now."""
+        return get_current()
+
+    def server_span(self, context: Context | None = None) -> trace.Span | None:
+        """The server span that is current, or that was in a context, if one is recorded."""
+        span = trace.get_current_span(context)
         kind = getattr(span, "kind", None)
         return span if span.is_recording() and kind is trace.SpanKind.SERVER else None
 
@@ -156,7 +161,7 @@ class _ModelServer:
 
     def record(self, summary: ServedSummary) -> None:
         """Record a request. The times of tokens are those of requests that succeeded."""
-        labels = {semconv.OPERATION: "chat", semconv.PROVIDER: "unknown"}
+        labels = {semconv.OPERATION: summary.operation, semconv.PROVIDER: "unknown"}
         if summary.model:
             labels[semconv.REQUEST_MODEL] = summary.model
         error = {semconv.ERROR_TYPE: summary.error_type} if summary.error_type else {}
