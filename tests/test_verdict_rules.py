@@ -22,7 +22,7 @@ PROTOCOLS = ("vercel.ui_message_stream", "vercel.data_stream", "ag_ui", "a2a", "
 
 def test_every_dialect_is_here():
     """The rules are tested for all dialects of providers that read JSON. Those of services are in test_protocols.py."""
-    elsewhere = {"replicate", "xai.chat", *PROTOCOLS}
+    elsewhere = {"replicate", "xai.chat", "agentcore.runtime", "sagemaker.endpoint", *PROTOCOLS}
     assert {dialect.name for dialect in DIALECTS} - elsewhere == set(PARTS)
 
 
@@ -180,7 +180,7 @@ def test_words_that_say_nothing(name, word):
 
 
 _ENDS_BY_ITSELF = ("ollama.chat", "ollama.generate", "tgi.generate", "llama_cpp.completion", "cohere.chat_v1",
-                   "google.interactions", "qianfan.chat_v1", "dify")  # fmt: skip
+                   "google.interactions", "qianfan.chat_v1", "dify", "bedrock.flow")  # fmt: skip
 """The frame with the reason is the end, also without a reason."""
 
 _NO_END = [name for name, parts in WORDED.items() if not parts.end and name not in _ENDS_BY_ITSELF]
@@ -240,7 +240,7 @@ def _shares_end(parts: Parts, other: Parts) -> bool:
 
 def _names(parts: Parts) -> list[str]:
     payloads = [*parts.end, *([parts.finish(parts.word)] if parts.finish is not None else [])]
-    names = ("choices", "stop_reason", "done", "message_stop", "response.completed")
+    names = ("choices", "stop_reason", "done", "message_stop", "response.completed", "messageStop")
     return [name for name in names if name in json.dumps(payloads)]
 
 

@@ -15,8 +15,10 @@ from ._paths import PathTable
 from ._request import RequestInfo
 from .a2a import A2A
 from .ag_ui import AGUI
+from .agentcore import AgentCore, Harness
 from .anthropic_complete import AnthropicComplete
 from .anthropic_messages import AnthropicMessages, AnthropicVertex
+from .bedrock_agent import BedrockAgent, BedrockFlow, BedrockKnowledgeBase
 from .bedrock_converse import BedrockConverse
 from .bedrock_invoke import BedrockInvoke
 from .cloudflare import CloudflareAI
@@ -48,6 +50,7 @@ from .openai_realtime import OpenAIRealtime
 from .openai_responses import OpenAIResponses
 from .qianfan import Qianfan
 from .replicate import Replicate
+from .sagemaker import SageMaker
 from .snowflake_cortex import SnowflakeCortex
 from .tgi import TGI
 from .vercel_data import VercelData
@@ -76,6 +79,12 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     OllamaGenerate,
     BedrockConverse,
     BedrockInvoke,
+    BedrockAgent,
+    BedrockFlow,
+    BedrockKnowledgeBase,
+    Harness,
+    SageMaker,
+    AgentCore,  # its path ends as that of Databricks
     AnthropicComplete,
     OpenAIAssistants,
     OpenAIImages,

@@ -11,7 +11,7 @@ from .aws_eventstream import EventStreamFramer
 from .frame import Framer
 from .json_array import JSONArrayFramer
 from .ndjson import NDJSONFramer
-from .sse import SSEFramer
+from .sse import SSEFramer, begins_field
 
 
 class Sniffed(Enum):
@@ -30,10 +30,6 @@ PRELUDE: Final = 12
 """Bytes of the prelude of an AWS event stream message: two lengths and their CRC-32."""
 
 _BOM: Final = b"\xef\xbb\xbf"
-_FIELDS: Final = (b"data", b"event", b"id", b"retry", b"")
-"""Field names of server-sent events; the empty one begins a comment (WHATWG HTML, 9.2.6)."""
-
-_LONGEST: Final = max(map(len, _FIELDS)) + 1
 
 
 def sniff(head: bytes, *, complete: bool = False) -> Callable[[], Framer] | Sniffed:
@@ -81,10 +77,8 @@ def _sniff_lines(text: bytes, *, complete: bool) -> Callable[[], Framer] | Sniff
 
 
 def _sniff_field(text: bytes, *, complete: bool) -> Callable[[], Framer] | Sniffed:
-    """A field line of an event stream: a name, then a colon or the end of the line."""
-    start = text[:_LONGEST].replace(b"\r", b"\n")
-    for name in _FIELDS:
-        if start.startswith((name + b":", name + b"\n") if name else b":"):
-            return SSEFramer
-    begun = not complete and any(name.startswith(start) for name in _FIELDS)
-    return Sniffed.UNDECIDED if begun else Sniffed.UNKNOWN
+    """A field line of an event stream."""
+    begins = begins_field(text)
+    if begins:
+        return SSEFramer
+    return Sniffed.UNDECIDED if begins is None and not complete else Sniffed.UNKNOWN

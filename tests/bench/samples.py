@@ -179,6 +179,28 @@ SAMPLES: Final[dict[str, Sample]] = {
         CONTENT_TYPE,
     ),
     "bedrock.invoke": Sample("/model/m/invoke-with-response-stream", ("chunk", CLAUDE), CONTENT_TYPE),
+    "bedrock.agent": Sample(
+        "/agents/a/agentAliases/l/sessions/s/text",
+        lambda text: event("chunk", b'{"bytes":"aGVsbG8=","attribution":{"citations":["%b"]}}' % text.encode()),
+        CONTENT_TYPE,
+    ),
+    "bedrock.flow": Sample(
+        "/flows/f/aliases/a",
+        ("flowOutputEvent", '{"nodeName":"n","nodeType":"FlowOutputNode","content":{"document":"{text}"}}'),
+        CONTENT_TYPE,
+    ),
+    "bedrock.knowledge_base": Sample("/retrieveAndGenerateStream", ("output", '{"text":"{text}"}'), CONTENT_TYPE),
+    "agentcore.harness": Sample(
+        "/harnesses/invoke",
+        ("contentBlockDelta", '{"contentBlockIndex":0,"delta":{"text":"{text}"},"p":"abcdef"}'),
+        CONTENT_TYPE,
+    ),
+    "agentcore.runtime": Sample("/runtimes/r/invocations", data('{"piece":"{text}","at":7}')),
+    "sagemaker.endpoint": Sample(
+        "/endpoints/e/invocations-response-stream",
+        lambda text: event("PayloadPart", b'{"token": {"id": 9, "text": "%b", "log_prob": -0.5}}\n' % text.encode()),
+        CONTENT_TYPE,
+    ),
     "openai.assistants": Sample(
         "/v1/threads/t/runs",
         named(
