@@ -42,7 +42,7 @@ from otel_llmstream.dialects.openai_images import OpenAIImages
 from otel_llmstream.dialects.openai_responses import OpenAIResponses
 from otel_llmstream.dialects.replicate import Replicate
 from otel_llmstream.dialects.sagemaker import SageMaker
-from otel_llmstream.dialects.vercel_data import VercelData
+from otel_llmstream.dialects.vercel_data import AssistantStream, VercelData
 from otel_llmstream.wire import Frame, SSEFramer
 
 NONE: tuple[Event, ...] = NOTHING
@@ -695,7 +695,7 @@ def test_broken_payloads(payload):
     In an event that is called `error` it is an error: its text may be plain.
     """
     for dialect in READERS:
-        if dialect in (Replicate, SageMaker, AgentCore, VercelData, LangGraph, LangServe):
+        if dialect in (Replicate, SageMaker, AgentCore, VercelData, AssistantStream, LangGraph, LangServe):
             # plain text, or anything; events that only their names tell
             continue
         with about(dialect.name):

@@ -29,18 +29,22 @@ from .dashscope import DashScope
 from .databricks import DatabricksAgent
 from .dify import Dify
 from .generic import Generic
+from .google_adk import GoogleADK
 from .google_generate import GoogleGenerate
 from .google_generate_grpc import GoogleGenerateGRPC
 from .google_interactions import GoogleInteractions
 from .google_live import GoogleLive
 from .hunyuan import Hunyuan
+from .koboldcpp import KoboldCpp
 from .langflow import Langflow
 from .langgraph import LangGraph
 from .langserve import LangServe
 from .llama_cpp import LlamaCpp
+from .lm_studio import LMStudio
 from .minimax import MiniMaxChat
 from .mistral_chat import MistralChat, MistralVertex
 from .mistral_conversations import MistralConversations
+from .oci import OCI
 from .ollama import OllamaChat, OllamaGenerate
 from .openai_assistants import OpenAIAssistants
 from .openai_audio import OpenAISpeech, OpenAITranscription
@@ -53,7 +57,8 @@ from .replicate import Replicate
 from .sagemaker import SageMaker
 from .snowflake_cortex import SnowflakeCortex
 from .tgi import TGI
-from .vercel_data import VercelData
+from .triton import Triton
+from .vercel_data import AssistantStream, VercelData
 from .vercel_ui import VercelUI
 from .watsonx import WatsonxChat, WatsonxText
 from .writer import WriterChat, WriterCompletions
@@ -69,6 +74,7 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     OpenAICompletions,
     AnthropicVertex,
     MistralVertex,
+    GoogleADK,  # its events have Gemini's counts
     GoogleGenerate,
     GoogleGenerateGRPC,
     GoogleInteractions,
@@ -94,6 +100,7 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     WatsonxChat,
     WriterChat,
     SnowflakeCortex,
+    Triton,  # its path ends as the next one's
     TGI,
     DashScope,  # one of its paths ends as the next one's
     LlamaCpp,
@@ -107,8 +114,12 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     CozeChat,
     CozeWorkflow,
     Langflow,
+    OCI,
+    LMStudio,
+    KoboldCpp,
     VercelUI,
     VercelData,
+    AssistantStream,
     AGUI,
     A2A,
     LangGraph,

@@ -14,6 +14,7 @@ from ..core.events import NO_TERMINATOR, ONE_CHUNK, TERMINATOR
 from ..wire import Frame
 from ._base import DONE, Events, JSONDialect, Payload, chunk_if
 from ._bedrock import trouble
+from ._errors import hidden_error
 from ._json import entry
 from ._matching import StreamFlag
 from ._providers import provider_of
@@ -73,7 +74,7 @@ class SageMaker(JSONDialect):
     def interpret(self, payload: _Payload, frame: Frame) -> Events:
         """A token, or anything. The last token comes with the whole text."""
         if payload.token is None:
-            return chunk_if(frame.data and not payload.error)
+            return chunk_if(hidden_error(frame.data) is None)
         output = chunk_if(entry(payload.token, "text"))
         if payload.generated_text is None:
             return output

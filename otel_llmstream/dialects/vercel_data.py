@@ -1,9 +1,10 @@
 """Vercel's data stream, version 1 (AI SDK 3.4 and 4): a line for each part, `CODE:JSON`.
 
-The response header `x-vercel-ai-data-stream` tells the stream. Legal end: `d`, which has the finish reason and the
-tokens. `3` is an error, a text. The protocol names no model.
+The response header `x-vercel-ai-data-stream` tells the stream, or its first line, which names the message. Legal end:
+`d`, which has the finish reason and the tokens. `3` is an error, a text. The protocol names no model.
 
-A stream without the header is not recognized: assistant-ui's `assistant-stream` sends neither the header nor `d`.
+assistant-ui's `assistant-stream` for Python sends the same lines, without the header and without `d`: nothing marks the
+end. Some of its codes are words.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from ..core.events import MALFORMED, NOTHING, ONE_CHUNK, ONE_REASONING, TERMINATOR, InBandError
-from ..wire import CodeLineFramer, Frame
+from ..core.events import MALFORMED, NO_TERMINATOR, NOTHING, ONE_CHUNK, ONE_REASONING, TERMINATOR, InBandError
+from ..wire import CodeLineFramer, Frame, begins_code_line
 from ._base import Events, JSONDialect, Payload
 from ._errors import decode_first, said
 from ._json import BROKEN, decode, is_json, text
@@ -27,8 +28,8 @@ class _Payload(Payload, gc=False):
 
 
 _EMPTY: Final = (b'""', b"[]", b"")
-_REASONING: Final = b"g"
-_OUTPUT: Final = (b"0", b"c", b"9", b"a", b"h", b"k", b"2")
+_REASONING: Final = (b"g", b"aui-reasoning-delta")
+_OUTPUT: Final = (b"0", b"c", b"9", b"a", b"h", b"k", b"2", b"aui-text-delta")
 """Text, pieces of a tool call, whole tool calls and results, sources, files, data of the application's."""
 
 
@@ -45,6 +46,11 @@ class VercelData(JSONDialect):
     finish_words = AI_SDK_WORDS
     usage = UsageFields(input=("promptTokens", "inputTokens"), output=("completionTokens", "outputTokens"))
 
+    @classmethod
+    def matches_frame(cls, frame: Frame) -> bool:
+        """The line that names the message."""
+        return frame.event == b"f" and b'"messageId"' in frame.data
+
     def read(self, frame: Frame) -> Events:
         """What a line says."""
         if frame.oversized:
@@ -53,7 +59,7 @@ class VercelData(JSONDialect):
             return (MALFORMED,)
         if frame.event in _OUTPUT:
             return NOTHING if frame.data in _EMPTY else ONE_CHUNK
-        if frame.event == _REASONING:
+        if frame.event in _REASONING:
             return ONE_REASONING
         return self._read_control(frame)
 
@@ -73,3 +79,25 @@ class VercelData(JSONDialect):
         if frame.event == b"d":
             return (*self.usage.read(found.usage), *self.finish(found.finishReason), TERMINATOR)
         return NOTHING
+
+
+class AssistantStream(VercelData):
+    """The same lines, of which none marks the end."""
+
+    __slots__ = ()
+
+    name = "assistant_stream"
+    provider = "assistant_ui"
+    response_header = ""
+    preface = (NO_TERMINATOR,)
+
+    @classmethod
+    def matches_frame(cls, frame: Frame) -> bool:
+        """A line with a code and JSON, which does not name the message."""
+        begins = begins_code_line(frame.event + b":" + frame.data[:1])
+        return begins is True and not VercelData.matches_frame(frame) and is_json(frame.data)
+
+    def read(self, frame: Frame) -> Events:
+        """What a line says."""
+        events = super().read(frame)
+        return events if self._begun else self._begin(events)

@@ -5,10 +5,25 @@ Input: decoded bytes, in any split. Output: one `Frame` for each line that has a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Final
 
 from .frame import Frame
 from .ndjson import NDJSONFramer
+
+_CODE: Final = re.compile(rb"[0-9a-k]|aui-[a-z-]{1,32}")
+_BEGUN: Final = re.compile(rb"[0-9a-k]|a|au|aui|aui-[a-z-]{0,32}")
+
+
+def begins_code_line(text: bytes) -> bool | None:
+    """Whether a text begins with a code of Vercel's or of assistant-stream's, and JSON. None if it is too short."""
+    code, colon, data = text[:64].partition(b":")
+    if not colon:
+        return None if _BEGUN.fullmatch(code) else False
+    if not _CODE.fullmatch(code):
+        return False
+    return data.startswith((b'"', b"[", b"{")) if data else None
 
 
 class CodeLineFramer:

@@ -8,6 +8,7 @@ from typing import Final
 from zlib import crc32
 
 from .aws_eventstream import EventStreamFramer
+from .code_lines import CodeLineFramer, begins_code_line
 from .frame import Framer
 from .json_array import JSONArrayFramer
 from .ndjson import NDJSONFramer
@@ -77,8 +78,10 @@ def _sniff_lines(text: bytes, *, complete: bool) -> Callable[[], Framer] | Sniff
 
 
 def _sniff_field(text: bytes, *, complete: bool) -> Callable[[], Framer] | Sniffed:
-    """A field line of an event stream."""
-    begins = begins_field(text)
+    """A field line of an event stream, or a line of a code and JSON."""
+    begins, coded = begins_field(text), begins_code_line(text)
     if begins:
         return SSEFramer
-    return Sniffed.UNDECIDED if begins is None and not complete else Sniffed.UNKNOWN
+    if coded:
+        return CodeLineFramer
+    return Sniffed.UNDECIDED if None in (begins, coded) and not complete else Sniffed.UNKNOWN

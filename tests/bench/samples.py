@@ -250,6 +250,31 @@ SAMPLES: Final[dict[str, Sample]] = {
     "replicate": Sample(
         "/v1/streams/x", "event: output\nid: 1760000000:7\ndata: {text}\n\n", method="GET", host="stream.replicate.com"
     ),
+    "google.adk": Sample(
+        "/run_sse",
+        data(
+            '{"content":{"parts":[{"text":"{text}"}],"role":"model"},"partial":true,"invocationId":"e-1","author":"a",'
+            '"actions":{},"id":"2","timestamp":1760000000.5}'
+        ),
+        asked=(("appName", "a"), ("newMessage", {})),
+    ),
+    "oci.chat": Sample(
+        "/20231130/actions/chat",
+        data('{"index":0,"message":{"role":"ASSISTANT","content":[{"type":"TEXT","text":"{text}"}]},"pad":"aaaa"}'),
+        asked=(("chatRequest", {"isStream": True}),),
+    ),
+    "lm_studio.chat": Sample(
+        "/api/v1/chat",
+        named("message.delta", '{"type":"message.delta","content":"{text}"}'),
+        asked=(("input", "?"),),
+    ),
+    "koboldcpp.generate": Sample(
+        "/api/extra/generate/stream", named("message", '{"token":"{text}","finish_reason":"null"}')
+    ),
+    "triton.generate": Sample(
+        "/v2/models/m/generate_stream", data('{"model_name":"m","model_version":"1","text_output":"{text}"}')
+    ),
+    "assistant_stream": Sample("/talk", '0:"{text}"\n', "text/plain; charset=utf-8"),
     "openai.images": Sample(
         "/v1/images/generations",
         named(
