@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+import msgspec
+
 from ..core.events import MALFORMED, NO_TERMINATOR, NOTHING, ONE_CHUNK, ONE_REASONING, TERMINATOR, InBandError
 from ..wire import CodeLineFramer, Frame, begins_code_line
 from ._base import Events, JSONDialect, Payload
@@ -28,6 +30,8 @@ class _Payload(Payload, gc=False):
 
 
 _EMPTY: Final = (b'""', b"[]", b"")
+_TEXT: Final = b"0"
+_decode_text: Final = msgspec.json.Decoder(str).decode
 _REASONING: Final = (b"g", b"aui-reasoning-delta")
 _OUTPUT: Final = (b"0", b"c", b"9", b"a", b"h", b"k", b"2", b"aui-text-delta")
 """Text, pieces of a tool call, whole tool calls and results, sources, files, data of the application's."""
@@ -36,7 +40,7 @@ _OUTPUT: Final = (b"0", b"c", b"9", b"a", b"h", b"k", b"2", b"aui-text-delta")
 class VercelData(JSONDialect):
     """One message of an assistant, in one or more steps."""
 
-    __slots__ = ()
+    __slots__ = ("_code",)
 
     name = "vercel.data_stream"
     provider = "vercel"
@@ -46,6 +50,10 @@ class VercelData(JSONDialect):
     finish_words = AI_SDK_WORDS
     usage = UsageFields(input=("promptTokens", "inputTokens"), output=("completionTokens", "outputTokens"))
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._code = b""  # of the last line, which all lines of a run have
+
     @classmethod
     def matches_frame(cls, frame: Frame) -> bool:
         """The line that names the message."""
@@ -53,6 +61,7 @@ class VercelData(JSONDialect):
 
     def read(self, frame: Frame) -> Events:
         """What a line says."""
+        self._code = frame.event
         if frame.oversized:
             return ONE_CHUNK
         if not is_json(frame.data):
@@ -63,9 +72,14 @@ class VercelData(JSONDialect):
             return ONE_REASONING
         return self._read_control(frame)
 
-    def is_output_only(self, payloads: Sequence[bytes]) -> bool:  # noqa: ARG002 - the framer gives no batches
-        """Never asked."""
-        return False
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
+        """Whether each payload is a text that is not empty."""
+        if not self._begun or self._code != _TEXT:
+            return False
+        try:
+            return all(map(_decode_text, payloads))
+        except BROKEN:
+            return False
 
     def _read_control(self, frame: Frame) -> Events:
         if frame.event == b"3":

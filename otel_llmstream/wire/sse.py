@@ -130,8 +130,8 @@ class SSEFramer:
         if b"id: " in head:
             return self._peek_batch_with_ids(reads)
         blank = b"\r\n\r\n" if first[-4:] == b"\r\n\r\n" else b"\n\n"
-        if head != (
-            b"data: " if self._last == MESSAGE else b"event: " + self._last + blank[: len(blank) // 2] + b"data: "
+        if head != b"event: " + self._last + blank[: len(blank) // 2] + b"data: " and (
+            head != b"data: " or self._last != MESSAGE
         ):
             return None
         start, end = len(head), -len(blank)
