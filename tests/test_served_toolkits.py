@@ -56,7 +56,9 @@ def application(toolkit: str, payloads: tuple[Any, ...], *, breaks: bool = False
 
     if toolkit == "sse-starlette":
 
-        @app.post("/v1/{rest:path}")
+        @app.post("/v1/chat/completions")
+        @app.post("/v1/messages")
+        @app.post("/v1/talk")
         async def starlette() -> StarletteResponse:
             async def events() -> AsyncIterator[dict[str, str]]:
                 for payload in payloads:
@@ -70,7 +72,9 @@ def application(toolkit: str, payloads: tuple[Any, ...], *, breaks: bool = False
 
     else:
 
-        @app.post("/v1/{rest:path}", response_class=NativeResponse)
+        @app.post("/v1/chat/completions", response_class=NativeResponse)
+        @app.post("/v1/messages", response_class=NativeResponse)
+        @app.post("/v1/talk", response_class=NativeResponse)
         async def native() -> AsyncIterator[Any]:
             for event in _native(payloads, is_raw=toolkit.endswith("raw")):
                 yield event
@@ -85,10 +89,13 @@ def both_ends(app: FastAPI, path: str) -> tuple[dict[str, Any], dict[str, Any], 
 
     async def read() -> bytes:
         transport = httpx2.ASGITransport(ServedStreams(app), raise_app_exceptions=False)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
-            async with client.stream("POST", path, json={"model": "m", "stream": True, "messages": []}) as response:
-                assert response.headers["content-type"].startswith("text/event-stream")
-                return await response.aread()
+        asked = {"model": "m", "stream": True, "messages": []}
+        async with (
+            httpx2.AsyncClient(transport=transport, base_url="http://service") as client,
+            client.stream("POST", path, json=asked) as response,
+        ):
+            assert response.headers["content-type"].startswith("text/event-stream")
+            return await response.aread()
 
     with capture() as captured:
         body = asyncio.run(read())
@@ -105,13 +112,13 @@ FORMATS: dict[str, tuple[str, tuple[Any, ...], int]] = {
 
 @pytest.mark.parametrize("toolkit", TOOLKITS)
 @pytest.mark.parametrize("dialect", FORMATS)
-@pytest.mark.parametrize("known", [True, False])
-def test_whole_and_cut(toolkit: str, dialect: str, known: bool) -> None:
+@pytest.mark.parametrize("at", ["its own path", "another path"])
+def test_whole_and_cut(toolkit: str, dialect: str, at: str) -> None:
     """At the dialect's own path and at an unknown one, whole and cut: both ends tell the dialect and agree."""
     path, payloads, begun = FORMATS[dialect]
     for sent, outcome in ((payloads, "completed"), (payloads[:begun], "truncated")):
         with about(outcome):
-            span, line, body = both_ends(application(toolkit, sent), path if known else "/v1/talk")
+            span, line, body = both_ends(application(toolkit, sent), path if at == "its own path" else "/v1/talk")
             assert span["llmstream.outcome"] == line[semconv.SERVED_OUTCOME] == outcome
             assert span["llmstream.dialect"] == line["llmstream.served.dialect"] == dialect
             assert span["llmstream.chunks"] == line["llmstream.served.chunks"] == 2
