@@ -1028,7 +1028,96 @@ data: {"token": "", "finish_reason": "length"}
 
 """
 
+AGNO = b"""\
+event: TeamRunStarted
+data: {"event":"TeamRunStarted","run_id":"r-1","model":"gpt-5"}
+
+event: RunStarted
+data: {"event":"RunStarted","run_id":"r-2","parent_run_id":"r-1"}
+
+event: RunContent
+data: {"event":"RunContent","content":"Hel","reasoning_content":"","run_id":"r-2","parent_run_id":"r-1"}
+
+event: RunCompleted
+data: {"event":"RunCompleted","content":"Hel","run_id":"r-2","parent_run_id":"r-1","metrics":{"input_tokens":9}}
+
+event: TeamRunContent
+data: {"event":"TeamRunContent","content":"na\xc3\xafve","run_id":"r-1"}
+
+event: TeamRunCompleted
+data: {"event":"TeamRunCompleted","content":"na\xc3\xafve","run_id":"r-1","metrics":\
+{"input_tokens":3,"output_tokens":2}}
+
+"""
+
+CORTEX_AGENT = b"""\
+event: response.status
+data: {"message":"Planning","status":"planning"}
+
+event: response.thinking.delta
+data: {"content_index":0,"text":"Hm","sequence_number":1}
+
+event: response.tool_use
+data: {"type":"search","name":"look_up","input":{}}
+
+event: response.text.delta
+data: {"content_index":1,"text":"Hi","sequence_number":2}
+
+event: response.text.delta
+data: {"content_index":1,"text":"Hi","sequence_number":2}
+
+event: response
+data: {"role":"assistant","content":[{"type":"text","text":"Hi"}]}
+
+event: done
+data: [DONE]
+
+"""
+
+
+def enveloped(method: str, data: Any, namespace: Any = ()) -> bytes:
+    """An event of LangGraph's second version."""
+    payload = {"type": "event", "seq": 1, "method": method, "params": {"namespace": list(namespace), "data": data}}
+    return b"event: %s\ndata: %s\n\n" % (method.encode(), json.dumps(payload).encode())
+
+
+GRAPH_EVENTS = b"".join(
+    (
+        enveloped("lifecycle", {"event": "started"}),
+        enveloped("messages", {"event": "message-start"}),
+        enveloped("messages", {"event": "content-block-delta", "index": 0, "delta": {"type": "reasoning-delta"}}),
+        enveloped("messages", {"event": "content-block-delta", "index": 1, "delta": {"type": "text-delta"}}),
+        enveloped("messages", {"event": "message-finish", "usage": {"input_tokens": 3, "output_tokens": 2}}),
+        enveloped("values", {"error": "a word of the application's"}),
+        enveloped("lifecycle", {"event": "completed"}, ["node:1"]),
+        enveloped("lifecycle", {"event": "completed"}),
+    )
+)
+
 WIRES |= {
+    "agno": Wire(
+        "/teams/t/runs",
+        AGNO,
+        b"event: TeamRunCompleted",
+        platform("agno", "agno", 2, 6, **AGENT, finish_reasons=("completed",), finish_reason="stop")
+        | {"response_id": "r-1", "response_model": "gpt-5"},
+        {"message": "?"},
+    ),
+    "cortex agent": Wire(
+        "/api/v2/databases/d/schemas/s/agents/a:run",
+        CORTEX_AGENT,
+        b"event: response\n",
+        platform("snowflake.agent", "snowflake", 2, 7, **AGENT | UNCOUNTED),
+        {"messages": []},
+        host="me.snowflakecomputing.com",
+    ),
+    "langgraph events": Wire(
+        "/threads/t/stream/events",
+        GRAPH_EVENTS,
+        enveloped("lifecycle", {"event": "completed"})[:-2],
+        platform("langgraph.events", "langchain", 2, 8, **AGENT, finish_reasons=("completed",), finish_reason="stop"),
+        {"channels": ["messages", "lifecycle"]},
+    ),
     "oci": Wire(
         "/20231130/actions/chat",
         OCI,

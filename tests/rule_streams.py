@@ -49,6 +49,13 @@ def coze(payload: Any) -> bytes:
     return (f"event: {name}\n".encode() if name else b"") + sse(payload)
 
 
+def cortex(payload: Any) -> bytes:
+    """An event whose name says what it is, if it is one of Cortex's own."""
+    members = payload if isinstance(payload, dict) else {}
+    name = "response.text.delta" if set(members) == {"text"} else "response" if "role" in members else ""
+    return (f"event: {name}\n".encode() if name else b"") + sse(payload)
+
+
 def rpc(payload: Any) -> bytes:
     """An update of a task as the result of a JSON-RPC call."""
     is_update = isinstance(payload, dict) and {"artifactUpdate", "statusUpdate"} & set(payload)
@@ -290,6 +297,27 @@ PARTS: dict[str, Parts] = {
         "end_turn",
         frame=converse,
         content_type=aws.CONTENT_TYPE,
+    ),
+    "agno": Parts(
+        "/agents/a/runs",
+        {"event": "RunContent", "content": "x"},
+        head=({"event": "RunStarted", "run_id": "r"},),
+        end=({"event": "RunCompleted", "run_id": "r"},),
+        request={"message": "?"},
+    ),
+    "snowflake.agent": Parts(
+        "/api/v2/cortex/agent:run",
+        {"text": "x"},
+        end=({"role": "assistant", "content": []},),
+        request={"messages": []},
+        frame=cortex,
+        has_done=True,
+    ),
+    "langgraph.events": Parts(
+        "/threads/t/stream/events",
+        {"method": "messages", "params": {"data": {"event": "content-block-delta"}}},
+        end=({"method": "lifecycle", "params": {"data": {"event": "completed"}}},),
+        request={"channels": []},
     ),
     "google.adk": Parts(
         "/run_sse",

@@ -16,7 +16,7 @@ from otel_llmstream.wire import CodeLineFramer, NDJSONFramer, SSEFramer
 
 EVERY = pytest.mark.parametrize("name", UNMARKED)
 ENDS = {wire.says["request_dialect"] for wire in UNMARKED.values()}
-NEWER = ("oci", "oci, cohere", "lm studio", "koboldcpp")
+NEWER = ("oci", "oci, cohere", "lm studio", "koboldcpp", "agno", "cortex agent", "langgraph events")
 
 
 def read(name: str, body: bytes | None = None, **how: Any) -> Summary:

@@ -16,6 +16,7 @@ from ._request import RequestInfo
 from .a2a import A2A
 from .ag_ui import AGUI
 from .agentcore import AgentCore, Harness
+from .agno import Agno
 from .anthropic_complete import AnthropicComplete
 from .anthropic_messages import AnthropicMessages, AnthropicVertex
 from .bedrock_agent import BedrockAgent, BedrockFlow, BedrockKnowledgeBase
@@ -38,6 +39,7 @@ from .hunyuan import Hunyuan
 from .koboldcpp import KoboldCpp
 from .langflow import Langflow
 from .langgraph import LangGraph
+from .langgraph_events import LangGraphEvents
 from .langserve import LangServe
 from .llama_cpp import LlamaCpp
 from .lm_studio import LMStudio
@@ -55,6 +57,7 @@ from .openai_responses import OpenAIResponses
 from .qianfan import Qianfan
 from .replicate import Replicate
 from .sagemaker import SageMaker
+from .snowflake_agent import SnowflakeAgent
 from .snowflake_cortex import SnowflakeCortex
 from .tgi import TGI
 from .triton import Triton
@@ -68,6 +71,7 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     MistralChat,
     Qianfan,  # one of its paths ends as the next one's
     OpenAIChat,
+    SnowflakeAgent,  # its events begin as the next one's
     OpenAIResponses,
     AnthropicMessages,
     WriterCompletions,  # shares its path with the next
@@ -117,6 +121,8 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     OCI,
     LMStudio,
     KoboldCpp,
+    Agno,
+    LangGraphEvents,
     VercelUI,
     VercelData,
     AssistantStream,

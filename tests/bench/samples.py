@@ -250,6 +250,26 @@ SAMPLES: Final[dict[str, Sample]] = {
     "replicate": Sample(
         "/v1/streams/x", "event: output\nid: 1760000000:7\ndata: {text}\n\n", method="GET", host="stream.replicate.com"
     ),
+    "agno": Sample(
+        "/agents/a/runs",
+        named("RunContent", '{"event":"RunContent","content":"{text}","run_id":"r-1","agent_id":"a"}'),
+        start=b'event: RunStarted\ndata: {"event":"RunStarted","run_id":"r-1"}\n\n',
+    ),
+    "snowflake.agent": Sample(
+        "/api/v2/cortex/agent:run",
+        named("response.text.delta", '{"content_index":0,"text":"{text}"}'),
+        asked=(("messages", []),),
+        start=b'event: response.status\ndata: {"status":"planning"}\n\n',
+    ),
+    "langgraph.events": Sample(
+        "/threads/t/stream/events",
+        named(
+            "messages",
+            '{"type":"event","seq":7,"method":"messages","params":{"namespace":[],"data":{"event":'
+            '"content-block-delta","index":0,"delta":{"type":"text-delta","text":"{text}"}}}}',
+        ),
+        asked=(("channels", []),),
+    ),
     "google.adk": Sample(
         "/run_sse",
         data(
