@@ -73,7 +73,18 @@ def outcomes(text: str) -> list[tuple[str, str | None]]:
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_is_short(script):
     """An example is read in a minute."""
-    assert len((EXAMPLES / script).read_text().splitlines()) <= 85
+    assert len((EXAMPLES / script).read_text().splitlines()) <= 90
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_says_what_it_needs(script):
+    """Without a package that it needs, an example ends with one sentence that names the package and the command."""
+    source = f"import sys, runpy; sys.modules['h11'] = None; runpy.run_path({str(EXAMPLES / script)!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", source], env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r"This example needs h11\. Run: pip install -e '\.\[demo\]'[\w ]*\n", done.stderr)
 
 
 def test_openai_chat_shows_a_failure_that_the_sdk_does_not_see():
