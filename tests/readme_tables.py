@@ -301,6 +301,13 @@ def _ways(ways: Iterable[tuple[str, str, str]]) -> str:
     return "; ".join(f"{', '.join(same)}: {made}" for made, same in versions.items())
 
 
+def _dialects() -> str:
+    """It reads the tests' own data, which takes a while to import."""
+    import dialect_table
+
+    return table(dialect_table.HEADS, dialect_table.rows(code))
+
+
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "error-types": _error_types,
     "attributes": lambda: _attributes(ours=True),
@@ -315,6 +322,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "options": _options,
     "health": _health,
     "caps": _caps,
+    "dialects": _dialects,
     "scenarios": _scenarios,
     "scenario-parameters": _scenario_parameters,
     "sdks": _sdks,

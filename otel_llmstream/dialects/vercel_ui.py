@@ -89,8 +89,8 @@ class VercelUI(TypedJSONDialect):
 
     def whole_error(self, frame: Frame) -> InBandError:
         """The protocol has a text and no code. A gateway may write its own error there."""
-        text = said(entry(decode_first(frame.data), "errorText"))
-        return InBandError("", text) if text else super().whole_error(frame)
+        words = said(entry(decode_first(frame.data), "errorText"))
+        return InBandError("", words) if words else super().whole_error(frame)
 
     def _reasoning(self, payload: _Payload) -> Events:
         return chunk_of(None, payload.delta)
