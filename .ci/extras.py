@@ -75,6 +75,12 @@ CASES: Final = {
     "otlp": ("[otlp]", (), NONE + "import opentelemetry.exporter.otlp.proto.http.trace_exporter\n"),
     "prometheus": ("[prometheus]", (), "import otel_llmstream\notel_llmstream.instrument(prometheus_port=0)\n"),
     "monitoring": ("[monitoring]", (), "from otel_llmstream.cli import main\nassert main(['alerts']) == 0\n"),
+    "doctor": (
+        "[doctor]",
+        (),
+        "from otel_llmstream.cli import _doctor_view, main\nfrom otel_llmstream.debugging.doctor import http2\n"
+        "assert main(['doctor', 'http://127.0.0.1:9/v1', '--model', 'm']) == 2\n",
+    ),
     "testing": ("[testing]", (), "from otel_llmstream.testing import ChaosServer\nwith ChaosServer(): pass\n"),
     "testing-grpc": (
         "[testing-grpc]",

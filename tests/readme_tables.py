@@ -21,7 +21,10 @@ from typing import Any, Final
 
 import otel_llmstream
 from otel_llmstream import _settings, semconv, wire
+from otel_llmstream.cli import _doctor_client
 from otel_llmstream.core import caps, error_types, rate_limits, sampling, tool_arguments, websocket
+from otel_llmstream.debugging import session, timeline
+from otel_llmstream.debugging.doctor import apis, http1
 from otel_llmstream.dialects import (
     _json,
     _lanes,
@@ -213,6 +216,13 @@ CAPS: Final = (
     ("bytes of a gRPC message's template", _template, "MAX_KEPT", "read field by field"),
     ("messages that a template is learned from", _template, "MAX_TRIES", "read field by field"),
     ("causes of internal errors that are logged", engine, "MAX_CAUSES", "at DEBUG"),
+    ("output tokens that `doctor` asks for in a call", apis, "MAX_TOKENS", "the provider stops"),
+    ("bytes of a body that `doctor` reads", _doctor_client, "MAX_BODY", "the stream counts as endless"),
+    ("bytes of a response's head that `doctor` reads", http1, "MAX_HEAD", "`invalid_framing`"),
+    ("streams that a debug session keeps", session, "MAX_STREAMS", "the oldest one is dropped"),
+    ("reads of one stream that a debug session keeps, of the beginning and of the end", timeline, "MAX_READS",
+     "counted only"),
+    ("different things that one read says in a debug session", timeline, "MAX_WORDS", "counted as one"),
 )  # fmt: skip
 """What is capped, the module and the constant that say it, and what happens past the cap."""
 
