@@ -28,6 +28,7 @@ FOLDERS = {
     "instrumentation": {*ENGINE, "instrumentation"},
     "monitoring": {*CORE, "monitoring"},
     "debugging": {*ENGINE, "debugging"},
+    "status": {*ENGINE, "telemetry", "status"},
 }
 
 CODECS = {"brotli", "brotlicffi", "compression", "backports", "zstandard"}
@@ -53,6 +54,7 @@ THIRD_PARTY = {
     "monitoring": set(),
     "debugging": set(),
     "debugging._yaml": {"yaml"},
+    "status": {"anyio", "msgspec", "starlette", "uvicorn"},
     "testing": {"opentelemetry", "pytest"},
     "testing.chaos": {"h11", "wsproto", *CODECS},
     "testing.chaos.grpc": {"grpc"},

@@ -54,6 +54,7 @@ class StatusServer:
         self._socket = socket.create_server((host, port), family=family)
         self._state = ServerState()
         self._loop = asyncio.SelectorEventLoop()  # another one, such as uvloop's, would be another thing to test
+        self._loop.set_debug(False)  # it would log into the application's log how long our tasks take
         self._closing = asyncio.Event()
         shown = ("localhost" if is_any else host) if ":" not in host or is_any else f"[{host}]"
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}/"

@@ -29,7 +29,7 @@ export function addCalls(news) {
 }
 
 function show() {
-  const found = filter.elements.which.value === "failures" ? failures : calls;
+  const found = filter.querySelector(":checked").value === "failures" ? failures : calls;
   table.show(found);
   table.view.hidden = !found.length;
   none.hidden = Boolean(found.length);

@@ -21,6 +21,9 @@ export class Table {
     this.body.append(this.above, this.below);
     view.addEventListener("scroll", () => this.draw(), { passive: true });
     this.body.addEventListener("keydown", (event) => this.press(event));
+    this.body.addEventListener("focusin", (event) => {
+      if (event.target.item) this.chosen = this.key(event.target.item);
+    });
     this.body.addEventListener("click", (event) => this.click(event));
     new ResizeObserver(() => this.draw()).observe(view);
   }
