@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from .._version import __version__
-from . import _alerts, _chaos, _dashboards, _demo, _hops, _inspect
+from . import _alerts, _chaos, _dashboards, _demo, _hops, _inspect, _watch
 
 _BROKEN_PIPE: Final = 141
 """The exit status that a shell reports for a program that SIGPIPE ended: 128 + 13."""
@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _dashboards.add_parser(subparsers)
     _hops.add_parser(subparsers)
     _inspect.add_parser(subparsers)
+    _watch.add_parser(subparsers)
     chosen = parser.parse_args(arguments)
     try:
         status = int(chosen.run(chosen))

@@ -29,8 +29,8 @@ CALL_FIELDS: Final = (
     "time_to_first_chunk", "attempt_time_to_first_chunk", "time_to_first_answer", "time_to_last_chunk", "chunks",
     "frames", "bytes", "malformed_events", "terminator", "unproven", "gap_mean", "gap_p95", "gap_max", "wait", "hold",
     "stalls", "buffered", "finish_reasons", "finish_reason", "usage", "output_tokens_per_second",
-    "incomplete_tool_calls", "input_tokens", "output_tokens", "response_model", "request_id", "response_id", "protocol", "tls", "close_code",
-    "chunk_offsets",
+    "incomplete_tool_calls", "input_tokens", "output_tokens", "response_model", "request_id", "response_id",
+    "protocol", "tls", "close_code", "chunk_offsets",
 )  # fmt: skip
 """Fields of `Summary` that the page shows."""
 
