@@ -34,6 +34,7 @@ from otel_llmstream.dialects import (
     ag_ui,
 )
 from otel_llmstream.engine import engine, reader, serving, sniffer
+from otel_llmstream.status import app, picture, server
 from otel_llmstream.telemetry import measurement_buffer, metrics, served
 from otel_llmstream.testing import SCENARIOS
 from otel_llmstream.testing.chaos import Params
@@ -198,6 +199,11 @@ CAPS: Final = (
     ("bytes of a gRPC message's template", _template, "MAX_KEPT", "read field by field"),
     ("messages that a template is learned from", _template, "MAX_TRIES", "read field by field"),
     ("causes of internal errors that are logged", engine, "MAX_CAUSES", "at DEBUG"),
+    ("open streams that the live page lists", picture, "MAX_STREAMS", "the stalled and the oldest ones are listed"),
+    ("ended calls that the live page is told at once", picture, "MAX_CALLS", "it gets the newest ones"),
+    ("pairs of route and model of open served streams that the live page lists", picture, "MAX_SERVED", "left out"),
+    ("live pages that are open at once", app, "MAX_PAGES", "status 503"),
+    ("connections to the live page", server, "MAX_CONNECTIONS", "status 503"),
 )  # fmt: skip
 """What is capped, the module and the constant that say it, and what happens past the cap."""
 

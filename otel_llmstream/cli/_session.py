@@ -91,7 +91,8 @@ def _run_calls(
             **telemetry.providers(),
         )
         stack.callback(otel_llmstream.uninstrument)
-        console.print(f"Live page, for a browser: {PROCESS.page.url}", soft_wrap=True)
+        if PROCESS.page.url is not None:
+            console.print(f"Live page, for a browser: {PROCESS.page.url}", soft_wrap=True)
         with _progress_lines(console) if plain else _live_table(console) as show:
             make_view = _view_maker(tally, args.duration, telemetry.metrics.url, alert_watch)
             _update_until_finished(workload, interrupt, args.duration, make_view, show)
