@@ -4,7 +4,7 @@
 
     spans = [span for span in spans if span.attributes[semconv.OUTCOME] == "truncated"]
 
-The module only holds data. The code, README's tables, the dashboards and the alert rules read it:
+The module only holds data. The code, the tables of the docs, the dashboards and the alert rules read it:
 
 - `ATTRIBUTES`: the one table of attributes. Spans, events and log lines are made from it.
 - `METRICS`: the table of metrics, with units and bucket bounds. `NEWEST_METRICS` has those of the newest conventions.
@@ -114,6 +114,11 @@ class ErrorType:
     outcome: Literal["truncated", "failed"]
     cause: str
     remedy: str
+
+    @property
+    def description(self) -> str:
+        """What happened and what helps, in two sentences, for the status of a span."""
+        return f"{self.cause.partition(': ')[0].partition('. ')[0].rstrip('.')}. {self.remedy}"
 
 
 STREAM_TRUNCATED: Final = "stream_truncated"
@@ -295,6 +300,9 @@ ERROR_TYPES: Final = (
         "Open a new connection when goAway comes, and resume the session there.",
     ),
 )
+
+ERROR_TYPES_BY_NAME: Final = {it.name: it for it in ERROR_TYPES}
+"""The same by name."""
 
 PREINITIALIZED_STATUSES: Final = ("400", "401", "403", "404", "408", "429", "500", "502", "503", "504", "529")
 """HTTP statuses whose failure series start at 0 together with a new base attribute set. So do all `ERROR_TYPES`."""

@@ -1,4 +1,4 @@
-"""The tables of README and of the dashboards' guide, made from the code.
+"""The tables of the documentation's pages, made from the code.
 
 `python tests/readme_tables.py --write` writes them.
 
@@ -40,8 +40,22 @@ from otel_llmstream.testing import SCENARIOS
 from otel_llmstream.testing.chaos import Params
 from otel_llmstream.wire import aws_eventstream, content_encoding, expansion, protobuf
 
-README: Final = Path(__file__).parent.parent / "README.md"
-GUIDE: Final = README.parent / "dashboards" / "README.md"
+ROOT: Final = Path(__file__).parent.parent
+README: Final = ROOT / "README.md"
+GUIDE: Final = ROOT / "dashboards" / "README.md"
+TELEMETRY: Final = ROOT / "dashboards" / "TELEMETRY.md"
+REFERENCE: Final = ROOT / "otel_llmstream" / "README.md"
+PAGES: Final = (
+    README,
+    REFERENCE,
+    TELEMETRY,
+    GUIDE,
+    ROOT / "otel_llmstream" / "testing" / "README.md",
+    ROOT / "tests" / "README.md",
+    ROOT / "examples" / "README.md",
+    ROOT / "CONTRIBUTING.md",
+)
+"""Every page that a user or a developer reads."""
 SEEN: Final = Path(__file__).parent / "sdks" / "seen.jsonl"
 
 _MARKED: Final = re.compile(r"(?P<open><!-- table: (?P<name>[a-z-]+) -->\n).*?(?P<close><!-- end -->)", re.DOTALL)
@@ -261,7 +275,7 @@ def _made_of(metric: semconv.Metric) -> str:
 
 
 CASES: Final = ("healthy", "truncated", "reset", "error", "429, ok", "cancelled")
-"""In the order that README tells of them."""
+"""In the order that the page tells of them."""
 
 
 def _sdks() -> str:
@@ -325,7 +339,7 @@ def filled(text: str) -> str:
 
 def main(arguments: list[str]) -> int:
     """Print what differs, or write it; the exit status."""
-    return max(_page(page, write="--write" in arguments) for page in (README, GUIDE))
+    return max(_page(page, write="--write" in arguments) for page in PAGES)
 
 
 def _page(page: Path, *, write: bool) -> int:

@@ -140,3 +140,26 @@ def test_the_summary_holds_no_exception():
         client.post(URL, json={"model": "m", "stream": True})
     assert (call.summary.error_type, call.summary.error) == ("connect_error", None)
     assert call.summary.message == "no"
+
+
+def test_the_latest_result_is_known_inside_the_block(llm):
+    """`call.latest` is None first, then the result of the attempt that counts, without its exception."""
+
+    def refuse(_request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    seen: list[Any] = []
+    with capture(), httpx.Client(transport=httpx.MockTransport(refuse)) as dead, otel_llmstream.call() as call:
+        seen.append(call.latest)
+        with pytest.raises(httpx.ConnectError):
+            dead.post(URL, json={"model": "m", "stream": True})
+        seen.append(call.latest)
+        for how in ("cut", "whole"):
+            llm.open(how).read()
+            seen.append(call.latest)
+
+    assert seen[0] is None
+    assert [it.error_type for it in seen[1:]] == ["connect_error", "stream_truncated", None]
+    assert seen[1].error is None
+    assert call.latest is call.summary
+    assert otel_llmstream.call().latest is None

@@ -200,7 +200,7 @@ def test_a_request_that_is_made_by_hand():
 
 
 def test_the_table_is_complete():
-    """Each cap of the parts that see what a server or a request sends is a line in README."""
+    """Each cap of the parts that see what a server or a request sends is a line of the table of caps."""
     listed = {(module.__name__.removeprefix("otel_llmstream."), name) for _, module, name, _ in CAPS}
     listed |= {("wire.frame", "MAX_FRAME"), ("wire.sniffing", "MAX_SNIFFED")}  # `wire` gives both
     for folder in ("core", "wire", "dialects", "engine"):

@@ -35,14 +35,51 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(re.search(rf"\n    {command}\s", printed) for command in ("demo", "chaos", "dashboards", "hops"))
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], *(["chaos", "--port", port] for port in ("x", "-3", "70000"))])
-def test_nonsense_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A missing or unknown command, or a bad option, gives an error message and status 2."""
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["dance"], "otel-llmstream: unknown command 'dance' (there is demo, chaos, "),
+        (["dmo"], "otel-llmstream: unknown command 'dmo': did you mean 'demo'? See otel-llmstream --help."),
+        (["--vrsion"], "otel-llmstream: unknown argument '--vrsion': did you mean '--version'? "),
+        (
+            ["demo", "--no-promethus=1"],
+            "otel-llmstream demo: unknown argument '--no-promethus': did you mean ",
+        ),
+        (
+            ["alerts", "--format", "grafna"],
+            "otel-llmstream alerts: unknown value for --format: 'grafna': did ",
+        ),
+        (["inspect"], "otel-llmstream inspect: missing: FILE. See otel-llmstream inspect --help."),
+        *((["chaos", "--port", it], "otel-llmstream chaos: argument --port: ") for it in ("x", "-3", "70000")),
+    ],
+)
+def test_nonsense_is_refused(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An error is one line that names the nearest valid word, without the usage. The status is 2."""
     with pytest.raises(SystemExit) as ended:
         main(arguments)
 
     assert ended.value.code == 2
-    assert "error: " in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert printed.startswith(sentence)
+    assert printed.count("\n") == 1
+
+
+def test_without_arguments_it_says_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command alone names the first commands. Each of them exists."""
+    assert main([]) == 0
+
+    named = re.findall(r"^  otel-llmstream (\w+) ", capsys.readouterr().out, re.MULTILINE)
+    assert named[0] == "demo"
+    for command in named:
+        with pytest.raises(SystemExit) as ended:
+            main([command, "--help"])
+        assert ended.value.code == 0
+
+
+def test_the_module_is_the_command() -> None:
+    """`python -m otel_llmstream` works."""
+    command = (sys.executable, "-m", "otel_llmstream", "--version")
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[1] == __version__
 
 
 def test_chaos_list(capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,11 +19,16 @@ import otel_llmstream
 from otel_llmstream import Outcome, Settings, semconv, testing
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-GUIDE = readme_tables.GUIDE.read_text(encoding="utf-8")
-PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
-STAND_INS = {'"gpt-5"': '"error"', '"gpt-5-mini"': '"ok"'}
-"""What README calls by a provider's name is asked of the chaos server under the scenario's."""
+PAGES = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in readme_tables.PAGES}
+README = PAGES["README.md"]
+REFERENCE = PAGES["otel_llmstream/README.md"]
+TELEMETRY = PAGES["dashboards/TELEMETRY.md"]
+LINKED = [*PAGES, "CHANGELOG.md"]
+RUN = [name for name in PAGES if name not in ("CONTRIBUTING.md", "dashboards/README.md")]
+"""Pages whose Python is run here. `test_new_dialect.py` and `test_guide.py` run that of the other two."""
+MOST_LINES = 200
+STAND_INS = {'"gpt-5"': '"no-finish"', '"gpt-5-mini"': '"ok"'}
+"""What the pages call by a provider's name is asked of the chaos server under the scenario's."""
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -53,26 +58,39 @@ def run(*command: str | Path, cwd: Path, **extra: str) -> str:
 # --- tables -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", [README, GUIDE], ids=["README", "guide"])
-def test_tables_are_those_of_the_code(text):
+@pytest.mark.parametrize("page", PAGES)
+def test_tables_are_those_of_the_code(page):
     """The tables are what `python tests/readme_tables.py --write` makes of the code."""
-    assert readme_tables.filled(text) == text
+    assert readme_tables.filled(PAGES[page]) == PAGES[page]
 
 
 def test_every_table_has_its_place():
-    """Each table stands in README or in the dashboards' guide, once, so that none is forgotten."""
-    assert sorted(readme_tables.names(README + GUIDE)) == sorted(readme_tables.TABLES)
+    """Each table stands on one page, once, so that none is forgotten. README has none of them."""
+    assert sorted(readme_tables.names("".join(PAGES.values()))) == sorted(readme_tables.TABLES)
+    assert not readme_tables.names(README)
+
+
+def test_readme_is_short():
+    """The first page can be read in some minutes."""
+    assert len(README.splitlines()) <= MOST_LINES
+
+
+def test_nothing_is_said_twice():
+    """No paragraph of two lines or more stands on two pages, or twice on one."""
+    paragraphs = [part.strip() for page in PAGES.values() for part in re.split(r"\n{2,}", prose(page))]
+    long = [part for part in paragraphs if "\n" in part and not part.startswith(("|", "<!--"))]
+    assert {part for part in long if long.count(part) > 1} == set()
 
 
 def test_a_table_that_is_out_of_date_is_noticed():
     """The comparison sees a changed cell, a missing row and an empty table."""
-    for stale in (
-        README.replace("| `stall_after` |", "| `stall_before` |"),
-        re.sub(r"^\| `not_a_stream` .*\n", "", README, flags=re.MULTILINE),
-        re.sub(r"(<!-- table: health -->\n).*?(<!-- end -->)", r"\1\2", README, flags=re.DOTALL),
+    for page, stale in (
+        (REFERENCE, REFERENCE.replace("| `stall_after` |", "| `stall_before` |")),
+        (TELEMETRY, re.sub(r"^\| `not_a_stream` .*\n", "", TELEMETRY, flags=re.MULTILINE)),
+        (REFERENCE, re.sub(r"(<!-- table: health -->\n).*?(<!-- end -->)", r"\1\2", REFERENCE, flags=re.DOTALL)),
     ):
-        assert stale != README
-        assert readme_tables.filled(stale) == README
+        assert stale != page
+        assert readme_tables.filled(stale) == page
 
 
 @pytest.mark.parametrize(
@@ -80,7 +98,7 @@ def test_a_table_that_is_out_of_date_is_noticed():
 )
 def test_tables_by_hand_are_whole(name):
     """Every outcome and every span event has a row."""
-    assert re.search(rf"^\| `{re.escape(name)}` \|", README, re.MULTILINE)
+    assert re.search(rf"^\| `{re.escape(name)}` \|", TELEMETRY, re.MULTILINE)
 
 
 # --- names ------------------------------------------------------------------------------------------------------
@@ -88,42 +106,46 @@ def test_tables_by_hand_are_whole(name):
 
 @pytest.mark.parametrize("name", sorted({*otel_llmstream.__all__, *testing.__all__} - {"__version__"}))
 def test_public_names_are_documented(name):
-    """What can be imported is in README by its name."""
-    assert re.search(rf"`(?:otel_llmstream\.)?(?:testing\.)?{name}\b", README)
+    """What can be imported is on a page by its name."""
+    assert re.search(rf"`(?:otel_llmstream\.)?(?:testing\.)?{name}\b", "".join(PAGES.values()))
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Settings)])
 def test_settings_are_documented(field):
-    """Each setting is in README with its environment variable."""
-    assert f"| `{field}` | `OTEL_LLMSTREAM_{field.upper()}` |" in README
+    """Each setting is in the reference with its environment variable."""
+    assert f"| `{field}` | `OTEL_LLMSTREAM_{field.upper()}` |" in REFERENCE
 
 
 def test_extras_are_documented():
     """Each extra that a user installs is named."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    (paragraph,) = re.findall(r"^Extras: (.*?)\n\n", README, re.MULTILINE | re.DOTALL)
+    (paragraph,) = re.findall(r"^Extras: (.*?)\n\n", REFERENCE, re.MULTILINE | re.DOTALL)
     assert set(re.findall(r"`([\w-]+)` \(", paragraph)) == set(extras) - {"instruments-any", "dev"}
 
 
 # --- links ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", LINKED)
 def test_links_lead_somewhere(page):
-    """A link to a file of ours, or to a heading, has its target."""
-    text = prose((ROOT / page).read_text(encoding="utf-8"))
+    """A link to a file of ours, or to a heading of a page, has its target."""
+    path = ROOT / page
+    text = prose(path.read_text(encoding="utf-8"))
     targets = [it for it in re.findall(r"\]\(([^)\s]+)\)", text) if not it.startswith(("https://", "mailto:"))]
-    missing = [
-        target
-        for target in targets
-        if not (target[1:] in anchors(text) if target.startswith("#") else (ROOT / target.partition("#")[0]).exists())
-    ]
 
-    assert not missing
+    assert [target for target in targets if not leads_somewhere(path, target)] == []
     assert targets or page == "CHANGELOG.md"
 
 
-@pytest.mark.parametrize("page", PAGES)
+def leads_somewhere(page, target):
+    file, _, heading = target.partition("#")
+    there = page.parent / file if file else page
+    if not there.exists():
+        return False
+    return not heading or heading in anchors(there.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", LINKED)
 def test_files_in_backticks_exist(page):
     """A path of ours that is named is there, from the root or from the package."""
     named = re.findall(r"`((?:[\w.]+/)+[\w.]*\w\.py)`", prose((ROOT / page).read_text(encoding="utf-8")))
@@ -133,13 +155,14 @@ def test_files_in_backticks_exist(page):
 
 # --- code -------------------------------------------------------------------------------------------------------
 
-PYTHON = blocks("python")
+PYTHON = [
+    pytest.param(block, id=f"{name}-{at}") for name in RUN for at, block in enumerate(blocks("python", PAGES[name]))
+]
 
 
-@pytest.mark.parametrize("number", range(len(PYTHON)))
-def test_python_blocks_run(number, chaos_server, tmp_path):
-    """README's Python does what it says, as a script or, where it is a test, under pytest."""
-    source = PYTHON[number]
+@pytest.mark.parametrize("source", PYTHON)
+def test_python_blocks_run(source, chaos_server, tmp_path):
+    """The pages' Python does what it says, as a script or, where it is a test, under pytest."""
     for theirs, ours in STAND_INS.items():
         source = source.replace(theirs, ours)
     path = tmp_path / "test_block.py"
@@ -153,8 +176,8 @@ def test_python_blocks_run(number, chaos_server, tmp_path):
 
 
 def test_queries_ask_for_what_is_served(chaos_server, tmp_path):
-    """Every name in README's PromQL is a series or a label of what /metrics really has."""
-    queries = "\n".join(blocks("promql"))
+    """Every name in the PromQL of README and of the telemetry's page is a series or a label of /metrics."""
+    queries = "\n".join(blocks("promql") + blocks("promql", TELEMETRY))
     script = tmp_path / "scrape.py"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -181,7 +204,7 @@ def test_queries_ask_for_what_is_served(chaos_server, tmp_path):
 def test_the_two_commands_name_extras_that_exist():
     """The commands on README's first screen install what pyproject.toml has, and run what is installed."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("pip install")]
+    commands = [line for block in blocks("bash") for line in block.splitlines() if line.startswith("pip install -e")]
 
     assert commands == ['pip install -e ".[demo]" && otel-llmstream demo', 'pip install -e ".[dev]" && pytest']
     assert {"demo", "dev"} <= set(project["optional-dependencies"])

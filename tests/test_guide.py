@@ -94,7 +94,7 @@ def test_options_are_those_of_the_command():
     """An option in the text is one of ours, or named beside the program that has it."""
     ours = {spec.option for spec in THRESHOLD_SPECS} | {
         "--runbooks", "--flavour", "--job", "--datasource-uid", "--format", "--output", "--only", "--without", "--by",
-        "--ignore-errors", "--interval", "--grafana",
+        "--ignore-errors", "--interval", "--grafana", "--check", "--no-prometheus",
     }  # fmt: skip
     others = {
         "--enable-feature", "--web.enable-otlp-receiver", "--config", "--config.file", "--build", "--from-file",
@@ -242,7 +242,7 @@ def test_the_other_numbers_of_sizing():
     """The example's product, the caps, and what a view saves."""
     text = " ".join(section("How many series?").split())
 
-    assert f"({series()} for each model" in README.read_text(encoding="utf-8")
+    assert f"Each model that a process calls has {series()} series" in README.read_text(encoding="utf-8")
     assert f"20 * 4 * 3 * {series()} = {20 * 4 * 3 * series():,} series" in text
     assert (
         f"at most {metrics.MAX_BASES:,} sets, and initialises the series of the first {metrics.MAX_PREINITIALIZED} to 0"

@@ -2,11 +2,12 @@
 
 import copy
 import pickle
+import re
 from typing import Any
 
 import pytest
 
-from otel_llmstream import Attempt, LLMRequest, Outcome, Summary
+from otel_llmstream import Attempt, LLMRequest, Outcome, Summary, semconv
 
 REQUEST = LLMRequest("openai.chat", "chat", "openai", "m", "h", 443, parameters=(("gen_ai.request.seed", 1),))
 ATTEMPT = Attempt(
@@ -15,6 +16,11 @@ ATTEMPT = Attempt(
 SUMMARY = Summary(
     request=REQUEST, outcome=Outcome.COMPLETED, duration=1.0, chunk_offsets=(26, 46), finish_reason="stop"
 )
+SAYS = {
+    LLMRequest: ("dialect", "model", "server_port", "parameters"),
+    Attempt: ("number", "request", "outcome", "error_type", "status", "duration", "backoff"),
+    Summary: ("request", "outcome", "duration", "chunk_offsets", "finish_reason"),
+}
 RECORDS = [pytest.param(record, id=type(record).__name__) for record in (REQUEST, ATTEMPT, SUMMARY)]
 
 
@@ -40,11 +46,14 @@ def test_records_are_compared_by_value(record: Any) -> None:
 
 @pytest.mark.parametrize("record", RECORDS)
 def test_records_can_be_copied_and_pickled(record: Any) -> None:
-    """A copy is equal, and its text names every field."""
+    """A copy is equal, and its text names every field that says something."""
     for made in (copy.copy(record), copy.deepcopy(record), pickle.loads(pickle.dumps(record))):
         assert made == record
         assert type(made) is type(record)
-    assert all(f"{name}=" in repr(record) for name in type(record).__struct_fields__)
+    shown = set(re.findall(r"\b(\w+)=", re.sub(r"LLMRequest\(.*?\)\)", "", repr(record).partition("(")[2])))
+    for name in SAYS[type(record)]:
+        assert name in shown
+    assert not shown & {"stalls", "extra", "fallback", "error"}
 
 
 def test_replace() -> None:
@@ -88,3 +97,27 @@ def test_a_summary_with_an_exception() -> None:
 def test_the_timeline(offsets: tuple[int, ...]) -> None:
     """The offsets in one string, separated by spaces."""
     assert SUMMARY.replace(chunk_offsets=offsets).timeline == " ".join(map(str, offsets))
+
+
+def test_the_report_of_a_failure() -> None:
+    """It says how the call ended, why, what helps, how much came, and when."""
+    cut = SUMMARY.replace(
+        outcome=Outcome.TRUNCATED, error_type="stream_truncated", attempts=2, chunks=1, bytes=1500, stalls=1,
+        time_to_first_chunk=0.25, input_tokens=9,
+    )  # fmt: skip
+    lines = cut.report().splitlines()
+    known = semconv.ERROR_TYPES_BY_NAME["stream_truncated"]
+
+    assert lines[0] == "truncated: stream_truncated (chat m, openai, h)"
+    assert lines[1:3] == [f"  cause: {known.cause}", f"  remedy: {known.remedy}"]
+    assert lines[3] == "  2 attempts, 1 chunk, 1,500 bytes, finish reason stop, 1 stall"
+    assert lines[4] == "  first chunk after 0.250 s, ended after 1.000 s"
+    assert lines[5] == "  tokens: 9 in, unknown out"
+
+
+def test_the_report_of_a_code_that_only_the_provider_knows() -> None:
+    """Then it has the provider's words. A call that names no model is told by its operation."""
+    failed = SUMMARY.replace(
+        request=REQUEST.replace(model=None), outcome=Outcome.FAILED, error_type="overloaded", message="try later"
+    )
+    assert failed.report().splitlines()[:2] == ["failed: overloaded (chat, openai, h)", "  said: try later"]

@@ -10,6 +10,7 @@ from typing import Final
 
 from .._version import __version__
 from . import _alerts, _chaos, _dashboards, _demo, _hops, _inspect, _watch
+from ._parser import NEXT, Parser
 
 _BROKEN_PIPE: Final = 141
 """The exit status that a shell reports for a program that SIGPIPE ended: 128 + 13."""
@@ -24,11 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="otel-llmstream", description="OpenTelemetry for streaming LLM calls: demo, test tools, alert rules, hops."
     )
     parser.add_argument("--version", action="version", version=f"otel-llmstream {__version__}")
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(metavar="COMMAND", dest="command")
     _demo.add_parser(subparsers)
     _chaos.add_parser(subparsers)
     _alerts.add_parser(subparsers)
@@ -36,7 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _hops.add_parser(subparsers)
     _inspect.add_parser(subparsers)
     _watch.add_parser(subparsers)
-    chosen = parser.parse_args(arguments)
+    chosen, unknown = parser.parse_known_args(arguments)
+    if chosen.command is None:
+        if unknown:
+            parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        sys.stdout.write(NEXT)
+        return 0
+    if unknown:  # the command's own parser knows the nearest option
+        subparsers.choices[chosen.command].error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         status = int(chosen.run(chosen))
         sys.stdout.flush()

@@ -19,6 +19,7 @@ from msgspec.structs import asdict, force_setattr, replace
 from .. import semconv
 from . import caps
 from .redaction import kind
+from .summary_text import report
 
 
 class Outcome(StrEnum):
@@ -42,11 +43,20 @@ class Outcome(StrEnum):
 
 
 class Record(Struct, frozen=True):
-    """A frozen record. Of an exception, its `repr` shows the class alone: the message may quote a secret."""
+    """A frozen record. Its `repr` has the fields that say something: those that differ from their defaults.
+
+    Of an exception, it shows the class alone: the message may quote a secret.
+    """
 
     def __repr__(self) -> str:
+        usual = self.__struct_defaults__
+        defaults = dict(zip(self.__struct_fields__[len(self.__struct_fields__) - len(usual) :], usual, strict=True))
         shown = ((name, getattr(self, name)) for name in self.__struct_fields__)
-        fields = (f"{name}={kind(it) if isinstance(it, BaseException) else repr(it)}" for name, it in shown)
+        fields = (
+            f"{name}={kind(it) if isinstance(it, BaseException) else repr(it)}"
+            for name, it in shown
+            if name not in defaults or it != defaults[name]
+        )
         return f"{type(self).__name__}({', '.join(fields)})"
 
     def replace(self, **changes: Any) -> Self:
@@ -260,6 +270,10 @@ class Summary(Record, frozen=True, kw_only=True):
     def end_mark(self) -> bool | None:
         """True if a mark of the end was seen, False if the end is unproven. None if something else decided."""
         return self.terminator or (False if self.unproven else None)
+
+    def report(self) -> str:
+        """A short text for a person: how it ended and why, what to do about it, the counts, the times, the tokens."""
+        return report(self)
 
     @property
     def timeline(self) -> str:

@@ -204,6 +204,12 @@ class Call:
         key, age = f"{id(self):x}-{self.started!r}", now - self.started
         return LiveStream(key, request, semconv.PHASE_BACKOFF, is_stalled=False, attempt=self.attempts, age=age)
 
+    @property
+    def latest(self) -> Summary | None:
+        """The result of the attempt that counts so far, without the exception; None before the first one has ended."""
+        latest = self.summary or self._latest
+        return latest if latest is None or latest.error is None else latest.replace(error=None)
+
     def unix_ns(self, now: float) -> int:
         """A monotonic time as unix nanoseconds, anchored at the call's start: steps of the wall clock do not show."""
         return self._unix_ns + int((now - self.started) * 1e9)

@@ -49,6 +49,14 @@ class Boundary:
         """The result of the call, when it is over and this boundary was its own; else None."""
         return self._call.summary if self._call is not None else None
 
+    @property
+    def latest(self) -> Summary | None:
+        """The result so far: that of the attempt that counts, as soon as one has ended; else None.
+
+        Inside the block it tells whether the answer was cut, though the SDK raised nothing. Afterwards it is `summary`.
+        """
+        return self._call.latest if self._call is not None else None
+
     def __enter__(self) -> Self:
         engine = SWITCH.engine
         if engine is not None and self._token is None and self._is_outermost(open_call()):

@@ -646,7 +646,8 @@ PAGES: Final[Mapping[str, Page]] = {
         causes=(
             Cause(
                 "A dependency has a version that was not tested with this version of otel-llmstream.",
-                'Compare with the table "Tested with" in README. Pin the dependency, or upgrade otel-llmstream.',
+                'Compare with the table "Tested with" in `tests/README.md`. Pin the dependency, or upgrade '
+                "otel-llmstream.",
             ),
             Cause(
                 "A stream has contents that otel-llmstream does not expect.",

@@ -311,7 +311,9 @@ class BorrowedSpan:
 
 def _set_status(span: Span, summary: Summary) -> None:
     if summary.outcome.is_failure:
-        span.set_status(Status(StatusCode.ERROR, summary.message or None))
+        known = semconv.ERROR_TYPES_BY_NAME.get(summary.error_type or "")
+        text = summary.message or (known.description if known is not None else None)
+        span.set_status(Status(StatusCode.ERROR, text))
 
 
 class Current:

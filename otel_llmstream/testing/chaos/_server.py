@@ -3,17 +3,16 @@
 import selectors
 import socket
 import threading
-from types import TracebackType
 from typing import Self
 
 from ._attempts import Attempts
 from ._connection import Connection
-from ._log import Log, LogEntry
+from ._logged_server import LoggedServer
 
 _BACKLOG = 1024
 
 
-class ChaosServer:
+class ChaosServer(LoggedServer):
     """A local server that streams in a provider's dialect. The request's ``model`` names the fault.
 
     Use it as a context manager, or call `start` and `stop`. It serves in its own threads, so it works with any event
@@ -25,9 +24,9 @@ class ChaosServer:
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        super().__init__()
         self.host = host
         self.port = port
-        self._log = Log()
         self._attempts = Attempts()
         self._stopping = threading.Event()
         self._connections: list[tuple[Connection, threading.Thread]] = []
@@ -80,27 +79,6 @@ class ChaosServer:
         """The ``host`` for Ollama's SDK."""
         return self.base_url
 
-    @property
-    def log(self) -> list[LogEntry]:
-        """One entry per request, in the order of the requests. It includes requests that have not ended."""
-        return self._log.entries()
-
-    def entry(self, request_id: str) -> LogEntry | None:
-        """The current log entry of a request; None if the id is unknown. The id is in the response headers."""
-        return self._log.entry(request_id)
-
-    def wait_ended(self, request_id: str, timeout: float = 5.0) -> LogEntry:
-        """Wait until the server has ended the answer of a request. Returns the request's log entry.
-
-        Args:
-            request_id: The id in the response headers.
-            timeout: How long to wait, in seconds.
-
-        Raises:
-            TimeoutError: If the answer has not ended in that time.
-        """
-        return self._log.wait_ended(request_id, timeout)
-
     def start(self) -> Self:
         """Start to listen and serve. After the return, clients can connect.
 
@@ -133,14 +111,6 @@ class ChaosServer:
             connection.stop()
             thread.join()
         self._connections.clear()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _accept(self, listener: socket.socket, wakeup: socket.socket) -> None:
         # Closing a listening socket does not wake up accept(). So `stop` closes a second socket, which does.

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any, Final, Self
 from uuid import uuid4
 
@@ -28,7 +28,8 @@ import grpc
 from ...dialects.xai_chat import XAIChat
 from ...wire import ProtobufError
 from ._errors import Rejection
-from ._log import Log, LogEntry, Outcome, Record
+from ._log import Log, Outcome, Record
+from ._logged_server import LoggedServer
 from ._params import Params, read_params, split_model
 from ._protobuf import field
 from ._relay import Relay
@@ -200,7 +201,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType({scenario.name: scenario fo
 # --- the server -----------------------------------------------------------------------------------------------------
 
 
-class GRPCChaosServer:
+class GRPCChaosServer(LoggedServer):
     """A local server for xAI's chat. The request's ``model`` names the fault.
 
     Use it as a context manager, or call `start` and `stop`. It serves in its own threads.
@@ -211,9 +212,9 @@ class GRPCChaosServer:
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        super().__init__()
         self.host = host
         self.port = port
-        self._log = Log()
         self._stopping = threading.Event()
         self._server: Any = None
         self._relay: Relay | None = None
@@ -222,23 +223,6 @@ class GRPCChaosServer:
     def target(self) -> str:
         """The target of an insecure channel, ``127.0.0.1:PORT``: xai-sdk's ``api_host``."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def log(self) -> list[LogEntry]:
-        """One entry per call, in the order of the calls. It includes calls that have not ended."""
-        return self._log.entries()
-
-    def wait_ended(self, request_id: str, timeout: float = 5.0) -> LogEntry:
-        """Wait until a call has ended. Returns its log entry.
-
-        Args:
-            request_id: The `request_id` of a log entry.
-            timeout: How long to wait, in seconds.
-
-        Raises:
-            TimeoutError: If the call has not ended in that time.
-        """
-        return self._log.wait_ended(request_id, timeout)
 
     def start(self) -> Self:
         """Start to listen and serve.
@@ -267,14 +251,6 @@ class GRPCChaosServer:
         self._relay.stop()
         self._server.stop(grace=None).wait()
         self._server = self._relay = None
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _serve(self, request: bytes, context: Any) -> Iterator[bytes]:
         call = _Call(context, self._log, self._stopping)
