@@ -205,6 +205,7 @@ import importlib, os, sys
 import anthropic, h11, httpx, httpx2, openai, pytest, rich.live, opentelemetry.exporter.prometheus
 import opentelemetry.sdk._logs.export, opentelemetry.sdk.metrics.export, opentelemetry.sdk.trace.export
 import opentelemetry.exporter.otlp.proto.http.trace_exporter, opentelemetry.instrumentation.httpx
+import starlette.routing, uvicorn.protocols.http.h11_impl
 import otel_llmstream  # the package itself comes first, whichever module is imported
 
 def load(name, others=()):

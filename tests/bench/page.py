@@ -14,8 +14,8 @@ from typing import Any
 
 from instructions import instructions_of
 
-SIZES = (0, 10, 100, 1000)
-FEW, MORE = 5, 15
+SIZES = (0, 10, 100)
+FEW, MORE = 2, 6
 CHUNKS = 40
 
 
