@@ -84,7 +84,7 @@ class _Process:
         self.at_exit = False
         self.at_fork = False
         self.listeners = Listeners(self.failed_listener)
-        self.page = StatusPage(Source(health, self.live_streams, self.news, self.served), _register_exit)
+        self.page = StatusPage(Source(health, self.live_streams, self.news, self.served), _register_fork)
 
     def uncover(self) -> None:
         """Go back to what is covered. It may have been switched on or off meanwhile."""
@@ -264,6 +264,11 @@ def _register_exit() -> None:
     if not PROCESS.at_exit:
         PROCESS.at_exit = True
         atexit.register(PROCESS.close)
+    _register_fork()
+
+
+def _register_fork() -> None:
+    """Called before the first stream, and before the live page is served."""
     if not PROCESS.at_fork and hasattr(os, "register_at_fork"):
         PROCESS.at_fork = True
         os.register_at_fork(after_in_child=PROCESS.reset_after_fork)

@@ -386,6 +386,14 @@ def test_a_port_that_is_taken(player: Player, url: str, caplog: pytest.LogCaptur
     assert "another process of the same application" in line
 
 
+def test_the_end_of_the_process_is_not_prepared_early(player: Player, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The application may set its providers up after `instrument()`. Our last spans must end before they shut down."""
+    monkeypatch.setattr(PROCESS, "at_exit", False)
+    served()
+    PROCESS.page.stop()
+    assert (PROCESS.at_exit, PROCESS.at_fork) == (False, hasattr(os, "fork"))
+
+
 def test_packages_are_missing(
     player: Player, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
