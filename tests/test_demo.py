@@ -148,7 +148,10 @@ def test_nonsense_is_refused(arguments: str, capsys: pytest.CaptureFixture[str])
     assert arguments.partition(" ")[0] in printed.err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("name", ["openai", "anthropic", "rich", "h11", "yaml", "opentelemetry.exporter.prometheus"])
+NEEDED = ("openai", "anthropic", "rich", "h11", "yaml", "opentelemetry.exporter.prometheus", "starlette", "uvicorn")
+
+
+@pytest.mark.parametrize("name", NEEDED)
 def test_a_missing_package_is_named(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -645,7 +648,7 @@ def on_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     environ = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES", "NO_COLOR"}}
     process = subprocess.Popen(
-        [*COMMAND, SCRIPT, "demo", "--prometheus-port", "0", *arguments],
+        [*COMMAND, SCRIPT, "demo", "--prometheus-port", "0", "--status-port", "0", *arguments],
         stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, env=environ | {"TERM": "xterm-256color"},
     )  # fmt: skip
     os.close(theirs)
@@ -826,7 +829,7 @@ def test_no_proxy_of_the_environment_is_asked(chaos_server: ChaosServer, monkeyp
     clients.anthropic.close()
 
 
-SHORT = ("--duration", "0.5", "--prometheus-port", "0", "--plain")
+SHORT = ("--duration", "0.5", "--prometheus-port", "0", "--status-port", "0", "--plain")
 
 
 def test_without_prometheus_it_says_how_to_get_it(
@@ -847,10 +850,12 @@ def test_without_prometheus_it_says_how_to_get_it(
 
 
 def test_prometheus_can_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--no-prometheus` starts none, and says nothing of it."""
+    """`--no-prometheus` starts none, and says nothing of it. The live page's address is printed in any case."""
     assert main(["demo", *SHORT, "--no-prometheus"]) == 0
 
-    assert "Alerts that" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Alerts that" not in printed
+    assert re.search(r"^Live page, for a browser: http://127\.0\.0\.1:\d+/$", printed, re.MULTILINE)
 
 
 def test_a_prometheus_that_breaks(

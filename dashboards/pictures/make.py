@@ -1,4 +1,4 @@
-"""Generate the pictures of README: traffic, Prometheus, a page of Grafana's components, Chromium, and the demo.
+"""Generate the pictures: traffic, Prometheus, a page of Grafana's components, Chromium, the demo, and the live page.
 
     python dashboards/pictures/make.py [--seconds 720] [--output dashboards/pictures]
 
@@ -91,6 +91,7 @@ def main() -> None:
         store, ended = run_traffic(stack, Path(folder), args.seconds)
         shoot(stack, store, ended - args.seconds // 2, ended, args.output)
     subprocess.run([sys.executable, HERE / "terminal.py", args.output], check=True)
+    subprocess.run([sys.executable, HERE / "live_page.py", args.output], check=True)
     for path in sorted((*args.output.glob("*.png"), *args.output.glob("*.svg"))):
         print(f"{path}: {path.stat().st_size // 1000} kB")
 

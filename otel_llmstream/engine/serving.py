@@ -73,8 +73,8 @@ class Serving:
         is_watching: whether the response is a stream that has not ended.
     """
 
-    __slots__ = ("_asked", "_calls", "_first_byte", "_info", "_left", "_longest_write", "_orphans", "_reader",
-                 "_response", "_route", "_span", "_started", "_summary", "_writing", "engine",
+    __slots__ = ("_asked", "_calls", "_first_byte", "_info", "_is_own", "_left", "_longest_write", "_orphans",
+                 "_reader", "_response", "_route", "_span", "_started", "_summary", "_writing", "engine",
                  "is_watching", "recorder", "request", "stream")  # fmt: skip
 
     def __init__(self, engine: Engine, recorder: ServedRecorder, request: object, started: float) -> None:
@@ -94,6 +94,7 @@ class Serving:
         self._longest_write = 0.0
         self._left: float | None = None
         self._summary: ServedSummary | None = None
+        self._is_own = False
         self.is_watching = False
         self.stream: Stream | None = None
 
@@ -118,6 +119,8 @@ class Serving:
             route: the template of the path.
             span: the server span that was current when the request came, if there was one.
         """
+        if self._is_own:
+            return
         engine = self.engine
         found, told = match_request(request), match_response(request, response)
         confirmed = found is not None and found.confirmed
@@ -134,6 +137,10 @@ class Serving:
         if confirmed and candidate is not None:
             self.recognized(candidate)
         engine.serving.add(self)
+
+    def leave_alone(self) -> None:
+        """The response is that of our own live page: it is no stream of the application's."""
+        self._is_own = True
 
     def sending(self, data: bytes, *, last: bool) -> None:
         """A piece of the body is about to be sent.

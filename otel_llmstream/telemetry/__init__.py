@@ -168,12 +168,12 @@ class CallRecording:
             self._told = _HEALTH
         if self._told < _LISTENERS:
             self._told = _LISTENERS  # first: a listener is called once at most, even if it is interrupted
-            self._tell(summary if summary.error is None else summary.replace(error=None))
+            self._tell(summary if summary.error is None else summary.replace(error=None), unix_ns)
         span.end(summary, unix_ns)
 
-    def _tell(self, summary: Summary) -> None:
+    def _tell(self, summary: Summary, unix_ns: int) -> None:
         """Keep the call, and tell the application of it. The summary has no exception."""
-        self._telemetry.recent.ended(summary)
+        self._telemetry.recent.ended(summary, unix_ns)
         self._telemetry.listeners(summary)
 
     def _left_out(self, summary: Summary) -> frozenset[str]:
