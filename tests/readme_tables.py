@@ -38,6 +38,7 @@ from otel_llmstream.dialects import (
     ag_ui,
 )
 from otel_llmstream.engine import engine, reader, serving, sniffer
+from otel_llmstream.status import app, picture, server
 from otel_llmstream.telemetry import measurement_buffer, metrics, served
 from otel_llmstream.testing import SCENARIOS
 from otel_llmstream.testing.chaos import Params
@@ -190,6 +191,7 @@ CAPS: Final = (
     ("events of one span", semconv, "MAX_SPAN_EVENTS", "in metrics only"),
     ("LLM calls that are joined to one served stream", serving, "MAX_UPSTREAMS", "not joined"),
     ("pairs of route and model told apart by served metrics", served, "MAX_SERIES", "one set, `otel.metric.overflow`"),
+    ("series of served counters that are found without the SDK", served, "MAX_KEPT", "looked up by the SDK each time"),
     ("base attribute sets told apart by metrics", metrics, "MAX_BASES", "one set, `otel.metric.overflow`"),
     ("base attribute sets whose usual series exist from the first call on", metrics, "MAX_PREINITIALIZED",
      "a series begins, at 0, with its first event"),
@@ -223,6 +225,11 @@ CAPS: Final = (
     ("reads of one stream that a debug session keeps, of the beginning and of the end", timeline, "MAX_READS",
      "counted only"),
     ("different things that one read says in a debug session", timeline, "MAX_WORDS", "counted as one"),
+    ("open streams that the live page lists", picture, "MAX_STREAMS", "the stalled and the oldest ones are listed"),
+    ("ended calls that the live page is told at once", picture, "MAX_CALLS", "it gets the newest ones"),
+    ("pairs of route and model of open served streams that the live page lists", picture, "MAX_SERVED", "left out"),
+    ("live pages that are open at once", app, "MAX_PAGES", "status 503"),
+    ("connections to the live page", server, "MAX_CONNECTIONS", "status 503"),
 )  # fmt: skip
 """What is capped, the module and the constant that say it, and what happens past the cap."""
 
@@ -306,9 +313,16 @@ def _ways(ways: Iterable[tuple[str, str, str]]) -> str:
     for version, api, how in sorted(ways):
         calls[version][api].append(how)
     versions: dict[str, list[str]] = defaultdict(list)
-    for version, apis in calls.items():
-        versions[", ".join(f"{code(api)} ({', '.join(hows)})" for api, hows in apis.items())].append(version)
+    for version, called in calls.items():
+        versions[", ".join(f"{code(api)} ({', '.join(hows)})" for api, hows in called.items())].append(version)
     return "; ".join(f"{', '.join(same)}: {made}" for made, same in versions.items())
+
+
+def _dialects() -> str:
+    """It reads the tests' own data, which takes a while to import."""
+    import dialect_table
+
+    return table(dialect_table.HEADS, dialect_table.rows(code))
 
 
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
@@ -325,6 +339,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "options": _options,
     "health": _health,
     "caps": _caps,
+    "dialects": _dialects,
     "scenarios": _scenarios,
     "scenario-parameters": _scenario_parameters,
     "sdks": _sdks,

@@ -28,6 +28,7 @@ FOLDERS = {
     "instrumentation": {*ENGINE, "instrumentation"},
     "monitoring": {*CORE, "monitoring"},
     "debugging": {*ENGINE, "debugging", "monitoring"},
+    "status": {*ENGINE, "telemetry", "status"},
 }
 
 CODECS = {"brotli", "brotlicffi", "compression", "backports", "zstandard"}
@@ -56,6 +57,7 @@ THIRD_PARTY = {
     "debugging.doctor": {"h11", "h2"},
     "debugging.session_file": {"msgspec"},
     "debugging.timeline": {"msgspec"},
+    "status": {"anyio", "msgspec", "starlette", "uvicorn"},
     "testing": {"opentelemetry", "pytest"},
     "testing.chaos": {"h11", "wsproto", *CODECS},
     "testing.chaos.grpc": {"grpc"},

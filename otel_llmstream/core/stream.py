@@ -350,6 +350,13 @@ class Stream:
         self._gap_sum += sum(gaps)
         self._gap_max = max(self._gap_max, *gaps)
 
+    def last_gaps(self, most: int) -> list[float]:
+        """The last gaps between chunks in seconds, the oldest one first. It changes nothing: any thread may ask."""
+        kept, batch = self._chunk_times, self.batch
+        counted = [] if isinstance(kept, int) else kept.steps(most)
+        held = [later - earlier for earlier, later in pairwise(batch[:])] if batch else []
+        return [*counted, *held][-most:]
+
     # --- how it ends --------------------------------------------------------------------------------------------
 
     def end(

@@ -32,7 +32,17 @@ from ..core.events import (
     UnknownDialect,
 )
 from ..wire import Frame
-from ._errors import business_error, decode_first, describe_error, error_of, hidden_error, is_error, said, whole_error
+from ._errors import (
+    business_error,
+    decode_first,
+    describe_error,
+    error_of,
+    exception_of,
+    hidden_error,
+    is_error,
+    said,
+    whole_error,
+)
 from ._json import BROKEN, decode_each, is_json, text
 from ._matching import RequestMatcher
 from ._output import unlisted_output
@@ -263,16 +273,15 @@ class JSONDialect(Dialect):
             return (FOREIGN_TERMINATOR,) if self.terminator is None else (TERMINATOR,)
         if frame.oversized:
             return self.oversized(frame)
-        if frame.event == ERROR_EVENT:
-            return (self.whole_error(frame),)
-        if not is_json(frame.data):
+        error = self.whole_error(frame) if frame.event == ERROR_EVENT else exception_of(frame)
+        if error is None and not is_json(frame.data):
             return (MALFORMED,)
-        error = hidden_error(frame.data)
+        error = error or hidden_error(frame.data)
         return (error,) if error is not None else NOTHING
 
     def _interpret(self, payload: Any, frame: Frame) -> Events:
         events = self.interpret(payload, frame)
-        error = self.find_error(payload, frame)
+        error = exception_of(frame) or self.find_error(payload, frame)
         if error is None and len(events) == 1 and isinstance(events[0], Chunk):
             return events  # most frames that are not plain
         error = self._error(error, frame, events)

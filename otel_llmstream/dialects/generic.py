@@ -8,7 +8,7 @@ called one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from ..core.events import CHUNK, NOTHING, TERMINATOR, UNKNOWN_DIALECT
 from ..wire import Frame
@@ -33,6 +33,8 @@ class Generic(Dialect):
     name = "generic"
     operation = "generate_content"
 
+    preface: ClassVar[Events] = (UNKNOWN_DIALECT,)
+
     def __init__(self) -> None:
         self._begun = False
         self._event = b""  # the name of the last event, which all events of a run have
@@ -49,7 +51,7 @@ class Generic(Dialect):
         if self._begun:
             return events
         self._begun = True
-        return (UNKNOWN_DIALECT, *events)
+        return (*self.preface, *events)
 
     def is_whole(self, frame: Frame, events: Events) -> bool:  # noqa: ARG002 - every payload says something here
         """Whether the last line is a JSON value, as all lines of such a framing are."""

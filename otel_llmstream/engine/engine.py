@@ -14,7 +14,7 @@ from .._log import log
 from .._settings import Settings
 from ..core.clock import Clock, SystemClock
 from ..core.error_types import ErrorCodes, stack
-from ..core.open_stream import OpenStream
+from ..core.open_stream import LiveStream, OpenStream
 from ..core.redaction import frames
 from ..core.response import ResponseInfo
 from ..core.states import End
@@ -183,16 +183,23 @@ class Engine:
         now = self.clock.now()
         # `copy`, not `tuple`, which may collect garbage, and so end streams, as it goes.
         streams = [found for it in self.live.copy() if (found := it.as_open(now)) is not None]
-        return [*streams, *self._backing_off()]
+        return [*streams, *(OpenStream(request, semconv.PHASE_BACKOFF) for _, request in self._backing_off())]
 
-    def _backing_off(self) -> Iterator[OpenStream]:
+    def live_streams(self) -> list[LiveStream]:
+        """As `open_streams`, with the numbers so far. It is for the live page, and nothing else pays for it."""
+        self.run_deferred()
+        now = self.clock.now()
+        streams = [found for it in self.live.copy() if (found := it.as_live(now)) is not None]
+        return [*streams, *(call.as_live(request, now) for call, request in self._backing_off())]
+
+    def _backing_off(self) -> Iterator[tuple[Call, LLMRequest]]:
         for reference in self._resting.copy():
             call = reference()
             request = call.backing_off if call is not None else None
-            if request is None:
+            if call is None or request is None:
                 self._resting.discard(reference)
             else:
-                yield OpenStream(request, semconv.PHASE_BACKOFF)
+                yield call, request
 
     def attempt_ended(self, call: Call, number: int, summary: Summary, started: float, now: float) -> None:
         """An attempt's stream ended; see `Call.attempt_ended`."""
