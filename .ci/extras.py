@@ -78,6 +78,12 @@ assert b"<title>LLM streams</title>" in urllib.request.urlopen(url).read()
 assert b'"instrumented":true' in urllib.request.urlopen(url + "data.json").read()
 """
 
+DOCTOR: Final = """
+from otel_llmstream.cli import _doctor_view, main
+from otel_llmstream.debugging.doctor import http2
+assert main(['doctor', 'http://127.0.0.1:9/v1', '--model', 'm']) == 2
+"""
+
 CASES: Final = {
     "nothing": ("", (), NONE),
     "httpx": ("", ("httpx",), SERVER + HTTPX + SEEN),
@@ -91,6 +97,11 @@ CASES: Final = {
     "prometheus": ("[prometheus]", (), "import otel_llmstream\notel_llmstream.instrument(prometheus_port=0)\n"),
     "status": ("[status]", (), STATUS),
     "monitoring": ("[monitoring]", (), "from otel_llmstream.cli import main\nassert main(['alerts']) == 0\n"),
+    "doctor": (
+        "[doctor]",
+        (),
+        DOCTOR,
+    ),
     "testing": ("[testing]", (), "from otel_llmstream.testing import ChaosServer\nwith ChaosServer(): pass\n"),
     "testing-grpc": (
         "[testing-grpc]",

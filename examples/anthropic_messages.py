@@ -15,10 +15,13 @@ import os
 import sys
 from contextlib import ExitStack
 
-from anthropic import Anthropic, APIError
+try:
+    from anthropic import Anthropic, APIError
 
-import otel_llmstream
-from otel_llmstream.testing import ChaosServer
+    import otel_llmstream
+    from otel_llmstream.testing import ChaosServer
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"This example needs {missing.name}. Run: pip install -e '.[demo]'") from None
 
 
 def tell(client: Anthropic, models: list[str]) -> str:

@@ -17,10 +17,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import islice
 
-import httpx2
+try:
+    import httpx2
 
-import otel_llmstream
-from otel_llmstream.testing import ChaosServer
+    import otel_llmstream
+    from otel_llmstream.testing import ChaosServer
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"This example needs {missing.name}. Run: pip install -e '.[demo]'") from None
 
 PATH = "/team-a/gateway/v1/chat/completions"
 

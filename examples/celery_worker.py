@@ -13,12 +13,15 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from celery import Celery
-from celery.signals import worker_process_shutdown, worker_ready
-from openai import OpenAI
+try:
+    from celery import Celery
+    from celery.signals import worker_process_shutdown, worker_ready
+    from openai import OpenAI
 
-import otel_llmstream
-from otel_llmstream.testing import ChaosServer
+    import otel_llmstream
+    from otel_llmstream.testing import ChaosServer
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"This example needs {missing.name}. Run: pip install -e '.[demo]' celery") from None
 
 app = Celery("stories", broker="memory://")
 

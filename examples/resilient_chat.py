@@ -16,12 +16,15 @@ import os
 from contextlib import ExitStack
 from typing import Any
 
-import pybreaker
-import stamina
-from openai import OpenAI, OpenAIError
+try:
+    import pybreaker
+    import stamina
+    from openai import OpenAI, OpenAIError
 
-import otel_llmstream
-from otel_llmstream.testing import ChaosServer
+    import otel_llmstream
+    from otel_llmstream.testing import ChaosServer
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"This example needs {missing.name}. Run: pip install -e '.[demo]' stamina pybreaker") from None
 
 MODELS = ("reset?at=8", "no-finish?at=6", "ok")
 BREAKERS = {model: pybreaker.CircuitBreaker(fail_max=2, reset_timeout=30) for model in MODELS}

@@ -13,13 +13,16 @@ import os
 import sys
 from contextlib import ExitStack
 
-import structlog
-from openai import OpenAI, OpenAIError
-from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
+try:
+    import structlog
+    from openai import OpenAI, OpenAIError
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
 
-import otel_llmstream
-from otel_llmstream.testing import ChaosServer
+    import otel_llmstream
+    from otel_llmstream.testing import ChaosServer
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"This example needs {missing.name}. Run: pip install -e '.[demo]'") from None
 
 structlog.configure(
     processors=[

@@ -16,10 +16,13 @@ import multiprocessing
 import os
 from typing import Any
 
-from openai import OpenAI
+try:
+    from openai import OpenAI
 
-import otel_llmstream
-from otel_llmstream.testing import ChaosServer
+    import otel_llmstream
+    from otel_llmstream.testing import ChaosServer
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"This example needs {missing.name}. Run: pip install -e '.[demo]'") from None
 
 
 def tell(model: str) -> None:

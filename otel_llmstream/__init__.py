@@ -26,6 +26,8 @@ from ._settings import Settings
 from ._version import __version__
 from .core.served import ServedOutcome, ServedSummary
 from .core.summary import Attempt, LLMRequest, Outcome, Summary
+from .debugging.session import DebugSession, debug
+from .debugging.timeline import DebugRead, DebugStream
 from .instrumentation.asgi import ServedStreams
 from .instrumentation.call_boundary import call
 from .instrumentation.served_app import instrument_app
@@ -97,6 +99,9 @@ def uninstrument() -> None:
 
 __all__ = [
     "Attempt",
+    "DebugRead",
+    "DebugSession",
+    "DebugStream",
     "EventLogger",
     "Health",
     "LLMRequest",
@@ -113,6 +118,7 @@ __all__ = [
     "__version__",
     "add_trace_context",
     "call",
+    "debug",
     "flush",
     "health",
     "instrument",

@@ -44,7 +44,7 @@ class Settings:
         chunk_offsets: how many chunk times a span keeps at most (0 to 128); 0 switches the timeline off.
         excluded_urls: regular expressions that are searched for in `scheme://host:port/path` and in
             `scheme://host/path`. Requests that match are not observed. It can be a tuple, a list, or one expression. In
-            the environment the expressions are separated by commas, so that they cannot contain any.
+            the environment, commas separate the expressions, so that an expression there cannot contain a comma.
         genai_spans: whether our spans are GenAI spans: True, False, or "auto". False makes our spans plain ones: named
             `llmstream {model}`, without `gen_ai.*`. If another instrumentation makes GenAI spans of the same calls and
             does not make them the current span, calls would be counted twice. With "auto", our spans are plain ones

@@ -968,3 +968,276 @@ WIRES |= {
         {"workflow_id": "w"},
     ),
 }
+
+OCI = b"""\
+data: {"index":0,"message":{"role":"ASSISTANT","content":[{"type":"TEXT","text":"Hel"}]},"pad":"aa"}
+
+data: {"index":0,"message":{"role":"ASSISTANT","content":[{"type":"TEXT","text":"na\xc3\xafve"}]},"pad":"a"}
+
+data: {"message":{"role":"ASSISTANT","content":[]},"finishReason":"length","usage":{"promptTokens":3,\
+"completionTokens":2,"totalTokens":5}}
+
+"""
+
+OCI_COHERE = b"""\
+data: {"apiFormat":"COHERE","text":"Hel","pad":"aa"}
+
+data: {"apiFormat":"COHERE","text":"lo","pad":"a"}
+
+data: {"apiFormat":"COHERE","text":"Hello","chatHistory":[],"finishReason":"COMPLETE","pad":"a"}
+
+"""
+
+LM_STUDIO = b"""\
+event: chat.start
+data: {"type":"chat.start","model_instance_id":"qwen3"}
+
+event: model_load.progress
+data: {"type":"model_load.progress","model_instance_id":"qwen3","progress":0.5}
+
+event: prompt_processing.progress
+data: {"type":"prompt_processing.progress","progress":0.5}
+
+event: reasoning.start
+data: {"type":"reasoning.start"}
+
+event: reasoning.delta
+data: {"type":"reasoning.delta","content":"Hm"}
+
+event: tool_call.arguments
+data: {"type":"tool_call.arguments","tool":"look_up","arguments":{"q":1}}
+
+event: message.delta
+data: {"type":"message.delta","content":"Hi"}
+
+event: chat.end
+data: {"type":"chat.end","result":{"model_instance_id":"qwen3","response_id":"resp_1","output":[],"stats":\
+{"input_tokens":3,"total_output_tokens":2,"reasoning_output_tokens":1,"time_to_first_token_seconds":0.1}}}
+
+"""
+
+KOBOLD = b"""\
+event: message
+data: {"token": "Hel", "finish_reason": "null"}
+
+event: message
+data: {"token": "lo", "finish_reason": "null"}
+
+event: message
+data: {"token": "", "finish_reason": "length"}
+
+"""
+
+AGNO = b"""\
+event: TeamRunStarted
+data: {"event":"TeamRunStarted","run_id":"r-1","model":"gpt-5"}
+
+event: RunStarted
+data: {"event":"RunStarted","run_id":"r-2","parent_run_id":"r-1"}
+
+event: RunContent
+data: {"event":"RunContent","content":"Hel","reasoning_content":"","run_id":"r-2","parent_run_id":"r-1"}
+
+event: RunCompleted
+data: {"event":"RunCompleted","content":"Hel","run_id":"r-2","parent_run_id":"r-1","metrics":{"input_tokens":9}}
+
+event: TeamRunContent
+data: {"event":"TeamRunContent","content":"na\xc3\xafve","run_id":"r-1"}
+
+event: TeamRunCompleted
+data: {"event":"TeamRunCompleted","content":"na\xc3\xafve","run_id":"r-1","metrics":\
+{"input_tokens":3,"output_tokens":2}}
+
+"""
+
+CORTEX_AGENT = b"""\
+event: response.status
+data: {"message":"Planning","status":"planning"}
+
+event: response.thinking.delta
+data: {"content_index":0,"text":"Hm","sequence_number":1}
+
+event: response.tool_use
+data: {"type":"search","name":"look_up","input":{}}
+
+event: response.text.delta
+data: {"content_index":1,"text":"Hi","sequence_number":2}
+
+event: response.text.delta
+data: {"content_index":1,"text":"Hi","sequence_number":2}
+
+event: response
+data: {"role":"assistant","content":[{"type":"text","text":"Hi"}]}
+
+event: done
+data: [DONE]
+
+"""
+
+
+def enveloped(method: str, data: Any, namespace: Any = ()) -> bytes:
+    """An event of LangGraph's second version."""
+    payload = {"type": "event", "seq": 1, "method": method, "params": {"namespace": list(namespace), "data": data}}
+    return b"event: %s\ndata: %s\n\n" % (method.encode(), json.dumps(payload).encode())
+
+
+GRAPH_EVENTS = b"".join(
+    (
+        enveloped("lifecycle", {"event": "started"}),
+        enveloped("messages", {"event": "message-start"}),
+        enveloped("messages", {"event": "content-block-delta", "index": 0, "delta": {"type": "reasoning-delta"}}),
+        enveloped("messages", {"event": "content-block-delta", "index": 1, "delta": {"type": "text-delta"}}),
+        enveloped("messages", {"event": "message-finish", "usage": {"input_tokens": 3, "output_tokens": 2}}),
+        enveloped("values", {"error": "a word of the application's"}),
+        enveloped("lifecycle", {"event": "completed"}, ["node:1"]),
+        enveloped("lifecycle", {"event": "completed"}),
+    )
+)
+
+WIRES |= {
+    "agno": Wire(
+        "/teams/t/runs",
+        AGNO,
+        b"event: TeamRunCompleted",
+        platform("agno", "agno", 2, 6, **AGENT, finish_reasons=("completed",), finish_reason="stop")
+        | {"response_id": "r-1", "response_model": "gpt-5"},
+        {"message": "?"},
+    ),
+    "cortex agent": Wire(
+        "/api/v2/databases/d/schemas/s/agents/a:run",
+        CORTEX_AGENT,
+        b"event: response\n",
+        platform("snowflake.agent", "snowflake", 2, 7, **AGENT | UNCOUNTED),
+        {"messages": []},
+        host="me.snowflakecomputing.com",
+    ),
+    "langgraph events": Wire(
+        "/threads/t/stream/events",
+        GRAPH_EVENTS,
+        enveloped("lifecycle", {"event": "completed"})[:-2],
+        platform("langgraph.events", "langchain", 2, 8, **AGENT, finish_reasons=("completed",), finish_reason="stop"),
+        {"channels": ["messages", "lifecycle"]},
+    ),
+    "oci": Wire(
+        "/20231130/actions/chat",
+        OCI,
+        b'data: {"message"',
+        platform("oci.chat", "oci", 2, 3, finish_reasons=("length",), finish_reason="length", terminator=False)
+        | {"request_model": "meta.llama"},
+        {"servingMode": {"modelId": "meta.llama"}, "chatRequest": {"apiFormat": "GENERIC", "isStream": True}},
+        host="inference.generativeai.us-chicago-1.oci.oraclecloud.com",
+    ),
+    "oci, cohere": Wire(
+        "/20231130/actions/chat",
+        OCI_COHERE,
+        b'data: {"apiFormat":"COHERE","text":"Hello"',
+        platform("oci.chat", "oci", 2, 3, **UNCOUNTED, finish_reasons=("COMPLETE",), finish_reason="stop")
+        | {"terminator": False, "request_model": None},
+        {"chatRequest": {"apiFormat": "COHERE", "isStream": True}},
+    ),
+    "lm studio": Wire(
+        "/api/v1/chat",
+        LM_STUDIO,
+        b"event: chat.end",
+        platform("lm_studio.chat", "lm_studio", 3, 8, reasoning_tokens=1, response_id="resp_1", response_model="qwen3"),
+        {"model": "qwen3", "input": "?", "stream": True},
+    ),
+    "koboldcpp": Wire(
+        "/api/extra/generate/stream",
+        KOBOLD,
+        b'event: message\ndata: {"token": ""',
+        platform("koboldcpp.generate", "koboldcpp", 2, 3, **UNCOUNTED, finish_reasons=("length",), terminator=False)
+        | {"finish_reason": "length", "request_operation": "text_completion"},
+        {"prompt": "?", "max_length": 9},
+    ),
+}
+
+
+# --- streams without a mark of their end ------------------------------------------------------------------------------
+
+ADK = b"""\
+data: {"content":{"parts":[{"text":"Hm","thought":true}],"role":"model"},"partial":true,"invocationId":"e-1","author":\
+"a","actions":{},"id":"1"}
+
+data: {"content":{"parts":[{"text":"na\xc3\xafve"}],"role":"model"},"partial":true,"invocationId":"e-1","author":"a",\
+"actions":{},"id":"2"}
+
+data: {"content":{"parts":[{"text":"na\xc3\xafve"}],"role":"model"},"finishReason":"STOP","usageMetadata":\
+{"promptTokenCount":3,"candidatesTokenCount":1,"thoughtsTokenCount":1,"totalTokenCount":5},"invocationId":"e-1",\
+"author":"a","actions":{},"id":"3"}
+
+"""
+
+ENGINE = b"".join(
+    json.dumps(event).encode() + b"\n"
+    for event in (
+        {"content": {"parts": [{"function_call": {"name": "f", "args": {}}}], "role": "model"}, "author": "a",
+         "invocation_id": "e-1", "actions": {}, "usage_metadata": {"prompt_token_count": 1}},
+        {"content": {"parts": [{"function_response": {"name": "f"}}], "role": "user"}, "author": "a",
+         "invocation_id": "e-1", "actions": {}},
+        {"content": {"parts": [{"text": "Hi"}], "role": "model"}, "author": "a", "invocation_id": "e-1",
+         "actions": {}, "finish_reason": "STOP",
+         "usage_metadata": {"prompt_token_count": 2, "candidates_token_count": 2}},
+    )
+)  # fmt: skip
+
+TRITON = b"""\
+data: {"model_name":"llama","model_version":"1","text_output":"Hel"}
+
+data: {"model_name":"llama","model_version":"1","text_output":"lo"}
+
+"""
+
+ASSISTANT = b"""\
+0:"Hel"
+aui-reasoning-delta:{"reasoningDelta":"Hm"}
+0:"lo: \\"1\\""
+"""
+
+UNMARKED = {
+    "adk": Wire(
+        "/run_sse",
+        ADK,
+        b'data: {"content":{"parts":[{"text":"na\xc3\xafve"}],"role":"model"},"finishReason"',
+        platform(
+            "google.adk",
+            "gcp.gen_ai",
+            2,
+            3,
+            **AGENT,
+            **STOPPED | {"terminator": True, "finish_reasons": ("STOP",)},
+            reasoning_tokens=1,
+        )
+        | {"response_id": "e-1"},
+        {"appName": "a", "userId": "u", "sessionId": "s", "newMessage": {"parts": []}, "streaming": True},
+    ),
+    "agent engine": Wire(
+        "/v1/projects/p/locations/l/reasoningEngines/1:streamQuery",
+        ENGINE,
+        b'{"content": {"parts": [{"text": "Hi"}]',
+        platform(
+            "google.adk", "gcp.vertex_ai", 2, 3, **AGENT, **STOPPED | {"terminator": True, "finish_reasons": ("STOP",)}
+        ),
+        {"class_method": "stream_query", "input": {}},
+        "application/json",
+        line=b"\n",
+    ),
+    "triton": Wire(
+        "/v2/models/llama/versions/1/generate_stream",
+        TRITON,
+        b"",
+        platform("triton.generate", "nvidia.triton", 2, 2, **UNCOUNTED, terminator=False, unproven=True)
+        | {"request_operation": "text_completion", "request_model": "llama", "response_model": "llama"},
+        {"text_input": "?", "stream": True},
+    ),
+    "assistant-stream": Wire(
+        "/talk",
+        ASSISTANT,
+        b"",
+        platform("assistant_stream", "assistant_ui", 3, 3, **UNCOUNTED, terminator=False, unproven=True),
+        {"stream": True},
+        "text/plain; charset=utf-8",
+        line=b"\n",
+    ),
+}
+"""A clean end of the body proves nothing in these. A soft sign of it is the `terminal` event, where there is one."""

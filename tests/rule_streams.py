@@ -49,6 +49,19 @@ def coze(payload: Any) -> bytes:
     return (f"event: {name}\n".encode() if name else b"") + sse(payload)
 
 
+def cortex(payload: Any) -> bytes:
+    """An event whose name says what it is, if it is one of Cortex's own."""
+    members = payload if isinstance(payload, dict) else {}
+    name = "response.text.delta" if set(members) == {"text"} else "response" if "role" in members else ""
+    return (f"event: {name}\n".encode() if name else b"") + sse(payload)
+
+
+def rpc(payload: Any) -> bytes:
+    """An update of a task as the result of a JSON-RPC call."""
+    is_update = isinstance(payload, dict) and {"artifactUpdate", "statusUpdate"} & set(payload)
+    return sse({"jsonrpc": "2.0", "id": 1, "result": payload} if is_update else payload)
+
+
 @dataclass(frozen=True)
 class Parts:
     """A stream in parts.
@@ -255,6 +268,90 @@ PARTS: dict[str, Parts] = {
         content_type="application/vnd.amazon.eventstream",
         **_MESSAGE,
     ),
+    "bedrock.agent": Parts(
+        "/agents/a/agentAliases/l/sessions/s/text",
+        {"chunk": {"bytes": "eA=="}},
+        frame=converse,
+        content_type=aws.CONTENT_TYPE,
+        endless=True,
+    ),
+    "bedrock.flow": Parts(
+        "/flows/f/aliases/a",
+        {"flowOutputEvent": {"content": {"document": "x"}}},
+        lambda word: {"flowCompletionEvent": {"completionReason": word}},
+        "SUCCESS",
+        frame=converse,
+        content_type=aws.CONTENT_TYPE,
+    ),
+    "bedrock.knowledge_base": Parts(
+        "/retrieveAndGenerateStream",
+        {"output": {"text": "x"}},
+        frame=converse,
+        content_type=aws.CONTENT_TYPE,
+        endless=True,
+    ),
+    "agentcore.harness": Parts(
+        "/harnesses/invoke",
+        {"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"text": "x"}}},
+        lambda word: {"messageStop": {"stopReason": word}},
+        "end_turn",
+        frame=converse,
+        content_type=aws.CONTENT_TYPE,
+    ),
+    "agno": Parts(
+        "/agents/a/runs",
+        {"event": "RunContent", "content": "x"},
+        head=({"event": "RunStarted", "run_id": "r"},),
+        end=({"event": "RunCompleted", "run_id": "r"},),
+        request={"message": "?"},
+    ),
+    "snowflake.agent": Parts(
+        "/api/v2/cortex/agent:run",
+        {"text": "x"},
+        end=({"role": "assistant", "content": []},),
+        request={"messages": []},
+        frame=cortex,
+        has_done=True,
+    ),
+    "langgraph.events": Parts(
+        "/threads/t/stream/events",
+        {"method": "messages", "params": {"data": {"event": "content-block-delta"}}},
+        end=({"method": "lifecycle", "params": {"data": {"event": "completed"}}},),
+        request={"channels": []},
+    ),
+    "google.adk": Parts(
+        "/run_sse",
+        {"author": "a", "invocationId": "e", "partial": True, "content": {"parts": [{"text": "x"}]}},
+        lambda word: {"author": "a", "invocationId": "e", "finishReason": word},
+        "STOP",
+        request={"appName": "a", "newMessage": {}},
+        endless=True,
+    ),
+    "oci.chat": Parts(
+        "/20231130/actions/chat",
+        {"index": 0, "message": {"role": "ASSISTANT", "content": [{"type": "TEXT", "text": "x"}]}},
+        lambda word: {"index": 0, "finishReason": word},
+        "stop",
+        request={"chatRequest": {"isStream": True}},
+        has_done=True,
+    ),
+    "lm_studio.chat": Parts(
+        "/api/v1/chat",
+        {"type": "message.delta", "content": "x"},
+        end=({"type": "chat.end", "result": {}},),
+        request={"input": "?", "stream": True},
+    ),
+    "koboldcpp.generate": Parts(
+        "/api/extra/generate/stream",
+        {"token": "x", "finish_reason": "null"},
+        lambda word: {"token": "", "finish_reason": word},
+        "stop",
+    ),
+    "triton.generate": Parts(
+        "/v2/models/m/generate_stream",
+        {"model_name": "m", "model_version": "1", "text_output": "x"},
+        endless=True,
+    ),
     "watsonx.text": Parts(
         "/ml/v1/text/generation_stream",
         _watson("x", "not_finished"),
@@ -329,6 +426,30 @@ PARTS: dict[str, Parts] = {
         frame=line,
         content_type="application/x-ndjson",
     ),
+    "vercel.ui_message_stream": Parts(
+        "/talk",
+        {"type": "text-delta", "id": "t", "delta": "x"},
+        lambda word: {"type": "finish", "finishReason": word},
+        "stop",
+        head=({"type": "start", "messageId": "m"},),
+        request={"trigger": "submit-message", "messages": []},
+        has_done=True,
+    ),
+    "ag_ui": Parts(
+        "/run",
+        {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "x"},
+        lambda word: {"type": "RUN_FINISHED", "outcome": {"type": word}},
+        "success",
+        head=({"type": "RUN_STARTED", "threadId": "t", "runId": "r"},),
+        request={"threadId": "t", "runId": "r", "messages": []},
+    ),
+    "a2a": Parts(
+        "/task",
+        {"artifactUpdate": {"taskId": "t", "artifact": {"artifactId": "a", "parts": [{"text": "x"}]}}},
+        end=({"statusUpdate": {"taskId": "t", "status": {"state": "TASK_STATE_COMPLETED"}}},),
+        request={"jsonrpc": "2.0", "id": 1, "method": "SendStreamingMessage", "params": {}},
+        frame=rpc,
+    ),
     "dify": Parts(
         "/v1/workflows/run",
         {"event": "text_chunk", "task_id": "t", "data": {"text": "x"}},
@@ -337,4 +458,4 @@ PARTS: dict[str, Parts] = {
         request={"inputs": {}, "response_mode": "streaming"},
     ),
 }
-"""All dialects but Replicate, whose frames are plain text, and the generic one, which has no path."""
+"""All dialects whose frames are JSON objects of the dialect's own, but the generic one, which has no path."""

@@ -28,8 +28,10 @@ from otel_llmstream.core.events import (
 from otel_llmstream.dialects import DIALECTS, RequestInfo, match_frame, match_non_streaming, match_request
 from otel_llmstream.dialects._providers import provider_of
 from otel_llmstream.dialects._request import EDGE
+from otel_llmstream.dialects.agentcore import AgentCore, Harness
 from otel_llmstream.dialects.anthropic_complete import AnthropicComplete
 from otel_llmstream.dialects.anthropic_messages import AnthropicMessages
+from otel_llmstream.dialects.bedrock_agent import BedrockAgent, BedrockFlow, BedrockKnowledgeBase
 from otel_llmstream.dialects.bedrock_converse import BedrockConverse
 from otel_llmstream.dialects.bedrock_invoke import BedrockInvoke
 from otel_llmstream.dialects.google_generate import GoogleGenerate
@@ -39,7 +41,8 @@ from otel_llmstream.dialects.openai_chat import OpenAIChat, OpenAICompletions
 from otel_llmstream.dialects.openai_images import OpenAIImages
 from otel_llmstream.dialects.openai_responses import OpenAIResponses
 from otel_llmstream.dialects.replicate import Replicate
-from otel_llmstream.dialects.vercel_data import VercelData
+from otel_llmstream.dialects.sagemaker import SageMaker
+from otel_llmstream.dialects.vercel_data import AssistantStream, VercelData
 from otel_llmstream.wire import Frame, SSEFramer
 
 NONE: tuple[Event, ...] = NOTHING
@@ -662,7 +665,8 @@ def test_anthropic_other_events(payload, expected):
 
 # --- what every dialect promises --------------------------------------------------------------------------------------
 
-NAMED = (BedrockConverse, BedrockInvoke)  # an event without its name says nothing to them: see test_bedrock
+NAMED = (BedrockConverse, BedrockInvoke, BedrockAgent, BedrockFlow, BedrockKnowledgeBase, Harness)
+"""An event without its name says nothing to them: see test_bedrock.py and test_aws_agents.py."""
 OVER_GRPC = tuple(dialect for dialect in DIALECTS if dialect.transports == ("grpc",))  # see test_grpc_dialects
 READERS = [dialect for dialect in DIALECTS if dialect not in (*NAMED, *OVER_GRPC)]
 
@@ -691,7 +695,8 @@ def test_broken_payloads(payload):
     In an event that is called `error` it is an error: its text may be plain.
     """
     for dialect in READERS:
-        if dialect in (Replicate, VercelData, LangGraph, LangServe):  # plain text; events that only their names tell
+        if dialect in (Replicate, SageMaker, AgentCore, VercelData, AssistantStream, LangGraph, LangServe):
+            # plain text, or anything; events that only their names tell
             continue
         with about(dialect.name):
             reader = dialect()

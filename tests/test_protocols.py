@@ -18,9 +18,12 @@ from starlette.routing import Route
 from otel_llmstream import Outcome, ServedStreams, Summary, semconv
 from otel_llmstream.core.events import NOTHING, ONE_CHUNK
 from otel_llmstream.core.states import End
+from otel_llmstream.dialects.a2a import A2A
+from otel_llmstream.dialects.langgraph import LangGraph
+from otel_llmstream.dialects.langserve import LangServe
 from otel_llmstream.dialects.vercel_data import VercelData
 from otel_llmstream.testing import capture, replay
-from otel_llmstream.wire import Frame
+from otel_llmstream.wire import CodeLineFramer, Frame, SSEFramer
 
 UI = {"x-vercel-ai-ui-message-stream": "v1"}
 DATA = {"x-vercel-ai-data-stream": "v1"}
@@ -153,7 +156,6 @@ def test_lines_that_are_not_usual() -> None:
     assert dialect.read(Frame(b"0", b'"Hi', oversized=True)) == ONE_CHUNK
     assert dialect.read(Frame(b"0", b'""')) == dialect.read(Frame(b"8", b"[1]")) == NOTHING
     assert dialect.read(Frame(b"d", b"[" * 10_000 + b"]" * 10_000)) != ONE_CHUNK
-    assert not dialect.is_output_only([b'"Hi"'])
 
 
 def test_other_streams_are_not_taken() -> None:
@@ -377,3 +379,99 @@ def test_langserves_other_streams() -> None:
         with about(body):
             summary = asked("langserve", body)
             assert (summary.outcome, summary.chunks, summary.request.dialect) == (outcome, chunks, "langserve")
+
+
+# --- runs of chunks ---------------------------------------------------------------------------------------------------
+
+
+def _result(**result: Any) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}).encode()
+
+
+def _artifact(parts: Any) -> bytes:
+    return _result(artifactUpdate={"taskId": "t", "artifact": {"artifactId": "a", "parts": parts}})
+
+
+def _said(**more: Any) -> dict[str, Any]:
+    return {"type": "AIMessageChunk", "id": "m", "content": "Hi", **more}
+
+
+RUNS: dict[type[Any], tuple[bytes, bytes, tuple[bytes, ...]]] = {
+    A2A: (
+        b"message",
+        _artifact([{"text": "Hi"}]),
+        (
+            _artifact([]),
+            _result(statusUpdate={"taskId": "t", "status": {"state": "TASK_STATE_WORKING"}}),
+            b'{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"no"}}',
+            b"{",
+        ),
+    ),
+    LangServe: (
+        b"data",
+        json.dumps(_said()).encode(),
+        tuple(
+            json.dumps(_said(**more)).encode()
+            for more in (
+                {"content": ""},
+                {"usage_metadata": {"output_tokens": 1}},
+                {"response_metadata": {"finish_reason": "stop"}},
+                {"tool_call_chunks": [{"name": "f"}]},
+                {"event": "on_chain_end"},
+                {"type": "tool"},
+            )
+        ),
+    ),
+    LangGraph: (
+        b"messages|node:1",
+        json.dumps([_said(), {"run_attempt": 1}]).encode(),
+        tuple(
+            json.dumps(found).encode()
+            for found in (
+                [],
+                [_said(chunk_position="last")],
+                [_said(response_metadata={"model_name": "gpt-5"})],
+                [_said(content=[{"type": "thinking", "thinking": "Hm"}])],
+                [_said(type="human")],
+            )
+        ),
+    ),
+    VercelData: (b"0", b'"Hi"', (b'""', b"[]", b'"', b'"a","b"', b"7")),
+}
+
+
+@pytest.mark.parametrize("dialect", RUNS)
+def test_runs_are_read_at_once(dialect: type[Any]) -> None:
+    """A run of chunks is known as one. A frame among them that says anything else makes it none."""
+    event, chunk, others = RUNS[dialect]
+    for other in others:
+        with about(other):
+            reader = dialect()
+            assert reader.read(Frame(event, chunk))
+            assert reader.is_output_only([chunk] * 9)
+            assert reader.read(Frame(event, chunk)) == ONE_CHUNK
+            assert not reader.is_output_only([chunk, other, chunk])
+
+    reader = dialect()
+    assert reader.read(Frame(b"something", b"{}")) != ONE_CHUNK
+    assert not reader.is_output_only([chunk])
+
+
+def test_lines_of_one_code() -> None:
+    """Reads that are whole lines with the code of the last one are read at once; all others one by one."""
+    framer = CodeLineFramer()
+    framer.feed(b'0:"Hi"\n')
+    assert framer.peek_batch([b'0:"a"\n', b'0:":"\n']) == [b'"a"', b'":"']
+    for reads in ([b'0:"a"\n', b'g:"b"\n'], [b'0:"a"'], [b'0:"a"\n0:"b"\n']):
+        assert framer.peek_batch(reads) is None
+
+
+def test_events_that_name_the_usual_type() -> None:
+    """`event: message` is what an event without a name is: both are read at once."""
+    framer = SSEFramer()
+    framer.feed(b"event: message\ndata: {}\n\n")
+    for reads in ([b"event: message\ndata: {}\n\n"] * 2, [b"data: {}\n\n"] * 2):
+        assert framer.peek_batch(reads) == [b"{}", b"{}"]
+    assert framer.peek_batch([b"event: other\ndata: {}\n\n"]) is None
+    framer.feed(b"event: other\ndata: {}\n\n")
+    assert framer.peek_batch([b"data: {}\n\n"]) is None

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from otel_llmstream.testing.chaos import _eventstream as aws
 from otel_llmstream.wire import (
     MAX_SNIFFED,
+    CodeLineFramer,
     EventStreamFramer,
     Framer,
     JSONArrayFramer,
@@ -36,6 +37,8 @@ STREAMS: dict[str, tuple[bytes, type[Framer]]] = {
     "lines with blank ones": (b'\n{"a": 1}\n\n\n{"a": 2}', NDJSONFramer),
     "array": (b'[{"a": 1}\n,\r\n{"a": 2}]', JSONArrayFramer),
     "array, indented": (b'\n[\n  {\n    "a": 1\n  }\n]', JSONArrayFramer),
+    "lines with codes": (b'0:"Hi"\n', CodeLineFramer),
+    "lines with words for codes": (b'aui-text-delta:{"textDelta":"Hi"}\n', CodeLineFramer),
     "event stream of AWS": (aws.event("chunk", b"{}"), EventStreamFramer),
 }
 
@@ -50,6 +53,8 @@ OTHERS = {
     "document, indented": b'{\n  "error": {\n    "code": 500\n  }\n}\n',
     "string": b'"Hello"',
     "number": b"42",
+    "a time": b"0:42",
+    "a word like a code": b"aui-TEXT:{}",
     "nothing": b"",
     "blanks": b" \r\n\t\n",
     "zeros": bytes(64),

@@ -50,6 +50,13 @@ PICTURES: Final = (
         "from": "First chunk, first answer, last chunk",
         "to": "Single calls",
     },
+    {"board": "served", "file": "served.png", "to": "Outcomes by route"},
+    {
+        "board": "served",
+        "file": "served-below.png",
+        "from": "Outcomes by route",
+        "to": "Single streams: traces and log lines",
+    },
 )
 """The pictures: the dashboard, the file, and the rows at which the picture begins and ends."""
 

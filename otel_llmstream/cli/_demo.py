@@ -13,7 +13,8 @@ from ._interrupt import Interrupt
 from ._urls import tcp_port, web_url
 
 _NEEDED: Final = (
-    "openai", "anthropic", "rich", "h11", "yaml", "opentelemetry.exporter.prometheus", "starlette", "uvicorn"
+    "openai", "anthropic", "rich", "h11", "websockets", "yaml", "opentelemetry.exporter.prometheus", "starlette",
+    "uvicorn",
 )  # fmt: skip
 _OTLP: Final = "opentelemetry.exporter.otlp.proto.http"
 

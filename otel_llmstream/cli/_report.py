@@ -55,6 +55,7 @@ def _section(console: Console, verdict: Verdict, rows: Sequence[Row], draw: Draw
 def _legend() -> Text:
     return Text(
         "What the SDK told the application, next to what really happened.\n"
+        "items: how many the SDK yielded in one stream\n"
         "first, last: median time to the first and last token\n"
         "gap: the largest gap between two tokens",
         "dim",
@@ -184,9 +185,6 @@ def alerts(console: Console, fired: Collection[FiringAlert], status: int = 0) ->
     console.print(table if subjects else "No alert fired.")
     if status:
         console.print(f"Prometheus ended by itself with status {status}.", style="magenta")
-    console.print(
-        "\nTo write these rules, with a runbook for each: otel-llmstream alerts --output DIR", highlight=False
-    )
 
 
 def close(console: Console, url: str, warnings: Sequence[str] = ()) -> None:
@@ -194,7 +192,11 @@ def close(console: Console, url: str, warnings: Sequence[str] = ()) -> None:
     for line in warnings:
         console.print(Text(f"logged during the demo: {line}", "magenta"))
     console.print(f"\nMetrics for Prometheus were at {url}", highlight=False, soft_wrap=True)
-    console.print("\nIn your own service, add two lines:\n")
-    console.print("    import otel_llmstream", style="bold", highlight=False)
-    console.print("    otel_llmstream.instrument()", style="bold", highlight=False)
-    console.print("\nTo test your own code against broken streams: otel-llmstream chaos", highlight=False)
+    console.print(f"\n{_NEXT}", highlight=False)
+
+
+_NEXT: Final = """What to do next:
+1. in your own service, add one line:  otel_llmstream.instrument()
+2. ask your own endpoint:              otel-llmstream doctor URL --model NAME
+3. write the Grafana dashboards:       otel-llmstream dashboards --output DIR
+   and alert rules with runbooks:      otel-llmstream alerts --output DIR"""

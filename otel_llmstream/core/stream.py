@@ -38,7 +38,7 @@ from .events import (
 )
 from .response import SWITCHING_PROTOCOLS, ResponseInfo
 from .sampling import Decimator, LogSketch
-from .states import ENDINGS, TRANSITIONS, UNMARKED, Cut, End, LastFinish, Reopened, State
+from .states import ENDINGS, TRANSITIONS, UNMARKED, Cut, End, LastFinish, Reopened, State, Torn
 from .summary import LLMRequest, Outcome, Summary
 from .tool_arguments import ToolCalls
 
@@ -271,6 +271,11 @@ class Stream:
             self._finishes = self._soft_end = None
         else:
             self._end_mark = type(event)
+
+    def torn(self) -> None:
+        """The body ended inside a frame, and what came of this frame shows it."""
+        self.pending = True
+        self._move(Torn)
 
     def _finish(self, event: Finish) -> None:
         """A choice has a reason. If it had one before, the later one counts."""

@@ -15,8 +15,11 @@ from ._paths import PathTable
 from ._request import RequestInfo
 from .a2a import A2A
 from .ag_ui import AGUI
+from .agentcore import AgentCore, Harness
+from .agno import Agno
 from .anthropic_complete import AnthropicComplete
 from .anthropic_messages import AnthropicMessages, AnthropicVertex
+from .bedrock_agent import BedrockAgent, BedrockFlow, BedrockKnowledgeBase
 from .bedrock_converse import BedrockConverse
 from .bedrock_invoke import BedrockInvoke
 from .cloudflare import CloudflareAI
@@ -27,18 +30,23 @@ from .dashscope import DashScope
 from .databricks import DatabricksAgent
 from .dify import Dify
 from .generic import Generic
+from .google_adk import GoogleADK
 from .google_generate import GoogleGenerate
 from .google_generate_grpc import GoogleGenerateGRPC
 from .google_interactions import GoogleInteractions
 from .google_live import GoogleLive
 from .hunyuan import Hunyuan
+from .koboldcpp import KoboldCpp
 from .langflow import Langflow
 from .langgraph import LangGraph
+from .langgraph_events import LangGraphEvents
 from .langserve import LangServe
 from .llama_cpp import LlamaCpp
+from .lm_studio import LMStudio
 from .minimax import MiniMaxChat
 from .mistral_chat import MistralChat, MistralVertex
 from .mistral_conversations import MistralConversations
+from .oci import OCI
 from .ollama import OllamaChat, OllamaGenerate
 from .openai_assistants import OpenAIAssistants
 from .openai_audio import OpenAISpeech, OpenAITranscription
@@ -48,9 +56,12 @@ from .openai_realtime import OpenAIRealtime
 from .openai_responses import OpenAIResponses
 from .qianfan import Qianfan
 from .replicate import Replicate
+from .sagemaker import SageMaker
+from .snowflake_agent import SnowflakeAgent
 from .snowflake_cortex import SnowflakeCortex
 from .tgi import TGI
-from .vercel_data import VercelData
+from .triton import Triton
+from .vercel_data import AssistantStream, VercelData
 from .vercel_ui import VercelUI
 from .watsonx import WatsonxChat, WatsonxText
 from .writer import WriterChat, WriterCompletions
@@ -60,12 +71,14 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     MistralChat,
     Qianfan,  # one of its paths ends as the next one's
     OpenAIChat,
+    SnowflakeAgent,  # its events begin as the next one's
     OpenAIResponses,
     AnthropicMessages,
     WriterCompletions,  # shares its path with the next
     OpenAICompletions,
     AnthropicVertex,
     MistralVertex,
+    GoogleADK,  # its events have Gemini's counts
     GoogleGenerate,
     GoogleGenerateGRPC,
     GoogleInteractions,
@@ -76,6 +89,12 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     OllamaGenerate,
     BedrockConverse,
     BedrockInvoke,
+    BedrockAgent,
+    BedrockFlow,
+    BedrockKnowledgeBase,
+    Harness,
+    SageMaker,
+    AgentCore,  # its path ends as that of Databricks
     AnthropicComplete,
     OpenAIAssistants,
     OpenAIImages,
@@ -85,6 +104,7 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     WatsonxChat,
     WriterChat,
     SnowflakeCortex,
+    Triton,  # its path ends as the next one's
     TGI,
     DashScope,  # one of its paths ends as the next one's
     LlamaCpp,
@@ -98,8 +118,14 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     CozeChat,
     CozeWorkflow,
     Langflow,
+    OCI,
+    LMStudio,
+    KoboldCpp,
+    Agno,
+    LangGraphEvents,
     VercelUI,
     VercelData,
+    AssistantStream,
     AGUI,
     A2A,
     LangGraph,

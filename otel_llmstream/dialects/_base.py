@@ -32,7 +32,17 @@ from ..core.events import (
     UnknownDialect,
 )
 from ..wire import Frame
-from ._errors import business_error, decode_first, describe_error, error_of, hidden_error, is_error, said, whole_error
+from ._errors import (
+    business_error,
+    decode_first,
+    describe_error,
+    error_of,
+    exception_of,
+    hidden_error,
+    is_error,
+    said,
+    whole_error,
+)
 from ._json import BROKEN, decode_each, is_json, text
 from ._matching import RequestMatcher
 from ._output import unlisted_output
@@ -85,6 +95,15 @@ class Dialect(RequestMatcher):
     def reads_like(cls, other: type[Dialect]) -> bool:
         """Whether this dialect reads the payloads of another one: it is the same, or a variant of it."""
         return issubclass(cls, other)
+
+    def is_whole(self, frame: Frame, events: Events) -> bool:  # noqa: ARG002 - for dialects that read any payload
+        """Whether the last frame is whole, if only the end of the body completes it.
+
+        Args:
+            frame: the frame.
+            events: what it says.
+        """
+        return MALFORMED not in events
 
     def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """The short cut for many frames at once: whether `read` would answer `ONE_CHUNK` to each payload.
@@ -254,16 +273,15 @@ class JSONDialect(Dialect):
             return (FOREIGN_TERMINATOR,) if self.terminator is None else (TERMINATOR,)
         if frame.oversized:
             return self.oversized(frame)
-        if frame.event == ERROR_EVENT:
-            return (self.whole_error(frame),)
-        if not is_json(frame.data):
+        error = self.whole_error(frame) if frame.event == ERROR_EVENT else exception_of(frame)
+        if error is None and not is_json(frame.data):
             return (MALFORMED,)
-        error = hidden_error(frame.data)
+        error = error or hidden_error(frame.data)
         return (error,) if error is not None else NOTHING
 
     def _interpret(self, payload: Any, frame: Frame) -> Events:
         events = self.interpret(payload, frame)
-        error = self.find_error(payload, frame)
+        error = exception_of(frame) or self.find_error(payload, frame)
         if error is None and len(events) == 1 and isinstance(events[0], Chunk):
             return events  # most frames that are not plain
         error = self._error(error, frame, events)

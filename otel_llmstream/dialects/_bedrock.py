@@ -1,16 +1,14 @@
-"""What the two streaming endpoints of Amazon Bedrock share: the path names the model, an exception ends the stream."""
+"""What the streaming endpoints of Amazon Bedrock share: a header names the event, an exception ends the stream."""
 
 from __future__ import annotations
 
-from typing import Final
-
-import msgspec
+from typing import Any, Final
 
 from .. import semconv
-from ..core.events import MALFORMED, NOTHING, InBandError, Undecodable
-from ..wire import CORRUPT, ERROR, EXCEPTION, LOST, Frame
-from ._base import Events
-from ._json import BROKEN, entry, text
+from ..core.events import MALFORMED, NOTHING, Undecodable
+from ..wire import CORRUPT, LOST, Frame
+from ._base import Events, TypedJSONDialect
+from ._errors import exception_of
 from ._request_body import BodyLayout
 
 PROVIDER: Final = "aws.bedrock"
@@ -36,22 +34,36 @@ BODY: Final = BodyLayout(
 def trouble(frame: Frame) -> Events:
     """What a frame says that reports trouble. Another frame says nothing."""
     event = frame.event
+    if not event.startswith(b":"):
+        return NOTHING
     if event == CORRUPT:
         return (MALFORMED,)
     if event == LOST:
         return (Undecodable("a message's length or its checksum is wrong", semconv.INVALID_FRAMING),)
-    if not event.startswith(b":"):
-        return NOTHING
-    kind = event.removeprefix(EXCEPTION).removeprefix(ERROR).decode(errors="replace")
-    return (InBandError(kind, _message(frame)),)
+    error = exception_of(frame)
+    return NOTHING if error is None else (error,)
 
 
-def _message(frame: Frame) -> str:
-    """The message of an exception is a member of its payload. The payload of an error is its message."""
-    if frame.event.startswith(ERROR):
-        return frame.data.decode(errors="replace")
-    try:
-        payload = msgspec.json.decode(frame.data)
-    except BROKEN:
-        return ""
-    return text(entry(payload, "message")) or text(entry(payload, "Message"))
+class NamedEvents(TypedJSONDialect):
+    """Reads messages whose header names the event. Their payloads do not repeat the name."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._event = b""  # the name of the last event, which all events of a run have
+
+    def read(self, frame: Frame) -> Events:
+        """What a frame says."""
+        self._event = frame.event
+        return trouble(frame) or super().read(frame)
+
+    def type_of(self, payload: Any, frame: Frame) -> str:  # noqa: ARG002
+        """See `TypedJSONDialect`."""
+        return frame.event.decode(errors="replace")
+
+    def is_output(self, payload: Any) -> object:
+        """See `JSONDialect`."""
+        return (
+            self._event.decode(errors="replace") in self.output_types and not payload.error and self.has_output(payload)
+        )

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from ..core.events import InBandError
+from ..wire import ERROR, EXCEPTION, Frame
 from ._json import entry, text
 
 PLACEHOLDERS: Final = frozenset(("", "null", "none", "nil", "undefined", "nan", "n/a"))
@@ -87,6 +88,21 @@ def whole_error(payload: Any, ignored_types: Iterable[str] = ()) -> InBandError:
     if isinstance(payload, dict) and text(payload.get("type")) in ignored_types:
         payload = {**payload, "type": None}
     return describe_error(payload)
+
+
+def exception_of(frame: Frame) -> InBandError | None:
+    """The exception that a message of an AWS event stream reports, or None. Its type is in the message's headers.
+
+    The message of an exception is a member of its payload. The payload of an error is its message.
+    """
+    event = frame.event
+    if event.startswith(ERROR):
+        return InBandError(event.removeprefix(ERROR).decode(errors="replace"), frame.data.decode(errors="replace"))
+    if not event.startswith(EXCEPTION):
+        return None
+    payload = decode_first(frame.data)
+    said_there = text(entry(payload, "message")) or text(entry(payload, "Message"))
+    return InBandError(event.removeprefix(EXCEPTION).decode(errors="replace"), said_there)
 
 
 def hidden_error(data: bytes) -> InBandError | None:

@@ -56,6 +56,14 @@ class Message(msgspec.Struct, gc=False):
         """Whether a model wrote it, and not a person or a tool."""
         return isinstance(self.type, str) and self.type.lower().startswith("ai")
 
+    def is_plain(self) -> object:
+        """Whether it is a piece of a model's text and says nothing else, by the truth of the result."""
+        if self.tool_call_chunks or self.tool_calls or self.usage_metadata or self.chunk_position == "last":
+            return False
+        if not isinstance(self.content, str) or (self.response_metadata and (self.reason or self.model)):
+            return False
+        return self.content and self.is_models
+
     @property
     def reason(self) -> Any:
         """The finish reason in the provider's word, or None."""

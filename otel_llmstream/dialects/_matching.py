@@ -55,6 +55,8 @@ class RequestMatcher:
         framers: media type -> framer, for a framing that is a stream in this dialect alone.
         counts_in_every_frame: whether every frame has the tokens so far. Of a run of output, the last frame is then
             read for its counts.
+        carries_others: whether its frames may be those of another dialect. The others are asked first about the first
+            frame. A frame that none of them knows is its own.
         lanes: which response a message of a WebSocket belongs to; None if no WebSocket carries the dialect.
         response_header: the response header, in lower case, that only streams of this dialect have. Empty if none has.
         first_events: how the names of events begin that only this dialect has.
@@ -78,6 +80,7 @@ class RequestMatcher:
     several_choices: ClassVar[bool] = False
     framers: ClassVar[Mapping[str, Callable[[], Framer]]] = {}
     counts_in_every_frame: ClassVar[bool] = False
+    carries_others: ClassVar[bool] = False
     lanes: ClassVar[type[Lanes] | None] = None
     response_header: ClassVar[str] = ""
     first_events: ClassVar[tuple[bytes, ...]] = ()

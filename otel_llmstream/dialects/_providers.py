@@ -59,6 +59,7 @@ _BY_SUFFIX: Final[Mapping[str, str]] = {
     "api.dify.ai": "dify",
     "api.coze.com": "coze",
     "api.coze.cn": "coze",
+    "oci.oraclecloud.com": "oci",
 }
 
 

@@ -102,6 +102,13 @@ class A2A(JSONDialect):
             return False
         return bool(name) and all(entry(found, member) is not None for member in _HAS[name])
 
+    def is_output(self, payload: _Payload) -> object:
+        """Another piece of an artifact."""
+        if not self._wrote or payload.error:
+            return False
+        name, found = _update(payload)
+        return name == "artifactUpdate" and entry(entry(found, "artifact"), "parts")
+
     def interpret(self, payload: _Payload, frame: Frame) -> Events:  # noqa: ARG002
         """An update of one of four kinds."""
         name, found = _update(payload)
@@ -133,9 +140,13 @@ class A2A(JSONDialect):
 def _update(payload: _Payload) -> tuple[str, Any]:
     """The kind of an update in the words of 1.0, and the update. An empty kind if it is none."""
     result = payload.result if payload.jsonrpc is not None else msgspec.structs.asdict(payload)
-    kind = entry(result, "kind")
+    if not isinstance(result, dict):
+        return "", None
+    kind = result.get("kind")
     if isinstance(kind, str) and kind in _KINDS:
         return _KINDS[kind], result
-    return next(
-        ((name, found) for name in _KINDS.values() if isinstance(found := entry(result, name), dict)), ("", None)
-    )
+    for name in _HAS:
+        found = result.get(name)
+        if isinstance(found, dict):
+            return name, found
+    return "", None

@@ -6,15 +6,15 @@ type of their own. Payloads are padded with a random member `p`.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
 from .. import semconv
 from ..core.events import NOTHING, ONE_CHUNK, TERMINATOR
 from ..wire import Frame
-from ._base import Events, Payload, TypedJSONDialect, chunk_of, tool_calls
-from ._bedrock import BODY, PROVIDER, trouble
+from ._base import Events, Payload, chunk_of, tool_calls
+from ._bedrock import BODY, PROVIDER, NamedEvents
 from ._json import entry, text
 from ._matching import StreamFlag
 from ._usage import UsageFields
@@ -75,10 +75,10 @@ FAILURE_WORDS: Final = frozenset({"malformed_model_output", "malformed_tool_use"
 _DELTA: Final = b"contentBlockDelta"
 
 
-class BedrockConverse(TypedJSONDialect):
+class BedrockConverse(NamedEvents):
     """One message with its content blocks; a single choice."""
 
-    __slots__ = ("_event",)
+    __slots__ = ()
 
     name = "bedrock.converse"
     paths = ("/model/{model...}/converse-stream",)
@@ -86,7 +86,7 @@ class BedrockConverse(TypedJSONDialect):
     stream_flag = StreamFlag.IGNORED
     provider = PROVIDER
     body = BODY
-    first_events = (b"messageStart",)
+    first_events: ClassVar[tuple[bytes, ...]] = (b"messageStart",)
     payload = ConversePayload
     output_types = ("contentBlockDelta",)
     finish_words = FINISH_WORDS
@@ -100,22 +100,9 @@ class BedrockConverse(TypedJSONDialect):
         cache_write=("cacheWriteInputTokens",),
     )
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._event = b""  # the name of the last event, which all events of a run have
-
-    def read(self, frame: Frame) -> Events:
-        """What a frame says."""
-        self._event = frame.event
-        return trouble(frame) or super().read(frame)
-
-    def type_of(self, payload: ConversePayload, frame: Frame) -> str:  # noqa: ARG002
-        """The payload does not repeat the type."""
-        return frame.event.decode(errors="replace")
-
-    def is_output(self, payload: ConversePayload) -> object:
-        """See `JSONDialect`."""
-        return self._event == _DELTA and payload.is_answer() and not payload.error
+    def has_output(self, payload: ConversePayload) -> object:
+        """A piece of the answer, and no tool call."""
+        return payload.is_answer()
 
     def _block_delta(self, payload: ConversePayload) -> Events:
         return payload.output()

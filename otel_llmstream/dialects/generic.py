@@ -8,13 +8,13 @@ called one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from ..core.events import CHUNK, NOTHING, TERMINATOR, UNKNOWN_DIALECT
 from ..wire import Frame
 from ._base import Dialect, Events, chunk_if, is_done
 from ._errors import business_error, decode_first, error_of, whole_error
-from ._json import entry
+from ._json import entry, is_json
 
 _ERROR: Final = b'"error'
 _PING: Final = b"ping"
@@ -33,6 +33,8 @@ class Generic(Dialect):
     name = "generic"
     operation = "generate_content"
 
+    preface: ClassVar[Events] = (UNKNOWN_DIALECT,)
+
     def __init__(self) -> None:
         self._begun = False
         self._event = b""  # the name of the last event, which all events of a run have
@@ -49,7 +51,11 @@ class Generic(Dialect):
         if self._begun:
             return events
         self._begun = True
-        return (UNKNOWN_DIALECT, *events)
+        return (*self.preface, *events)
+
+    def is_whole(self, frame: Frame, events: Events) -> bool:  # noqa: ARG002 - every payload says something here
+        """Whether the last line is a JSON value, as all lines of such a framing are."""
+        return frame.oversized or is_json(frame.data)
 
     def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload says something, and cannot be an error or the end."""

@@ -20,7 +20,7 @@ from ..core.events import MALFORMED, NO_TERMINATOR, NOTHING, ONE_CHUNK, SOFT_END
 from ..wire import Frame
 from ._base import Events, JSONDialect, Payload, chunk_if, started
 from ._errors import said
-from ._json import BROKEN, decode, is_json
+from ._json import ARRAY, BROKEN, decode, decode_each, is_json
 from ._langchain import PROVIDERS_WORDS, Message, MessageUsage
 from ._request import RequestInfo
 from ._request_body import BodyLayout
@@ -34,13 +34,13 @@ class _Payload(Payload, gc=False):
     interrupts: Any = msgspec.field(default=None, name=_INTERRUPT)
 
 
-_decode_messages: Final = msgspec.json.Decoder(list[Message]).decode
+_messages: Final = msgspec.json.Decoder(list[Message])
 
 
 class LangGraph(JSONDialect):
     """One run of a graph. Its state is output if the client did not ask for messages."""
 
-    __slots__ = ("_has_messages", "_has_state", "_usage")
+    __slots__ = ("_event", "_has_messages", "_has_state", "_usage")
 
     name = "langgraph"
     operation = "invoke_agent"
@@ -54,6 +54,7 @@ class LangGraph(JSONDialect):
 
     def __init__(self) -> None:
         super().__init__()
+        self._event = b""  # the name of the last event, which all events of a run have
         self._has_messages = False
         self._has_state = False  # whether a state came; the first one is the input
         self._usage = MessageUsage()
@@ -72,6 +73,7 @@ class LangGraph(JSONDialect):
 
     def read(self, frame: Frame) -> Events:
         """What a frame says."""
+        self._event = frame.event
         events = ONE_CHUNK if frame.oversized else self._say(frame)
         return events if self._begun else self._begin(events)
 
@@ -87,9 +89,16 @@ class LangGraph(JSONDialect):
         """An event without data, or one that says nothing about the answer."""
         return self.bare_events.get(frame.event, NOTHING) if not frame.data else NOTHING
 
-    def is_output_only(self, payloads: Sequence[bytes]) -> bool:  # noqa: ARG002
-        """Messages come in arrays, which are read one by one."""
-        return False
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
+        """Whether each payload is a piece of a message, with what is known of it in one array."""
+        if not self._has_messages or self._event.partition(b"|")[0] != b"messages":
+            return False
+        found = decode_each(_messages.decode_lines, payloads, ARRAY)
+        return found is not None and self.are_output(found)
+
+    def is_output(self, payload: Sequence[Message]) -> object:
+        """A piece of a message's text."""
+        return payload and payload[0].is_plain()
 
     def _metadata(self, frame: Frame) -> Events:
         return self.start(self._payload(frame).run_id, None)
@@ -104,12 +113,16 @@ class LangGraph(JSONDialect):
 
     def _message(self, frame: Frame) -> Events:
         """A piece of a message, and what is known of it."""
-        found = decode(_decode_messages, frame.data)
-        return self._read_message(found[0], cumulative=False) if found else NOTHING
+        found = decode(_messages.decode, frame.data)
+        if not found:
+            return NOTHING
+        if self._has_messages and self.is_output(found):
+            return ONE_CHUNK
+        return self._read_message(found[0], cumulative=False)
 
     def _messages(self, frame: Frame) -> Events:
         """The messages so far. The last one has grown."""
-        found = decode(_decode_messages, frame.data)
+        found = decode(_messages.decode, frame.data)
         return self._read_message(found[-1], cumulative=True) if found else NOTHING
 
     def _read_message(self, message: Message, *, cumulative: bool) -> Events:

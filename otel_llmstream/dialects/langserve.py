@@ -21,7 +21,7 @@ from ..core.events import NO_TERMINATOR, NOTHING, ONE_CHUNK, TERMINATOR, Finish,
 from ..wire import Frame
 from ._base import Events, JSONDialect, Payload, chunk_if, started
 from ._errors import said
-from ._json import BROKEN, decode, is_json
+from ._json import BROKEN, decode, decode_each, is_json
 from ._langchain import PROVIDERS_WORDS, Message, MessageUsage
 from ._request import RequestInfo
 from ._request_body import BodyLayout
@@ -39,14 +39,14 @@ class _Data(Message, gc=False):
     event: Any = None
 
 
-_decode_data: Final = msgspec.json.Decoder(_Data).decode
+_data: Final = msgspec.json.Decoder(_Data)
 _OWN: Final = (b"metadata", b"data", b"end", b"error")
 
 
 class LangServe(JSONDialect):
     """What one runnable writes: text, messages, or anything else."""
 
-    __slots__ = ("_usage",)
+    __slots__ = ("_event", "_usage")
 
     name = "langserve"
     provider = "langchain"
@@ -59,6 +59,7 @@ class LangServe(JSONDialect):
     def __init__(self) -> None:
         super().__init__()
         self._usage = MessageUsage()
+        self._event = b""  # the name of the last event, which all events of a run have
 
     @classmethod
     def asked_for_by(cls, request: RequestInfo) -> bool:
@@ -74,6 +75,7 @@ class LangServe(JSONDialect):
 
     def read(self, frame: Frame) -> Events:
         """What a frame says."""
+        self._event = frame.event
         if frame.oversized:
             return ONE_CHUNK
         try:
@@ -81,9 +83,14 @@ class LangServe(JSONDialect):
         except BROKEN:
             return self._unreadable(frame)
 
-    def is_output_only(self, payloads: Sequence[bytes]) -> bool:  # noqa: ARG002
-        """A message among them may have tokens, so that each is looked at."""
-        return False
+    def is_output_only(self, payloads: Sequence[bytes]) -> bool:
+        """Whether each payload is a piece of a message's text."""
+        found = decode_each(_data.decode_lines, payloads) if self._event == b"data" else None
+        return found is not None and self.are_output(found)
+
+    def is_output(self, payload: _Data) -> object:
+        """A piece of a message's text, outside of `stream_events`."""
+        return not isinstance(payload.event, str) and payload.is_plain()
 
     def _other(self, frame: Frame) -> Events:
         if frame.event == b"end":
@@ -97,8 +104,8 @@ class LangServe(JSONDialect):
 
     def _data(self, frame: Frame) -> Events:
         """Anything is output: a text, a message, a piece of an object."""
-        found = decode(_decode_data, frame.data)
-        if found is None:
+        found = decode(_data.decode, frame.data)
+        if found is None or self.is_output(found):
             return ONE_CHUNK
         if isinstance(found.event, str):
             return chunk_if(found.event.endswith("_stream"))

@@ -24,6 +24,7 @@ from .call import Call, Recorder, current_call
 from .deferred import Deferred
 from .observer import Observer
 from .serving import ServedRecorder, Serving
+from .tracing import new_observer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -100,8 +101,8 @@ class Engine:
         at = self.clock.now() if started is None else started
         if not (found.confirmed or is_known):
             here = self.recorder.here() if where is None else where
-            return Observer(self, request, at, where=here, candidate=found.dialect)
-        observer = Observer(self, request, at, where=where)
+            return new_observer(self, request, at, where=here, candidate=found.dialect)
+        observer = new_observer(self, request, at, where=where)
         try:
             observer.record(found.dialect, found.request, earlier=request.retry_count if call is None else 0)
         except BaseException:
@@ -117,7 +118,7 @@ class Engine:
             response: the response's headers.
             started: when the request was sent, in seconds.
         """
-        observer = Observer(self, request, started, where=self.recorder.here())
+        observer = new_observer(self, request, started, where=self.recorder.here())
         observer.responded(response)
         return observer
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from .. import semconv
 from ..core.error_types import classify, exception_message
@@ -73,11 +73,14 @@ class Observer:
         call: the call that this is an attempt of; None until the attempt is recorded, as the next two.
         stream: what is known of the stream.
         recording: where the call is recorded.
+        reader_class: what reads the body.
     """
 
     __slots__ = ("_dialect", "_inert", "_info", "_is_eager", "_number", "_path", "_reader", "_reads",
                  "_responded", "_stalls", "_started", "_where", "asked_at", "call", "clock", "engine",
                  "recording", "stream")  # fmt: skip
+
+    reader_class: ClassVar[type[Reader]] = Reader
 
     def __init__(
         self,
@@ -375,7 +378,7 @@ class Observer:
             return
         else:
             stream.responded(Opened(), response, now)
-        self._reader = Reader(self._sniffer(response), self.engine.settings.stall_after, self)
+        self._reader = self.reader_class(self._sniffer(response), self.engine.settings.stall_after, self)
 
     def _sniffer(self, response: ResponseInfo) -> Sniffer:
         info = self._info

@@ -41,8 +41,12 @@ NEVER_ENDED: Final = "the application never ended the body"
 class ServedRecorder(Protocol):
     """Where served streams are recorded."""
 
-    def server_span(self) -> Any:
-        """The server span that is current, if there is one."""
+    def context(self) -> Any:
+        """What is current now, for `server_span`. It costs next to nothing."""
+        ...
+
+    def server_span(self, context: Any = None) -> Any:
+        """The server span that is current, or that was, if there is one."""
         ...
 
     def ended(self, summary: ServedSummary, span: Any) -> None:
@@ -308,6 +312,7 @@ class Serving:
             route=self._route,
             model=summary.request.model or summary.response_model,
             dialect=summary.request.dialect,
+            operation=summary.request.operation,
             duration=summary.duration,
             time_to_first_byte=None if self._first_byte is None else self._first_byte - self._started,
             time_to_first_chunk=summary.time_to_first_chunk,

@@ -221,7 +221,7 @@ class Sniffer:
                 continue
             if self.verdict is not Verdict.UNDECIDED:
                 return
-            dialect = self._candidate if self._is_understood(frame) else self._recognize(frame)
+            dialect = self._dialect_of(frame)
             if dialect is not None:
                 self._decide(Verdict.STREAM, dialect)
             elif self._candidate is None and not Generic.matches_frame(frame):
@@ -229,6 +229,13 @@ class Sniffer:
             self._frames += 1
             if self.verdict is Verdict.UNDECIDED and self._frames >= MAX_FRAMES:
                 self._give_up()
+
+    def _dialect_of(self, frame: Frame) -> type[Dialect] | None:
+        candidate = self._candidate
+        if candidate is not None and candidate.carries_others:
+            is_own = not self._is_array and candidate().understands(frame)
+            return self._recognize(frame) or (candidate if is_own else None)
+        return candidate if self._is_understood(frame) else self._recognize(frame)
 
     def _recognize(self, frame: Frame) -> type[Dialect] | None:
         """The dialect that knows a frame. If the request's own dialect reads the same payloads, that one."""

@@ -1,8 +1,9 @@
 """`Endpoint._send` of botocore: one try of one request. And the API call around it, with all its tries.
 
 Only operations that stream their output are looked at. In a `call()` the others are too, because the application may
-fall back to one of them. A tap takes the place of the urllib3 response that botocore's `EventStream` reads. All other
-calls to AWS cost one look at an attribute.
+fall back to one of them. A tap takes the place of the urllib3 response that botocore's `EventStream` reads. If the
+application itself reads the body, the response gets urllib3's own tap. All other calls to AWS cost one look at an
+attribute.
 """
 
 from __future__ import annotations
@@ -24,8 +25,20 @@ from .close_reason import watch_garbage_collector
 from .exchange import Exchange, attach, guarded, read_already, response_info, tls_version
 from .patching import replace_method, when_imported
 from .tap import closed
+from .urllib3_tap import can_tap, tap
 
-OPERATIONS: Final = ("ConverseStream", "InvokeModelWithResponseStream")
+OPERATIONS: Final = (
+    "ConverseStream",
+    "InvokeModelWithResponseStream",
+    "InvokeAgent",
+    "InvokeInlineAgent",
+    "InvokeFlow",
+    "RetrieveAndGenerateStream",
+    "AgenticRetrieveStream",
+    "InvokeAgentRuntime",
+    "InvokeHarness",
+    "InvokeEndpointWithResponseStream",
+)
 """Operations that are one call each, with all the retries of botocore."""
 
 
@@ -109,8 +122,15 @@ def _tap(exchange: Exchange, response: Any) -> None:
     body: bytes | None = response._content  # noqa: SLF001 - botocore has read the body of all that does not stream
     if body is not None:
         read_already(observer, body)
-    else:
+    elif _is_event_stream(response) or not can_tap(response.raw):
         response.raw = RawTap(response.raw, observer)
+    else:
+        tap(response.raw, observer)
+
+
+def _is_event_stream(response: Any) -> bool:
+    """Whether botocore parses the body. It gives any other body to the application, which reads it as it likes."""
+    return bool(response.headers.get("content-type", "").startswith("application/vnd.amazon.eventstream"))
 
 
 def _response_info(response: Any) -> ResponseInfo:

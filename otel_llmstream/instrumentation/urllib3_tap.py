@@ -144,6 +144,11 @@ def tap(response: Any, observer: Observer) -> None:
     response.__class__ = _tapped(cls)
 
 
+def can_tap(response: Any) -> bool:
+    """Whether a response has all that a tap needs."""
+    return all(hasattr(response, name) for name in NEEDED)
+
+
 def is_tapped(response: Any) -> bool:
     """Whether a response has a tap."""
     return isinstance(response, _Tapped)

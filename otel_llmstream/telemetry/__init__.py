@@ -73,7 +73,7 @@ class Telemetry:
         self.metrics = MetricsRecorder(meter_provider, live, newest=newest, fast=metrics_fast_path)
         self.not_measured = frozenset() if genai_metrics else frozenset(metric.name for metric in semconv.STANDARD)
         self.logs = LogRecorder(logger, logger_provider, failed=failed)
-        self.served = ServedRecorder(meter_provider, self.logs, served, server_metrics=server_metrics)
+        self.served = ServedRecorder(meter_provider, self.metrics, self.logs, served, server_metrics=server_metrics)
         self.listeners = listeners
         self._health_window = health_window
         self._recent_calls = recent_calls

@@ -101,6 +101,7 @@ class SpanRecorder:
         if request is not first:
             if request.model is not None:
                 found[semconv.REQUEST_MODEL] = request.model
+            found[semconv.DIALECT] = request.dialect  # the answer may be in another one than the request suggested
             found[semconv.REQUEST_STREAM] = request.streams
             found[semconv.TRANSPORT] = request.transport
         if summary.extra:
@@ -299,7 +300,6 @@ class BorrowedSpan:
 
     def _write(self, span: Span, summary: Summary, theirs: Mapping[str, Any], *, genai: bool) -> None:
         ours = {
-            semconv.DIALECT: self._request.dialect,
             **self._attributes,
             **self._recorder.ended(summary, None, genai=genai),
         }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from .aws_eventstream import CORRUPT, ERROR, EXCEPTION, LOST, EventStreamFramer
-from .code_lines import CodeLineFramer
+from .code_lines import CodeLineFramer, begins_code_line
 from .content_encoding import BodyDecoder, DecodingError, decoder_for
 from .expansion import ExpansionError
 from .frame import KEPT_HEAD, MAX_FRAME, MESSAGE, BareEvent, Frame, Framer
@@ -59,6 +59,7 @@ __all__ = [
     "SSEFramer",
     "SSEJSONFramer",
     "Sniffed",
+    "begins_code_line",
     "decoder_for",
     "framer_for",
     "sniff",

@@ -6,6 +6,8 @@ Input: decoded bytes, in any split. Output: one `Frame` for each message. If the
 start of the next message is unknown: the framer returns one frame with the event `LOST`, and then no more frames. If
 the lengths are right and the content is wrong, it returns `CORRUPT` and continues with the next message. It never
 raises.
+
+Some messages have no JSON: they are the pieces of another body, cut anywhere. Their frames are those of that body.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Final
 from uuid import UUID
 from zlib import crc32
 
+from .enclosed import EnclosedFramer
 from .frame import KEPT_HEAD, MAX_FRAME, MESSAGE, Frame, portions
 
 CORRUPT: Final = b":corrupt"
@@ -33,6 +36,9 @@ EXCEPTION: Final = b":exception/"
 ERROR: Final = b":error/"
 """Prefix of the event type of an error that the service model does not name; its code follows. The payload is its text.
 """
+
+PIECES: Final = frozenset((b"PayloadPart",))
+"""Event types whose payload is a piece of another body: what a container of SageMaker's sends."""
 
 MAX_HEADERS: Final = 128 * 1024
 """Maximum size of a message's headers, in bytes; the limit of botocore."""
@@ -52,6 +58,7 @@ class EventStreamFramer:
     """Incremental parser of AWS event streams."""
 
     __slots__ = (
+        "_enclosed",
         "_event",
         "_headers",
         "_kept",
@@ -75,6 +82,7 @@ class EventStreamFramer:
         self._headers: bytes | None = None  # of the last message, undecoded; nearly every message has the same ones
         self._event = MESSAGE  # the event type from these headers
         self._text: bytes | None = None
+        self._enclosed: EnclosedFramer | None = None
         self.comments = 0
         self.unknown = 0
 
@@ -90,7 +98,10 @@ class EventStreamFramer:
         return frames
 
     def peek_batch(self, reads: Sequence[bytes]) -> list[bytes] | None:
-        """The payloads of the reads, if each is one complete message with the same headers as the last message."""
+        """The payloads of the reads, if each is one complete message with the same headers as the last message.
+
+        If they are pieces of another body, each must be one complete frame of it.
+        """
         headers = self._headers
         if self._kept or self._oversized is not None or headers is None or self._event.startswith(b":"):
             return None
@@ -105,16 +116,20 @@ class EventStreamFramer:
             if read[:start] == _prelude(len(read), size) + headers
             and crc32(read[:-4]) == int.from_bytes(read[-4:], "big")
         ]
-        return payloads if len(payloads) == len(reads) else None
+        if len(payloads) != len(reads):
+            return None
+        is_piece = self._enclosed is not None and self._event in PIECES
+        return self._enclosed.peek_batch(payloads) if self._enclosed is not None and is_piece else payloads
 
     def close(self) -> list[Frame]:
         """Handle the end of the body. An unfinished message gives no frame."""
-        return []
+        return self._enclosed.close() if self._enclosed is not None else []
 
     @property
     def pending(self) -> bool:
         """Whether the bytes so far end inside a message."""
-        return bool(self._kept) or self._oversized is not None
+        inner = self._enclosed
+        return bool(self._kept) or self._oversized is not None or (inner is not None and inner.pending)
 
     def _feed_messages(self, data: bytes, frames: list[Frame]) -> bytes:
         """Process messages that fit into memory. Returns the bytes that belong to a message that is too large."""
@@ -135,7 +150,11 @@ class EventStreamFramer:
             if total > end - start:
                 self._needed = total
                 break
-            frames.append(self._message(data[start : start + total]))
+            frame = self._message(data[start : start + total])
+            if frame.event in PIECES:
+                frames += self._piece(frame.data)
+            else:
+                frames.append(frame)
             start += total
         else:
             self._needed = _PRELUDE
@@ -163,6 +182,11 @@ class EventStreamFramer:
         start = _PRELUDE + int.from_bytes(message[4:8], "big")
         self._read_headers(message[_PRELUDE:start])
         return Frame(self._event, message[start:-4] if self._text is None else self._text)
+
+    def _piece(self, data: bytes) -> list[Frame]:
+        if self._enclosed is None:
+            self._enclosed = EnclosedFramer()
+        return self._enclosed.feed(data)
 
     def _feed_oversized(self, data: bytes, frames: list[Frame]) -> bytes:
         """Process the next bytes of a message that is too large to hold. Returns the bytes after its end."""

@@ -8,10 +8,11 @@ from typing import Final
 from zlib import crc32
 
 from .aws_eventstream import EventStreamFramer
+from .code_lines import CodeLineFramer, begins_code_line
 from .frame import Framer
 from .json_array import JSONArrayFramer
 from .ndjson import NDJSONFramer
-from .sse import SSEFramer
+from .sse import SSEFramer, begins_field
 
 
 class Sniffed(Enum):
@@ -30,10 +31,6 @@ PRELUDE: Final = 12
 """Bytes of the prelude of an AWS event stream message: two lengths and their CRC-32."""
 
 _BOM: Final = b"\xef\xbb\xbf"
-_FIELDS: Final = (b"data", b"event", b"id", b"retry", b"")
-"""Field names of server-sent events; the empty one begins a comment (WHATWG HTML, 9.2.6)."""
-
-_LONGEST: Final = max(map(len, _FIELDS)) + 1
 
 
 def sniff(head: bytes, *, complete: bool = False) -> Callable[[], Framer] | Sniffed:
@@ -81,10 +78,10 @@ def _sniff_lines(text: bytes, *, complete: bool) -> Callable[[], Framer] | Sniff
 
 
 def _sniff_field(text: bytes, *, complete: bool) -> Callable[[], Framer] | Sniffed:
-    """A field line of an event stream: a name, then a colon or the end of the line."""
-    start = text[:_LONGEST].replace(b"\r", b"\n")
-    for name in _FIELDS:
-        if start.startswith((name + b":", name + b"\n") if name else b":"):
-            return SSEFramer
-    begun = not complete and any(name.startswith(start) for name in _FIELDS)
-    return Sniffed.UNDECIDED if begun else Sniffed.UNKNOWN
+    """A field line of an event stream, or a line of a code and JSON."""
+    begins, coded = begins_field(text), begins_code_line(text)
+    if begins:
+        return SSEFramer
+    if coded:
+        return CodeLineFramer
+    return Sniffed.UNDECIDED if None in (begins, coded) and not complete else Sniffed.UNKNOWN

@@ -179,6 +179,28 @@ SAMPLES: Final[dict[str, Sample]] = {
         CONTENT_TYPE,
     ),
     "bedrock.invoke": Sample("/model/m/invoke-with-response-stream", ("chunk", CLAUDE), CONTENT_TYPE),
+    "bedrock.agent": Sample(
+        "/agents/a/agentAliases/l/sessions/s/text",
+        lambda text: event("chunk", b'{"bytes":"aGVsbG8=","attribution":{"citations":["%b"]}}' % text.encode()),
+        CONTENT_TYPE,
+    ),
+    "bedrock.flow": Sample(
+        "/flows/f/aliases/a",
+        ("flowOutputEvent", '{"nodeName":"n","nodeType":"FlowOutputNode","content":{"document":"{text}"}}'),
+        CONTENT_TYPE,
+    ),
+    "bedrock.knowledge_base": Sample("/retrieveAndGenerateStream", ("output", '{"text":"{text}"}'), CONTENT_TYPE),
+    "agentcore.harness": Sample(
+        "/harnesses/invoke",
+        ("contentBlockDelta", '{"contentBlockIndex":0,"delta":{"text":"{text}"},"p":"abcdef"}'),
+        CONTENT_TYPE,
+    ),
+    "agentcore.runtime": Sample("/runtimes/r/invocations", data('{"piece":"{text}","at":7}')),
+    "sagemaker.endpoint": Sample(
+        "/endpoints/e/invocations-response-stream",
+        lambda text: event("PayloadPart", b'{"token": {"id": 9, "text": "%b", "log_prob": -0.5}}\n' % text.encode()),
+        CONTENT_TYPE,
+    ),
     "openai.assistants": Sample(
         "/v1/threads/t/runs",
         named(
@@ -228,6 +250,51 @@ SAMPLES: Final[dict[str, Sample]] = {
     "replicate": Sample(
         "/v1/streams/x", "event: output\nid: 1760000000:7\ndata: {text}\n\n", method="GET", host="stream.replicate.com"
     ),
+    "agno": Sample(
+        "/agents/a/runs",
+        named("RunContent", '{"event":"RunContent","content":"{text}","run_id":"r-1","agent_id":"a"}'),
+        start=b'event: RunStarted\ndata: {"event":"RunStarted","run_id":"r-1"}\n\n',
+    ),
+    "snowflake.agent": Sample(
+        "/api/v2/cortex/agent:run",
+        named("response.text.delta", '{"content_index":0,"text":"{text}"}'),
+        asked=(("messages", []),),
+        start=b'event: response.status\ndata: {"status":"planning"}\n\n',
+    ),
+    "langgraph.events": Sample(
+        "/threads/t/stream/events",
+        named(
+            "messages",
+            '{"type":"event","seq":7,"method":"messages","params":{"namespace":[],"data":{"event":'
+            '"content-block-delta","index":0,"delta":{"type":"text-delta","text":"{text}"}}}}',
+        ),
+        asked=(("channels", []),),
+    ),
+    "google.adk": Sample(
+        "/run_sse",
+        data(
+            '{"content":{"parts":[{"text":"{text}"}],"role":"model"},"partial":true,"invocationId":"e-1","author":"a",'
+            '"actions":{},"id":"2","timestamp":1760000000.5}'
+        ),
+        asked=(("appName", "a"), ("newMessage", {})),
+    ),
+    "oci.chat": Sample(
+        "/20231130/actions/chat",
+        data('{"index":0,"message":{"role":"ASSISTANT","content":[{"type":"TEXT","text":"{text}"}]},"pad":"aaaa"}'),
+        asked=(("chatRequest", {"isStream": True}),),
+    ),
+    "lm_studio.chat": Sample(
+        "/api/v1/chat",
+        named("message.delta", '{"type":"message.delta","content":"{text}"}'),
+        asked=(("input", "?"),),
+    ),
+    "koboldcpp.generate": Sample(
+        "/api/extra/generate/stream", named("message", '{"token":"{text}","finish_reason":"null"}')
+    ),
+    "triton.generate": Sample(
+        "/v2/models/m/generate_stream", data('{"model_name":"m","model_version":"1","text_output":"{text}"}')
+    ),
+    "assistant_stream": Sample("/talk", '0:"{text}"\n', "text/plain; charset=utf-8"),
     "openai.images": Sample(
         "/v1/images/generations",
         named(
