@@ -63,6 +63,27 @@ async def main():
 asyncio.run(main())
 """
 
+STATUS: Final = """
+import logging, urllib.request
+import otel_llmstream
+said = []
+handler = logging.Handler()
+handler.emit = lambda record: said.append(record.getMessage())
+logger = logging.getLogger("otel_llmstream")
+logger.addHandler(handler)
+logger.setLevel(logging.INFO)
+otel_llmstream.instrument(status_port=0)
+(url,) = [line.rpartition(" ")[2] for line in said if "live page" in line]
+assert b"<title>LLM streams</title>" in urllib.request.urlopen(url).read()
+assert b'"instrumented":true' in urllib.request.urlopen(url + "data.json").read()
+"""
+
+DOCTOR: Final = """
+from otel_llmstream.cli import _doctor_view, main
+from otel_llmstream.debugging.doctor import http2
+assert main(['doctor', 'http://127.0.0.1:9/v1', '--model', 'm']) == 2
+"""
+
 CASES: Final = {
     "nothing": ("", (), NONE),
     "httpx": ("", ("httpx",), SERVER + HTTPX + SEEN),
@@ -74,7 +95,13 @@ CASES: Final = {
     "grpc": ("[grpc]", (), "import otel_llmstream\notel_llmstream.instrument()\nimport grpc\n"),
     "otlp": ("[otlp]", (), NONE + "import opentelemetry.exporter.otlp.proto.http.trace_exporter\n"),
     "prometheus": ("[prometheus]", (), "import otel_llmstream\notel_llmstream.instrument(prometheus_port=0)\n"),
+    "status": ("[status]", (), STATUS),
     "monitoring": ("[monitoring]", (), "from otel_llmstream.cli import main\nassert main(['alerts']) == 0\n"),
+    "doctor": (
+        "[doctor]",
+        (),
+        DOCTOR,
+    ),
     "testing": ("[testing]", (), "from otel_llmstream.testing import ChaosServer\nwith ChaosServer(): pass\n"),
     "testing-grpc": (
         "[testing-grpc]",

@@ -20,6 +20,10 @@ def command(*arguments: str) -> str:
     return subprocess.run([path, *arguments], check=True, capture_output=True, text=True).stdout  # noqa: S603 - the package's own command
 
 
+def _name(path: Path) -> str:
+    return path.name
+
+
 def check(what: str, *, holds: bool) -> None:
     """Print a passed check, or exit with an error."""
     if not holds:
@@ -32,6 +36,11 @@ def main() -> None:
     package = Path(otel_llmstream.__file__)
     check("the package comes from the wheel", holds=package.is_relative_to(sysconfig.get_path("purelib")))
     check("the package contains py.typed", holds=(package.parent / "py.typed").exists())
+    page = package.parent / "status" / "page"
+    check(
+        "the package contains the live page",
+        holds={"index.html", "page.css", "page.js"} <= set(map(_name, page.iterdir())),
+    )
     check(
         "the command, the module and the metadata have the same version",
         holds=command("--version").split()[1] == otel_llmstream.__version__ == version("otel-llmstream"),

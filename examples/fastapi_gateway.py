@@ -1,11 +1,12 @@
-"""A gateway that forwards a provider's stream to its clients. If a client leaves, the provider's stream is closed.
+"""A gateway that sends a provider's stream on to its own clients. Both ends are observed, and joined.
 
 To run it: `python examples/fastapi_gateway.py` (needs fastapi and uvicorn), then
 `curl -N 'http://127.0.0.1:8000/answer?model=ok'`. To leave early, press Ctrl-C during `model=pause`. PORT changes the
-port. If OPENAI_BASE_URL is not set, a local server replaces the provider.
+port. If OPENAI_BASE_URL is not set, a local server replaces the provider. `gateway_faults.py` plays each fault.
 
-What to look for: if the client stays, the stream is `completed`. If it leaves, the stream is `cancelled` at once,
-without waiting for a time-out or the garbage collector. Afterwards `GET /health` shows `active` as 0.
+What to look for: if the client stays, both streams are `completed`. If it leaves, the provider's stream is `cancelled`
+and the gateway's own is `disconnected`, without waiting for a time-out or the garbage collector. Afterwards
+`GET /health` shows `active` as 0, and both counts.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import asdict
 from typing import Any
 
-import uvicorn
-from fastapi import FastAPI
-from fastapi.responses import StreamingResponse
-from openai import AsyncOpenAI, OpenAIError
-from starlette.types import Send
+try:
+    import uvicorn
+    from fastapi import FastAPI
+    from fastapi.responses import StreamingResponse
+    from openai import AsyncOpenAI
+    from starlette.types import Send
 
-import otel_llmstream
-from otel_llmstream.testing import ChaosServer
+    import otel_llmstream
+    from otel_llmstream.testing import ChaosServer
+except ModuleNotFoundError as missing:
+    raise SystemExit(f"This example needs {missing.name}. Run: pip install -e '.[demo]' fastapi uvicorn") from None
 
 
 class ClosedStreamingResponse(StreamingResponse):
@@ -52,24 +56,21 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(lifespan=lifespan)
+app.add_middleware(otel_llmstream.ServedStreams)  # without this line, only the provider's streams are observed
 
 
-async def words(model: str) -> AsyncIterator[str]:
-    """The provider's words, as they arrive."""
-    messages: Any = [{"role": "user", "content": "Tell me a story."}]
-    try:
-        async with await app.state.provider.chat.completions.create(
-            model=model, messages=messages, stream=True
-        ) as stream:
-            async for chunk in stream:
-                yield (chunk.choices[0].delta.content or "") if chunk.choices else ""
-    except OpenAIError as exc:
-        yield f"\n[the answer ends here: {type(exc).__name__}]\n"  # status 200 is already sent
+async def forward(model: str) -> AsyncIterator[bytes]:
+    """The provider's bytes, as they arrive. If they break, the exception cuts the client's stream too."""
+    async with app.state.provider.chat.completions.with_streaming_response.create(
+        model=model, messages=[{"role": "user", "content": "Tell me a story."}], stream=True
+    ) as reply:
+        async for piece in reply.iter_bytes():
+            yield piece
 
 
 @app.get("/answer")
 async def answer(model: str = "ok") -> StreamingResponse:
-    return ClosedStreamingResponse(words(model), media_type="text/plain")
+    return ClosedStreamingResponse(forward(model), media_type="text/event-stream")
 
 
 @app.get("/health")

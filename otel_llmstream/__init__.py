@@ -21,11 +21,13 @@ from opentelemetry._logs import LoggerProvider
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from ._instrumentor import LLMStreamInstrumentor, flush, health, on_end, recent, shutdown
+from ._instrumentor import LLMStreamInstrumentor, flush, health, on_end, recent, shutdown, status_app
 from ._settings import Settings
 from ._version import __version__
 from .core.served import ServedOutcome, ServedSummary
 from .core.summary import Attempt, LLMRequest, Outcome, Summary
+from .debugging.session import DebugSession, debug
+from .debugging.timeline import DebugRead, DebugStream
 from .instrumentation.asgi import ServedStreams
 from .instrumentation.call_boundary import call
 from .instrumentation.served_app import instrument_app
@@ -42,6 +44,7 @@ def instrument(
     logger: EventLogger | logging.Logger | logging.LoggerAdapter[Any] | None = None,
     http_spans: bool = True,
     prometheus_port: int | None = None,
+    status_port: int | None = None,
     app: Any = None,
 ) -> None:
     """Observe every streaming LLM call of this process from now on. A second call does nothing but warn.
@@ -61,14 +64,17 @@ def instrument(
         http_spans: also switch opentelemetry-instrumentation-httpx on, so that each attempt has its HTTP span and
             `traceparent` travels. If it is on already, it is left alone.
         prometheus_port: TCP port to serve `/metrics` on (needs the extra `prometheus`).
+        status_port: TCP port to serve the live page on, for this machine (needs the extra `status`). It is the setting
+            of the same name.
         app: a FastAPI, Starlette or Flask application. The streams that it serves to its own clients are observed too;
             see `instrument_app`.
 
     Raises:
         TypeError: `logger` cannot take the lines (it is async, for example). The message says what to pass.
-        ValueError: `settings` are no `Settings`, or `prometheus_port` is no number. Nothing else is raised: if the
+        ValueError: `settings` are no `Settings`, or a port is no number. Nothing else is raised: if the
             environment or a port cannot be used, a warning says so.
     """
+    single = {} if status_port is None else {"status_port": status_port}
     LLMStreamInstrumentor().instrument(
         settings=settings,
         tracer_provider=tracer_provider,
@@ -77,13 +83,14 @@ def instrument(
         logger=logger,
         http_spans=http_spans,
         prometheus_port=prometheus_port,
+        **single,
     )
     if app is not None:
         instrument_app(app)
 
 
 def uninstrument() -> None:
-    """Observe no new stream, and serve `/metrics` no longer.
+    """Observe no new stream, and serve `/metrics` and the live page no longer.
 
     Open streams are observed until their end. Wrappers of other packages stay in place.
     """
@@ -92,6 +99,9 @@ def uninstrument() -> None:
 
 __all__ = [
     "Attempt",
+    "DebugRead",
+    "DebugSession",
+    "DebugStream",
     "EventLogger",
     "Health",
     "LLMRequest",
@@ -108,6 +118,7 @@ __all__ = [
     "__version__",
     "add_trace_context",
     "call",
+    "debug",
     "flush",
     "health",
     "instrument",
@@ -115,5 +126,6 @@ __all__ = [
     "on_end",
     "recent",
     "shutdown",
+    "status_app",
     "uninstrument",
 ]

@@ -21,8 +21,9 @@ from ._interruption import let_through
 from ._log import log
 from ._process_end import ProcessEnd
 from ._settings import DISABLED, Settings, is_disabled
+from ._status_page import StatusPage
 from .core.clock import Clock, SystemClock
-from .core.open_stream import OpenStream
+from .core.open_stream import LiveStream, OpenStream
 from .core.served import ServedOutcome
 from .core.summary import Summary
 from .engine.engine import LOST_CALLBACK, LOST_LINE, Engine, reset_after_fork
@@ -39,11 +40,12 @@ from .instrumentation import (
     websockets,
 )
 from .instrumentation.switch import SWITCH
+from .status import Source
 from .telemetry import Health, Telemetry
 from .telemetry.health import HealthRecorder
 from .telemetry.listeners import Listeners
 from .telemetry.loggers import event_logger
-from .telemetry.recent import Recent, RecentRecorder
+from .telemetry.recent import News, Recent, RecentRecorder
 
 _OPTIONS: Final = frozenset(
     ("settings", "tracer_provider", "meter_provider", "logger_provider", "logger", "http_spans", "prometheus_port",
@@ -72,6 +74,7 @@ class _Process:
         at_exit: whether `close` is called when the interpreter ends.
         at_fork: whether `reset_after_fork` is called after a fork.
         listeners: what the application wants to be called with each ended call.
+        page: the live page.
     """
 
     def __init__(self) -> None:
@@ -81,6 +84,7 @@ class _Process:
         self.at_exit = False
         self.at_fork = False
         self.listeners = Listeners(self.failed_listener)
+        self.page = StatusPage(Source(health, self.live_streams, self.news, self.served), _register_fork)
 
     def uncover(self) -> None:
         """Go back to what is covered. It may have been switched on or off meanwhile."""
@@ -95,6 +99,14 @@ class _Process:
     def live(self) -> Iterable[OpenStream]:
         """The streams that are open now, and the calls that wait before they are tried again."""
         return () if self.engine is None else self.engine.open_streams()
+
+    def live_streams(self) -> list[LiveStream]:
+        """As `live`, with the numbers so far."""
+        return [] if self.engine is None else self.engine.live_streams()
+
+    def news(self, cursor: str) -> News:
+        """The calls that have ended since a cursor."""
+        return _recent(self).since(cursor)
 
     def served(self) -> Iterable[tuple[str | None, str | None]]:
         """The served streams that are open now: the route and the model of each."""
@@ -121,9 +133,7 @@ class _Process:
         reset_after_fork()
         if self.telemetry is not None:
             self.telemetry.reset_after_fork()
-
-
-PROCESS: Final = _Process()
+        self.page.reset_after_fork()
 
 
 class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
@@ -162,9 +172,10 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             SWITCH.on(capturing[0])
         if kwargs.get("http_spans", True) and _LOADER not in sys.modules:
             HTTP_SPANS.on(kwargs)
+        PROCESS.page.serve(settings)
 
     def _uninstrument(self, **_kwargs: Any) -> None:
-        """Observe no new stream, and serve `/metrics` no longer. Open streams are observed to their end."""
+        """Observe no new stream, and serve nothing any more. Open streams are observed to their end."""
         if PROCESS.covered is not None:
             PROCESS.covered = PROCESS.covered._replace(switched=None)
             engine, telemetry, _ = PROCESS.covered
@@ -175,6 +186,7 @@ class LLMStreamInstrumentor(BaseInstrumentor):  # type: ignore[misc]
             engine.guard(telemetry.rest)
         HTTP_SPANS.off()
         _sdk_setup.stop_serving()
+        PROCESS.page.stop()
 
 
 @contextmanager
@@ -252,6 +264,11 @@ def _register_exit() -> None:
     if not PROCESS.at_exit:
         PROCESS.at_exit = True
         atexit.register(PROCESS.close)
+    _register_fork()
+
+
+def _register_fork() -> None:
+    """Called before the first stream, and before the live page is served."""
     if not PROCESS.at_fork and hasattr(os, "register_at_fork"):
         PROCESS.at_fork = True
         os.register_at_fork(after_in_child=PROCESS.reset_after_fork)
@@ -277,10 +294,16 @@ def recent() -> Recent:
     `Settings.recent_calls` says how many are kept. Failures are kept apart too, so that successes cannot push them out.
     The summaries have no content, and no exception: it would keep the application's objects alive.
     """
-    engine, telemetry = PROCESS.engine, PROCESS.telemetry
-    if engine is not None:
-        engine.run_deferred()
-    return (telemetry.recent if telemetry is not None else RecentRecorder(0)).snapshot()
+    return _recent(PROCESS).snapshot()
+
+
+def _recent(process: _Process) -> RecentRecorder:
+    if process.engine is not None:
+        process.engine.run_deferred()
+    return process.telemetry.recent if process.telemetry is not None else _NO_CALLS
+
+
+_NO_CALLS: Final = RecentRecorder(0)
 
 
 def on_end(callback: Callable[[Summary], object]) -> Callable[[], None]:
@@ -300,6 +323,25 @@ def on_end(callback: Callable[[Summary], object]) -> Callable[[], None]:
         TypeError: the callback cannot be called.
     """
     return PROCESS.listeners.add(callback)
+
+
+def status_app(*, token: str | None = None, hosts: Sequence[str] = ()) -> Any:
+    """The live page as an ASGI application. Mount it into your own: `app.mount("/llm-streams", <it>)`.
+
+    It shows the streams of this process. Without a token it answers only requests that come from this machine, for a
+    name of this machine, and that no proxy has passed on, as far as headers tell. If a proxy on this machine makes the
+    application public, give a token. It needs the extra `status`.
+
+    Args:
+        token: what a reader needs; the page asks for it.
+        hosts: names that the page may be asked for by, beside those of this machine (`["app.example.com"]`). They need
+            a token.
+
+    Raises:
+        ImportError: packages are missing. The message says how to install them.
+        ValueError: `hosts` are given without a token.
+    """
+    return PROCESS.page.mounted(token, hosts)
 
 
 def flush(timeout: float = 3.0) -> bool:
@@ -363,3 +405,5 @@ _LOADER: Final = "opentelemetry.instrumentation.auto_instrumentation._load"
 """The module that `opentelemetry-instrument` runs. It switches on every installed instrumentation, also this one."""
 
 HTTP_SPANS: Final = HTTPSpans()
+
+PROCESS: Final = _Process()

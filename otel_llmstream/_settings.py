@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, Final, Literal
 
@@ -17,6 +17,13 @@ PREFIX: Final = "OTEL_LLMSTREAM_"
 
 DISABLED: Final = "OTEL_LLMSTREAM_DISABLED"
 """If this variable is true, `instrument()` does nothing. It also counts if the code gives settings."""
+
+MAX_PORT: Final = 65_535
+
+MIN_TOKEN: Final = 16
+"""Characters of a token. A shorter one can be guessed."""
+
+_VISIBLE: Final = re.compile(r"[!-~]+")
 
 OF_TESTS: Final = frozenset(f"{PREFIX}{name}" for name in ("CORPUS", "FRAMEWORKS", "PEERS", "SDKS", "SEEN"))
 """Variables of this package's own tests."""
@@ -37,7 +44,7 @@ class Settings:
         chunk_offsets: how many chunk times a span keeps at most (0 to 128); 0 switches the timeline off.
         excluded_urls: regular expressions that are searched for in `scheme://host:port/path` and in
             `scheme://host/path`. Requests that match are not observed. It can be a tuple, a list, or one expression. In
-            the environment the expressions are separated by commas, so that they cannot contain any.
+            the environment, commas separate the expressions, so that an expression there cannot contain a comma.
         genai_spans: whether our spans are GenAI spans: True, False, or "auto". False makes our spans plain ones: named
             `llmstream {model}`, without `gen_ai.*`. If another instrumentation makes GenAI spans of the same calls and
             does not make them the current span, calls would be counted twice. With "auto", our spans are plain ones
@@ -60,6 +67,10 @@ class Settings:
             It concerns applications that have not served a request yet.
         server_metrics: whether served streams also give the metrics of a model server (`gen_ai.server.*`). Choose True
             if this process serves a model itself.
+        status_port: TCP port of the live page (needs the extra `status`); 0 takes a free one, which a log line names.
+            None serves no page.
+        status_host: the address that the live page listens on. Another one than a loopback address needs a token.
+        status_token: what a reader of the live page needs; 16 characters or more.
 
     A setting that is True or False can also be given as 1, 0, or one of the words true, false, yes, no, on and off.
 
@@ -81,6 +92,9 @@ class Settings:
     flush_on_sigterm: bool = True
     served: bool = False
     server_metrics: bool = False
+    status_port: int | None = None
+    status_host: str = "127.0.0.1"
+    status_token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name, normalize in _NORMALIZERS.items():
@@ -88,7 +102,7 @@ class Settings:
         for name, check in _CHECKS.items():
             complaint = check(getattr(self, name))
             if complaint:
-                raise ValueError(f"{name} {complaint}, got {getattr(self, name)!r}")
+                raise ValueError(f"{name} {complaint}, got {_shown(name, getattr(self, name))}")
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
@@ -103,15 +117,20 @@ class Settings:
         environ = os.environ if environ is None else environ
         _mention_unknown(environ)
         found: dict[str, Any] = {}
-        for field in fields(cls):
-            text = environ.get(PREFIX + field.name.upper())
+        for name in (each.name for each in fields(cls)):
+            text = environ.get(PREFIX + name.upper())
             if text is None or not text.strip():
                 continue
             try:
-                found |= _checked(field.name, _PARSERS[field.name](text))
+                found |= _checked(name, _PARSERS[name](text))
             except ValueError as exc:
-                log(logging.WARNING, "ignored %s%s=%r: %s", PREFIX, field.name.upper(), text, exc)
+                log(logging.WARNING, "ignored %s%s=%s: %s", PREFIX, name.upper(), _shown(name, text), exc)
         return cls(**found)
+
+
+def _shown(name: str, value: Any) -> str:
+    """A value in a message. A token is not shown."""
+    return "what it is" if name == "status_token" else repr(value)
 
 
 def _checked(name: str, value: Any) -> dict[str, Any]:
@@ -164,7 +183,7 @@ def _nearest(name: str) -> str:
 
 
 def _names() -> frozenset[str]:
-    return frozenset((DISABLED, *(PREFIX + field.name.upper() for field in fields(Settings))))
+    return frozenset((DISABLED, *(PREFIX + each.name.upper() for each in fields(Settings))))
 
 
 # --- what may be written in several ways ------------------------------------------------------------------------------
@@ -212,6 +231,9 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "flush_on_sigterm": _boolean,
     "served": _boolean,
     "server_metrics": _boolean,
+    "status_port": int,
+    "status_host": str.strip,
+    "status_token": str.strip,
 }
 
 
@@ -241,6 +263,20 @@ def _patterns(value: Any) -> str:
     return ""
 
 
+def _port(value: Any) -> str:
+    good = value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_PORT)
+    return "" if good else f"must be a TCP port from 0 to {MAX_PORT}, or None"
+
+
+def _host(value: Any) -> str:
+    return "" if isinstance(value, str) and value and not value.isspace() else "must be an address to listen on"
+
+
+def _token(value: Any) -> str:
+    good = value is None or (isinstance(value, str) and len(value) >= MIN_TOKEN and _VISIBLE.fullmatch(value))
+    return "" if good else f"must have {MIN_TOKEN} visible ASCII characters or more, or be None"
+
+
 def _flag(value: Any) -> str:
     return "" if isinstance(value, bool) else "must be true or false"
 
@@ -264,6 +300,9 @@ _CHECKS: Final[Mapping[str, Callable[[Any], str]]] = {
     "flush_on_sigterm": _flag,
     "served": _flag,
     "server_metrics": _flag,
+    "status_port": _port,
+    "status_host": _host,
+    "status_token": _token,
 }
 
 _NORMALIZERS: Final[Mapping[str, Callable[[Any], Any]]] = {

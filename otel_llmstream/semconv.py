@@ -307,6 +307,18 @@ ERROR_TYPES_BY_NAME: Final = {it.name: it for it in ERROR_TYPES}
 PREINITIALIZED_STATUSES: Final = ("400", "401", "403", "404", "408", "429", "500", "502", "503", "504", "529")
 """HTTP statuses whose failure series start at 0 together with a new base attribute set. So do all `ERROR_TYPES`."""
 
+GRPC_STATUSES: Final = (
+    "ok", "cancelled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists",
+    "permission_denied", "resource_exhausted", "failed_precondition", "aborted", "out_of_range", "unimplemented",
+    "internal", "unavailable", "data_loss", "unauthenticated",
+)  # fmt: skip
+"""The statuses of a gRPC call by their numbers (gRPC, "Status codes"), as values of `error.type`."""
+
+GRPC_CALLER_ERRORS: Final = (
+    "invalid_argument", "unauthenticated", "permission_denied", "not_found", "failed_precondition", "out_of_range",
+)  # fmt: skip
+"""Statuses of gRPC that blame the request, as HTTP's 4xx do."""
+
 PREINITIALIZED_RETRIES: Final = ("408", "429", "500", "502", "503", "504", "529", READ_TIMEOUT,
                                  CONNECT_TIMEOUT, CONNECT_ERROR, CONNECTION_RESET)  # fmt: skip
 """Reasons of retries whose series start at 0: the ones that the SDKs retry by themselves."""
@@ -698,6 +710,11 @@ class Metric:
     newest: str | None = None
     base: bool = True
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All attributes that are on it."""
+        return (*BASE_ATTRIBUTES, *self.attributes) if self.base else self.attributes
+
 
 BASE_ATTRIBUTES: Final = tuple(it.name for it in ATTRIBUTES if On.METRIC in it.on and it.field.startswith("request."))
 """On every metric of a call. Port, response id and the like are on none: each value would make a new series."""
@@ -900,6 +917,11 @@ NEWEST_METRICS: Final = (OPERATION_INPUT, OPERATION_OUTPUT, *USAGE_COUNTERS)
 HTTP_ROUTE: Final = "http.route"
 SERVED_OUTCOME: Final = "llmstream.served.outcome"
 """On the server span. It is not `llmstream.outcome`: a query for calls must not find the server's span too."""
+SERVED_FIRST_CHUNK: Final = "llmstream.served.time_to_first_chunk"
+SERVED_LONGEST_WRITE: Final = "llmstream.served.write_stall"
+SERVED_OVERHEAD_SECONDS: Final = "llmstream.served.gateway_overhead"
+SERVED_UPSTREAM_OUTCOME: Final = "llmstream.served.upstream.outcome"
+SERVED_UPSTREAM_ERROR: Final = "llmstream.served.upstream.error.type"
 
 _SERVED: Final = On.SPAN | On.LOG
 
@@ -925,19 +947,19 @@ SERVED_ATTRIBUTES: Final = (
               description="From the request to the end of the body."),
     Attribute(name="llmstream.served.time_to_first_byte", field="time_to_first_byte", type="double", unit="s",
               on=_SERVED, description="From the request to the first byte of the body."),
-    Attribute(name="llmstream.served.time_to_first_chunk", field="time_to_first_chunk", type="double", unit="s",
+    Attribute(name=SERVED_FIRST_CHUNK, field="time_to_first_chunk", type="double", unit="s",
               on=_SERVED, description="From the request to the first chunk."),
     Attribute(name="llmstream.served.gap.max", field="gap_max", type="double", unit="s", on=_SERVED,
               description="The longest time between two chunks."),
-    Attribute(name="llmstream.served.write_stall", field="write_stall", type="double", unit="s", on=_SERVED,
+    Attribute(name=SERVED_LONGEST_WRITE, field="write_stall", type="double", unit="s", on=_SERVED,
               description="The longest time that one write waited for the client."),
-    Attribute(name="llmstream.served.gateway_overhead", field="gateway_overhead", type="double", unit="s", on=_SERVED,
+    Attribute(name=SERVED_OVERHEAD_SECONDS, field="gateway_overhead", type="double", unit="s", on=_SERVED,
               description="From the upstream's first chunk to the own one, and what it had to wait before that."),
     Attribute(name="llmstream.served.upstreams", field="upstreams", type="int", default=0, on=_SERVED,
               description="LLM calls that were made while the response was made."),
-    Attribute(name="llmstream.served.upstream.outcome", field="upstream_outcome", type="string", on=_SERVED,
+    Attribute(name=SERVED_UPSTREAM_OUTCOME, field="upstream_outcome", type="string", on=_SERVED,
               description="How the last of them ended."),
-    Attribute(name="llmstream.served.upstream.error.type", field="upstream_error_type", type="string", on=_SERVED,
+    Attribute(name=SERVED_UPSTREAM_ERROR, field="upstream_error_type", type="string", on=_SERVED,
               description="Why it was truncated or failed."),
 )
 """The attributes of a served stream: on the server span that is current, and on the log line. `field` is a field of
@@ -966,11 +988,11 @@ SERVED_STREAMS: Final = Metric(
     "counter",
     "{stream}",
     "Streams that were served to clients, by outcome.",
-    (*_SERVED_LABELS, OUTCOME, ERROR_TYPE),
+    (*_SERVED_LABELS, OUTCOME, ERROR_TYPE, SERVED_UPSTREAM_OUTCOME),
     base=False,
 )
 SERVED_TTFC: Final = Metric(
-    "llmstream.served.time_to_first_chunk",
+    SERVED_FIRST_CHUNK,
     "histogram",
     "s",
     "From a client's request to the first chunk that is sent to it.",
@@ -988,7 +1010,7 @@ SERVED_DURATION: Final = Metric(
     base=False,
 )
 SERVED_WRITE_STALL: Final = Metric(
-    "llmstream.served.write_stall",
+    SERVED_LONGEST_WRITE,
     "histogram",
     "s",
     "The longest time that one write of a stream waited for the client.",
@@ -997,7 +1019,7 @@ SERVED_WRITE_STALL: Final = Metric(
     base=False,
 )
 SERVED_OVERHEAD: Final = Metric(
-    "llmstream.served.gateway_overhead",
+    SERVED_OVERHEAD_SECONDS,
     "histogram",
     "s",
     "From the upstream's first chunk to the own one, and what the application let it wait before that.",
@@ -1061,3 +1083,6 @@ SERVER_TPOT: Final = Metric(
 )
 SERVER_METRICS: Final = (SERVER_DURATION, SERVER_TTFT, SERVER_TPOT)
 """The conventions' metrics of a model server. `Settings.server_metrics` switches them on."""
+
+EVERY_METRIC: Final = (*METRICS, *NEWEST_METRICS, *SERVED_METRICS, *SERVER_METRICS)
+"""All metrics of the catalogue."""

@@ -14,6 +14,7 @@ from otel_llmstream.semconv import Metric
 JOB = "shop"
 PROVIDER = "openai"
 MODEL = "gpt-5"
+ROUTE = "/chat/{id}"
 RUNBOOKS = "https://runbooks.example/llm"
 
 COMPLETED = {semconv.OUTCOME: "completed", semconv.FINISH_REASON: "stop"}
@@ -54,8 +55,10 @@ class Grows:
             semconv.REQUEST_MODEL: MODEL,
             semconv.SERVER_ADDRESS: "api.openai.com",
         }
+        served = {semconv.HTTP_ROUTE: ROUTE, semconv.REQUEST_MODEL: MODEL}
         labels = {"job": JOB, "instance": "10.0.0.7:9464", "otel_scope_name": semconv.SCOPE}
-        labels |= (base if self.metric.base else {}) | self.labels
+        labels |= base if self.metric.base else served if semconv.HTTP_ROUTE in self.metric.labels else {}
+        labels |= self.labels
         written = ", ".join(f'{flavour.label_name(name)}="{value}"' for name, value in labels.items())
         return f"{flavour.metric(self.metric, self.part, newest=self.newest)}{{{written}}}"
 
@@ -70,6 +73,26 @@ def slow(*, newest: bool = False) -> tuple[Grows, ...]:
     counts = {"2.56": (27, 1), "5.12": (27, 1), "10.24": (30, 2), "+Inf": (30, 2)}
     buckets = (Grows(semconv.TTFC, by, {"le": bound}, "bucket", few, newest) for bound, (by, few) in counts.items())
     return *buckets, Grows(semconv.TTFC, 30, {}, "count", 2, newest)
+
+
+def served(ok: int, bad: int, *kinds: dict[str, str]) -> tuple[Grows, ...]:
+    """The same for streams that the service serves."""
+    well = Grows(semconv.SERVED_STREAMS, ok, {semconv.OUTCOME: "completed", **UPSTREAM_WELL})
+    return well, *(Grows(semconv.SERVED_STREAMS, bad, kind) for kind in kinds)
+
+
+UPSTREAM_WELL = {semconv.SERVED_UPSTREAM_OUTCOME: "completed"}
+OWN_ERROR = {semconv.OUTCOME: "failed", semconv.ERROR_TYPE: "ValueError", **UPSTREAM_WELL}
+OWN_CUT = {semconv.OUTCOME: "truncated", semconv.ERROR_TYPE: "stream_truncated"}
+PASSED_ON = {semconv.OUTCOME: "failed", semconv.ERROR_TYPE: "500", semconv.SERVED_UPSTREAM_OUTCOME: "failed"}
+
+
+def delayed() -> tuple[Grows, ...]:
+    """27 of 30 streams are delayed by 10 ms at most, and three by 0.64 to 1.28 s."""
+    counts = {"0.01": (27, 1), "0.64": (27, 1), "1.28": (30, 2), "+Inf": (30, 2)}
+    overhead = semconv.SERVED_OVERHEAD
+    buckets = (Grows(overhead, by, {"le": bound}, "bucket", few) for bound, (by, few) in counts.items())
+    return *buckets, Grows(overhead, 30, {}, "count", 2)
 
 
 @dataclass(frozen=True)
@@ -146,6 +169,11 @@ def small_models(number: int) -> tuple[Grows, ...]:
 
 def case(fires: int, severity: str, summary: str, description: str) -> dict[str, Case]:
     return {"": Case(fires, labels(severity), summary, description)}
+
+
+def of_route(fires: int, severity: str, summary: str, description: str) -> dict[str, Case]:
+    given = {"job": JOB, semconv.HTTP_ROUTE: ROUTE, "severity": severity}
+    return {"": Case(fires, given, f"shop: {summary}", description)}
 
 
 CASES: dict[str, Load] = {
@@ -265,6 +293,46 @@ CASES: dict[str, Load] = {
             "shop: streams of openai gpt-5 are dropped without being closed",
             "10% of the streams of model gpt-5 at openai are dropped by job shop and ended by the garbage collector. "
             "The threshold is 1%. Each one keeps a connection of the pool until then.",
+        ),
+    ),
+    "LLMStreamServedFailureRate": Load(
+        served(24, 3, OWN_ERROR, OWN_CUT),
+        of_route(
+            6,
+            "critical",
+            "streams to clients of /chat/{id} fail",
+            "20% of the streams that job shop serves at /chat/{id} fail although their upstream did not. The threshold "
+            "is 10%. No alert on a provider or a model shows them: the service breaks them itself.",
+        ),
+    ),
+    "LLMStreamServedTruncated": Load(
+        served(27, 3, OWN_CUT),
+        of_route(
+            7,  # The fifth truncated stream is in the second minute.
+            "warning",
+            "clients of /chat/{id} get truncated answers without an error",
+            "10% of the streams that job shop serves at /chat/{id} end early and cleanly. The threshold is 1%. The "
+            "client takes half an answer of the model for a whole one, whatever the provider did.",
+        ),
+    ),
+    "LLMStreamOrphanedUpstreams": Load(
+        (*served(27, 3, {semconv.OUTCOME: "disconnected"}), Grows(semconv.SERVED_ORPHANS, 3)),
+        of_route(
+            17,
+            "warning",
+            "upstream streams of /chat/{id} are read on after the client has left",
+            "For 10% of the streams that job shop serves at /chat/{id}, an upstream stream was still read a second "
+            "after the client had left. The threshold is 1%. The provider bills for what the model writes meanwhile.",
+        ),
+    ),
+    "LLMStreamGatewayOverhead": Load(
+        delayed(),
+        of_route(
+            11,
+            "warning",
+            "the service delays the first chunk of /chat/{id}",
+            "For one stream in twenty of /chat/{id}, job shop adds more than 960ms to the first chunk. The threshold "
+            "is 640ms. The provider and the model are not part of this time.",
         ),
     ),
     "LLMStreamTelemetryAbsent": Load(

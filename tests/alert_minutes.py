@@ -90,6 +90,8 @@ def fault(name: str) -> Iterator[tuple[Grows, float]]:
         yield fast, 0
         yield from ((replace(fast, labels={"le": bound}), RATE) for bound in ("10.24", "+Inf"))
         yield Grows(semconv.TTFC, RATE, {}, "count"), RATE
+    elif name in SERVED:
+        yield from SERVED[name]
     elif name == "LLMStreamTelemetryAbsent":
         yield ended, math.nan
     elif name == "LLMStreamProviderBudgetBurn":
@@ -100,6 +102,31 @@ def fault(name: str) -> Iterator[tuple[Grows, float]]:
     else:
         yield ended, 0 if name != "LLMStreamInstanceMissing" else RATE
         yield Grows(semconv.STREAMS, 0, outcomes.get(name, failed("500"))), RATE
+
+
+_OVERHEAD = semconv.SERVED_OVERHEAD
+_SERVED_WELL = Grows(semconv.SERVED_STREAMS, RATE, {semconv.OUTCOME: "completed"})
+
+
+def _served_badly(outcome: str) -> Grows:
+    return Grows(semconv.SERVED_STREAMS, 0, {semconv.OUTCOME: outcome})
+
+
+SERVED: dict[str, tuple[tuple[Grows, float], ...]] = {
+    "LLMStreamServedFailureRate": ((_SERVED_WELL, 0), (_served_badly("failed"), RATE)),
+    "LLMStreamServedTruncated": ((_SERVED_WELL, 0), (_served_badly("truncated"), RATE)),
+    "LLMStreamOrphanedUpstreams": (
+        (_SERVED_WELL, 0),
+        (_served_badly("disconnected"), RATE),
+        (Grows(semconv.SERVED_ORPHANS, 0), RATE),
+    ),
+    "LLMStreamGatewayOverhead": (
+        (Grows(_OVERHEAD, RATE, {"le": "0.01"}, "bucket"), 0),
+        *((Grows(_OVERHEAD, RATE, {"le": bound}, "bucket"), RATE) for bound in ("2.56", "+Inf")),
+        (Grows(_OVERHEAD, RATE, {}, "count"), RATE),
+    ),
+}
+"""The same for streams that the service serves."""
 
 
 def targets(name: str, interval: float) -> Iterator[Series]:

@@ -12,11 +12,14 @@ from contextlib import suppress
 
 import httpx2
 import openai
+from served_traffic import gateway
 
 import otel_llmstream
 
 PAUSE = 0.25
 """Seconds between two calls of one model."""
+SERVED_PAUSE = 0.8
+"""Seconds between two clients of one route. Their streams cost twice as much: they are sent and received."""
 
 _over = threading.Event()
 
@@ -40,8 +43,8 @@ def drop(client: openai.OpenAI, model: str) -> None:
     gc.collect()
 
 
-def again_and_again(call: Callable[[], None]) -> None:
-    while not _over.wait(PAUSE):
+def again_and_again(call: Callable[[], None], pause: float) -> None:
+    while not _over.wait(pause):
         with suppress(openai.OpenAIError, httpx2.HTTPError):  # The errors of the calls are expected.
             call()
 
@@ -69,9 +72,12 @@ def main(url: str, port: int) -> None:
         lambda: read(client, "buffered-early?hold=0.7"),
         lambda: drop(client, "ok?chunks=5&delay=0.05"),
     ]
-    for call in calls:
-        threading.Thread(target=again_and_again, args=(call,), daemon=True).start()
-    _over.wait()
+    with gateway(base) as visits:
+        for call in calls:
+            threading.Thread(target=again_and_again, args=(call, PAUSE), daemon=True).start()
+        for visit in visits:
+            threading.Thread(target=again_and_again, args=(visit, SERVED_PAUSE), daemon=True).start()
+        _over.wait()
 
 
 if __name__ == "__main__":

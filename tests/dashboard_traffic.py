@@ -11,14 +11,19 @@ import time
 from contextlib import suppress
 
 import anthropic
+import grpc
 import httpx2
 import openai
+import websockets.sync.client
+from served_traffic import gateway
+from xai_sdk.proto import chat_pb2, chat_pb2_grpc
 
 import otel_llmstream
 from otel_llmstream import Settings
 from otel_llmstream._instrumentor import PROCESS
 from otel_llmstream.cli._telemetry import Telemetry
 from otel_llmstream.testing import ChaosServer
+from otel_llmstream.testing.chaos.grpc import GRPCChaosServer
 
 MESSAGES = [{"role": "user", "content": "?"}]
 
@@ -69,17 +74,20 @@ def caching(request: httpx2.Request) -> httpx2.Response:
 class Application:
     """Repeated calls, one function for each kind. Their exceptions are expected."""
 
-    def __init__(self, server: ChaosServer) -> None:
+    def __init__(self, server: ChaosServer, grpc_server: GRPCChaosServer) -> None:
         self.stopping = threading.Event()
         self.openai = openai.OpenAI(base_url=server.openai_url, api_key="x", timeout=2.0, max_retries=1)
         self.anthropic = anthropic.Anthropic(base_url=server.anthropic_url, api_key="x", timeout=2.0, max_retries=1)
         self.unreachable = openai.OpenAI(base_url="http://127.0.0.1:1/v1", api_key="x", timeout=2.0, max_retries=0)
+        self.socket_url, self.grpc_target = server.socket_url, grpc_server.target
         self.cached = httpx2.Client(transport=httpx2.MockTransport(caching))
 
     def calls(self):
         yield from (lambda model=model: self.read(self.openai, model) for model in MODELS)
         yield lambda: self.read(self.unreachable, "ok")
         yield lambda: self.answer("ok?chunks=6")
+        yield lambda: self.talk("close-1011?chunks=6")
+        yield lambda: self.call("unavailable?chunks=6")
         yield lambda: self.cancel("ok?chunks=50&delay=0.02")
         yield lambda: self.abandon("ok?chunks=50&delay=0.02")
         yield self.fall_back
@@ -97,6 +105,19 @@ class Application:
     def answer(self, model: str) -> None:
         with self.anthropic.messages.create(model=model, messages=MESSAGES, max_tokens=9, stream=True) as stream:
             for _ in stream:
+                pass
+
+    def talk(self, model: str) -> None:
+        """A response over a WebSocket."""
+        with websockets.sync.client.connect(f"{self.socket_url}/v1/responses") as connection:
+            connection.send(json.dumps({"type": "response.create", "model": model, "input": "?"}))
+            for _ in connection:
+                pass
+
+    def call(self, model: str) -> None:
+        """A stream over gRPC."""
+        with grpc.insecure_channel(self.grpc_target) as channel:
+            for _ in chat_pb2_grpc.ChatStub(channel).GetCompletionChunk(chat_pb2.GetCompletionsRequest(model=model)):
                 pass
 
     def cancel(self, model: str) -> None:
@@ -140,19 +161,21 @@ class Application:
 
 def main() -> None:
     telemetry = Telemetry(0, None)
-    settings = Settings(stall_after=0.3, buffered_after=0.2)
+    settings = Settings(stall_after=0.3, buffered_after=0.2, server_metrics=True)
     with ChaosServer() as server:
         otel_llmstream.instrument(settings=settings, http_spans=False, **telemetry.providers())
-        application = Application(server)
-        threads = [threading.Thread(target=application.repeat, args=(it,), daemon=True) for it in application.calls()]
-        for thread in threads:
-            thread.start()
-        sys.stdout.write(telemetry.metrics.url + "\n")
-        sys.stdout.flush()
-        sys.stdin.read()
-        application.close()
-        for thread in threads:
-            thread.join(10)
+        with gateway(server.openai_url) as clients, GRPCChaosServer() as grpc_server:
+            application = Application(server, grpc_server)
+            calls = [*application.calls(), *clients]
+            threads = [threading.Thread(target=application.repeat, args=(it,), daemon=True) for it in calls]
+            for thread in threads:
+                thread.start()
+            sys.stdout.write(telemetry.metrics.url + "\n")
+            sys.stdout.flush()
+            sys.stdin.read()
+            application.close()
+            for thread in threads:
+                thread.join(10)
         otel_llmstream.uninstrument()
         telemetry.close()
 

@@ -14,8 +14,6 @@ from otel_llmstream.monitoring import FLAVOURS, Flavour, dashboard_files
 
 Json = dict[str, Any]
 
-EVERY_METRIC = (*semconv.METRICS, *semconv.NEWEST_METRICS)
-
 OWN_LABELS = {"job", "instance"}
 """Labels that Prometheus adds to every series of a target."""
 
@@ -83,6 +81,8 @@ SAMPLE = {
     "slo": "99",
     "before": "1d",
     "ttfc": "2.56",
+    "route": ".*",
+    "served_model": ".*",
 }
 """Values that Grafana uses if nothing is selected."""
 
@@ -148,9 +148,8 @@ def matchers(selector: Any) -> dict[str, tuple[str, str]]:
 def known(flavour: Flavour) -> dict[str, tuple[semconv.Metric, set[str]]]:
     """Every possible series of the catalogue, with its metric and its labels."""
     found = {}
-    for metric in EVERY_METRIC:
-        base = semconv.BASE_ATTRIBUTES if metric.base else ()
-        labels = {flavour.label_name(name) for name in (*base, *metric.attributes)} | OWN_LABELS
+    for metric in semconv.EVERY_METRIC:
+        labels = {flavour.label_name(name) for name in metric.labels} | OWN_LABELS
         for part in ("bucket", "sum", "count") if metric.kind == "histogram" else ("",):
             for newest in (False, True):
                 name = flavour.metric(metric, part, newest=newest)

@@ -30,6 +30,7 @@ from grafana import (
 )
 
 from otel_llmstream import Outcome, semconv
+from otel_llmstream.core.served import ServedOutcome
 from otel_llmstream.monitoring import PROMETHEUS
 
 Complaints = Iterator[str]
@@ -145,7 +146,8 @@ def outcomes(dashboard: Json) -> Complaints:
         if target.query["legendFormat"] == legend:
             fixed = {it["matcher"]["options"]: it["properties"] for it in target.panel["fieldConfig"]["overrides"]}
             colours = {it[0]["value"]["fixedColor"] for it in fixed.values() if it[0]["id"] == "color"}
-            if fixed.keys() != {it.value for it in Outcome} or len(colours) != len(Outcome):
+            possible = ServedOutcome if "served" in target.expr else Outcome
+            if fixed.keys() != {it.value for it in possible} or len(colours) != len(possible):
                 yield str(target)
 
 

@@ -14,6 +14,7 @@ import pytest
 from conditions import PATIENCE, until
 
 PACKAGES = {
+    "chromium": "chromium",
     "haproxy": "haproxy",
     "nginx": "nginx-light",
     "promtool": "prometheus",

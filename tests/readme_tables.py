@@ -21,7 +21,10 @@ from typing import Any, Final
 
 import otel_llmstream
 from otel_llmstream import _settings, semconv, wire
+from otel_llmstream.cli import _doctor_client
 from otel_llmstream.core import caps, error_types, rate_limits, sampling, tool_arguments, websocket
+from otel_llmstream.debugging import session, timeline
+from otel_llmstream.debugging.doctor import apis, http1
 from otel_llmstream.dialects import (
     _json,
     _lanes,
@@ -34,6 +37,7 @@ from otel_llmstream.dialects import (
     ag_ui,
 )
 from otel_llmstream.engine import engine, reader, serving, sniffer
+from otel_llmstream.status import app, picture, server
 from otel_llmstream.telemetry import measurement_buffer, metrics, served
 from otel_llmstream.testing import SCENARIOS
 from otel_llmstream.testing.chaos import Params
@@ -186,6 +190,7 @@ CAPS: Final = (
     ("events of one span", semconv, "MAX_SPAN_EVENTS", "in metrics only"),
     ("LLM calls that are joined to one served stream", serving, "MAX_UPSTREAMS", "not joined"),
     ("pairs of route and model told apart by served metrics", served, "MAX_SERIES", "one set, `otel.metric.overflow`"),
+    ("series of served counters that are found without the SDK", served, "MAX_KEPT", "looked up by the SDK each time"),
     ("base attribute sets told apart by metrics", metrics, "MAX_BASES", "one set, `otel.metric.overflow`"),
     ("base attribute sets whose usual series exist from the first call on", metrics, "MAX_PREINITIALIZED",
      "a series begins, at 0, with its first event"),
@@ -212,6 +217,18 @@ CAPS: Final = (
     ("bytes of a gRPC message's template", _template, "MAX_KEPT", "read field by field"),
     ("messages that a template is learned from", _template, "MAX_TRIES", "read field by field"),
     ("causes of internal errors that are logged", engine, "MAX_CAUSES", "at DEBUG"),
+    ("output tokens that `doctor` asks for in a call", apis, "MAX_TOKENS", "the provider stops"),
+    ("bytes of a body that `doctor` reads", _doctor_client, "MAX_BODY", "the stream counts as endless"),
+    ("bytes of a response's head that `doctor` reads", http1, "MAX_HEAD", "`invalid_framing`"),
+    ("streams that a debug session keeps", session, "MAX_STREAMS", "the oldest one is dropped"),
+    ("reads of one stream that a debug session keeps, of the beginning and of the end", timeline, "MAX_READS",
+     "counted only"),
+    ("different things that one read says in a debug session", timeline, "MAX_WORDS", "counted as one"),
+    ("open streams that the live page lists", picture, "MAX_STREAMS", "the stalled and the oldest ones are listed"),
+    ("ended calls that the live page is told at once", picture, "MAX_CALLS", "it gets the newest ones"),
+    ("pairs of route and model of open served streams that the live page lists", picture, "MAX_SERVED", "left out"),
+    ("live pages that are open at once", app, "MAX_PAGES", "status 503"),
+    ("connections to the live page", server, "MAX_CONNECTIONS", "status 503"),
 )  # fmt: skip
 """What is capped, the module and the constant that say it, and what happens past the cap."""
 
@@ -295,8 +312,8 @@ def _ways(ways: Iterable[tuple[str, str, str]]) -> str:
     for version, api, how in sorted(ways):
         calls[version][api].append(how)
     versions: dict[str, list[str]] = defaultdict(list)
-    for version, apis in calls.items():
-        versions[", ".join(f"{code(api)} ({', '.join(hows)})" for api, hows in apis.items())].append(version)
+    for version, called in calls.items():
+        versions[", ".join(f"{code(api)} ({', '.join(hows)})" for api, hows in called.items())].append(version)
     return "; ".join(f"{', '.join(same)}: {made}" for made, same in versions.items())
 
 

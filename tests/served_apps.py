@@ -17,6 +17,12 @@ from fastapi.responses import StreamingResponse
 from sse_starlette import EventSourceResponse
 from starlette.background import BackgroundTask
 
+from otel_llmstream.testing.chaos._actions import Answer, End, Head, Send, Sleep
+from otel_llmstream.testing.chaos._attempts import Attempts
+from otel_llmstream.testing.chaos._exchange import answer
+from otel_llmstream.testing.chaos._log import Log
+from otel_llmstream.testing.chaos._request import Request
+
 CHUNKS = 5
 MODEL = "gpt-served"
 
@@ -123,6 +129,43 @@ async def bare_app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
     finally:
         gone.cancel()
+
+
+# --- a model server ---------------------------------------------------------------------------------------------------
+
+
+async def model_server(scope: Any, receive: Any, send: Any) -> None:
+    """An inference server as vLLM is one: it makes the streams itself. They are the chaos server's, in its formats."""
+    body = await _whole_body(receive)
+    request = Request(scope["method"], scope["path"], {}, body, keep_alive=False)
+    for action in answer(request, Log(), Attempts()).plan:
+        match action:
+            case Sleep(seconds):
+                await asyncio.sleep(seconds)
+            case Head(headers):
+                await send({"type": "http.response.start", "status": 200, "headers": _encoded(headers)})
+            case Answer(status, headers, data):
+                await send({"type": "http.response.start", "status": status, "headers": _encoded(headers)})
+                await send({"type": "http.response.body", "body": data})
+            case Send(data):
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+            case End():
+                await send({"type": "http.response.body", "body": b""})
+            case _:
+                raise ServiceError("the server is at its end")
+
+
+async def _whole_body(receive: Any) -> bytes:
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message["body"]
+        more = message["more_body"]
+    return body
+
+
+def _encoded(headers: tuple[tuple[str, str], ...]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers]
 
 
 # --- a server and a client --------------------------------------------------------------------------------------------

@@ -188,6 +188,10 @@ CHANGES = {
     "buffered": (33.0, "LLMStreamBufferedDelivery", ") > 0.33"),
     "provider_errors": (12.5, "LLMStreamProviderErrors", ") > 0.125"),
     "abandoned": (3.0, "LLMStreamAbandoned", ") > 0.03"),
+    "served_failure_rate": (20.0, "LLMStreamServedFailureRate", ") > 0.2"),
+    "served_truncation_rate": (2.0, "LLMStreamServedTruncated", ") > 0.02"),
+    "orphaned": (4.0, "LLMStreamOrphanedUpstreams", ") > 0.04"),
+    "gateway_overhead": (0.16, "LLMStreamGatewayOverhead", ") > 0.16\n"),
     "min_traffic": (50, "LLMStreamTruncated", "(llmstream:streams_judged:increase15m) >= 50"),
     "min_failures": (7, "LLMStreamErrorBudgetBurn 1h", "(llmstream:streams_failed:increase1h) >= 7"),
     "absent_after": (7200.0, "LLMStreamTelemetryAbsent", 'absent_over_time(llmstream_streams_total{job="shop"}[2h])'),
@@ -227,8 +231,8 @@ def test_what_has_no_minimum_of_failures():
     without = {key for key, rule in rules_of(JOBS).items() if ">= 5" not in rule["expr"]}
 
     assert without == {
-        "LLMStreamFirstTokenSlow", "LLMStreamsHanging", "LLMStreamTelemetryAbsent", "LLMStreamInstanceMissing",
-        "LLMStreamInternalErrors",
+        "LLMStreamFirstTokenSlow", "LLMStreamGatewayOverhead", "LLMStreamsHanging", "LLMStreamTelemetryAbsent",
+        "LLMStreamInstanceMissing", "LLMStreamInternalErrors",
     }  # fmt: skip
 
 
@@ -240,7 +244,9 @@ def test_a_further_label_is_in_every_sum(label):
     """With `--by`, every aggregation keeps the label. So no value of the label is averaged with another one."""
     groups = rule_groups(replace(JOBS, by=(label,)))
 
-    of_jobs = {alert.name for alert in ALERTS if alert.scope == "job"}
+    of_jobs = {
+        alert.name for alert in ALERTS if alert.scope == "job" or (alert.scope, label) == ("route", "server_address")
+    }
     for rule in (rule for group in groups for rule in group["rules"] if rule.get("alert") not in of_jobs):
         for node in nodes(rule, promql.AggregateExpr):
             assert label in node.modifier.labels, rule
@@ -259,7 +265,7 @@ def test_ignored_errors_are_in_no_query_of_streams():
         for rule in group["rules"]
         if rule.get("alert") not in ("LLMStreamTelemetryAbsent", "LLMStreamInstanceMissing")
         for selector in nodes(rule, promql.VectorSelector)
-        if metric(selector) in ("llmstream_streams_total", "llmstream_retries_total")
+        if metric(selector) in ("llmstream_streams_total", "llmstream_retries_total", "llmstream_served_streams_total")
     ]
 
     assert len(found) > 15
@@ -322,6 +328,7 @@ def test_links_to_dashboards():
         assert link.startswith(f"https://grafana.example/d/{uid}?viewPanel={panel}&from=now-")
         assert "{{ with $labels.job }}&var-job={{ . | urlquery }}{{ end }}" in link
         assert ("&var-model=" in link) == ("gen_ai_request_model" in rule["annotations"]["summary"])
+        assert ("&var-route=" in link) == ("http_route" in rule["annotations"]["summary"])
         assert f"from=now-{rule['labels'].get('long', '1h')}&" in link
 
 
@@ -372,11 +379,13 @@ def test_dots_in_templates():
 
 
 def test_provider_and_model_are_named():
-    """Each description contains provider and model. If an alert is about a whole job, the text says so."""
+    """Each description contains provider and model. If an alert is about a job or a route, the text says so."""
+    scopes = {alert.name: alert.scope for alert in ALERTS}
     for key, rule in rules_of(JOBS).items():
         text = rule["annotations"]["description"]
-        whole = key in ("LLMStreamTelemetryAbsent", "LLMStreamInstanceMissing", "LLMStreamInternalErrors")
-        spread = key.startswith("LLMStreamProviderBudgetBurn")
+        scope = scopes[key.partition(" ")[0]]
+        whole, spread = scope in ("job", "route"), scope == "provider"
+        assert ("$labels.http_route" in text) == (scope == "route")
         assert ("$labels.gen_ai_provider_name" in text) != whole
         assert ("$labels.gen_ai_request_model" in text) != (whole or spread)
         assert "$labels.job" in text
@@ -385,13 +394,16 @@ def test_provider_and_model_are_named():
 
 
 def test_provider_errors_exclude_other_failures():
-    """The alert on provider errors leaves out only `error.type` values of ours, 4xx statuses and rate limits."""
+    """The alert on provider errors leaves out only `error.type` values of ours, the caller's errors and rate limits."""
     expr = rules_of(JOBS)["LLMStreamProviderErrors"]["expr"]
     (pattern,) = set(re.findall(r'error_type!~"([^"]*)"', expr))
     others = {error.name for error in semconv.ERROR_TYPES} | {"400", "404", "429", "rate_limit_exceeded"}
+    others |= set(semconv.GRPC_CALLER_ERRORS) | {"resource_exhausted"}
 
     assert {it for it in others if not re.fullmatch(pattern, it)} == set()
-    for code in ("500", "502", "529", "overloaded_error", "server_error", "api_error", "_OTHER"):
+    told = ("unknown", "deadline_exceeded", "aborted", "unimplemented", "internal", "unavailable", "data_loss")
+    assert {*told, *semconv.GRPC_CALLER_ERRORS} < set(semconv.GRPC_STATUSES)
+    for code in ("500", "502", "529", "overloaded_error", "server_error", "api_error", "_OTHER", *told):
         assert not re.fullmatch(pattern, code)
 
 
@@ -599,7 +611,7 @@ def test_the_command_writes_what_it_says(tmp_path, capsys):
     path = tmp_path / "new" / "folder" / "prometheus" / "otel-llmstream.yaml"
     text = path.read_text()
     assert status == 0
-    assert printed.out == f"wrote {path}, and 15 runbooks to {tmp_path / 'new' / 'folder' / 'runbooks'}\n"
+    assert printed.out == f"wrote {path}, and 19 runbooks to {tmp_path / 'new' / 'folder' / 'runbooks'}\n"
     assert "--ttft-p95 2s lies between the histogram's bounds 1.28s and 2.56s" in printed.err
     options = Options(
         Thresholds(slo=99.5, ttft_p95=2.0, min_traffic=50),

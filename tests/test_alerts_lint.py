@@ -129,12 +129,11 @@ def unknown_names(groups: list[dict[str, Any]], flavour: Any) -> Iterator[str]:
     from rule_checks import RECORDED, metric, nodes, promql
 
     series = set()
-    for it in semconv.METRICS:
+    for it in semconv.EVERY_METRIC:
         for newest in (False, True):
             for part in ("bucket", "sum", "count") if it.kind == "histogram" else ("",):
                 series.add(flavour.metric(it, part, newest=newest))
-    known = {flavour.label_name(name) for it in semconv.METRICS for name in (*it.attributes, *semconv.BASE_ATTRIBUTES)}
-    known |= {flavour.label_name(semconv.PHASE), "instance"}
+    known = {flavour.label_name(name) for it in semconv.EVERY_METRIC for name in it.labels} | {"instance"}
     series |= {"up"}  # Prometheus writes it for each target.
     for rule in (rule for group in groups for rule in group["rules"]):
         for selector in nodes(rule, promql.VectorSelector):

@@ -4,10 +4,11 @@ import re
 import subprocess
 from collections.abc import Iterable
 from dataclasses import replace
+from urllib.parse import quote_plus
 
 import pytest
 import yaml
-from alert_cases import CASES, RUNBOOKS, Case, Grows, Load, labels, slow
+from alert_cases import CASES, OWN_ERROR, PASSED_ON, RUNBOOKS, Case, Grows, Load, failed, labels, served, slow, streams
 from conditions import PATIENCE
 from programs import binary, promtool
 
@@ -67,8 +68,10 @@ def expected(name: str, load: Load, minute: int, flavour: Flavour) -> list[dict[
 def dashboard(name: str, case: Case) -> str:
     """The link to the dashboard, with a variable for each label."""
     uid, panel = PANELS[name]
-    names = {"job": "job", "provider": semconv.PROVIDER, "model": semconv.REQUEST_MODEL}
-    chosen = "".join(f"&var-{it}={case.labels[label]}" for it, label in names.items() if label in case.labels)
+    names = {"job": "job", "provider": semconv.PROVIDER, "model": semconv.REQUEST_MODEL, "route": semconv.HTTP_ROUTE}
+    chosen = "".join(
+        f"&var-{it}={quote_plus(case.labels[label])}" for it, label in names.items() if label in case.labels
+    )
     return f"/d/{uid}?viewPanel={panel}&from=now-{case.labels.get('long', '1h')}&to=now{chosen}"
 
 
@@ -139,7 +142,7 @@ def uncovered(alerts: Iterable[Alert], cases: dict[str, Load]) -> set[str]:
 def test_every_alert_has_its_case():
     """Each alert of the table has a case, and each case has an alert."""
     assert uncovered(ALERTS, CASES) == set()
-    assert len(ALERTS) == 19
+    assert len(ALERTS) == 23
 
 
 def test_an_alert_without_a_case_is_noticed():
@@ -316,6 +319,33 @@ def test_vmalert_accepts_the_rules(damage, status, tmp_path):
     )  # fmt: skip
 
     assert done.returncode == status, done.stderr
+
+
+# --- one outage, one page ---
+
+
+def firing_at(minute: int, given: Iterable[Grows], *expected: str) -> dict[str, object]:
+    """A test of the critical alerts that fire at a minute, by name."""
+    query = 'count by (alertname) (ALERTS{alertstate="firing", severity="critical"})'
+    samples = [{"labels": f'{{alertname="{name}"}}', "value": 1} for name in sorted(expected)]
+    return {
+        "interval": "30s",
+        "input_series": inputs(given, PROMETHEUS),
+        "promql_expr_test": [{"expr": query, "eval_time": f"{minute}m", "exp_samples": samples}],
+    }
+
+
+def test_an_upstream_outage_pages_once(tmp_path):
+    """Failures that a service only passes on are the upstream's: no page says that the service fails.
+
+    This is so without any inhibition, so it also holds in Grafana. If the service breaks streams itself, one page says
+    that, and none blames the provider. At minute 10, the faster one of the burn rates fires alone.
+    """
+    outage = (*streams(0, 30, failed("500")), *served(0, 30, PASSED_ON))
+    own = (*streams(30, 0), *served(0, 30, OWN_ERROR))
+
+    assert verdict(tmp_path, ALL, [firing_at(10, outage, "LLMStreamErrorBudgetBurn")]) == ""
+    assert verdict(tmp_path, ALL, [firing_at(10, own, "LLMStreamServedFailureRate")]) == ""
 
 
 # --- hang or not ---

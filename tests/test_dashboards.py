@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from grafana import (
-    EVERY_METRIC,
     load,
     panels,
     targets,
@@ -22,10 +21,11 @@ from grafana_lint import EXCLUDED, LINTER, PINT
 import otel_llmstream
 from otel_llmstream import Outcome, semconv
 from otel_llmstream.cli import main
+from otel_llmstream.core.served import ServedOutcome
 from otel_llmstream.monitoring import FLAVOURS, PROMETHEUS, dashboard_files
 from otel_llmstream.monitoring._drilldown import STAGES
 from otel_llmstream.monitoring._layout import TTFC_BOUNDS
-from otel_llmstream.monitoring._palette import FINISH_REASONS, OUTCOMES
+from otel_llmstream.monitoring._palette import FINISH_REASONS, OUTCOMES, SERVED_OUTCOMES
 
 ROOT = Path(otel_llmstream.__file__).parent.parent
 COMMITTED = ROOT / "dashboards" / "grafana"
@@ -291,7 +291,7 @@ def test_there_are_seventeen_rules():
 def not_shown(flavour, boards):
     """Names of the catalogue that no query reads."""
     shown = {name for board in boards for name in asked(board)}
-    for metric in EVERY_METRIC:
+    for metric in semconv.EVERY_METRIC:
         for newest in {False, metric.newest is not None}:
             parts = ("bucket", "sum", "count") if metric.kind == "histogram" else ("",)
             if not {flavour.metric(metric, part, newest=newest) for part in parts} & shown:
@@ -305,11 +305,12 @@ def test_what_is_in_the_catalogue_is_on_a_panel(flavour):
 
 
 def test_a_metric_that_is_not_shown_is_found():
-    """The check finds the metrics that only the latency dashboard shows."""
+    """The check finds the metrics that only the latency dashboard shows, and those of served streams."""
     assert list(not_shown(PROMETHEUS, [BOARDS["overview"], BOARDS["failures"]])) == [
         "llmstream.time_to_headers",
         "llmstream.max_gap",
         "llmstream.hold_time",
+        *(metric.name for metric in (*semconv.SERVED_METRICS, *semconv.SERVER_METRICS)),
     ]
 
 
@@ -324,6 +325,7 @@ def test_every_error_type_has_one_place():
 def test_every_outcome_and_finish_reason_has_its_colour():
     """Each outcome and each finish reason has a fixed colour."""
     assert set(OUTCOMES) == {outcome.value for outcome in Outcome}
+    assert set(SERVED_OUTCOMES) == {outcome.value for outcome in ServedOutcome}
     assert set(FINISH_REASONS) == set(semconv.FINISH_REASONS)
 
 
@@ -331,6 +333,24 @@ def test_the_times_to_choose_are_bounds():
     """The times to select are bucket bounds, so the share is exact. Their text is that of the label `le`."""
     assert {float(it) for it in TTFC_BOUNDS} <= set(semconv.TTFC.bounds)
     assert all(str(float(it)) == it for it in TTFC_BOUNDS)
+
+
+def test_colours_follow_the_variables():
+    """A tile with a limit takes it from the variables: as the maximum, which the thresholds are percents of."""
+    followed = set()
+    for panel in (it for board in BOARDS.values() for it in panels(board)):
+        for it in panel.get("transformations", ()):
+            if it["id"] != "configFromData":
+                continue
+            value, limit = panel["targets"]
+            defaults = panel["fieldConfig"]["defaults"]
+            (mapping,) = it["options"]["mappings"]
+            assert (it["options"]["configRefId"], mapping["handlerKey"]) == (limit["refId"], "max")
+            assert mapping["fieldName"] == limit["legendFormat"] != value["legendFormat"]
+            assert (defaults["min"], defaults["thresholds"]["mode"]) == (0, "percentage")
+            assert [step["value"] for step in defaults["thresholds"]["steps"]][::2] == [None, 100]
+            followed.add(limit["expr"])
+    assert followed == {"vector(5 * (1 - $slo / 100))", "vector($ttfc)"}
 
 
 @pytest.mark.parametrize("name", [it for it in FLAVOURS if it != PROMETHEUS.name])
@@ -373,7 +393,7 @@ def test_the_command_writes_them(flavour, tmp_path, capsys):
     assert main(["dashboards", "--output", str(folder), "--flavour", flavour]) == 0
     written = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
     assert written == dashboard_files(FLAVOURS[flavour])
-    assert capsys.readouterr().out.split() == [str(folder / name) for name in written] or len(written) == 3
+    assert capsys.readouterr().out.split() == [str(folder / name) for name in written] or len(written) == 4
     assert main(["dashboards", "--output", str(folder), "--flavour", flavour, "--check"]) == 0
 
 
@@ -427,4 +447,4 @@ def test_the_command_refuses_nonsense(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["dashboards", *arguments])
     assert ended.value.code == 2
-    assert "error: " in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith("otel-llmstream dashboards: ")

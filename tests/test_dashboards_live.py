@@ -45,6 +45,8 @@ VALUES = {
     "slo": "99",
     "before": "2s",
     "ttfc": "2.56",
+    "route": ".*",
+    "served_model": ".*",
 }
 
 MAY_BE_ZERO = {
@@ -213,6 +215,8 @@ def every_variable_has_values(store: Store) -> None:
         "provider": {"openai", "anthropic"},
         "model": {"html", "gpt", "claude"},
         "server": {"127.0.0.1", "api.openai.com"},
+        "route": {"/passes", "/cuts", "/raises", "/delays", "/orphans"},
+        "served_model": {"ok?chunks=6", "no-finish?chunks=6"},
         "error": {"429", "connect_error", "not_a_stream", "connection_reset", "stream_truncated", "read_timeout"},
     }
     for board in BOARDS.values():

@@ -24,6 +24,8 @@ VALUES = {
     "slo": "99",
     "before": "1d",
     "ttfc": "2.56",
+    "route": ".*",
+    "served_model": ".*",
 }
 
 EXPRESSIONS = {
@@ -174,6 +176,39 @@ def test_an_alarm_is_not_made_of_internal_errors_that_never_were(promtool, tmp_p
     """Before the first internal error the counter has no series. The panel then shows 0 if there is other telemetry."""
     tile = EXPRESSIONS["overview: Internal errors A"]
     assert complaints(promtool, tmp_path, {ACTIVE: "0x40"}, {tile: {"{}": 0}}) == ""
+    assert complaints(promtool, tmp_path, {}, {tile: {}}) == ""
+
+
+def served(outcome: str, upstream: str = "", route: str = "/chat") -> str:
+    return (
+        f'llmstream_served_streams_total{{job="shop", http_route="{route}", gen_ai_request_model="m", '
+        f'llmstream_outcome="{outcome}", llmstream_served_upstream_outcome="{upstream}"}}'
+    )
+
+
+def test_own_failures_are_told_from_those_that_are_passed_on(promtool, tmp_path):
+    """Of ten served streams four fail, three of them because the upstream did. A client that leaves does not count."""
+    series = {  # Each rate is a multiple of 1/2 per second. So sums are exact, in any order.
+        served("completed", "completed"): "0+90x40",
+        served("failed", "failed"): "0+30x40",
+        served("truncated", "truncated"): "0+15x40",
+        served("failed", "completed"): "0+15x40",
+        served("disconnected", "cancelled"): "0+135x40",
+        streams("completed"): "0+135x40",
+        streams("failed", error="500"): "0+45x40",
+    }
+    ends = (EXPRESSIONS[f"served: Failure rate at both ends {letter}"] for letter in "ABC")
+    answers = {expr: {"{}": value} for expr, value in zip(ends, (0.25, 0.4, 0.1), strict=True)}
+    answers[EXPRESSIONS["served: Own failures by route A"]] = {'{http_route="/chat"}': 0.1}
+    assert complaints(promtool, tmp_path, series, answers) == ""
+
+
+def test_a_service_without_orphans_has_0_of_them(promtool, tmp_path):
+    """Before the first orphan there is no series. The tile is 0 if streams are served, and empty if none was."""
+    tile = EXPRESSIONS["served: Orphans A"]
+    column = EXPRESSIONS["served: Routes H"]
+    answers = {tile: {"{}": 0}, column: {'{http_route="/chat"}': 0}}
+    assert complaints(promtool, tmp_path, {served("completed"): "0+6x40"}, answers) == ""
     assert complaints(promtool, tmp_path, {}, {tile: {}}) == ""
 
 

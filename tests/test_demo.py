@@ -40,11 +40,16 @@ from otel_llmstream.cli._log_filter import LogCounter
 from otel_llmstream.cli._metrics_server import MetricsServer
 from otel_llmstream.cli._results import CallResult, Kind, Tally, Verdict
 from otel_llmstream.cli._table import View, progress, view
-from otel_llmstream.cli._workload_plan import APIS, PARAMETERS, planned_calls, scenarios
+from otel_llmstream.cli._workload_plan import API, ENDPOINTS, OVER_SOCKET, PARAMETERS, planned_calls, scenarios
 from otel_llmstream.testing import SCENARIOS
-from otel_llmstream.testing.chaos import ChaosServer, Endpoint
+from otel_llmstream.testing.chaos import ChaosServer
 
-CHAT, RESPONSES, MESSAGES = APIS
+CHAT, RESPONSES, MESSAGES, SOCKET = API
+PLAYED = {*SCENARIOS, *OVER_SOCKET}
+PAIRS = {
+    (name, api) for name in SCENARIOS for api, endpoint in ENDPOINTS.items() if endpoint in SCENARIOS[name].endpoints
+}
+"""Scenarios and APIs over HTTP."""
 COMMAND = (sys.executable, "-X", "dev", "-W", "error", "-c")
 SCRIPT = "import sys; from otel_llmstream.cli import main; sys.exit(main(sys.argv[1:]))"
 
@@ -56,6 +61,7 @@ IN_BAND = {"chat": "openai.APIError", "anthropic": "anthropic.APIStatusError"}
 
 # What the SDK tells, and what really happens; by API where the APIs differ.
 EXPECTED: dict[str, tuple[str | dict[str, str], str | dict[str, str]]] = {
+    "close-1000": (NOTHING, "truncated stream_truncated"),
     "no-finish": (NOTHING, "truncated stream_truncated"),
     "cut-event": (NOTHING, "truncated stream_incomplete_event"),
     "cut-close": (NOTHING, "truncated stream_truncated"),
@@ -142,7 +148,10 @@ def test_nonsense_is_refused(arguments: str, capsys: pytest.CaptureFixture[str])
     assert arguments.partition(" ")[0] in printed.err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("name", ["openai", "anthropic", "rich", "h11", "yaml", "opentelemetry.exporter.prometheus"])
+NEEDED = ("openai", "anthropic", "rich", "h11", "yaml", "opentelemetry.exporter.prometheus", "starlette", "uvicorn")
+
+
+@pytest.mark.parametrize("name", NEEDED)
 def test_a_missing_package_is_named(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,11 +180,11 @@ def test_the_otlp_exporter_is_needed_where_it_is_asked_for(
 
 
 def test_first_every_scenario_once() -> None:
-    """The first round runs each scenario once, so that five seconds at the default rate show them all."""
+    """The first round runs each scenario once, so that six seconds at the default rate show them all."""
     first = [order.scenario for order in islice(planned_calls(3), len(scenarios()))]
 
-    assert sorted(first) == sorted(SCENARIOS)
-    assert len(first) <= 5 * 6
+    assert sorted(first) == sorted(PLAYED)
+    assert len(first) <= 6 * 6
 
 
 def test_then_every_scenario_at_every_api() -> None:
@@ -183,10 +192,8 @@ def test_then_every_scenario_at_every_api() -> None:
     made = list(islice(planned_calls(3), 120))
     pairs = {(order.scenario, order.api) for order in made}
 
-    assert len(pairs) >= 0.9 * len(
-        {(name, api) for name in SCENARIOS for api in SCENARIOS[name].endpoints}
-        & {(name, api) for name in SCENARIOS for api in APIS}
-    )
+    assert len(pairs & PAIRS) >= 0.9 * len(PAIRS)
+    assert pairs - PAIRS == {("close-1000", SOCKET)}
     assert max(scenarios(), key=[order.scenario for order in made].count) == "ok"
     assert 0.3 < sum(order.is_async for order in made) / len(made) < 0.7
 
@@ -212,8 +219,8 @@ def test_words() -> None:
     assert [plural(1, "retry"), plural(2, "retry"), plural(0, "stream")] == ["1 retry", "2 retries", "0 streams"]
     assert [between(3, 3), between(11, 14)] == ["3", "11-14"]
     assert [share(None), share(0.466)] == ["-", "47 %"]
-    assert [apis(APIS), apis([RESPONSES, CHAT]), apis([MESSAGES]), apis([CHAT, MESSAGES])] == [
-        "all", "openai", "anthropic", "chat anthropic",
+    assert [apis(ENDPOINTS), apis([RESPONSES, CHAT]), apis([MESSAGES]), apis([CHAT, MESSAGES]), apis([SOCKET])] == [
+        "all", "openai", "anthropic", "chat anthropic", "websocket",
     ]  # fmt: skip
 
 
@@ -226,7 +233,7 @@ QUIET = Kind("cut-event", Verdict.SILENT, None, Outcome.TRUNCATED, "stream_incom
 ALARM = Kind("open-after-end", Verdict.FALSE_ALARM, "httpx2.ReadTimeout", Outcome.COMPLETED, None)
 
 
-def finding(kind: Kind, api: Endpoint = CHAT, **changes: object) -> CallResult:
+def finding(kind: Kind, api: API = CHAT, **changes: object) -> CallResult:
     return replace(CallResult(kind, api, 22, 0.024, 0.124, 0.0071, 0, stalled=False, buffered=False), **changes)
 
 
@@ -274,7 +281,7 @@ def test_the_picture_fits_the_terminal(width: int, height: int) -> None:
         runs, latest = ("2", "completed") if name == "ok" else ("1", "truncated")
         assert re.search(rf"(^| ){re.escape(name)} +{runs} +{latest}.* 1( |$)", text, re.MULTILINE), name
     shown = ("active 3", "stalled now 1", "retries 2", "completed 9", "truncated 4", "failed 1", "failure rate 36 %",
-             "p50 24 ms", "p95 706 ms", "stream_incomplete_event 4   connection_reset 1", "30 silent failures",
+             "p50 24 ms", "p95 706 ms", "stream_incomplete_event 4   connection_reset 1", "31 silent failures",
              "7 of 20 s", "Ctrl-C ends the demo", "http://127.0.0.1:9464/metrics")  # fmt: skip
     assert [part for part in shown if part not in text] == []
 
@@ -431,7 +438,7 @@ def test_a_report_says_what_it_lacks() -> None:
     assert "Not run: html, gzip." in report
     assert "Not observed: 1 stream." in report
     assert "1 error in this library" in report
-    assert "28 streams, 0 failures\n" in report
+    assert "29 streams, 0 failures\n" in report
 
 
 def test_a_report_of_nothing() -> None:
@@ -510,11 +517,11 @@ def expected(scenario: str, api: str) -> tuple[str, str]:
 def rows_of(report: str) -> list[list[str]]:
     """The cells of the wide report's rows."""
     split = [re.split(r" {2,}", line.strip()) for line in report.splitlines() if line and not line.startswith(" ")]
-    return [cells for cells in split if cells[0] in SCENARIOS and len(cells) > 5]
+    return [cells for cells in split if cells[0] in PLAYED and len(cells) > 5]
 
 
 def apis_of(cell: str) -> list[str]:
-    names = {"all": list(APIS.values()), "openai": [APIS[CHAT], APIS[RESPONSES]]}
+    names = {"all": list(ENDPOINTS), "openai": [CHAT, RESPONSES]}
     return names.get(cell) or cell.split()
 
 
@@ -547,9 +554,9 @@ LONG = "3600"
 
 
 @pytest.fixture
-def ended(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, Endpoint]]:
+def ended(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, API]]:
     """The scenario and the API of each call of the demo that has ended."""
-    calls: set[tuple[str, Endpoint]] = set()
+    calls: set[tuple[str, API]] = set()
     add = Tally.add
 
     def noted(self: Tally, finding: CallResult | None) -> None:
@@ -563,7 +570,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, Endpoint]]:
 
 def test_the_demo_tells_the_truth(
     receiver: Receiver,
-    ended: set[tuple[str, Endpoint]],
+    ended: set[tuple[str, API]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -576,7 +583,7 @@ def test_the_demo_tells_the_truth(
     monkeypatch.setattr("otel_llmstream.cli._drivers.READ_TIMEOUT", 6.0)
     monkeypatch.setitem(PARAMETERS, "silence", "hold=3000")
     monkeypatch.setitem(PARAMETERS, "open-after-end", "hold=3000")
-    everything = {(name, api) for name in scenarios() for api in APIS if api in SCENARIOS[name].endpoints}
+    everything = PAIRS | {(name, SOCKET) for name in OVER_SOCKET}
     threads = set(threading.enumerate())
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -608,7 +615,7 @@ def test_the_demo_tells_the_truth(
 
 
 def _check_rows(rows: list[list[str]]) -> None:
-    assert {cells[0] for cells in rows} == set(SCENARIOS)
+    assert {cells[0] for cells in rows} == PLAYED
     for cells in rows:
         scenario, _runs, where, _items, told, real = cells[:6]
         assert [(told, real)] * len(apis_of(where)) == [expected(scenario, api) for api in apis_of(where)], cells
@@ -624,7 +631,7 @@ def _check_closing(report: str, port: int) -> None:
     )
     assert counted is not None
     streams, failures, *parts = map(int, counted.groups())
-    assert streams >= len(SCENARIOS)
+    assert streams >= len(PLAYED)
     assert sum(parts) == failures
     assert parts[2] >= 7
     url = re.search(r"Metrics for Prometheus were at http://127\.0\.0\.1:(\d+)/metrics", report)
@@ -641,7 +648,7 @@ def on_terminal(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], int]
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     environ = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES", "NO_COLOR"}}
     process = subprocess.Popen(
-        [*COMMAND, SCRIPT, "demo", "--prometheus-port", "0", *arguments],
+        [*COMMAND, SCRIPT, "demo", "--prometheus-port", "0", "--status-port", "0", *arguments],
         stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, env=environ | {"TERM": "xterm-256color"},
     )  # fmt: skip
     os.close(theirs)
@@ -822,7 +829,7 @@ def test_no_proxy_of_the_environment_is_asked(chaos_server: ChaosServer, monkeyp
     clients.anthropic.close()
 
 
-SHORT = ("--duration", "0.5", "--prometheus-port", "0", "--plain")
+SHORT = ("--duration", "0.5", "--prometheus-port", "0", "--status-port", "0", "--plain")
 
 
 def test_without_prometheus_it_says_how_to_get_it(
@@ -843,10 +850,12 @@ def test_without_prometheus_it_says_how_to_get_it(
 
 
 def test_prometheus_can_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    """`--no-prometheus` starts none, and says nothing of it."""
+    """`--no-prometheus` starts none, and says nothing of it. The live page's address is printed in any case."""
     assert main(["demo", *SHORT, "--no-prometheus"]) == 0
 
-    assert "Alerts that" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Alerts that" not in printed
+    assert re.search(r"^Live page, for a browser: http://127\.0\.0\.1:\d+/$", printed, re.MULTILINE)
 
 
 def test_a_prometheus_that_breaks(

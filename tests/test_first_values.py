@@ -1,11 +1,13 @@
 """A counter's series is shown at 0 before its first values. So Prometheus sees the first failures as an increase."""
 
+import asyncio
 import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import httpx2
 import pytest
 from conditions import until
 from metric_pairs import CUMULATIVE, DELTA
@@ -26,7 +28,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from scripted_streams import CUT, HEALTHY, Player, ask_gauges_last, measured, scraped
 
 import otel_llmstream
-from otel_llmstream import Settings, _instrumentor, semconv
+from otel_llmstream import ServedStreams, Settings, _instrumentor, semconv
 from otel_llmstream.telemetry import first_values
 from otel_llmstream.telemetry.measurement_buffer import flush_all
 from otel_llmstream.telemetry.metrics import MAX_PREINITIALIZED
@@ -76,6 +78,44 @@ def test_the_first_failures_of_every_model_are_an_increase(settings: Settings) -
         assert failures(reader) == {MODELS[0]: 40, **dict.fromkeys(MODELS[1:], 4)}
         fail(player, MODELS, 1)
         assert failures(reader) == {MODELS[0]: 41, **dict.fromkeys(MODELS[1:], 5)}, "later values do not wait"
+
+
+def serve(app: ServedStreams, times: int = 1) -> None:
+    """Let clients ask for streams, and read them to their end."""
+
+    async def ask() -> None:
+        transport = httpx2.ASGITransport(app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
+            for _ in range(times):
+                await client.post("/talk", json={"model": "m", "stream": True})
+
+    asyncio.run(ask())
+
+
+async def cut_short(scope: Any, receive: Any, send: Any) -> None:
+    """An application whose streams have no end."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    await send({"type": "http.response.body", "body": CUT[0]})
+
+
+def served(reader: InMemoryMetricReader, name: str) -> list[float]:
+    """A scrape: the values of one metric of served streams."""
+    metrics = scraped(reader)
+    return [point.value for point in metrics[name].data.data_points] if name in metrics else []
+
+
+@WAYS
+def test_the_first_served_failures_are_an_increase(settings: Settings) -> None:
+    """Streams that the service serves are counted in the same way, and the gauge of open ones goes back to 0."""
+    reader = ScrapedReader()
+    with measured(reader, settings=settings):
+        app = ServedStreams(cut_short)
+        serve(app, 3)
+        assert served(reader, "llmstream.served.streams") == [0]
+        assert served(reader, "llmstream.served.streams") == [3]
+        serve(app)
+        assert served(reader, "llmstream.served.streams") == [4]
+        assert served(reader, "llmstream.served.active_streams") == [0]
 
 
 @WAYS

@@ -27,7 +27,8 @@ FOLDERS = {
     "telemetry": {*CORE, "telemetry"},
     "instrumentation": {*ENGINE, "instrumentation"},
     "monitoring": {*CORE, "monitoring"},
-    "debugging": {*ENGINE, "debugging"},
+    "debugging": {*ENGINE, "debugging", "monitoring"},
+    "status": {*ENGINE, "telemetry", "status"},
 }
 
 CODECS = {"brotli", "brotlicffi", "compression", "backports", "zstandard"}
@@ -53,6 +54,10 @@ THIRD_PARTY = {
     "monitoring": set(),
     "debugging": set(),
     "debugging._yaml": {"yaml"},
+    "debugging.doctor": {"h11", "h2"},
+    "debugging.session_file": {"msgspec"},
+    "debugging.timeline": {"msgspec"},
+    "status": {"anyio", "msgspec", "starlette", "uvicorn"},
     "testing": {"opentelemetry", "pytest"},
     "testing.chaos": {"h11", "wsproto", *CODECS},
     "testing.chaos.grpc": {"grpc"},

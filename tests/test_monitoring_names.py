@@ -17,16 +17,12 @@ from otel_llmstream import semconv
 from otel_llmstream.monitoring import FLAVOURS, MIMIR, PROMETHEUS, UTF8, Matcher
 from otel_llmstream.monitoring._names import Part
 
-EVERY = (*semconv.METRICS, *semconv.NEWEST_METRICS)
+EVERY = semconv.EVERY_METRIC
 PARTS = [part for part in get_args(Part) if part]
 
 
 def parts(metric):
     return PARTS if metric.kind == "histogram" else [""]
-
-
-def attributes(metric):
-    return (*(semconv.BASE_ATTRIBUTES if metric.base else ()), *metric.attributes)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +40,7 @@ def scraped():
 
 
 def record(meter, metric, name):
-    values = dict.fromkeys(attributes(metric), "x")
+    values = dict.fromkeys(metric.labels, "x")
     if metric.kind == "counter":
         meter.create_counter(name, metric.unit).add(1, values)
     elif metric.kind == "gauge":
@@ -59,7 +55,7 @@ def test_names_are_those_of_the_real_exporter(metric, newest, scraped):
     """Each series of each metric is exported with the name and the labels that a query would use."""
     for part in parts(metric):
         labels = scraped[PROMETHEUS.metric(metric, part, newest=newest)]
-        assert labels - {"le"} == {PROMETHEUS.label_name(name) for name in attributes(metric)}
+        assert labels - {"le"} == {PROMETHEUS.label_name(name) for name in metric.labels}
 
 
 def test_nothing_else_is_exported(scraped):

@@ -22,7 +22,8 @@ GRAFANA = DASHBOARDS / "grafana-notifications" / "policies.yaml"
 
 SUBJECT = {"job": "shop", "gen_ai_provider_name": "openai", "gen_ai_request_model": "gpt-5"}
 OF_PROVIDER = {name: value for name, value in SUBJECT.items() if name != "gen_ai_request_model"}
-SCOPES = {"model": SUBJECT, "provider": OF_PROVIDER, "job": {"job": "shop"}}
+OF_ROUTE = {"job": "shop", "http_route": "/chat"}
+SCOPES = {"model": SUBJECT, "provider": OF_PROVIDER, "job": {"job": "shop"}, "route": OF_ROUTE}
 
 
 def fired(*names: str, **labels: str) -> list[dict[str, str]]:
@@ -81,6 +82,7 @@ def ask(url: str, method: str, path: str, body: Any = None) -> Any:
     return answer.json() if method == "GET" else None
 
 
+SERVED_FAILURES, SERVED_CUTS = "LLMStreamServedFailureRate", "LLMStreamServedTruncated"
 BURN, PROVIDER_BURN = "LLMStreamErrorBudgetBurn", "LLMStreamProviderBudgetBurn"
 SYMPTOMS = (
     "LLMStreamFailureRate", "LLMStreamTruncated", "LLMStreamProviderErrors", "LLMStreamRateLimited",
@@ -116,6 +118,23 @@ SYMPTOMS = (
             id="gone",
         ),
         pytest.param(
+            fired(BURN, *SYMPTOMS, SERVED_FAILURES, SERVED_CUTS), [("on-call", {f"{BURN} 1h"})], id="outage-passed-on"
+        ),
+        pytest.param(
+            fired("LLMStreamsHanging", SERVED_FAILURES),
+            [("on-call", {"LLMStreamsHanging"})],
+            id="given-up-by-the-service",
+        ),
+        pytest.param(fired(SERVED_FAILURES, SERVED_CUTS), [("on-call", {SERVED_FAILURES})], id="own-failures"),
+        pytest.param(
+            fired("LLMStreamTruncated", SERVED_CUTS), [("working-hours", {"LLMStreamTruncated"})], id="cuts-passed-on"
+        ),
+        pytest.param(
+            [*fired(SERVED_FAILURES), *fired(SERVED_CUTS, http_route="/other"), *fired("LLMStreamGatewayOverhead")],
+            [("on-call", {SERVED_FAILURES}), ("working-hours", {SERVED_CUTS, "LLMStreamGatewayOverhead"})],
+            id="another-route-is-not-muted",
+        ),
+        pytest.param(
             [*fired(BURN, gen_ai_request_model="a"), *fired("LLMStreamTruncated", gen_ai_request_model="b")],
             [("on-call", {f"{BURN} 1h"}), ("working-hours", {"LLMStreamTruncated"})],
             id="another-model-is-not-muted",
@@ -137,6 +156,7 @@ def test_the_examples_know_every_name():
     config = yaml.safe_load(ALERTMANAGER.read_text(encoding="utf-8"))
     names, windows = {alert.name for alert in ALERTS}, {alert_labels(it, Options()).get("long") for it in ALERTS}
     assert set(config["route"]["group_by"]) <= set(SUBJECT)
+    assert all(set(rule["equal"]) <= {*SUBJECT, *OF_ROUTE} for rule in config["inhibit_rules"])
     matchers = [it for rule in config["inhibit_rules"] for it in rule["source_matchers"] + rule["target_matchers"]]
     for matcher in matchers:
         label, pattern = re.fullmatch(r'(\w+)=~?"(.+)"', matcher).groups()

@@ -422,6 +422,37 @@ def test_a_stream_in_no_known_dialect(frames: int) -> None:
     assert summary.wait == pytest.approx(frames + 1)
 
 
+LINES = ResponseInfo(200, "application/x-ndjson")
+
+
+@pytest.mark.parametrize("frames", [1, MAX_FRAMES + 3])
+@pytest.mark.parametrize(
+    ("rest", "is_whole"),
+    [
+        (b"", True),
+        (b'{"text": "a"}', True),
+        (b'"a"', True),
+        (b'{"text": "a', False),
+        (b'{"text"', False),
+        (b"{", False),
+    ],
+)
+def test_lines_in_no_known_dialect(frames: int, rest: bytes, is_whole: bool) -> None:  # noqa: FBT001 - a case
+    """Lines of JSON may end anywhere but inside a value: a last line that is none is cut, whatever the dialect."""
+    rig = Rig()
+    watching = sniffed(rig, headers=LINES)
+    for _ in range(frames):
+        rig.feed(watching, b'{"text": "tick"}\n', wait=1)
+    rig.feed(watching, rest, wait=1)
+    watching.asked_at = rig.clock.now()
+    watching.end(End.EOF)
+    (summary,) = rig.recorder.summaries
+    assert summary.request.dialect == "generic"
+    assert summary.outcome is (Outcome.COMPLETED if is_whole else Outcome.TRUNCATED)
+    assert summary.error_type == (None if is_whole else "stream_incomplete_event")
+    assert summary.chunks == frames + (bool(rest) and is_whole)
+
+
 @pytest.mark.parametrize("frames", [0, 1, MAX_FRAMES])
 def test_a_stream_in_no_known_dialect_that_breaks(frames: int) -> None:
     """What the transport raised fails it, and a close before its end cancels it, also before anybody knew it."""

@@ -72,6 +72,14 @@ def test_the_page_has_what_it_says_that_it_draws():
     assert words((PICTURES / "src" / "panels.jsx").read_text(), "DRAWN") == KINDS["drawn"].keys() - {"row"}
 
 
+def test_every_transformation_is_told():
+    """`panels.json` lists each transformation that a dashboard uses. The page would skip one that it does not know."""
+    used = {it["id"] for panel in every_panel() for it in panel.get("transformations", ())}
+    imitated = set(re.findall(r"id: '(\w+)'", (PICTURES / "src" / "transformers.js").read_text()))
+    assert used == KINDS["transformations"].keys()
+    assert {name for name, by in KINDS["transformations"].items() if by != "@grafana/data"} == imitated
+
+
 def test_every_other_data_source_is_told():
     """Each data source other than Prometheus is listed as absent, so its panels become placeholders."""
     sources = {panel["datasource"]["type"] for panel in every_panel() if "datasource" in panel}

@@ -314,6 +314,7 @@ def test_an_upstream_that_failed_is_named(gateway: int, captured: Captured) -> N
     assert found[semconv.SERVED_OUTCOME] == "failed"
     assert found["error.type"] == found["llmstream.served.upstream.error.type"]
     assert found["llmstream.served.upstream.outcome"] == "failed"
+    assert captured.total("llmstream.served.streams", llmstream_served_upstream_outcome="failed") == 1
 
 
 def test_an_orphaned_upstream_is_named(chaos_server: ChaosServer, captured: Captured) -> None:

@@ -27,7 +27,12 @@ DEFAULTS = {
     "flush_on_sigterm": True,
     "served": False,
     "server_metrics": False,
+    "status_port": None,
+    "status_host": "127.0.0.1",
+    "status_token": None,
 }
+
+TOKEN = "a-token-of-the-tests"  # 20 characters
 
 GOOD = [
     ("stall_after", 0.001),
@@ -50,6 +55,10 @@ GOOD = [
     ("flush_on_sigterm", False),
     ("served", True),
     ("server_metrics", True),
+    ("status_port", 0),
+    ("status_port", 65_535),
+    ("status_host", "::1"),
+    ("status_token", TOKEN),
 ]
 
 TRUTHS = [*((value, True) for value in (1, "1", "true", "Yes", " on ", "TRUE")),
@@ -65,6 +74,9 @@ BAD = [
       for value in ("auto", "", 2, 0.0, None)),
     *(("health_window", value) for value in (0, 100_001, 2.0, None, False)),
     *(("recent_calls", value) for value in (-1, 10_001, 2.0, None, False)),
+    *(("status_port", value) for value in (-1, 65_536, 9465.0, "9465", True)),
+    *(("status_host", value) for value in ("", " ", None, 1)),
+    *(("status_token", value) for value in ("", "short", "fifteen letters", "with spaces in it", "ä" * 20, 1)),
 ]  # fmt: skip
 
 ENVIRONMENT = [
@@ -85,6 +97,9 @@ ENVIRONMENT = [
     ("METRICS_FAST_PATH", "FALSE", "metrics_fast_path", False),
     ("SERVED", "true", "served", True),
     ("SERVER_METRICS", "true", "server_metrics", True),
+    ("STATUS_PORT", " 9465 ", "status_port", 9465),
+    ("STATUS_HOST", "0.0.0.0 ", "status_host", "0.0.0.0"),
+    ("STATUS_TOKEN", f"{TOKEN}\n", "status_token", TOKEN),
 ]
 
 BAD_ENVIRONMENT = [
@@ -100,6 +115,7 @@ BAD_ENVIRONMENT = [
     ("GENAI_SPANS", "sometimes"),
     ("GENAI_METRICS", "auto"),
     ("METRICS_FAST_PATH", "2"),
+    ("STATUS_PORT", "http"),
 ]
 
 
@@ -154,6 +170,17 @@ def test_bad_environment(caplog, variable, text):
     assert record.levelno == logging.WARNING
     assert PREFIX + variable in record.getMessage()
     assert repr(text) in record.getMessage()
+
+
+def test_a_token_is_never_shown(caplog):
+    """Neither the settings nor a complaint show the token of the live page."""
+    assert TOKEN not in repr(Settings(status_token=TOKEN))
+    with pytest.raises(ValueError, match="status_token must have 16 visible ASCII characters") as raised:
+        Settings(status_token="secret")
+    assert Settings.from_environment({"OTEL_LLMSTREAM_STATUS_TOKEN": "secret"}) == Settings()
+    (record,) = caplog.records
+    assert "OTEL_LLMSTREAM_STATUS_TOKEN" in record.getMessage()
+    assert "secret" not in record.getMessage() + str(raised.value)
 
 
 @pytest.mark.parametrize("text", ["", "  "])

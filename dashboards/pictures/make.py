@@ -1,8 +1,8 @@
-"""Generate the pictures of README: traffic, Prometheus, a page of Grafana's components, Chromium, and the demo.
+"""Generate the pictures: traffic, Prometheus, a page of Grafana's components, Chromium, the demo, and the live page.
 
     python dashboards/pictures/make.py [--seconds 720] [--output dashboards/pictures]
 
-Needs `pip install -e ".[demo]"`, Node.js 20, and Debian's packages `prometheus`, `chromium` and `fonts-inter`.
+Needs `pip install -e ".[dev]"`, Node.js 20, and Debian's packages `prometheus`, `chromium` and `fonts-inter`.
 """
 
 import argparse
@@ -50,6 +50,13 @@ PICTURES: Final = (
         "from": "First chunk, first answer, last chunk",
         "to": "Single calls",
     },
+    {"board": "served", "file": "served.png", "to": "Outcomes by route"},
+    {
+        "board": "served",
+        "file": "served-below.png",
+        "from": "Outcomes by route",
+        "to": "Single streams: traces and log lines",
+    },
 )
 """The pictures: the dashboard, the file, and the rows at which the picture begins and ends."""
 
@@ -84,6 +91,7 @@ def main() -> None:
         store, ended = run_traffic(stack, Path(folder), args.seconds)
         shoot(stack, store, ended - args.seconds // 2, ended, args.output)
     subprocess.run([sys.executable, HERE / "terminal.py", args.output], check=True)
+    subprocess.run([sys.executable, HERE / "live_page.py", args.output], check=True)
     for path in sorted((*args.output.glob("*.png"), *args.output.glob("*.svg"))):
         print(f"{path}: {path.stat().st_size // 1000} kB")
 

@@ -6,22 +6,29 @@ the application asked for, as in production.
 """
 
 import gc
+import http.client
 import json
+import queue
 import random
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 import anthropic
 import httpx2
 import openai
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
 
 import otel_llmstream
-from otel_llmstream import Settings
+from otel_llmstream import ServedStreams, Settings
 from otel_llmstream.cli._telemetry import Telemetry
 from otel_llmstream.testing import ChaosServer
 
@@ -90,6 +97,36 @@ PROBLEMS: Final = (
     Problem(0.84, 0.97, "thinker-1", 0.30, "silence?at=9&hold=30"),
 )
 
+ROUTES: Final = {"/chat": "small-1", "/reports": "large-1"}
+"""The routes that the application serves itself, and the model of each. It passes the provider's bytes on."""
+
+SERVED_EVERY: Final = 0.6
+"""Mean seconds from one client of a route to the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServedProblem:
+    """A problem that the application makes itself, for some time of the second half."""
+
+    begins: float
+    ends: float
+    route: str
+    share: float
+    kind: str
+
+
+SERVED_PROBLEMS: Final = (
+    ServedProblem(0.25, 0.50, "/reports", 0.30, "raise"),
+    ServedProblem(0.45, 0.70, "/chat", 0.50, "delay"),
+    ServedProblem(0.65, 0.95, "/reports", 0.60, "orphan"),
+)
+
+LEAVES: Final = 0.04
+LEAVES_AT_A_PROBLEM: Final = 0.5
+"""The shares of clients that leave early: usually, and from a stream whose upstream the application will not close."""
+
+DELAY: Final = 0.9
+
 ALWAYS: Final = (
     (0.004, "cut-event?at=9"),
     (0.006, "429-429-ok?attempts=1&retry_after=0.1"),
@@ -134,6 +171,7 @@ class Application:
 
     def __init__(self, server: ChaosServer, seconds: float, generator: random.Random) -> None:
         self._seconds = seconds
+        self._provider = server.openai_url
         self._random = generator
         self._began = time.monotonic()
         self._clients = [
@@ -146,11 +184,13 @@ class Application:
 
     def run(self) -> None:
         """Make calls until the time is over, then wait for the open ones."""
-        askers = [threading.Thread(target=self._ask_often, args=(model,)) for model in MODELS]
-        for thread in askers:
-            thread.start()
-        for thread in askers:
-            thread.join()
+        with serving([Route(path, self._serve, methods=["POST"]) for path in ROUTES]) as port:
+            askers = [threading.Thread(target=self._ask_often, args=(model,)) for model in MODELS]
+            askers += [threading.Thread(target=self._visit_often, args=(port, route)) for route in ROUTES]
+            for thread in askers:
+                thread.start()
+            for thread in askers:
+                thread.join()
 
     def close(self) -> None:
         """Close the clients."""
@@ -161,14 +201,24 @@ class Application:
     def _elapsed(self) -> float:
         return time.monotonic() - self._began
 
+    @property
+    def _now(self) -> float:
+        """The time as a share of the second half. It is negative in the first half."""
+        return 2 * self._elapsed / self._seconds - 1
+
     def _ask_often(self, model: Model) -> None:
-        calls = []
+        self._often(model.every, lambda: (self._ask, (model, self._scenario(model))))
+
+    def _often(self, every: float, chosen: Callable[[], tuple[Callable[..., None], tuple[Any, ...]]]) -> None:
+        """Do something again and again, each time in a thread of its own."""
+        threads = []
         while self._elapsed < self._seconds:
-            calls.append(threading.Thread(target=self._ask, args=(model, self._scenario(model))))
-            calls[-1].start()
-            time.sleep(self._random.expovariate(1 / model.every))
-        for call in calls:
-            call.join()
+            target, arguments = chosen()
+            threads.append(threading.Thread(target=target, args=arguments))
+            threads[-1].start()
+            time.sleep(self._random.expovariate(1 / every))
+        for thread in threads:
+            thread.join()
 
     def _scenario(self, model: Model) -> str:
         """The scenario of the next call."""
@@ -179,7 +229,7 @@ class Application:
         return f"{name}?{'&'.join(filter(None, (pace, more, f'ttft={first:.3f}')))}"
 
     def _problems(self, model: str) -> Iterator[tuple[float, str]]:
-        now = 2 * self._elapsed / self._seconds - 1
+        now = self._now
         return ((it.share, it.scenario) for it in PROBLEMS if it.model == model and it.begins <= now < it.ends)
 
     def _drawn(self, choices: list[tuple[float, str]]) -> str:
@@ -226,6 +276,84 @@ class Application:
             gc.collect()
         else:
             stream.close()
+
+    # --- what the application serves itself ---
+
+    def _visit_often(self, port: int, route: str) -> None:
+        self._often(SERVED_EVERY, lambda: (self._visit, (port, route, self._served_problem(route))))
+
+    def _served_problem(self, route: str) -> str:
+        now = self._now
+        found = [(it.share, it.kind) for it in SERVED_PROBLEMS if it.route == route and it.begins <= now < it.ends]
+        return self._drawn(found)
+
+    def _visit(self, port: int, route: str, problem: str) -> None:
+        """A client, which is not observed: it reads the stream, or leaves."""
+        leaves = self._random.random() < (LEAVES_AT_A_PROBLEM if problem == "orphan" else LEAVES)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT * 5)
+        body = json.dumps({"model": ROUTES[route], "stream": True, "problem": problem})
+        with suppress(http.client.HTTPException, OSError):
+            connection.request("POST", route, body, {"content-type": "application/json"})
+            response = connection.getresponse()
+            response.read(300 if leaves else None)
+            response.close()
+        connection.close()
+
+    async def _serve(self, request: Request) -> StreamingResponse:
+        asked = await request.json()
+        return StreamingResponse(self._pass_on(asked["model"], asked["problem"]), media_type="text/event-stream")
+
+    def _pass_on(self, name: str, problem: str) -> Iterator[bytes]:
+        model = next(it for it in MODELS if it.name == name)
+        headers = {SCENARIO: self._scenario(model)}
+        body = {"model": name, "messages": QUESTION, "stream": True}
+        client = self._clients[0]
+        request = client.build_request("POST", f"{self._provider}/chat/completions", headers=headers, json=body)
+        response = client.send(request, stream=True)
+        if problem == "orphan":
+            yield from self._read_in_a_thread(response)
+            return
+        with closing(response):
+            response.raise_for_status()
+            for number, piece in enumerate(response.iter_bytes()):
+                if number == 0 and problem == "delay":
+                    time.sleep(DELAY)
+                yield piece
+                if number == 5 and problem == "raise":  # noqa: PLR2004 - somewhere in the middle
+                    raise TemplateError
+
+    @staticmethod
+    def _read_in_a_thread(response: httpx2.Response) -> Iterator[bytes]:
+        """The stream is read to its end, whether the client is there or not."""
+        pieces: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+
+        def read() -> None:
+            with suppress(httpx2.HTTPError), closing(response):
+                for piece in response.iter_bytes():
+                    pieces.put(piece)
+            pieces.put(None)
+
+        threading.Thread(target=read).start()
+        while piece := pieces.get():
+            yield piece
+
+
+class TemplateError(Exception):
+    """An exception of the application."""
+
+
+@contextmanager
+def serving(routes: list[Route]) -> Iterator[int]:
+    """Serve the routes, observed. Gives the port."""
+    app = ServedStreams(Starlette(routes=routes))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off", ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.05)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    thread.join()
 
 
 def main() -> None:

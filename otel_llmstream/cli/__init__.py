@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from .._version import __version__
-from . import _alerts, _chaos, _dashboards, _demo, _hops, _inspect
+from . import _alerts, _chaos, _dashboards, _demo, _doctor, _hops, _inspect, _watch
 from ._parser import NEXT, Parser
 
 _BROKEN_PIPE: Final = 141
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _dashboards.add_parser(subparsers)
     _hops.add_parser(subparsers)
     _inspect.add_parser(subparsers)
+    _doctor.add_parser(subparsers)
+    _watch.add_parser(subparsers)
     chosen, unknown = parser.parse_known_args(arguments)
     if chosen.command is None:
         if unknown:

@@ -14,7 +14,14 @@ from .. import semconv
 from ..monitoring import FLAVOURS
 from ..monitoring._alerts import ALERTS, Options
 from ..monitoring._expressions import ALERT_LABELS, LONGEST_INTERVAL, LONGEST_UNFITTED
-from ..monitoring._thresholds import THRESHOLD_SPECS, Thresholds, ThresholdSpec, bounds_around, format_seconds
+from ..monitoring._thresholds import (
+    PERCENTILES,
+    THRESHOLD_SPECS,
+    Thresholds,
+    ThresholdSpec,
+    bounds_around,
+    format_seconds,
+)
 from ._urls import web_url
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -239,13 +246,15 @@ def _options(args: argparse.Namespace) -> Options:
 
 
 def _note(options: Options) -> None:
-    around = bounds_around(options.thresholds.ttft_p95)
-    if around:
-        low, high = around
-        _say(
-            f"--ttft-p95 {options.thresholds.ttft_p95:g}s lies between the histogram's bounds {low:g}s and {high:g}s: "
-            "between bounds the percentile is interpolated; at a bound it is exact"
-        )
+    for spec in THRESHOLD_SPECS:
+        value = getattr(options.thresholds, spec.name)
+        around = bounds_around(value, PERCENTILES[spec.name]) if spec.name in PERCENTILES else None
+        if around:
+            low, high = around
+            _say(
+                f"{spec.option} {value:g}s lies between the histogram's bounds {low:g}s and {high:g}s: "
+                "between bounds the percentile is interpolated; at a bound it is exact"
+            )
     needing = {alert.name for alert in ALERTS if alert.needs_jobs and (not options.only or alert.name in options.only)}
     if needing and not options.jobs:
         _say(f"{' and '.join(sorted(needing))} need --job: name the jobs that must run and send telemetry")

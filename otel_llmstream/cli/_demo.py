@@ -12,7 +12,10 @@ from typing import Final
 from ._interrupt import Interrupt
 from ._urls import tcp_port, web_url
 
-_NEEDED: Final = ("openai", "anthropic", "rich", "h11", "yaml", "opentelemetry.exporter.prometheus")
+_NEEDED: Final = (
+    "openai", "anthropic", "rich", "h11", "websockets", "yaml", "opentelemetry.exporter.prometheus", "starlette",
+    "uvicorn",
+)  # fmt: skip
 _OTLP: Final = "opentelemetry.exporter.otlp.proto.http"
 
 _MAX_RATE: Final = 200.0
@@ -53,6 +56,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         default=9464,
         metavar="PORT",
         help="port of /metrics on 127.0.0.1; 0 takes a free one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--status-port",
+        type=tcp_port,
+        default=9465,
+        metavar="PORT",
+        help="port of the live page on 127.0.0.1; 0 takes a free one (default: %(default)s)",
     )
     parser.add_argument(
         "--no-prometheus",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,22 +12,28 @@ import httpx2
 import openai
 
 import otel_llmstream
-from otel_llmstream.testing.chaos import ChaosServer, Endpoint
+from otel_llmstream.testing.chaos import ChaosServer
 
 from ._results import CallResult, SDKReport
-from ._workload_plan import PlannedCall
+from ._workload_plan import API, PlannedCall
 
 READ_TIMEOUT: Final = 1.0
 """Seconds that the SDKs wait for bytes. It limits how long a stream of the demo can hang."""
 
 _KEY: Final = "no-key-needed"
 _MESSAGES: Final = [{"role": "user", "content": "Why does water find its way?"}]
-_ARGUMENTS: Final[dict[Endpoint, dict[str, Any]]] = {
-    Endpoint.CHAT: {"messages": _MESSAGES},
-    Endpoint.RESPONSES: {"input": "Why does water find its way?"},
-    Endpoint.MESSAGES: {"messages": _MESSAGES, "max_tokens": 256},
+_INPUT: Final = "Why does water find its way?"
+_ARGUMENTS: Final[dict[API, dict[str, Any]]] = {
+    API.CHAT: {"messages": _MESSAGES, "stream": True},
+    API.RESPONSES: {"input": _INPUT, "stream": True},
+    API.MESSAGES: {"messages": _MESSAGES, "max_tokens": 256, "stream": True},
+    API.SOCKET: {},
 }
 _ERROR_EVENTS: Final = ("error", "response.failed")
+_LAST_EVENTS: Final = (*_ERROR_EVENTS, "response.completed", "response.incomplete")
+
+_SOCKET: Final[Any] = {"proxy": None}
+"""The demo's server is on this machine, whatever proxy the environment names."""
 
 Create = Callable[..., Any]
 
@@ -45,12 +52,50 @@ class Clients:
 
     def open(self, planned: PlannedCall) -> Any:
         """Request the stream. Returns the SDK's stream object; the async clients return an awaitable of it."""
-        create: dict[Endpoint, Create] = {
-            Endpoint.CHAT: self.openai.chat.completions.create,
-            Endpoint.RESPONSES: self.openai.responses.create,
-            Endpoint.MESSAGES: self.anthropic.messages.create,
+        create: dict[API, Create] = {
+            API.CHAT: self.openai.chat.completions.create,
+            API.RESPONSES: self.openai.responses.create,
+            API.MESSAGES: self.anthropic.messages.create,
+            API.SOCKET: self._open_socket,
         }
-        return create[planned.api](model=planned.model, stream=True, **_ARGUMENTS[planned.api])
+        return create[planned.api](model=planned.model, **_ARGUMENTS[planned.api])
+
+    def _open_socket(self, model: str) -> Any:
+        is_async = isinstance(self.openai, openai.AsyncOpenAI)
+        return _async_socket(self.openai, model) if is_async else _socket(self.openai, model)
+
+
+@contextmanager
+def _socket(client: openai.OpenAI, model: str) -> Iterator[Iterator[Any]]:
+    """The events of one response over a WebSocket of its own."""
+
+    def events() -> Iterator[Any]:
+        for event in connection:
+            yield event
+            if event.type in _LAST_EVENTS:
+                return
+
+    with client.responses.connect(websocket_connection_options=_SOCKET) as connection:
+        connection.response.create(model=model, input=_INPUT)
+        yield events()
+
+
+async def _async_socket(client: openai.AsyncOpenAI, model: str) -> AbstractAsyncContextManager[AsyncIterator[Any]]:
+    """The same, after an `await` as the other APIs have it."""
+
+    async def events(connection: Any) -> AsyncIterator[Any]:
+        async for event in connection:
+            yield event
+            if event.type in _LAST_EVENTS:
+                return
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[AsyncIterator[Any]]:
+        async with client.responses.connect(websocket_connection_options=_SOCKET) as connection:
+            await connection.response.create(model=model, input=_INPUT)
+            yield events(connection)
+
+    return opened()
 
 
 def sync_clients(server: ChaosServer) -> Clients:

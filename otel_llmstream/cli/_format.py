@@ -10,10 +10,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from otel_llmstream import Outcome
-from otel_llmstream.testing.chaos import Endpoint
 
 from ._results import Verdict
-from ._workload_plan import APIS
+from ._workload_plan import API, ENDPOINTS
 
 OUTCOME_STYLES: Final = {
     Outcome.COMPLETED: "green",
@@ -57,10 +56,10 @@ def between(low: int, high: int) -> str:
     return f"{low:,}" if low == high else f"{low:,}-{high:,}"
 
 
-def apis(which: Iterable[Endpoint]) -> str:
-    """The short names of APIs; one word for all APIs, and one for all APIs of OpenAI."""
+def apis(which: Iterable[API]) -> str:
+    """The short names of APIs; one word for all APIs over HTTP, and one for both of OpenAI's."""
     chosen = frozenset(which)
-    return _GROUPS.get(chosen) or " ".join(name for api, name in APIS.items() if api in chosen)
+    return _GROUPS.get(chosen) or " ".join(api for api in API if api in chosen)
 
 
-_GROUPS: Final = {frozenset(APIS): "all", frozenset((Endpoint.CHAT, Endpoint.RESPONSES)): "openai"}
+_GROUPS: Final = {frozenset(ENDPOINTS): "all", frozenset((API.CHAT, API.RESPONSES)): "openai"}

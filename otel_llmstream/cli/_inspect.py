@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from otel_llmstream.debugging import MAX_INPUT, Inspection, UnusableError, as_dict, as_text, inspect, recordings
+from otel_llmstream.debugging.debug_report import report
+from otel_llmstream.debugging.session_file import as_values, load
+from otel_llmstream.debugging.timeline import DebugStream
 
 COMPLETED: Final = 0
 BROKEN: Final = 1
@@ -24,8 +27,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "inspect",
         help="judge a recorded stream",
         description="Judge a recorded stream, and show where it broke. The input is a body (also with gzip), a HAR "
-        "file, a VCR cassette, or the output of curl -i. The exit status is 0 if every stream in it completed, 1 if "
-        "one did not, and 2 if the input cannot be used. The first and last KiB of the body are shown.",
+        "file, a VCR cassette, the output of curl -i, or a saved debug session. The exit status is 0 if every stream "
+        "in it completed, 1 if one did not, and 2 if the input cannot be used. The first and last KiB of the body are "
+        "shown.",
     )
     parser.add_argument("file", metavar="FILE", help="the recorded response; - reads the standard input")
     parser.add_argument("--path", default="", help="path of the request, if the input does not say it (/v1/responses)")
@@ -37,7 +41,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Judge the input. Returns the exit status."""
     try:
-        found, skipped = _inspect(_read(arguments.file), arguments.path)
+        data = _read(arguments.file)
+        session = load(data)
+        if session is not None:
+            return _run_session(session, as_json=arguments.json)
+        found, skipped = _inspect(data, arguments.path)
     except UnusableError as exc:
         print(f"otel-llmstream inspect: {exc}", file=sys.stderr)
         return UNUSABLE
@@ -49,6 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
         if skipped:
             print(f"\nresponses that were not judged: {skipped}")
     return BROKEN if any(each.summary.outcome.is_failure for each in found) else COMPLETED
+
+
+def _run_session(streams: tuple[DebugStream, ...], *, as_json: bool) -> int:
+    """Print a debug session. Its verdicts were made when the streams ended, with all of their bytes."""
+    print(as_values(streams) if as_json else report(streams), end="")
+    return BROKEN if any(each.summary is None or each.summary.outcome.is_failure for each in streams) else COMPLETED
 
 
 def _inspect(data: bytes, path: str) -> tuple[list[Inspection], int]:

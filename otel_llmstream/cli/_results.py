@@ -11,9 +11,8 @@ from threading import Lock
 from typing import Final, Self
 
 from otel_llmstream import Outcome, Summary
-from otel_llmstream.testing.chaos import Endpoint
 
-from ._workload_plan import PlannedCall, scenarios
+from ._workload_plan import API, PlannedCall, scenarios
 
 _KEPT: Final = 500
 """Maximum number of results that are kept per kind, for medians. The demo may run for a day."""
@@ -85,7 +84,7 @@ class CallResult:
     """
 
     kind: Kind
-    api: Endpoint
+    api: API
     items: int
     first: float | None
     last: float | None
@@ -130,7 +129,7 @@ class Row:
     results: tuple[CallResult, ...]
 
     @property
-    def apis(self) -> frozenset[Endpoint]:
+    def apis(self) -> frozenset[API]:
         """The APIs that were called."""
         return frozenset(result.api for result in self.results)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from rich.live import Live
 
 import otel_llmstream
 from otel_llmstream import Health, Settings
+from otel_llmstream._instrumentor import PROCESS
 from otel_llmstream.testing import ChaosServer
 
 from . import _alert_watch, _report
@@ -42,6 +44,8 @@ PIPED_WIDTH: Final = 160
 
 STALL_AFTER: Final = 0.5
 """Seconds of silence that count as a stall. The library's default is longer, but the demo's streams are short."""
+
+_HOST: Final = "127.0.0.1"
 
 Show = Callable[[View], None]
 
@@ -82,8 +86,13 @@ def _run_calls(
         stack.callback(workload.close)
         if not interrupt.asked:
             workload.warm_up()
-        otel_llmstream.instrument(settings=Settings(stall_after=STALL_AFTER), **telemetry.providers())
+        otel_llmstream.instrument(
+            settings=Settings(stall_after=STALL_AFTER, status_port=_free_port(args.status_port)),
+            **telemetry.providers(),
+        )
         stack.callback(otel_llmstream.uninstrument)
+        if PROCESS.page.url is not None:
+            console.print(f"Live page, for a browser: {PROCESS.page.url}", soft_wrap=True)
         with _progress_lines(console) if plain else _live_table(console) as show:
             make_view = _view_maker(tally, args.duration, telemetry.metrics.url, alert_watch)
             _update_until_finished(workload, interrupt, args.duration, make_view, show)
@@ -118,6 +127,15 @@ def _print_urls(console: Console, args: argparse.Namespace, metrics: MetricsServ
     console.print(f"Metrics for Prometheus: {metrics.url}", soft_wrap=True)
     if args.otlp_endpoint:
         console.print(f"Traces, metrics and logs go to {args.otlp_endpoint}", soft_wrap=True)
+
+
+def _free_port(port: int) -> int:
+    """The port, or 0 if something listens there already: then any free one will do."""
+    try:
+        with socket.create_server((_HOST, port)):
+            return port
+    except OSError:
+        return 0
 
 
 def _view_maker(

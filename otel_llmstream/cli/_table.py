@@ -26,6 +26,7 @@ _ROOMY: Final = 46
 """Width, in columns, from which the cells of a half have a wider gap between them."""
 
 _HEADER_LINES: Final = 8
+"""Lines above the scenarios, with the rule. A terminal that is too low for all scenarios has no rule."""
 
 _NO_ALERT: Final = Text("no alert fires", "dim")
 
@@ -56,14 +57,17 @@ class View:
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the view with rich."""
+        room = options.size.height - _HEADER_LINES
+        has_rule = room > _half(self.lines)
         yield self._title()
-        yield Rule(style="dim")
+        if has_rule:
+            yield Rule(style="dim")
         yield self._now()
         yield self._totals()
         yield self._latency()
         yield self._errors()
         yield self._alerts()
-        yield _halves(self.lines, options.max_width, options.size.height - _HEADER_LINES)
+        yield _halves(self.lines, options.max_width, room if has_rule else room + 1)
 
     def _title(self) -> Table:
         until = "waiting for the last streams" if self.ending else "Ctrl-C ends the demo"
@@ -155,9 +159,13 @@ def _spread(left: Text, right: Text) -> Table:
 # --- the scenarios, in two columns ---
 
 
+def _half(lines: list[Line]) -> int:
+    return (len(lines) + 1) // 2
+
+
 def _halves(lines: list[Line], width: int, height: int) -> Table:
     """Draw the two halves of the lines next to each other. Lines that do not fit the height are left out."""
-    half = (len(lines) + 1) // 2
+    half = _half(lines)
     room = max(1, min(half, height - 1))
     each = (width - _GAP) // 2
     grid = Table.grid(padding=(0, _GAP, 0, 0), pad_edge=False)

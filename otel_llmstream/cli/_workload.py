@@ -13,7 +13,7 @@ from otel_llmstream.testing.chaos import ChaosServer
 
 from ._drivers import Clients, async_clients, run, run_async, sync_clients
 from ._results import CallResult, Tally
-from ._workload_plan import APIS, HEALTHY, PlannedCall
+from ._workload_plan import API, HEALTHY, PlannedCall
 
 SLOTS: Final = 16
 """Maximum number of open calls. It limits the rate, so that the demo itself never reads too slowly."""
@@ -42,7 +42,7 @@ class Workload:
 
     def warm_up(self) -> None:
         """Make one healthy call per API and client. The SDKs' set-up at their first call must not count as latency."""
-        calls = [self._begin(PlannedCall(HEALTHY, api, is_async)) for api in APIS for is_async in (False, True)]
+        calls = [self._begin(PlannedCall(HEALTHY, api, is_async)) for api in API for is_async in (False, True)]
         for call in calls:
             call.result()
 

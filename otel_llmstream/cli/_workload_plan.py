@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from otel_llmstream.testing.chaos import SCENARIOS, Endpoint
 
-APIS: Final = {Endpoint.CHAT: "chat", Endpoint.RESPONSES: "responses", Endpoint.MESSAGES: "anthropic"}
-"""The APIs that the demo calls, with their short names: two of OpenAI, one of Anthropic."""
+
+class API(StrEnum):
+    """What the demo calls: two APIs of OpenAI, one of them also over a WebSocket, and one of Anthropic."""
+
+    CHAT = "chat"
+    RESPONSES = "responses"
+    MESSAGES = "anthropic"
+    SOCKET = "websocket"
+
+
+ENDPOINTS: Final[Mapping[API, Endpoint]] = {
+    API.CHAT: Endpoint.CHAT,
+    API.RESPONSES: Endpoint.RESPONSES,
+    API.MESSAGES: Endpoint.MESSAGES,
+}
+"""The APIs over HTTP. They share their scenarios."""
+
+OVER_SOCKET: Final = ("close-1000",)
+"""The scenarios of a WebSocket that HTTP does not have. The close code says that all is well, in the middle."""
 
 HEALTHY: Final = "ok"
 
@@ -39,7 +57,7 @@ class PlannedCall:
     """
 
     scenario: str
-    api: Endpoint
+    api: API
     is_async: bool
 
     @property
@@ -50,8 +68,8 @@ class PlannedCall:
 
 
 def scenarios() -> tuple[str, ...]:
-    """The scenarios that the demo runs: all scenarios that one of its APIs supports."""
-    return tuple(name for name in SCENARIOS if _apis(name))
+    """The scenarios that the demo runs: all scenarios over HTTP that one of its APIs supports, and a WebSocket's."""
+    return (*(name for name in SCENARIOS if _apis(name)), *OVER_SOCKET)
 
 
 def planned_calls(seed: int | None = None) -> Iterator[PlannedCall]:
@@ -76,13 +94,15 @@ def planned_calls(seed: int | None = None) -> Iterator[PlannedCall]:
         rest = _pairs()
 
 
-def _order(dice: random.Random, scenario: str, api: Endpoint) -> PlannedCall:
+def _order(dice: random.Random, scenario: str, api: API) -> PlannedCall:
     return PlannedCall(scenario, api, dice.random() < _ASYNC_SHARE)
 
 
-def _apis(scenario: str) -> list[Endpoint]:
-    return [endpoint for endpoint in SCENARIOS[scenario].endpoints if endpoint in APIS]
+def _apis(scenario: str) -> list[API]:
+    if scenario in OVER_SOCKET:
+        return [API.SOCKET]
+    return [api for api, endpoint in ENDPOINTS.items() if endpoint in SCENARIOS[scenario].endpoints]
 
 
-def _pairs() -> list[tuple[str, Endpoint]]:
+def _pairs() -> list[tuple[str, API]]:
     return [(name, api) for name in scenarios() for api in _apis(name)]

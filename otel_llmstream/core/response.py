@@ -10,6 +10,20 @@ from .rate_limits import RateLimits
 SWITCHING_PROTOCOLS: Final = 101
 """HTTP status of a handshake that opens a WebSocket (RFC 6455, section 4.2.2)."""
 
+REQUEST_ID_HEADERS: Final = (
+    "x-request-id",  # OpenAI, Groq, Azure, most gateways
+    "request-id",  # Anthropic
+    "apim-request-id",  # Azure API Management
+    "x-amzn-requestid",
+    "x-generation-id",  # OpenRouter
+    "x-ds-trace-id",  # DeepSeek
+    "mistral-correlation-id",
+    "x-kong-request-id",
+    "x-debug-trace-id",  # Cohere
+    "cf-ray",
+)
+"""Headers in which providers put their id of a request. The first one that is there counts."""
+
 
 class ResponseInfo(NamedTuple):
     """The headers of one response.

@@ -6,7 +6,7 @@ import math
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Final
 
 
@@ -45,6 +45,10 @@ class Decimator:
     def values(self) -> Sequence[float]:
         """The kept values, in the order in which they came."""
         return self._values
+
+    def steps(self, most: int) -> list[float]:
+        """The last differences of neighbouring values of the series, at most so many. Between thinned values: means."""
+        return [(later - earlier) / self._step for earlier, later in pairwise(self._values[-most - 1 :])]
 
 
 SMALLEST: Final = 1e-5

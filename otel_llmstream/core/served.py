@@ -48,6 +48,7 @@ class ServedSummary(Record, frozen=True, kw_only=True):
         route: the template of the path, such as `/chat/{id}`; None if the application does not tell it.
         model: the model that the client asked for, or that the stream names; None if neither does.
         dialect: name of the wire dialect; `generic` for a format of the application's own.
+        operation: what the client asked for: `chat`, `text_completion`, ...
         duration: from the request to the end of the body.
         time_to_first_byte: from the request to the first byte of the body.
         time_to_first_chunk: from the request to the first frame that carries output.
@@ -70,6 +71,7 @@ class ServedSummary(Record, frozen=True, kw_only=True):
     route: str | None
     model: str | None
     dialect: str
+    operation: str
     duration: float
     time_to_first_byte: float | None
     time_to_first_chunk: float | None

@@ -12,8 +12,8 @@ does not list an event, the event leaves the state as it is: we only observe, an
 must not break us.
 
 A few dialects mark no end, and the dialect of some streams is unknown. For these, NO_TERMINATOR and UNKNOWN_DIALECT
-take the place of STREAMING. A clean end of the body is legal there. So it is in UNEXAMINED, where the end may have come
-unseen.
+take the place of STREAMING. A clean end of the body is legal there, but not inside a JSON value. It is also legal in
+UNEXAMINED, where the end may have come unseen.
 """
 
 from __future__ import annotations
@@ -102,7 +102,11 @@ class Reopened(Chunk):
 
 
 class Cut(Event):
-    """A pseudo event: the body ended inside a frame."""
+    """A pseudo event: the body ended inside a frame, or before the mark of its end."""
+
+
+class Torn(Event):
+    """A pseudo event: the body ended inside a frame, and what came of this frame shows that more was to come."""
 
 
 _MARKS: Final[Mapping[type[Event], State]] = {
@@ -135,7 +139,8 @@ TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
         UnknownDialect: State.UNKNOWN_DIALECT,
     },
     State.NO_TERMINATOR: {**_MARKS, Cut: State.STREAMING},
-    State.UNKNOWN_DIALECT: _MARKS,
+    # No `Cut`: many servers leave out the blank line after the last event, and here nothing tells that from a cut.
+    State.UNKNOWN_DIALECT: {**_MARKS, Torn: State.STREAMING},
     State.UNEXAMINED: {},
     State.FINISHED: {
         Reopened: State.STREAMING,

@@ -38,7 +38,7 @@ from .events import (
 )
 from .response import SWITCHING_PROTOCOLS, ResponseInfo
 from .sampling import Decimator, LogSketch
-from .states import ENDINGS, TRANSITIONS, UNMARKED, Cut, End, LastFinish, Reopened, State
+from .states import ENDINGS, TRANSITIONS, UNMARKED, Cut, End, LastFinish, Reopened, State, Torn
 from .summary import LLMRequest, Outcome, Summary
 from .tool_arguments import ToolCalls
 
@@ -272,6 +272,11 @@ class Stream:
         else:
             self._end_mark = type(event)
 
+    def torn(self) -> None:
+        """The body ended inside a frame, and what came of this frame shows it."""
+        self.pending = True
+        self._move(Torn)
+
     def _finish(self, event: Finish) -> None:
         """A choice has a reason. If it had one before, the later one counts."""
         self.choices = max(self.choices, event.index + 1)
@@ -344,6 +349,13 @@ class Stream:
         self._gap_sketch.extend(gaps)
         self._gap_sum += sum(gaps)
         self._gap_max = max(self._gap_max, *gaps)
+
+    def last_gaps(self, most: int) -> list[float]:
+        """The last gaps between chunks in seconds, the oldest one first. It changes nothing: any thread may ask."""
+        kept, batch = self._chunk_times, self.batch
+        counted = [] if isinstance(kept, int) else kept.steps(most)
+        held = [later - earlier for earlier, later in pairwise(batch[:])] if batch else []
+        return [*counted, *held][-most:]
 
     # --- how it ends --------------------------------------------------------------------------------------------
 

@@ -5,28 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from ..core import caps
-from ..core.events import (
-    MALFORMED,
-    Chunk,
-    Event,
-    Finish,
-    ForeignTerminator,
-    InBandError,
-    Malformed,
-    Started,
-    Terminator,
-    ToolCall,
-    Undecodable,
-    Usage,
-)
+from ..core.events import MALFORMED, Chunk, Event, InBandError, Undecodable
 from ..dialects import DIALECTS, Dialect, Generic, framer_of, reread
 from ..engine.reader import MAX_MALFORMED
 from ..wire import MESSAGE, EventStreamFramer, Frame, Framer, JSONArrayFramer, NDJSONFramer, Sniffed, sniff
+from .words import words_of
 
 KEPT: Final = 2_000
 """Frames that are kept of the beginning, and as many of the end. A body of 64 MiB may have millions."""
@@ -124,7 +112,7 @@ class FrameTable:
             events = dialect.read(frame)
             if MALFORMED in events and self.total_malformed < MAX_MALFORMED:
                 events = reread(dialect, frame, events)
-            if is_last and MALFORMED in events:  # a last line without its end that does not parse is cut
+            if is_last and not dialect.is_whole(frame, events):  # a last line without its end that is cut
                 self.pending = offset
                 break
             end = offset + size
@@ -142,7 +130,7 @@ class FrameTable:
     def _add(self, offset: int, size: int, frame: Frame, events: tuple[Event, ...]) -> None:
         self.total += 1
         text = frame.data[: TEXT * 4].decode("utf-8", "replace")[:TEXT]
-        info = FrameInfo(self.total, offset, size, _type(frame.event), _words(events, frame), text)
+        info = FrameInfo(self.total, offset, size, _type(frame.event), _says(events, frame), text)
         (self.first if self.total <= KEPT else self.last).append(info)
         if self.error is None and any(isinstance(event, (InBandError, Undecodable)) for event in events):
             self.error = info
@@ -211,6 +199,13 @@ def _messages(body: bytes) -> Iterator[tuple[int, int]]:
         at = end
 
 
+def _says(events: tuple[Event, ...], frame: Frame) -> str:
+    said = words_of(events)
+    if frame.oversized:
+        said.append("larger than the limit")
+    return ", ".join(dict.fromkeys(said)) or "nothing that counts"
+
+
 @lru_cache(maxsize=256)  # a stream has few types, and the redaction takes longer than all else that a frame costs
 def _type(event: bytes) -> str:
     return caps.message((event or MESSAGE).decode("utf-8", "replace")[:64]).replace("\n", " ")
@@ -227,40 +222,3 @@ def _reason(data: bytes) -> tuple[str, int | None]:
     except RecursionError:
         return DEEP, None
     return ODD, None
-
-
-# --- what a frame says, in words ---
-
-
-def _words(events: tuple[Event, ...], frame: Frame) -> str:
-    said = [text for event in events if (text := _word(event))]
-    if frame.oversized:
-        said.append("larger than the limit")
-    return ", ".join(dict.fromkeys(said)) or "nothing that counts"
-
-
-def _word(event: Event) -> str:
-    word = _WORDS.get(type(event), "")
-    return word if isinstance(word, str) else word(event)
-
-
-def _of_choice(word: str, index: int) -> str:
-    return f"{word} of choice {index}" if index else word
-
-
-def _count(tokens: int | None) -> str:
-    return "?" if tokens is None else str(tokens)
-
-
-_WORDS: Final[dict[type[Event], str | Callable[[Any], str]]] = {
-    Chunk: lambda event: _of_choice("chunk" if event.is_answer else "reasoning", event.index),
-    ToolCall: "tool call",
-    Finish: lambda event: _of_choice(f"finish reason {caps.message(event.reason)}", event.index),
-    Usage: lambda event: f"usage: {_count(event.input_tokens)} in, {_count(event.output_tokens)} out",
-    InBandError: lambda event: f"error {caps.message(event.code)}",
-    Started: "names the response",
-    Malformed: "malformed",
-    Terminator: "terminator",
-    ForeignTerminator: "terminator of another dialect",
-    Undecodable: "broken framing",
-}

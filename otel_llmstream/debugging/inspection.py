@@ -7,20 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from .. import semconv
-from ..core.redaction import mask
 from ..core.summary import Outcome, Summary
 from ..dialects import Generic
+from .edges import first_of, last_of
 from .formats import GZIP, decode
 from .frame_table import FrameTable
 from .judge import judge
 from .recording import Recording
-
-EDGE: Final = 1024
-"""Bytes that are shown of the beginning and of the end."""
-
-_AROUND: Final = 8192
-"""More bytes in which secrets are looked for. One that the edge cuts is still found."""
-
 
 UNKNOWN: Final = "No dialect knows this stream: a clean end counts as complete."
 
@@ -70,15 +63,10 @@ def inspect(recording: Recording | None) -> Inspection | None:
         len(body),
         frames,
         _broke(recording, summary, frames, len(body)),
-        mask(body[: EDGE + _AROUND])[:EDGE],
-        _last(body),
+        first_of(body),
+        last_of(body, len(body)),
         notes if summary.request.dialect != Generic.name else (*notes, UNKNOWN),
     )
-
-
-def _last(body: bytes) -> bytes:
-    size = min(EDGE, max(0, len(body) - EDGE))
-    return mask(body[-EDGE - _AROUND :])[-size:] if size else b""
 
 
 def _as_it_is(recording: Recording) -> tuple[Recording, tuple[str, ...]]:

@@ -24,7 +24,8 @@ def as_text(found: Inspection, *, show_text: bool = False) -> str:
         found: what was found.
         show_text: whether the table shows the payloads. They have what the model wrote.
     """
-    parts = (_head(found), _table(found, show_text=show_text), _malformed(found), _edges(found))
+    ends = edges(found.first, found.last, found.decoded)
+    parts = (_head(found), _table(found, show_text=show_text), _malformed(found), ends)
     return "\n".join(chain.from_iterable(parts)) + "\n"
 
 
@@ -94,7 +95,7 @@ def _head(found: Inspection) -> Iterator[str]:
     yield f"  model           {printable(summary.response_model or 'not named')}"
     yield f"  finish reasons  {printable(', '.join(summary.finish_reasons)) or 'none'}"
     yield f"  terminator      {'seen' if summary.terminator else 'not seen'}"
-    yield f"  tokens          {_count(summary.input_tokens)} in, {_count(summary.output_tokens)} out"
+    yield f"  tokens          {count(summary.input_tokens)} in, {count(summary.output_tokens)} out"
     yield f"  frames          {summary.frames:,}, {summary.chunks:,} chunks, {summary.malformed_events:,} malformed"
     decoded = f", {found.decoded:,} decoded" if found.recording.content_encoding else ""
     yield f"  bytes           {found.size:,}{decoded}"
@@ -110,7 +111,8 @@ def _size_lines(found: Inspection) -> Iterator[str]:
         yield f"  HTTP chunks     {len(chunks):,}, of {min(chunks):,} to {max(chunks):,} bytes"
 
 
-def _count(tokens: int | None) -> str:
+def count(tokens: int | None) -> str:
+    """A number of tokens."""
     return "not said" if tokens is None else f"{tokens:,}"
 
 
@@ -144,11 +146,15 @@ def _malformed(found: Inspection) -> Iterator[str]:
         yield f"  frame {each.frame} at byte {each.offset}{where}: {each.reason}"
 
 
-def _edges(found: Inspection) -> Iterator[str]:
-    for title, data, offset in (
-        ("first", found.first, 0),
-        ("last", found.last, found.decoded - len(found.last)),
-    ):
+def edges(first: bytes, last: bytes, size: int) -> Iterator[str]:
+    """The first and last bytes of a body, as hex and as text.
+
+    Args:
+        first: the first ones.
+        last: the last ones.
+        size: the size of the body.
+    """
+    for title, data, offset in (("first", first, 0), ("last", last, size - len(last))):
         if data:
             yield ""
             yield f"{title} {len(data):,} bytes"

@@ -96,6 +96,15 @@ class Dialect(RequestMatcher):
         """Whether this dialect reads the payloads of another one: it is the same, or a variant of it."""
         return issubclass(cls, other)
 
+    def is_whole(self, frame: Frame, events: Events) -> bool:  # noqa: ARG002 - for dialects that read any payload
+        """Whether the last frame is whole, if only the end of the body completes it.
+
+        Args:
+            frame: the frame.
+            events: what it says.
+        """
+        return MALFORMED not in events
+
     def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """The short cut for many frames at once: whether `read` would answer `ONE_CHUNK` to each payload.
 

@@ -14,7 +14,7 @@ from ..core.events import CHUNK, NOTHING, TERMINATOR, UNKNOWN_DIALECT
 from ..wire import Frame
 from ._base import Dialect, Events, chunk_if, is_done
 from ._errors import business_error, decode_first, error_of, whole_error
-from ._json import entry
+from ._json import entry, is_json
 
 _ERROR: Final = b'"error'
 _PING: Final = b"ping"
@@ -52,6 +52,10 @@ class Generic(Dialect):
             return events
         self._begun = True
         return (*self.preface, *events)
+
+    def is_whole(self, frame: Frame, events: Events) -> bool:  # noqa: ARG002 - every payload says something here
+        """Whether the last line is a JSON value, as all lines of such a framing are."""
+        return frame.oversized or is_json(frame.data)
 
     def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload says something, and cannot be an error or the end."""

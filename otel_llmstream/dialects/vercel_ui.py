@@ -88,7 +88,7 @@ class VercelUI(TypedJSONDialect):
         return super().interpret(payload, frame)
 
     def whole_error(self, frame: Frame) -> InBandError:
-        """The protocol has a text and no code."""
+        """The protocol has a text and no code. A gateway may write its own error there."""
         words = said(entry(decode_first(frame.data), "errorText"))
         return InBandError("", words) if words else super().whole_error(frame)
 

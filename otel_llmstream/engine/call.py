@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from .. import semconv
 from ..core.encodable import encodable_value
+from ..core.open_stream import LiveStream
 from ..core.summary import Attempt, LLMRequest, Outcome, Summary
 from .sending import Send, current_send
 from .serving import SERVING, Serving
@@ -197,6 +198,11 @@ class Call:
         if latest is None or latest.error_type is None or self._open or self.finished or not self.bounded:
             return None
         return latest.request
+
+    def as_live(self, request: LLMRequest, now: float) -> LiveStream:
+        """What can be told of a call that waits before it is tried again: no attempt is open."""
+        key, age = f"{id(self):x}-{self.started!r}", now - self.started
+        return LiveStream(key, request, semconv.PHASE_BACKOFF, is_stalled=False, attempt=self.attempts, age=age)
 
     @property
     def latest(self) -> Summary | None:

@@ -14,7 +14,7 @@ from .._log import log
 from .._settings import Settings
 from ..core.clock import Clock, SystemClock
 from ..core.error_types import ErrorCodes, stack
-from ..core.open_stream import OpenStream
+from ..core.open_stream import LiveStream, OpenStream
 from ..core.redaction import frames
 from ..core.response import ResponseInfo
 from ..core.states import End
@@ -24,6 +24,7 @@ from .call import Call, Recorder, current_call
 from .deferred import Deferred
 from .observer import Observer
 from .serving import ServedRecorder, Serving
+from .tracing import new_observer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -100,8 +101,8 @@ class Engine:
         at = self.clock.now() if started is None else started
         if not (found.confirmed or is_known):
             here = self.recorder.here() if where is None else where
-            return Observer(self, request, at, where=here, candidate=found.dialect)
-        observer = Observer(self, request, at, where=where)
+            return new_observer(self, request, at, where=here, candidate=found.dialect)
+        observer = new_observer(self, request, at, where=where)
         try:
             observer.record(found.dialect, found.request, earlier=request.retry_count if call is None else 0)
         except BaseException:
@@ -117,7 +118,7 @@ class Engine:
             response: the response's headers.
             started: when the request was sent, in seconds.
         """
-        observer = Observer(self, request, started, where=self.recorder.here())
+        observer = new_observer(self, request, started, where=self.recorder.here())
         observer.responded(response)
         return observer
 
@@ -182,16 +183,23 @@ class Engine:
         now = self.clock.now()
         # `copy`, not `tuple`, which may collect garbage, and so end streams, as it goes.
         streams = [found for it in self.live.copy() if (found := it.as_open(now)) is not None]
-        return [*streams, *self._backing_off()]
+        return [*streams, *(OpenStream(request, semconv.PHASE_BACKOFF) for _, request in self._backing_off())]
 
-    def _backing_off(self) -> Iterator[OpenStream]:
+    def live_streams(self) -> list[LiveStream]:
+        """As `open_streams`, with the numbers so far. It is for the live page, and nothing else pays for it."""
+        self.run_deferred()
+        now = self.clock.now()
+        streams = [found for it in self.live.copy() if (found := it.as_live(now)) is not None]
+        return [*streams, *(call.as_live(request, now) for call, request in self._backing_off())]
+
+    def _backing_off(self) -> Iterator[tuple[Call, LLMRequest]]:
         for reference in self._resting.copy():
             call = reference()
             request = call.backing_off if call is not None else None
-            if request is None:
+            if call is None or request is None:
                 self._resting.discard(reference)
             else:
-                yield OpenStream(request, semconv.PHASE_BACKOFF)
+                yield call, request
 
     def attempt_ended(self, call: Call, number: int, summary: Summary, started: float, now: float) -> None:
         """An attempt's stream ended; see `Call.attempt_ended`."""

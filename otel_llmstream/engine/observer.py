@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any, Final
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from .. import semconv
 from ..core.error_types import classify, exception_message
 from ..core.events import HTTPError, NonStreaming, Opened
-from ..core.open_stream import OpenStream
+from ..core.open_stream import SHOWN_GAPS, LiveStream, OpenStream
 from ..core.response import Closing, ResponseInfo
 from ..core.states import End, State
 from ..core.stream import Stream
@@ -72,11 +73,14 @@ class Observer:
         call: the call that this is an attempt of; None until the attempt is recorded, as the next two.
         stream: what is known of the stream.
         recording: where the call is recorded.
+        reader_class: what reads the body.
     """
 
     __slots__ = ("_dialect", "_inert", "_info", "_is_eager", "_number", "_path", "_reader", "_reads",
                  "_responded", "_stalls", "_started", "_where", "asked_at", "call", "clock", "engine",
                  "recording", "stream")  # fmt: skip
+
+    reader_class: ClassVar[type[Reader]] = Reader
 
     def __init__(
         self,
@@ -273,6 +277,30 @@ class Observer:
         limit = settings.stall_after if phase == semconv.PHASE_STREAMING else settings.first_chunk_stall_after
         return OpenStream(stream.request, phase, self.silent_for(now) > limit)
 
+    def as_live(self, now: float) -> LiveStream | None:
+        """The numbers so far. Another thread asks, so nothing is read through for it, and nothing changes."""
+        found, stream, call, reads = self.as_open(now), self.stream, self.call, tuple(self._reads)
+        if found is None or stream is None or call is None:
+            return None
+        unread = sum(came - asked for _, asked, came in reads)
+        wait = stream.wait + unread + (now - self.asked_at if self.waiting else 0.0)
+        gaps = [*stream.last_gaps(SHOWN_GAPS), *(later[2] - earlier[2] for earlier, later in pairwise(reads))]
+        return LiveStream(
+            f"{id(self):x}-{self._started!r}",
+            found.request,
+            found.phase,
+            found.is_stalled,
+            attempt=self._number,
+            age=now - call.started,
+            chunks=stream.chunks,
+            unread=len(reads),
+            bytes=stream.bytes + sum(len(read[0]) for read in reads),
+            wait=wait,
+            hold=max(0.0, now - self._started - wait),
+            silence=self.silent_for(now),
+            gaps=gaps[-SHOWN_GAPS:],
+        )
+
     def _phase(self) -> str:
         if not self.waiting:
             return semconv.PHASE_HELD
@@ -350,7 +378,7 @@ class Observer:
             return
         else:
             stream.responded(Opened(), response, now)
-        self._reader = Reader(self._sniffer(response), self.engine.settings.stall_after, self)
+        self._reader = self.reader_class(self._sniffer(response), self.engine.settings.stall_after, self)
 
     def _sniffer(self, response: ResponseInfo) -> Sniffer:
         info = self._info

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
-from ..core.events import MALFORMED, ONE_CHUNK, UNEXAMINED, Event, Malformed, NotAStream, Undecodable
+from ..core.events import MALFORMED, ONE_CHUNK, UNEXAMINED, Event, NotAStream, Undecodable
 from ..core.stream import BATCH, Stream
 from ..dialects import Dialect, reread
 from ..wire import BareEvent, BodyDecoder, DecodingError, ExpansionError, Frame, Framer
@@ -160,8 +160,9 @@ class Reader:
         stream.pending = framer.pending
         for frame in framer.close():
             events = self._events(frame)
-            if any(isinstance(event, Malformed) for event in events):
-                return  # a last line without its end that does not parse: cut, not malformed
+            if not self._dialect.is_whole(frame, events):
+                stream.torn()  # a last line without its end that does not parse: cut, not malformed
+                return
             stream.pending = False
             self._take(events, now)
         stream.not_framed = framer.unknown > 0 and framer.comments == 0

@@ -41,8 +41,12 @@ NEVER_ENDED: Final = "the application never ended the body"
 class ServedRecorder(Protocol):
     """Where served streams are recorded."""
 
-    def server_span(self) -> Any:
-        """The server span that is current, if there is one."""
+    def context(self) -> Any:
+        """What is current now, for `server_span`. It costs next to nothing."""
+        ...
+
+    def server_span(self, context: Any = None) -> Any:
+        """The server span that is current, or that was, if there is one."""
         ...
 
     def ended(self, summary: ServedSummary, span: Any) -> None:
@@ -69,8 +73,8 @@ class Serving:
         is_watching: whether the response is a stream that has not ended.
     """
 
-    __slots__ = ("_asked", "_calls", "_first_byte", "_info", "_left", "_longest_write", "_orphans", "_reader",
-                 "_response", "_route", "_span", "_started", "_summary", "_writing", "engine",
+    __slots__ = ("_asked", "_calls", "_first_byte", "_info", "_is_own", "_left", "_longest_write", "_orphans",
+                 "_reader", "_response", "_route", "_span", "_started", "_summary", "_writing", "engine",
                  "is_watching", "recorder", "request", "stream")  # fmt: skip
 
     def __init__(self, engine: Engine, recorder: ServedRecorder, request: object, started: float) -> None:
@@ -90,6 +94,7 @@ class Serving:
         self._longest_write = 0.0
         self._left: float | None = None
         self._summary: ServedSummary | None = None
+        self._is_own = False
         self.is_watching = False
         self.stream: Stream | None = None
 
@@ -114,6 +119,8 @@ class Serving:
             route: the template of the path.
             span: the server span that was current when the request came, if there was one.
         """
+        if self._is_own:
+            return
         engine = self.engine
         found, told = match_request(request), match_response(request, response)
         confirmed = found is not None and found.confirmed
@@ -130,6 +137,10 @@ class Serving:
         if confirmed and candidate is not None:
             self.recognized(candidate)
         engine.serving.add(self)
+
+    def leave_alone(self) -> None:
+        """The response is that of our own live page: it is no stream of the application's."""
+        self._is_own = True
 
     def sending(self, data: bytes, *, last: bool) -> None:
         """A piece of the body is about to be sent.
@@ -301,6 +312,7 @@ class Serving:
             route=self._route,
             model=summary.request.model or summary.response_model,
             dialect=summary.request.dialect,
+            operation=summary.request.operation,
             duration=summary.duration,
             time_to_first_byte=None if self._first_byte is None else self._first_byte - self._started,
             time_to_first_chunk=summary.time_to_first_chunk,

@@ -69,14 +69,14 @@ class ServedStreams:
 class _Exchange:
     """The messages of one request, on their way."""
 
-    __slots__ = ("_body", "_receive", "_send", "_serving", "_size", "_span", "scope")
+    __slots__ = ("_body", "_context", "_receive", "_send", "_serving", "_size", "scope")
 
     def __init__(self, serving: Serving, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
         self._serving = serving
         self._receive = receive
         self._send = send
-        self._span = serving.recorder.server_span()
+        self._context = serving.recorder.context()
         self._body: list[bytes] = []
         self._size = 0
 
@@ -123,7 +123,7 @@ class _Exchange:
             protocol=self.scope.get("http_version"),
             request=self._request,
             route=partial(_route, self.scope),
-            span=self._span,
+            span=partial(self._serving.recorder.server_span, self._context),
         )
         self._body.clear()
 

@@ -15,7 +15,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from ..core.rate_limits import read_rate_limits
-from ..core.response import ResponseInfo, media_type_of
+from ..core.response import REQUEST_ID_HEADERS, ResponseInfo, media_type_of
 from ..core.states import End
 from ..dialects import RESPONSE_HEADERS, RequestInfo, asks_for_stream, serves_path
 from ..engine.engine import Engine
@@ -310,19 +310,5 @@ def tls_version(ssl_object: Any) -> str | None:
     version = ssl_object.version() if ssl_object is not None else None
     return version.removeprefix("TLSv") if version else None
 
-
-REQUEST_ID_HEADERS: Final = (
-    "x-request-id",  # OpenAI, Groq, Azure, most gateways
-    "request-id",  # Anthropic
-    "apim-request-id",  # Azure API Management
-    "x-amzn-requestid",
-    "x-generation-id",  # OpenRouter
-    "x-ds-trace-id",  # DeepSeek
-    "mistral-correlation-id",
-    "x-kong-request-id",
-    "x-debug-trace-id",  # Cohere
-    "cf-ray",
-)
-"""Headers in which providers put their id of a request. The first one that is there counts."""
 
 _REQUEST_IDS: Final = tuple(name.encode() for name in REQUEST_ID_HEADERS)

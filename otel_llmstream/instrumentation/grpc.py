@@ -165,13 +165,7 @@ def _serialized(request: Any, serializer: Any) -> bytes | None:
 
 # --- the tap ----------------------------------------------------------------------------------------------------------
 
-OK: Final = "ok"
-CANCELLED: Final = "cancelled"
-
-STATUSES: Final = (OK, CANCELLED, "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists",
-                   "permission_denied", "resource_exhausted", "failed_precondition", "aborted", "out_of_range",
-                   "unimplemented", "internal", "unavailable", "data_loss", "unauthenticated")  # fmt: skip
-"""The statuses of a call by their numbers (gRPC, "Status codes"), as values of `error.type`."""
+OK, CANCELLED = semconv.GRPC_STATUSES[:2]
 
 DROPPED: Final = "Cancelled upon garbage collection!"
 CLOSED_CHANNEL: Final = "Channel closed!"  # it may be in brackets
@@ -252,7 +246,8 @@ def _ending(code: int, details: str, *, is_local: bool) -> tuple[End, Closing | 
         details: what is said with it.
         is_local: whether the application cancelled the call.
     """
-    name = STATUSES[code] if 0 <= code < len(STATUSES) else STATUSES[2]
+    known = semconv.GRPC_STATUSES
+    name = known[code] if 0 <= code < len(known) else known[2]
     if name == OK:
         return End.EOF, None
     if name == CANCELLED and details == DROPPED:

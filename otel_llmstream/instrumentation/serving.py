@@ -38,7 +38,7 @@ def respond(
     protocol: str | None,
     request: Callable[[], RequestInfo],
     route: Callable[[], str | None],
-    span: Any,
+    span: Callable[[], Any],
 ) -> None:
     """The response begins: watch it if it may be a stream.
 
@@ -49,11 +49,12 @@ def respond(
         protocol: HTTP version.
         request: makes the record of what the client asked for. It is called only if the headers may be a stream's.
         route: finds the template of the path. It is called as `request` is.
-        span: the server span that was current when the request came.
+        span: finds the server span that was current when the request came. It is called as `request` is.
     """
     found = {bytes(name).lower(): bytes(value) for name, value in headers}
     content_type = found.get(b"content-type", b"").decode("latin-1")
-    if not may_be_stream(status, content_type, lambda: True):
+    # A JSON body whose length is known was made whole: most responses of a service are of this kind.
+    if not may_be_stream(status, content_type, lambda: b"content-length" not in found):
         return
     asked, response = request(), response_info(status, found, protocol=protocol, tls=None)
 
@@ -61,7 +62,7 @@ def respond(
         return bool(response.marks) or asks_for_stream(asked)
 
     if SWITCH.admits(asked) and may_be_stream(status, content_type, wants_stream):
-        serving.responded(asked, response, route(), span)
+        serving.responded(asked, response, route(), span())
 
 
 def request_info(

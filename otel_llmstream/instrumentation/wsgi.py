@@ -52,7 +52,7 @@ class _Exchange:
         self.serving = serving
         self._environ = environ
         self._start_response = start_response
-        self._span = serving.recorder.server_span()
+        self._context = serving.recorder.context()
 
     def start_response(self, status: str, headers: list[tuple[str, str]], *args: Any) -> Any:
         """The headers of the application. They are passed on."""
@@ -71,7 +71,7 @@ class _Exchange:
             protocol=None,
             request=self._request,
             route=partial(_route, self._environ),
-            span=self._span,
+            span=partial(self.serving.recorder.server_span, self._context),
         )
 
     def _request(self) -> RequestInfo:

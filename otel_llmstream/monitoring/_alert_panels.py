@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from .. import semconv
-from ._links import FAILURES, LATENCY, OVERVIEW
+from ._links import FAILURES, LATENCY, OVERVIEW, SERVED
 from ._names import Flavour
 from ._selectors import JOB
 
@@ -23,6 +23,10 @@ PANELS: Final[Mapping[str, tuple[str, int]]] = {
     "LLMStreamBufferedDelivery": (OVERVIEW, 603),
     "LLMStreamProviderErrors": (FAILURES, 202),
     "LLMStreamAbandoned": (FAILURES, 405),
+    "LLMStreamServedFailureRate": (SERVED, 303),
+    "LLMStreamServedTruncated": (SERVED, 301),
+    "LLMStreamOrphanedUpstreams": (SERVED, 502),
+    "LLMStreamGatewayOverhead": (SERVED, 402),
     "LLMStreamTelemetryAbsent": (OVERVIEW, 101),
     "LLMStreamInstanceMissing": (OVERVIEW, 101),
     "LLMStreamInternalErrors": (OVERVIEW, 801),
@@ -34,6 +38,7 @@ VARIABLES: Final[Mapping[str, str]] = {
     semconv.PROVIDER: "provider",
     semconv.REQUEST_MODEL: "model",
     semconv.SERVER_ADDRESS: "server",
+    semconv.HTTP_ROUTE: "route",
 }
 """The dashboards' variable for each label that an alert can have."""
 

@@ -23,7 +23,7 @@ from ._expressions import (
     Scope,
 )
 from ._names import PROMETHEUS, Flavour, Matcher
-from ._selectors import ABANDONED, JUDGED, TRUNCATED
+from ._selectors import ABANDONED, FAILED, JUDGED, OWN, TRUNCATED
 from ._slo import (
     BURN_RATES,
     BurnRate,
@@ -135,7 +135,7 @@ class Alert:
         guard: the query of further conditions. None if there are none.
         pending: seconds for which the condition must hold before the alert fires.
         unit: the unit of the value in texts.
-        summary: one line. `{provider}`, `{model}` and `{job}` are replaced by templates for the labels.
+        summary: one line. `{provider}`, `{model}`, `{route}` and `{job}` are replaced by templates for the labels.
         description: what is wrong and what follows from it. `{value}` and `{limit}` are replaced too.
         short: seconds of the shorter window, if the alert has two windows.
         long: seconds of the longer window, if the alert has two windows.
@@ -164,18 +164,31 @@ class Alert:
     window: float = DEFAULT_WINDOW
 
 
-def _share(part: Query, whole: Callable[[Expressions], str]) -> Query:
-    """The share of a part in a recorded whole. It has a result only if both have enough streams."""
+def _share(part: Query, whole: Query) -> Query:
+    """The share of a part in a whole. It has a result only if both have enough streams."""
 
     def query(q: Expressions) -> str:
         given = q.thresholds
-        return f"({part(q)} >= {given.min_failures})\n/\n({q.recorded(whole(q))} >= {given.min_traffic})"
+        return f"({part(q)} >= {given.min_failures})\n/\n({whole(q)} >= {given.min_traffic})"
 
     return query
 
 
-def _count(metric: semconv.Metric, *matchers: Matcher) -> Query:
-    return lambda q: q.increase(metric, *matchers, window=DEFAULT_WINDOW)
+def _recorded(name: Query) -> Query:
+    return lambda q: q.recorded(name(q))
+
+
+def _count(metric: semconv.Metric, *matchers: Matcher, scope: Scope = "model") -> Query:
+    return lambda q: q.increase(metric, *matchers, window=DEFAULT_WINDOW, by=q.scope(scope))
+
+
+def _served(*matchers: Matcher, metric: semconv.Metric = semconv.SERVED_STREAMS) -> Query:
+    return _count(metric, *matchers, scope="route")
+
+
+def _enough_overheads(q: Expressions) -> str:
+    count = q.histogram("increase", semconv.SERVED_OVERHEAD, "count", DEFAULT_WINDOW, by=q.scope("route"))
+    return f"{count} >= {q.thresholds.min_traffic}"
 
 
 def _rate_limited(q: Expressions) -> str:
@@ -261,7 +274,7 @@ ALERTS: Final = (
     Alert(
         "LLMStreamTruncated",
         "warning",
-        value=_share(_count(semconv.STREAMS, TRUNCATED), judged_streams),
+        value=_share(_count(semconv.STREAMS, TRUNCATED), _recorded(judged_streams)),
         limit=_percent("truncation_rate"),
         guard=None,
         pending=5 * MINUTE,
@@ -287,7 +300,7 @@ ALERTS: Final = (
     Alert(
         "LLMStreamStalls",
         "warning",
-        value=_share(_count(semconv.STALL_COUNT), ended_streams),
+        value=_share(_count(semconv.STALL_COUNT), _recorded(ended_streams)),
         limit=lambda thresholds: thresholds.stalls,
         guard=None,
         pending=10 * MINUTE,
@@ -311,7 +324,7 @@ ALERTS: Final = (
     Alert(
         "LLMStreamRetryStorm",
         "warning",
-        value=_share(_count(semconv.RETRIES), ended_streams),
+        value=_share(_count(semconv.RETRIES), _recorded(ended_streams)),
         limit=lambda thresholds: thresholds.retries,
         guard=None,
         pending=5 * MINUTE,
@@ -335,7 +348,7 @@ ALERTS: Final = (
     Alert(
         "LLMStreamBufferedDelivery",
         "warning",
-        value=_share(_count(semconv.BUFFERED_STREAMS), ended_streams),
+        value=_share(_count(semconv.BUFFERED_STREAMS), _recorded(ended_streams)),
         limit=_percent("buffered"),
         guard=None,
         pending=15 * MINUTE,
@@ -347,7 +360,7 @@ ALERTS: Final = (
     Alert(
         "LLMStreamProviderErrors",
         "warning",
-        value=_share(_count(semconv.STREAMS, *PROVIDER_ERRORS), judged_streams),
+        value=_share(_count(semconv.STREAMS, *PROVIDER_ERRORS), _recorded(judged_streams)),
         limit=_percent("provider_errors"),
         guard=None,
         pending=5 * MINUTE,
@@ -359,7 +372,7 @@ ALERTS: Final = (
     Alert(
         "LLMStreamAbandoned",
         "warning",
-        value=_share(_count(semconv.STREAMS, ABANDONED), ended_streams),
+        value=_share(_count(semconv.STREAMS, ABANDONED), _recorded(ended_streams)),
         limit=_percent("abandoned"),
         guard=None,
         pending=15 * MINUTE,
@@ -367,6 +380,59 @@ ALERTS: Final = (
         summary="{job}: streams of {provider} {model} are dropped without being closed",
         description="{value} of the streams of model {model} at {provider} are dropped by job {job} and ended by the "
         "garbage collector. The threshold is {limit}. Each one keeps a connection of the pool until then.",
+    ),
+    Alert(
+        "LLMStreamServedFailureRate",
+        "critical",
+        value=_share(_served(FAILED, OWN), _served(JUDGED)),
+        limit=_percent("served_failure_rate"),
+        guard=None,
+        pending=5 * MINUTE,
+        unit="share",
+        summary="{job}: streams to clients of {route} fail",
+        description="{value} of the streams that job {job} serves at {route} fail although their upstream did not. The "
+        "threshold is {limit}. No alert on a provider or a model shows them: the service breaks them itself.",
+        scope="route",
+    ),
+    Alert(
+        "LLMStreamServedTruncated",
+        "warning",
+        value=_share(_served(TRUNCATED), _served(JUDGED)),
+        limit=_percent("served_truncation_rate"),
+        guard=None,
+        pending=5 * MINUTE,
+        unit="share",
+        summary="{job}: clients of {route} get truncated answers without an error",
+        description="{value} of the streams that job {job} serves at {route} end early and cleanly. The threshold is "
+        "{limit}. The client takes half an answer of the model for a whole one, whatever the provider did.",
+        scope="route",
+    ),
+    Alert(
+        "LLMStreamOrphanedUpstreams",
+        "warning",
+        value=_share(_served(metric=semconv.SERVED_ORPHANS), _served()),
+        limit=_percent("orphaned"),
+        guard=None,
+        pending=15 * MINUTE,
+        unit="share",
+        summary="{job}: upstream streams of {route} are read on after the client has left",
+        description="For {value} of the streams that job {job} serves at {route}, an upstream stream was still read a "
+        "second after the client had left. The threshold is {limit}. The provider bills for what the model writes "
+        "meanwhile.",
+        scope="route",
+    ),
+    Alert(
+        "LLMStreamGatewayOverhead",
+        "warning",
+        value=lambda q: q.quantile(0.95, semconv.SERVED_OVERHEAD, DEFAULT_WINDOW, by=q.scope("route")),
+        limit=lambda thresholds: thresholds.gateway_overhead,
+        guard=_enough_overheads,
+        pending=10 * MINUTE,
+        unit="seconds",
+        summary="{job}: the service delays the first chunk of {route}",
+        description="For one stream in twenty of {route}, job {job} adds more than {value} to the first chunk. The "
+        "threshold is {limit}. The provider and the model are not part of this time.",
+        scope="route",
     ),
     Alert(
         "LLMStreamTelemetryAbsent",

@@ -16,6 +16,7 @@ from ._thresholds import format_seconds
 _PLACEHOLDERS: Final = {
     "provider": (semconv.PROVIDER, "(no provider)"),
     "model": (semconv.REQUEST_MODEL, "(no model)"),
+    "route": (semconv.HTTP_ROUTE, "(no route)"),
     "job": (JOB, "(no job)"),
 }
 """Placeholders of the texts. Each has its label, and a text for series without this label."""

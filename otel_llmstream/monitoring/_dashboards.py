@@ -12,11 +12,13 @@ from ._names import PROMETHEUS, Flavour
 from ._overview import overview
 from ._palette import Goals
 from ._panels import Json
+from ._served import served
 
 DASHBOARDS: Final[dict[str, Callable[[Flavour, Goals], Json]]] = {
     "overview.json": overview,
     "failures.json": failures,
     "latency.json": latency,
+    "served.json": served,
 }
 """The function that builds each dashboard, by file name."""
 

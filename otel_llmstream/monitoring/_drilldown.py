@@ -83,11 +83,12 @@ def failures(flavour: Flavour, goals: palette.Goals = palette.Goals()) -> Json: 
     """The dashboard."""
     promql = PromQL(flavour)
     rows = (
-        Row("In this window", tuple(_stats(promql, goals))),
+        Row("In this window", tuple(_stats(promql))),
         Row("What fails", tuple(_error_types(promql))),
         Row("Stage of the failure", tuple(_failure_stages(promql))),
         Row("By provider, model and server", tuple(_by_subject(promql))),
         Row("Single calls: traces and log lines", tuple(_single_calls())),
+        Row("WebSocket and gRPC", tuple(_other_transports(promql))),
         Row("Error types: causes and remedies", (_error_type_table(),)),
     )
     selector = flavour.selector(semconv.STREAMS, "", *VARIABLE_MATCHERS, FAILED)
@@ -126,7 +127,7 @@ def _links(flavour: Flavour) -> list[Json]:
 # --- rows -------------------------------------------------------------------------------------------------------
 
 
-def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
+def _stats(promql: PromQL) -> Iterator[SizedPanel]:
     window = promql.over_range
     failed = window.total(semconv.STREAMS, FAILED, ERROR)
     yield stat(
@@ -142,8 +143,7 @@ def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
         "Truncated and failed streams, as a share of those that were completed, truncated or failed. All error types.",
         Query(window.failure_rate_now()),
         "percentunit",
-        steps=goals.failures,
-        limits=palette.FAILURE_LIMITS,
+        limit=palette.FAILURE_LIMIT,
         width=4,
         links=[link_to_runbook("LLMStreamFailureRate")],
     )
@@ -391,6 +391,66 @@ def _single_calls() -> Iterator[SizedPanel]:
         '${logs:raw} |= "$trace"',
         '${logs:raw} | trace_id="$trace"',
     )
+
+
+_SOCKET_ENDS: Final = (
+    f"{semconv.WEBSOCKET_CLOSE}[0-9]+",
+    semconv.KEEPALIVE_TIMEOUT,
+    semconv.MESSAGE_TOO_BIG,
+    semconv.GO_AWAY,
+)
+_GRPC_FAILURES: Final = semconv.GRPC_STATUSES[1:]
+"""Without `ok`."""
+
+
+def _other_transports(promql: PromQL) -> Iterator[SizedPanel]:
+    yield _failures_of(
+        promql,
+        "WebSocket closes by code",
+        "Failed streams per second that ended with their WebSocket: the server's close code, no answer to a ping, a "
+        "message that is too big, or goAway. Only for WebSocket APIs (OpenAI's Realtime and Responses, Google's Live "
+        "API). Otherwise this panel stays empty.",
+        _SOCKET_ENDS,
+    )
+    yield _failures_of(
+        promql,
+        "Failures by gRPC status",
+        "Failed streams per second with a status of gRPC. invalid_argument, unauthenticated, permission_denied, "
+        "not_found, failed_precondition and out_of_range blame the request, as 4xx does. Without gRPC, this panel "
+        "stays empty.",
+        _GRPC_FAILURES,
+    )
+    yield traces(
+        "Calls over WebSocket and gRPC",
+        "Spans of calls that HTTP did not carry, with the close code of the WebSocket. Metrics have no label for the "
+        "transport. Needs Tempo.",
+        traceql(f'{span_attribute(semconv.TRANSPORT)} != "{semconv.HTTP}"', columns=_TRANSPORT_COLUMNS),
+    )
+
+
+def _failures_of(promql: PromQL, title: str, description: str, types: tuple[str, ...]) -> SizedPanel:
+    failed = promql.total(semconv.STREAMS, FAILED, _error_types_match("=~", *types), by=(semconv.ERROR_TYPE,))
+    return graph(
+        title,
+        description,
+        [Query(f"{failed} > 0", f"{{{{{promql.flavour.label_name(semconv.ERROR_TYPE)}}}}}", exemplar=True)],
+        "reqps",
+        bars=True,
+        stacked=True,
+        colours=palette.ERRORS,
+        links=_links(promql.flavour),
+    )
+
+
+_TRANSPORT_COLUMNS: Final = (
+    semconv.TRANSPORT,
+    semconv.DIALECT,
+    semconv.REQUEST_MODEL,
+    semconv.OUTCOME,
+    semconv.ERROR_TYPE,
+    semconv.CLOSE_CODE,
+    semconv.REQUEST_ID,
+)
 
 
 _OTHER_ERROR_TYPES: Final = (

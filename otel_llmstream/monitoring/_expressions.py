@@ -16,20 +16,22 @@ from ._thresholds import Thresholds, format_duration
 ALERT_LABELS: Final = (JOB, semconv.PROVIDER, semconv.REQUEST_MODEL)
 """The labels of an alert. Server and operation are left out: each series would have too little traffic."""
 
-Scope = Literal["model", "provider", "job"]
-"""What an alert is about: one model, all models of a provider, or a whole job."""
+Scope = Literal["model", "provider", "job", "route"]
+"""What an alert is about: one model, all models of a provider, a whole job, or one route that the job serves."""
 
 _SCOPES: Final[Mapping[Scope, tuple[str, ...]]] = {
     "model": ALERT_LABELS,
     "provider": (JOB, semconv.PROVIDER),
     "job": (JOB,),
+    "route": (JOB, semconv.HTTP_ROUTE),
 }
 
 MINUTE: Final = 60.0
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 
-_OF_CALLS: Final = frozenset(it.replace(".", "_") for it in semconv.BASE_ATTRIBUTES)
+_OURS: Final = frozenset(label.replace(".", "_") for metric in semconv.EVERY_METRIC for label in metric.labels)
+"""Labels that this library writes. All others are those of a target, which are on each of its series."""
 
 DEFAULT_WINDOW: Final = 15 * MINUTE
 """The window of all queries that have no SLO window. It is long enough for a service with little traffic."""
@@ -48,15 +50,17 @@ _INTERVALS_IN_A_WINDOW: Final = 4
 _RATE_LIMIT_CODES: Final = "429|rate_limit.*|resource_exhausted|throttling.*"
 """The HTTP status, and the codes of OpenAI, Anthropic, Google and AWS inside a stream."""
 RATE_LIMITED: Final = Matcher(semconv.ERROR_TYPE, "=~", _RATE_LIMIT_CODES)
+_CALLER_CODES: Final = "|".join(("4..", *semconv.GRPC_CALLER_ERRORS))
+"""The provider rejects the request: HTTP statuses, and those of gRPC."""
 PROVIDER_ERRORS: Final = (
     Matcher(semconv.OUTCOME, "=", "failed"),
     Matcher(
         semconv.ERROR_TYPE,
         "!~",
-        "|".join(["4..", _RATE_LIMIT_CODES, *(it.name for it in semconv.ERROR_TYPES)]),
+        "|".join([_CALLER_CODES, _RATE_LIMIT_CODES, *(it.name for it in semconv.ERROR_TYPES)]),
     ),
 )
-"""Failures that the provider reports. Transport errors, 4xx statuses and rate limits are left out.
+"""Failures that the provider reports. Transport errors, the caller's errors and rate limits are left out.
 
 `_OTHER` is one of them: it is an error inside the stream that has no code.
 """
@@ -111,8 +115,9 @@ class Expressions:
         return self.flavour.selector(metric, part, *self._limits(metric), *matchers, newest=newest)
 
     def scope(self, scope: Scope = "model") -> tuple[str, ...]:
-        """The labels of an alert of this scope. A label of calls, such as the server, is none of a whole job."""
-        kept = (it for it in self.by if scope != "job" or it.replace(".", "_") not in _OF_CALLS)
+        """The labels of an alert of this scope. A label of calls, such as the server, is none of a job or a route."""
+        of_calls = scope in ("model", "provider")
+        kept = (it for it in self.by if of_calls or it.replace(".", "_") not in _OURS)
         return (*_SCOPES[scope], *kept)
 
     def labels(self, *names: str) -> str:
@@ -231,7 +236,7 @@ class Expressions:
 
     def _limits(self, metric: Metric) -> tuple[Matcher, ...]:
         ignored = self._ignored() if semconv.ERROR_TYPE in metric.attributes else ()
-        fixed = (it for it in self.fixed if metric.base or it.label == JOB)
+        fixed = (it for it in self.fixed if _is_on(metric, it.label))
         return (*self._jobs(), *fixed, *ignored)
 
     def _ignored(self) -> tuple[Matcher, ...]:
@@ -240,6 +245,11 @@ class Expressions:
 
     def _jobs(self) -> tuple[Matcher, ...]:
         return _either(JOB, self.jobs)
+
+
+def _is_on(metric: Metric, label: str) -> bool:
+    name = label.replace(".", "_")
+    return name not in _OURS or name in (it.replace(".", "_") for it in metric.labels)
 
 
 def _either(label: str, values: tuple[str, ...]) -> tuple[Matcher, ...]:

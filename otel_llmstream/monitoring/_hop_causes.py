@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 from .. import semconv
+from ._error_causes import explained
 from ._hop_lines import CLIENT, ENVOY, HAPROXY, NGINX, SERVED, HopLine
 from ._proxy_fixes import STATUSES
 
@@ -56,7 +57,7 @@ class Cause:
     @property
     def is_reported(self) -> bool:
         """Whether the server that failed has said so itself, with a status or with an error in the stream."""
-        return self.is_passed_on and self.sign not in _ERROR_TYPES
+        return self.is_passed_on and self.sign not in _OUR_TYPES
 
 
 _HERE, _BEHIND, _BEFORE = Blame.HERE, Blame.BEHIND, Blame.BEFORE
@@ -183,7 +184,7 @@ NGINX_UNSURE: Final = _BY_SIGN[NGINX, INCOMPLETE]
 """For a response that the hop in front found broken, too: nginx logs a completion after a time-out or a reset."""
 
 _MESSAGES: Final = tuple(it for it in CAUSES if it.hop == NGINX and " " in it.sign)
-_ERROR_TYPES: Final = {it.name: (it.cause, it.remedy) for it in semconv.ERROR_TYPES}
+_OUR_TYPES: Final = frozenset(it.name for it in semconv.ERROR_TYPES)
 
 _OF_THE_CLIENT: Final = frozenset({
     semconv.READ_TIMEOUT, semconv.WRITE_TIMEOUT, semconv.POOL_TIMEOUT, semconv.SDK_ERROR, semconv.DNS_ERROR,
@@ -230,15 +231,9 @@ def _of_client(line: HopLine) -> Cause:
 
 
 def _of_error_type(hop: str, error: str) -> Cause:
-    why, change = _ERROR_TYPES.get(error) or STATUSES.get(error) or _PROVIDERS_OWN
+    why, change = explained(error)
     blame = Blame.HERE if error in _OF_THE_CLIENT else Blame.BEHIND
     return Cause(hop, error, blame, why, change, is_passed_on=error not in _OF_THE_CONNECTION)
-
-
-_PROVIDERS_OWN: Final = (
-    "The provider reported an error in the stream.",
-    "Look at the error type and at the message in the log line.",
-)
 
 
 def _of_served(line: HopLine) -> Cause:

@@ -22,9 +22,7 @@ from ._links import (
 )
 from ._names import Flavour
 from ._panels import Column, Json, Query, Row, SizedPanel, graph, heatmap, stat, table, traces
-from ._promql import SPEED_QUANTILES, PromQL
-
-_QUANTILES: Final = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
+from ._promql import QUANTILES, SPEED_QUANTILES, PromQL
 
 _STAGE_NAMES: Final = (
     "until the headers",
@@ -38,7 +36,7 @@ def latency(flavour: Flavour, goals: palette.Goals = palette.Goals()) -> Json:  
     """The dashboard."""
     promql = PromQL(flavour)
     rows = (
-        Row("In this window", tuple(_stats(promql, goals))),
+        Row("In this window", tuple(_stats(promql))),
         Row("Where the time goes", tuple(_stages(promql))),
         Row("First chunk, first answer, last chunk", tuple(_whole_times(promql))),
         Row("Between chunks", tuple(_gaps(promql))),
@@ -66,16 +64,15 @@ def latency(flavour: Flavour, goals: palette.Goals = palette.Goals()) -> Json:  
 # --- rows -------------------------------------------------------------------------------------------------------
 
 
-def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
+def _stats(promql: PromQL) -> Iterator[SizedPanel]:
     window = promql.over_range
-    for quantile, name in _QUANTILES:
+    for quantile, name in QUANTILES:
         yield stat(
             f"First chunk, {name}",
             f"{name[1:]} of 100 calls received their first chunk of output within this time.",
             Query(window.quantile(quantile, semconv.TTFC)),
             "s",
-            steps=goals.first_chunk,
-            limits=palette.FIRST_CHUNK_LIMITS,
+            limit=palette.FIRST_CHUNK_LIMIT,
             links=[link_to_runbook("LLMStreamFirstTokenSlow")],
         )
     yield stat(
@@ -202,8 +199,8 @@ def _whole_times(promql: PromQL) -> Iterator[SizedPanel]:
 def _quantiles_compared(promql: PromQL, metric: Metric, title: str, description: str, *, runbook: str) -> SizedPanel:
     """Current quantiles, and those of an earlier window as dashed lines."""
     earlier = promql.offset_by("$before")
-    now = [Query(promql.quantile(q, metric), name, exemplar=q == 0.95) for q, name in _QUANTILES]  # noqa: PLR2004
-    then = [Query(earlier.quantile(q, metric), f"{name}, earlier") for q, name in _QUANTILES[:2]]
+    now = [Query(promql.quantile(q, metric), name, exemplar=q == 0.95) for q, name in QUANTILES]  # noqa: PLR2004
+    then = [Query(earlier.quantile(q, metric), f"{name}, earlier") for q, name in QUANTILES[:2]]
     dashed = [query.legend for query in then]
     colours = {**palette.QUANTILES, dashed[0]: "light-blue", dashed[1]: "blue"}
     return graph(
@@ -219,7 +216,7 @@ def _quantiles_compared(promql: PromQL, metric: Metric, title: str, description:
 
 
 def _quantiles(promql: PromQL, metric: Metric, title: str, description: str) -> SizedPanel:
-    queries = [Query(promql.quantile(q, metric), name, exemplar=q == 0.95) for q, name in _QUANTILES]  # noqa: PLR2004
+    queries = [Query(promql.quantile(q, metric), name, exemplar=q == 0.95) for q, name in QUANTILES]  # noqa: PLR2004
     return graph(title, description, queries, "s", width=8, colours=palette.QUANTILES)
 
 
@@ -328,7 +325,7 @@ def _models(promql: PromQL) -> Iterator[SizedPanel]:
 def _percentiles(window: PromQL, name: str) -> SizedPanel:
     model = semconv.REQUEST_MODEL
     measured = ((semconv.TTFC, "First chunk"), (semconv.TTLC, "Last chunk"), (semconv.TPOC, "Gap"))
-    cells = [(metric, q, f"{title} {p}") for metric, title in measured for q, p in _QUANTILES]
+    cells = [(metric, q, f"{title} {p}") for metric, title in measured for q, p in QUANTILES]
     links = [link_to_dashboard(LATENCY, "Only this model", model=row_label(window.flavour, model))]
     return table(
         "Percentiles by model",

@@ -18,8 +18,6 @@ SCHEMA_VERSION: Final = 39
 
 _COLUMNS: Final = 24
 
-EVERY_METRIC: Final = (*semconv.METRICS, *semconv.NEWEST_METRICS)
-
 SLOS: Final = ("90", "95", "99", "99.5", "99.9")
 """SLOs to select: percent of streams that end well. 100 is not offered: every burn rate would be infinite."""
 
@@ -108,7 +106,11 @@ def _flow(panels_of_row: Sequence[SizedPanel], first: int, y: int) -> tuple[list
 
 def _with_metric_names(flavour: Flavour, panel: Json) -> Json:
     """The panel, with the documented names of the metrics that it reads at the end of its description."""
-    read = [metric for metric in EVERY_METRIC if any(_reads(flavour, metric, query) for query in _expressions(panel))]
+    read = [
+        metric
+        for metric in semconv.EVERY_METRIC
+        if any(_reads(flavour, metric, query) for query in _expressions(panel))
+    ]
     if not read:
         return panel
     names = ", ".join(f"`{metric.name}`" for metric in read)

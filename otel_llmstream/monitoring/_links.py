@@ -18,6 +18,7 @@ TAG: Final = "otel-llmstream"
 OVERVIEW: Final = "otel-llmstream-overview"
 FAILURES: Final = "otel-llmstream-failures"
 LATENCY: Final = "otel-llmstream-latency"
+SERVED: Final = "otel-llmstream-served"
 
 _KEPT: Final = ("prometheus_datasource", "job", "provider", "model", "server", "slo", "before", "runbooks")
 """Variables of every dashboard, which links keep. If a link sets one of them itself, it does not also keep it."""

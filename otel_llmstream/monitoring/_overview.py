@@ -11,10 +11,8 @@ from ._layout import dashboard, ttfc_variable
 from ._links import FAILURES, LATENCY, OVERVIEW, field_label, link_to_dashboard, link_to_runbook, row_label
 from ._names import Flavour, Matcher
 from ._panels import Column, Json, Query, Row, SizedPanel, graph, heatmap, stat, table, with_height
-from ._promql import ERROR_BUDGET, SPEED_QUANTILES, PromQL
+from ._promql import ERROR_BUDGET, QUANTILES, SPEED_QUANTILES, PromQL
 from ._selectors import COMPLETED, FAILED, JOB
-
-_QUANTILES: Final = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
 
 DOWN, PARTLY_DOWN, NO_DATA, NO_TRAFFIC, TRAFFIC = range(5)
 """The states of the panel "Telemetry", from the worst to the best."""
@@ -24,7 +22,7 @@ def overview(flavour: Flavour, goals: palette.Goals = palette.Goals()) -> Json: 
     """The dashboard."""
     promql = PromQL(flavour)
     rows = (
-        Row("Now, and in this window", tuple(_stats(promql, goals))),
+        Row("Now, and in this window", tuple(_stats(promql))),
         Row("Traffic and outcomes", tuple(_outcomes(promql))),
         Row("By provider and model", (_models(promql, goals),)),
         Row("Latency", tuple(_latency(promql))),
@@ -49,7 +47,7 @@ def overview(flavour: Flavour, goals: palette.Goals = palette.Goals()) -> Json: 
 # --- stat panels ------------------------------------------------------------------------------------------------
 
 
-def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
+def _stats(promql: PromQL) -> Iterator[SizedPanel]:
     window = promql.over_range
     to_failures, to_latency = (
         link_to_dashboard(FAILURES, "What fails"),
@@ -69,8 +67,7 @@ def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
         "abandoned streams are left out, because the application ended them.",
         Query(window.failure_rate_now()),
         "percentunit",
-        steps=goals.failures,
-        limits=palette.FAILURE_LIMITS,
+        limit=palette.FAILURE_LIMIT,
         links=[to_failures, link_to_runbook("LLMStreamFailureRate")],
     )
     yield stat(
@@ -97,8 +94,7 @@ def _stats(promql: PromQL, goals: palette.Goals) -> Iterator[SizedPanel]:
         "95 of 100 calls received their first chunk of output within this time.",
         Query(window.quantile(0.95, semconv.TTFC)),
         "s",
-        steps=goals.first_chunk,
-        limits=palette.FIRST_CHUNK_LIMITS,
+        limit=palette.FIRST_CHUNK_LIMIT,
         links=[to_latency, link_to_runbook("LLMStreamFirstTokenSlow")],
     )
     yield stat(
@@ -240,7 +236,7 @@ def _quantiles(promql: PromQL, metric: semconv.Metric, title: str, description: 
     return graph(
         title,
         description,
-        [Query(promql.quantile(q, metric), name, exemplar=q == 0.95) for q, name in _QUANTILES],  # noqa: PLR2004
+        [Query(promql.quantile(q, metric), name, exemplar=q == 0.95) for q, name in QUANTILES],  # noqa: PLR2004
         "s",
         width=width,
         colours=palette.QUANTILES,

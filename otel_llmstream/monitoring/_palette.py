@@ -8,6 +8,7 @@ from itertools import cycle
 from typing import Final
 
 from .. import semconv
+from ._panels import Limit
 from ._promql import ERROR_BUDGET
 from ._thresholds import Thresholds
 
@@ -18,6 +19,16 @@ OUTCOMES: Final[Mapping[str, str]] = {
     "cancelled": "blue",
     "abandoned": "purple",
 }
+
+SERVED_OUTCOMES: Final[Mapping[str, str]] = {
+    "completed": "green",
+    "truncated": "orange",
+    "failed": "red",
+    "disconnected": "blue",
+}
+
+ENDS: Final[Mapping[str, str]] = {"upstream": "blue", "served": "purple"}
+"""The two ends of a gateway: what it receives, and what it sends."""
 
 FINISH_REASONS: Final[Mapping[str, str]] = {
     "stop": "green",
@@ -111,10 +122,10 @@ class Goals:
 
 
 _MUCH: Final = 5
-FAILURE_LIMITS: Final = ((ERROR_BUDGET, "yellow"), (f"{_MUCH} * {ERROR_BUDGET}", "red"))
-"""The steps of `Goals.failures` as queries of the dashboard's variables."""
-FIRST_CHUNK_LIMITS: Final = (("$ttfc / 2", "yellow"), ("$ttfc", "red"))
-"""The steps of `Goals.first_chunk` as queries of the dashboard's variables."""
+FAILURE_LIMIT: Final = Limit(f"{_MUCH} * {ERROR_BUDGET}", ((None, "green"), (100 / _MUCH, "yellow"), (100.0, "red")))
+"""The steps of `Goals.failures`, for the SLO that is selected."""
+FIRST_CHUNK_LIMIT: Final = Limit("$ttfc", ((None, "green"), (50.0, "yellow"), (100.0, "red")))
+"""The steps of `Goals.first_chunk`, for the limit that is selected."""
 
 RETRIES: Final[Steps] = ((None, "green"), (0.1, "yellow"), (0.5, "red"))
 """Retries per call."""

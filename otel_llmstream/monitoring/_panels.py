@@ -43,6 +43,19 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """A limit that follows the variables of the dashboard. It is 100 % of the thresholds.
+
+    Attributes:
+        expr: a query of the limit, with one value.
+        steps: thresholds in percent of the limit, with their colours.
+    """
+
+    expr: str
+    steps: Sequence[tuple[float | None, str]]
+
+
+@dataclass(frozen=True, slots=True)
 class SizedPanel:
     """A panel and its size on Grafana's grid of 24 columns."""
 
@@ -191,7 +204,7 @@ def stat(
     links: Sequence[Json] = (),
     decimals: int | None = None,
     background: bool = False,
-    limits: Sequence[tuple[str, str]] = (),
+    limit: Limit | None = None,
 ) -> SizedPanel:
     """A stat panel: one number, of this moment or of the whole time range.
 
@@ -206,13 +219,14 @@ def stat(
         links: links of the panel's value.
         decimals: digits after the decimal point. None for Grafana's choice.
         background: whether the whole panel is coloured.
-        limits: queries of thresholds with their colours. They replace the values of `steps`, so a threshold follows a
-            variable of the dashboard.
+        limit: replaces `steps`.
     """
     defaults = _defaults(unit, "thresholds", links) | {
-        "thresholds": thresholds(steps),
+        "thresholds": thresholds(steps) if limit is None else thresholds(limit.steps, "percentage"),
         "mappings": [*mappings, NO_TRAFFIC],
     }
+    if limit is not None:
+        defaults["min"] = 0
     if decimals is not None:
         defaults["decimals"] = decimals
     options = {
@@ -226,18 +240,22 @@ def stat(
         "textMode": "value",
         "wideLayout": True,
     }
-    queries = [query, *(Query(f"vector({limit})", colour) for limit, colour in limits)]
+    queries = [query] if limit is None else [query, Query(f"vector({limit.expr})", _LIMIT)]
     panel = _instant(_panel("stat", title, description, queries, defaults, options))
-    if limits:
-        colours = (colour for _, colour in limits)
-        panel["transformations"] = [_threshold_from(*it) for it in zip(_LETTERS[1:], colours, strict=False)]
+    if limit is not None:
+        panel["transformations"] = [_LIMIT_IS_MAXIMUM]
     return SizedPanel(panel, width, 4)
 
 
-def _threshold_from(letter: str, colour: str) -> Json:
-    """Grafana's transformation "Config from query results": the result of a query becomes a threshold."""
-    mapping = {"fieldName": colour, "handlerKey": "threshold1", "handlerArguments": {"threshold": {"color": colour}}}
-    return {"id": "configFromData", "options": {"configRefId": letter, "mappings": [mapping]}}
+_LIMIT: Final = "limit"
+_LIMIT_IS_MAXIMUM: Final = {
+    "id": "configFromData",
+    "options": {"configRefId": "B", "mappings": [{"fieldName": _LIMIT, "handlerKey": "max"}]},
+}
+"""Grafana's transformation "Config from query results": the result of query B becomes the maximum of the value.
+
+Its handler for thresholds is of no use here. It takes one threshold only, and leaves no colour for values below it.
+"""
 
 
 def bars(
@@ -484,9 +502,9 @@ def _defaults(unit: str, colour: str, links: Sequence[Json] = ()) -> Json:
     return defaults | ({"links": list(links)} if links else {})
 
 
-def thresholds(steps: Sequence[tuple[float | None, str]]) -> Json:
+def thresholds(steps: Sequence[tuple[float | None, str]], mode: str = "absolute") -> Json:
     """Thresholds with their colours."""
-    return {"mode": "absolute", "steps": [{"value": value, "color": colour} for value, colour in steps]}
+    return {"mode": mode, "steps": [{"value": value, "color": colour} for value, colour in steps]}
 
 
 def _override(name: str, *properties: Json) -> Json:

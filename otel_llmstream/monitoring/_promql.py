@@ -16,10 +16,21 @@ VARIABLE_MATCHERS: Final = (
     Matcher(semconv.REQUEST_MODEL, "=~", "$model"),
     Matcher(semconv.SERVER_ADDRESS, "=~", "$server"),
 )
-"""Matchers of the dashboard's variables. A metric without the base attributes has only the label `job`."""
+"""Matchers of the dashboard's variables, for metrics of calls."""
+
+SERVED_MATCHERS: Final = (
+    Matcher(JOB, "=~", "$job"),
+    Matcher(semconv.HTTP_ROUTE, "=~", "$route"),
+    Matcher(semconv.REQUEST_MODEL, "=~", "$served_model"),
+)
+"""The same for metrics of served streams. Their model is the one that the client asked for. A gateway may ask the
+provider for another one, so it has a variable of its own."""
 
 ERROR_BUDGET: Final = "(1 - $slo / 100)"
 """The error budget: the share of streams that may fail under the SLO."""
+
+QUANTILES: Final = ((0.5, "p50"), (0.95, "p95"), (0.99, "p99"))
+"""Quantiles of a time, with their names."""
 
 SPEED_QUANTILES: Final = (0.05, 0.5, 0.95)
 """Quantiles of a speed. Its low end is the bad one."""
@@ -69,8 +80,9 @@ class PromQL:
         return self._selector(metric, "", matchers, newest=False) + self.offset
 
     def _selector(self, metric: Metric, part: Part, matchers: tuple[Matcher, ...], newest: bool) -> str:  # noqa: FBT001
-        chosen = VARIABLE_MATCHERS if metric.base else VARIABLE_MATCHERS[:1]
-        return self.flavour.selector(metric, part, *chosen, *matchers, newest=newest)
+        chosen = VARIABLE_MATCHERS if metric.base else SERVED_MATCHERS
+        there = (it for it in chosen if it.label in (JOB, *metric.labels))
+        return self.flavour.selector(metric, part, *there, *matchers, newest=newest)
 
     # --- sums ---
 
@@ -92,14 +104,18 @@ class PromQL:
         whole = self.total(metric, *([of] if of else []), by=by)
         return f"{zero_filled(self.total(metric, *matchers, by=by), whole)} / ({whole} > 0)"
 
-    def failure_rate(self, *by: str) -> str:
+    def failure_rate(self, *by: str, metric: Metric = semconv.STREAMS) -> str:
         """The share of failed streams in those that were completed, truncated or failed."""
-        return self.share(semconv.STREAMS, FAILED, of=JUDGED, by=by)
+        return self.share(metric, FAILED, of=JUDGED, by=by)
 
-    def failure_rate_now(self) -> str:
+    def failure_rate_now(self, metric: Metric = semconv.STREAMS) -> str:
         """The same for a stat panel. If nothing happened it is NaN, which Grafana shows as "No traffic"."""
-        whole = self.total(semconv.STREAMS, JUDGED)
-        return f"{zero_filled(self.total(semconv.STREAMS, FAILED), whole)} / {whole}"
+        return self.share_now(metric, FAILED, of=JUDGED)
+
+    def share_now(self, metric: Metric, *matchers: Matcher, of: Matcher | None = None) -> str:
+        """As `share`, for a stat panel: NaN if nothing happened."""
+        whole = self.total(metric, *([of] if of else []))
+        return f"{zero_filled(self.total(metric, *matchers), whole)} / {whole}"
 
     def mean(self, metric: Metric, *by: str) -> str:
         """The mean of a histogram's values."""

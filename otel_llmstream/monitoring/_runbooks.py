@@ -6,8 +6,8 @@ of alerts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
 from .. import semconv
@@ -17,66 +17,16 @@ from ._annotations import format_limit
 from ._expressions import HOUR, NOT_WAITING, PROVIDER_ERRORS, RATE_LIMITED, Expressions, share
 from ._names import Matcher
 from ._proxy_fixes import BUFFERING, STATUSES, TIMEOUTS, ProxyFix
+from ._runbook_page import Cause, Check, Page, WindowQuery
 from ._selectors import ABANDONED, FAILED, JOB, JUDGED, TRUNCATED
+from ._served_runbooks import SERVED_PAGES
 from ._slo import NOW
 
 SECTIONS: Final = ("What it means", "What users notice", "First three checks", "Causes and remedies")
 """The sections of every page."""
 
-WindowQuery = Callable[[Expressions, float], str]
-"""A query over a window in seconds."""
-
 _SINCE: Final = 12
 """The long window of a burn rate is twelve times its short one, so this part of it shows a step."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One check of a runbook.
-
-    Attributes:
-        question: the question that the query answers.
-        answer: how to read the result.
-        query: the PromQL query over the window of the alert.
-    """
-
-    question: str
-    answer: str
-    query: WindowQuery
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """A cause that no `error.type` identifies.
-
-    Attributes:
-        cause: the cause.
-        remedy: what to do about it.
-    """
-
-    cause: str
-    remedy: str
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One runbook.
-
-    Attributes:
-        meaning: what the alert means.
-        user_impact: what the application's users notice.
-        checks: the first three checks.
-        errors: relevant values of `error.type`, HTTP statuses included.
-        causes: other causes.
-        proxy_fixes: configuration of proxies between application and provider.
-    """
-
-    meaning: str
-    user_impact: str
-    checks: tuple[Check, Check, Check]
-    errors: tuple[str, ...] = ()
-    causes: tuple[Cause, ...] = ()
-    proxy_fixes: tuple[ProxyFix, ...] = ()
 
 
 # --- queries that several pages use ---
@@ -459,8 +409,8 @@ PAGES: Final[Mapping[str, Page]] = {
     ),
     "LLMStreamProviderErrors": Page(
         "Streams end with an error that the provider itself reports: a status of 500 or above, or a code inside a "
-        "stream that began with status 200. Rejected requests (4xx), rate limits and network errors are not counted "
-        "here.",
+        "stream that began with status 200. Rejected requests (4xx, and the statuses of gRPC that say the same), rate "
+        "limits and network errors are not counted here.",
         "Error messages, sometimes after half an answer.",
         (
             Check(
@@ -535,6 +485,7 @@ PAGES: Final[Mapping[str, Page]] = {
             ),
         ),
     ),
+    **SERVED_PAGES,
     "LLMStreamTelemetryAbsent": Page(
         "The store has received no series of streams from this job for the time of the alert. Either streams are not "
         "measured, or the metrics are not collected, or the job has made no call since its start. The series begin "

@@ -16,4 +16,11 @@ FAILED: Final = Matcher(semconv.OUTCOME, "=~", "truncated|failed")
 COMPLETED: Final = Matcher(semconv.OUTCOME, "=", "completed")
 TRUNCATED: Final = Matcher(semconv.OUTCOME, "=", "truncated")
 CANCELLED: Final = Matcher(semconv.OUTCOME, "=", "cancelled")
+DISCONNECTED: Final = Matcher(semconv.OUTCOME, "=", "disconnected")
+"""Of served streams: the client left before the end."""
 ABANDONED: Final = Matcher(semconv.OUTCOME, "=", "abandoned")
+
+OWN: Final = Matcher(semconv.SERVED_UPSTREAM_OUTCOME, "!~", "truncated|failed")
+"""Served streams whose upstream did not fail: their failures are the service's own. Series without an upstream stay."""
+PASSED_ON: Final = Matcher(semconv.SERVED_UPSTREAM_OUTCOME, "=~", "truncated|failed")
+"""Served streams whose upstream failed."""

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
-from ..semconv import TTFC
+from ..semconv import SERVED_OVERHEAD, TTFC, Metric
 
 Kind = Literal["percent", "seconds", "times", "count"]
 
@@ -102,6 +102,10 @@ class Thresholds:
         buffered: percent of streams that arrive in one burst.
         provider_errors: percent of streams that fail with an error that the provider reports.
         abandoned: percent of streams that the application drops without closing.
+        served_failure_rate: percent of served streams that fail although their upstream did not.
+        served_truncation_rate: percent of served streams that end early and cleanly.
+        orphaned: upstream streams that are read on after the client left, in percent of the served streams.
+        gateway_overhead: seconds that the service adds to the first chunk, 95th percentile.
         min_traffic: streams in an alert's window below which the alert does not fire.
         min_failures: bad streams in an alert's window below which the alert does not fire.
         absent_after: seconds without telemetry after which a named job counts as absent.
@@ -127,6 +131,21 @@ class Thresholds:
         5.0, "percent", 0.01, 99.0, "streams that fail with an error that the provider reports"
     )
     abandoned: float = _threshold(1.0, "percent", 0.01, 99.0, "streams that are dropped without being closed")
+    served_failure_rate: float = _threshold(
+        10.0, "percent", 0.01, 99.0, "served streams that fail although their upstream did not"
+    )
+    served_truncation_rate: float = _threshold(1.0, "percent", 0.01, 99.0, "served streams that end early and cleanly")
+    orphaned: float = _threshold(
+        1.0, "percent", 0.01, 99.0, "upstream streams that are read on after the client left, of all served streams"
+    )
+    gateway_overhead: float = _threshold(
+        0.64,
+        "seconds",
+        SERVED_OVERHEAD.bounds[0],
+        SERVED_OVERHEAD.bounds[-1] - 0.01,
+        "time that the service adds to the first chunk, 95th percentile",
+        _TTFT_RANGE,
+    )
     min_traffic: int = _threshold(20, "count", 1, 1_000_000, "streams in the window below which alerts do not fire")
     min_failures: int = _threshold(5, "count", 1, 1_000_000, "bad streams in the window below which alerts do not fire")
     absent_after: float = _threshold(
@@ -148,13 +167,17 @@ class Thresholds:
 THRESHOLD_SPECS: Final = tuple(ThresholdSpec(each.name, **each.metadata) for each in fields(Thresholds))
 
 
-def bounds_around(seconds: float) -> tuple[float, float] | None:
-    """The bounds of the histogram's bucket that contains a time to the first token. None if the time is a bound.
+PERCENTILES: Final = {"ttft_p95": TTFC, "gateway_overhead": SERVED_OVERHEAD}
+"""The thresholds of percentiles, each with the histogram that it is compared with."""
+
+
+def bounds_around(seconds: float, metric: Metric = TTFC) -> tuple[float, float] | None:
+    """The bounds of the histogram's bucket that contains a time. None if the time is a bound.
 
     At a bound the alert is exact: the 95th percentile exceeds it if more than 5 % of the streams were slower. Between
     two bounds, PromQL's `histogram_quantile` assumes that the streams of the bucket are evenly distributed.
     """
-    if seconds in TTFC.bounds:
+    if seconds in metric.bounds:
         return None
-    below = max((bound for bound in TTFC.bounds if bound < seconds), default=0.0)
-    return below, min(bound for bound in TTFC.bounds if bound > seconds)
+    below = max((bound for bound in metric.bounds if bound < seconds), default=0.0)
+    return below, min(bound for bound in metric.bounds if bound > seconds)

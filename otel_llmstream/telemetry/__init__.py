@@ -73,7 +73,7 @@ class Telemetry:
         self.metrics = MetricsRecorder(meter_provider, live, newest=newest, fast=metrics_fast_path)
         self.not_measured = frozenset() if genai_metrics else frozenset(metric.name for metric in semconv.STANDARD)
         self.logs = LogRecorder(logger, logger_provider, failed=failed)
-        self.served = ServedRecorder(meter_provider, self.logs, served, server_metrics=server_metrics)
+        self.served = ServedRecorder(meter_provider, self.metrics, self.logs, served, server_metrics=server_metrics)
         self.listeners = listeners
         self._health_window = health_window
         self._recent_calls = recent_calls
@@ -168,12 +168,12 @@ class CallRecording:
             self._told = _HEALTH
         if self._told < _LISTENERS:
             self._told = _LISTENERS  # first: a listener is called once at most, even if it is interrupted
-            self._tell(summary if summary.error is None else summary.replace(error=None))
+            self._tell(summary if summary.error is None else summary.replace(error=None), unix_ns)
         span.end(summary, unix_ns)
 
-    def _tell(self, summary: Summary) -> None:
+    def _tell(self, summary: Summary, unix_ns: int) -> None:
         """Keep the call, and tell the application of it. The summary has no exception."""
-        self._telemetry.recent.ended(summary)
+        self._telemetry.recent.ended(summary, unix_ns)
         self._telemetry.listeners(summary)
 
     def _left_out(self, summary: Summary) -> frozenset[str]:

@@ -117,9 +117,10 @@ class MeasurementBuffer:
         elif len(self._entries) >= MAX_ENTRIES:
             self.flush()
 
-    def add_now(self, series: Series, value: float) -> None:
-        """Record a value that belongs to no call."""
-        series.record((value,), RecordContext(Context()), self._meter.readers() if self._meter is not None else None)
+    def add_now(self, series: Series, value: float, context: Context | None = None) -> None:
+        """Record a value that belongs to no call. The context is where an exemplar takes the trace from."""
+        moment = RecordContext(Context() if context is None else context)
+        series.record((value,), moment, self._meter.readers() if self._meter is not None else None)
 
     def hand_over(self, reader: int, *, everything: bool) -> None:
         """A reader collects now: write what it must see.

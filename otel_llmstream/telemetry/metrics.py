@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from opentelemetry import metrics
-from opentelemetry.context import Context
+from opentelemetry.context import Context, get_current
 from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, MeterProvider, Observation
 
 from .. import semconv
@@ -207,6 +207,14 @@ class MetricsRecorder:
     def internal_error(self) -> None:
         """Count an error of ours."""
         self._buffer.add_now(self._internal_errors, 1)
+
+    def series(self, counter: Counter, attributes: Attributes) -> Series:
+        """A series of another counter of the same meter. Its first value waits as those of calls do."""
+        return Series(counter, attributes, self._first_values)
+
+    def count(self, series: Series) -> None:
+        """Count one event that belongs to no call."""
+        self._buffer.add_now(series, 1, get_current())
 
     def rest(self) -> None:
         """It is switched off: nothing waits in it any more. Streams that are still open are recorded to their end."""

@@ -6,13 +6,14 @@ to FastAPI itself. It ends with the last piece of the body, so everything must b
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Mapping
 from threading import Lock
 from typing import Any, Final
 
 from opentelemetry import metrics, trace
-from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
+from opentelemetry.context import Context, get_current
+from opentelemetry.metrics import CallbackOptions, Counter, Meter, MeterProvider, Observation
 
 from .. import semconv
 from .._version import __version__
@@ -20,12 +21,16 @@ from ..core.served import ServedOutcome, ServedSummary
 from ..semconv import On
 from . import instruments
 from .attributes import Reader
-from .fast_path import Attributes
+from .fast_path import Attributes, Series
 from .instruments import OVERFLOW
 from .logs import LogRecorder
+from .metrics import MetricsRecorder
 
-Active = Callable[[], Iterable[tuple[str | None, str | None]]]
-"""The served streams that are open now: the route and the model of each."""
+Key = tuple[str | None, str | None]
+"""The route and the model of a served stream."""
+
+Active = Callable[[], Iterable[Key]]
+"""The served streams that are open now."""
 
 _LINES: Final[Mapping[ServedOutcome, str]] = {
     ServedOutcome.COMPLETED: semconv.LOG_SERVED_COMPLETED,
@@ -37,30 +42,42 @@ _LINES: Final[Mapping[ServedOutcome, str]] = {
 MAX_SERIES: Final = 1000
 """Pairs of route and model that are told apart. A client may choose the model's name; see `metrics.MAX_BASES`."""
 
+MAX_KEPT: Final = 2000
+"""Series of counters that are found again without the SDK's help. The SDK itself keeps no more apart."""
+
 
 class ServedRecorder:
     """Records served streams.
 
     Args:
         provider: the application's meter provider; the global one unless given.
+        counting: counts, so that a new series is first shown at 0.
         logs: where the lines go.
         active: what the gauge looks at.
         server_metrics: see `Settings`.
     """
 
     def __init__(
-        self, provider: MeterProvider | None, logs: LogRecorder, active: Active, *, server_metrics: bool = False
+        self,
+        provider: MeterProvider | None,
+        counting: MetricsRecorder,
+        logs: LogRecorder,
+        active: Active,
+        *,
+        server_metrics: bool = False,
     ) -> None:
         meter = metrics.get_meter(semconv.SCOPE, __version__, provider, semconv.SCHEMA_URL)
+        self._counting = counting
         self._logs = logs
         self._active = active
         self._streams = instruments.counter(meter, semconv.SERVED_STREAMS)
         self._orphans = instruments.counter(meter, semconv.SERVED_ORPHANS)
         self._histograms = [(instruments.histogram(meter, it), field) for it, field in _HISTOGRAMS]
         self._model_server = _ModelServer(meter) if server_metrics else None
-        self._known: set[tuple[str | None, str | None]] = set()
+        self._known: dict[Key, Attributes] = {}
+        self._series: dict[tuple[Counter, frozenset[tuple[str, str | bool]]], Series] = {}
         self._lock = Lock()
-        self._totals: Counter[ServedOutcome] = Counter()
+        self._totals: Counts[ServedOutcome] = Counts()
         instruments.gauge(meter, semconv.SERVED_ACTIVE, self._observe)
 
     @property
@@ -69,9 +86,13 @@ class ServedRecorder:
         with self._lock:
             return {outcome: self._totals[outcome] for outcome in ServedOutcome}
 
-    def server_span(self) -> trace.Span | None:
-        """The server span that is current, if one is recorded."""
-        span = trace.get_current_span()
+    def context(self) -> Context:
+        """What is current now."""
+        return get_current()
+
+    def server_span(self, context: Context | None = None) -> trace.Span | None:
+        """The server span that is current, or that was in a context, if one is recorded."""
+        span = trace.get_current_span(context)
         kind = getattr(span, "kind", None)
         return span if span.is_recording() and kind is trace.SpanKind.SERVER else None
 
@@ -87,15 +108,17 @@ class ServedRecorder:
 
     def orphaned(self, summary: ServedSummary, span: trace.Span | None) -> None:
         """The client left, and an upstream stream is still read."""
-        self._orphans.add(1, self._labels(summary.route, summary.model))
+        self._count(self._orphans, self._labels((summary.route, summary.model)))
         self._logs.served(semconv.LOG_SERVED_ORPHANED, _line(summary), span)
 
     def _measure(self, summary: ServedSummary) -> None:
-        labels = self._labels(summary.route, summary.model)
-        end = {semconv.OUTCOME: summary.outcome.value}
-        if summary.error_type:
-            end[semconv.ERROR_TYPE] = summary.error_type
-        self._streams.add(1, {**labels, **end})
+        labels = self._labels((summary.route, summary.model))
+        end = {
+            semconv.OUTCOME: summary.outcome.value,
+            semconv.ERROR_TYPE: summary.error_type,
+            semconv.SERVED_UPSTREAM_OUTCOME: summary.upstream_outcome,
+        }
+        self._count(self._streams, {**labels, **{name: value for name, value in end.items() if value}})
         for histogram, field in self._histograms:
             value = getattr(summary, field)
             if value is not None:
@@ -103,17 +126,29 @@ class ServedRecorder:
         if self._model_server is not None:
             self._model_server.record(summary)
 
-    def _labels(self, route: str | None, model: str | None) -> Attributes:
-        key = route, model
-        if key not in self._known:
+    def _count(self, counter: Counter, attributes: Attributes) -> None:
+        key = counter, frozenset(attributes.items())
+        series = self._series.get(key)
+        if series is None:
+            series = self._counting.series(counter, attributes)
+            if len(self._series) < MAX_KEPT:
+                self._series[key] = series
+        self._counting.count(series)
+
+    def _labels(self, key: Key) -> Attributes:
+        found = self._known.get(key)
+        if found is None:
             if len(self._known) >= MAX_SERIES:
                 return OVERFLOW
-            self._known.add(key)
-        return {name: value for name, value in ((semconv.HTTP_ROUTE, route), (semconv.REQUEST_MODEL, model)) if value}
+            names = (semconv.HTTP_ROUTE, semconv.REQUEST_MODEL)
+            found = self._known[key] = {name: value for name, value in zip(names, key, strict=True) if value}
+        return found
 
     def _observe(self, _options: CallbackOptions) -> Iterable[Observation]:
-        found = Counter(self._active())
-        return [Observation(number, self._labels(*key)) for key, number in found.items()]
+        """A value for each pair that was ever served, so that the gauge goes back to 0."""
+        numbers = Counts(key if self._labels(key) is not OVERFLOW else None for key in self._active())
+        found = [Observation(numbers[key], labels) for key, labels in tuple(self._known.items())]
+        return [*found, Observation(numbers[None], OVERFLOW)] if len(found) >= MAX_SERIES else found
 
 
 class _ModelServer:
@@ -126,7 +161,7 @@ class _ModelServer:
 
     def record(self, summary: ServedSummary) -> None:
         """Record a request. The times of tokens are those of requests that succeeded."""
-        labels = {semconv.OPERATION: "chat", semconv.PROVIDER: "unknown"}
+        labels = {semconv.OPERATION: summary.operation, semconv.PROVIDER: "unknown"}
         if summary.model:
             labels[semconv.REQUEST_MODEL] = summary.model
         error = {semconv.ERROR_TYPE: summary.error_type} if summary.error_type else {}

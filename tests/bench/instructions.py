@@ -67,6 +67,26 @@ def without_both() -> Finish:
     return _instrument(NoOpTracerProvider(), NoOpMeterProvider())
 
 
+def page_closed() -> Finish:
+    """With us, and the live page is served, but not open."""
+    return _instrument(_tracer_provider(), _meter_provider(), status_port=0)
+
+
+def page_open() -> Finish:
+    """With us, and a picture of the live page is made after each call: a page that is open asks four times a second."""
+    from otel_llmstream._instrumentor import PROCESS
+    from otel_llmstream.status.feed import Feed
+
+    page_closed()
+    cursor = ""
+
+    def finish() -> None:
+        nonlocal cursor
+        _, cursor = Feed(PROCESS.page._source).event(cursor)
+
+    return finish
+
+
 def empty_span() -> Finish:
     """Without us: one span with nothing on it, by hand."""
     return _span({}, {})
@@ -101,6 +121,8 @@ VARIANTS: dict[str, Callable[[], Finish]] = {
     "  no-op tracer": without_spans,
     "  no-op meter": without_metrics,
     "  no-op both": without_both,
+    "page closed": page_closed,
+    "page, a picture": page_open,
     "empty span": empty_span,
     "full span": full_span,
     "ten metrics": ten_metrics,
@@ -163,10 +185,15 @@ def _meter_provider() -> Any:
     return MeterProvider([InMemoryMetricReader()])
 
 
-def _instrument(tracer_provider: Any, meter_provider: Any) -> Finish:
+def _instrument(tracer_provider: Any, meter_provider: Any, status_port: int | None = None) -> Finish:
     import otel_llmstream
 
-    otel_llmstream.instrument(tracer_provider=tracer_provider, meter_provider=meter_provider, http_spans=False)
+    otel_llmstream.instrument(
+        tracer_provider=tracer_provider,
+        meter_provider=meter_provider,
+        http_spans=False,
+        status_port=status_port,
+    )
     return _nothing
 
 

@@ -27,7 +27,8 @@ ENVIRONMENT = os.environ["OTEL_LLMSTREAM_SDKS"]
 
 def available(driver: Driver) -> bool:
     """Whether the driver can run in this environment."""
-    if driver.sdk not in ENVIRONMENTS[ENVIRONMENT].drivers:
+    environment = ENVIRONMENTS[ENVIRONMENT]
+    if driver.sdk not in environment.drivers or driver.socket is not environment.sockets:
         return False
     return driver.needs is None or hasattr(import_module(MODULES.get(driver.sdk, driver.sdk)), driver.needs)
 
@@ -65,6 +66,8 @@ ERRORS = (
     "throttlingexception",  # Bedrock's
     "503",  # Google's
     "3000",  # Mistral's
+    "rate_limit_exceeded",  # of the Responses API over a WebSocket
+    "malformed_function_call",  # why a turn of Gemini Live ended
     "unavailable",  # a status of gRPC
     "_OTHER",  # errors of Cohere and Ollama have no code
 )

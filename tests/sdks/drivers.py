@@ -45,6 +45,7 @@ class Driver:
         needs: a name that the SDK's module must have. Older versions without it lack the transport.
         retries: whether the SDK retries by itself.
         closes: whether the SDK closes its stream when its generator is closed. If not, the garbage collector does.
+        socket: whether the stream comes over a WebSocket.
     """
 
     sdk: str
@@ -54,6 +55,7 @@ class Driver:
     needs: str | None = None
     retries: bool = True
     closes: bool = True
+    socket: bool = False
 
     @property
     def name(self) -> str:
@@ -905,3 +907,95 @@ async def xai_chat_async(ask: Ask) -> AsyncIterator[Any]:
         async for item in chat.stream():
             yield item
         await client.close()
+
+
+# --- over WebSockets --------------------------------------------------------------------------------------------------
+
+OVER_SOCKET: Final = {"no-finish": "close-1000", "500": "refused"}
+"""What the chaos server's scenarios are called over a WebSocket. The cut one is closed as if all were well."""
+
+LAST_EVENTS: Final = ("response.completed", "response.failed", "response.done", "error")
+
+
+def _over_socket(ask: Ask) -> tuple[str, dict[str, str]]:
+    """The model, and the header that names a scenario of the handshake."""
+    name, _, parameters = ask.model.partition("?")
+    model = f"{OVER_SOCKET.get(name, name)}?{parameters}"
+    return model, {"x-chaos-model": model}
+
+
+@driver("openai", "responses.connect", "sync", retries=False, socket=True)
+def openai_responses_socket(ask: Ask) -> Iterator[Any]:
+    import openai
+
+    model, headers = _over_socket(ask)
+    with openai.OpenAI(**_openai(ask)) as client, client.responses.connect(extra_headers=headers) as connection:
+        connection.response.create(model=model, input="the question")
+        for event in connection:
+            yield event
+            if event.type in LAST_EVENTS:
+                return
+
+
+@driver("openai", "responses.connect", "async", retries=False, socket=True)
+async def openai_responses_socket_async(ask: Ask) -> AsyncIterator[Any]:
+    import openai
+
+    model, headers = _over_socket(ask)
+    async with (
+        openai.AsyncOpenAI(**_openai(ask)) as client,
+        client.responses.connect(extra_headers=headers) as connection,
+    ):
+        await connection.response.create(model=model, input="the question")
+        async for event in connection:
+            yield event
+            if event.type in LAST_EVENTS:
+                return
+
+
+@driver("openai", "realtime.connect", "sync", retries=False, socket=True)
+def openai_realtime(ask: Ask) -> Iterator[Any]:
+    import openai
+
+    model, headers = _over_socket(ask)
+    with (
+        openai.OpenAI(**_openai(ask)) as client,
+        client.realtime.connect(model=model, extra_headers=headers) as connection,
+    ):
+        connection.response.create()
+        for event in connection:
+            yield event
+            if event.type in LAST_EVENTS:
+                return
+
+
+@driver("openai", "realtime.connect", "async", retries=False, socket=True)
+async def openai_realtime_async(ask: Ask) -> AsyncIterator[Any]:
+    import openai
+
+    model, headers = _over_socket(ask)
+    async with (
+        openai.AsyncOpenAI(**_openai(ask)) as client,
+        client.realtime.connect(model=model, extra_headers=headers) as connection,
+    ):
+        await connection.response.create()
+        async for event in connection:
+            yield event
+            if event.type in LAST_EVENTS:
+                return
+
+
+@driver("google-genai", "live.connect", "async", retries=False, socket=True)
+async def google_live(ask: Ask) -> AsyncIterator[Any]:
+    """The SDK insists on TLS, which this server does not have."""
+    from google import genai
+
+    model, headers = _over_socket(ask)
+    client = genai.Client(api_key=KEY, http_options={"headers": headers})
+    client._api_client._websocket_ssl_ctx = {}
+    client._api_client._websocket_base_url = lambda *_args: ask.url.replace("http", "ws", 1)
+    turn = {"role": "user", "parts": [{"text": "the question"}]}
+    async with client.aio.live.connect(model=in_path(model)) as session:
+        await session.send_client_content(turns=turn, turn_complete=True)
+        async for message in session.receive():
+            yield message

@@ -19,12 +19,14 @@ class Environment:
         requirements: the exact versions, in addition to this package and pytest.
         drivers: the SDKs of `drivers.py` that are tested there. Each must be able to run.
         leaving: drivers whose SDK, in this version, leaves an unread stream to the garbage collector.
+        sockets: whether the drivers over WebSockets are tested there, and no others.
     """
 
     why: str
     requirements: tuple[str, ...]
     drivers: tuple[str, ...]
     leaving: tuple[str, ...] = ()
+    sockets: bool = False
 
 
 ENVIRONMENTS: Final[Mapping[str, Environment]] = {
@@ -79,6 +81,12 @@ ENVIRONMENTS: Final[Mapping[str, Environment]] = {
         "the oldest xai-sdk that can use a channel without TLS, with the oldest grpcio that it takes",
         ("xai-sdk==1.4.0", "grpcio==1.72.1"),
         ("xai-sdk",),
+    ),
+    "WebSocket": Environment(
+        "the SDKs that stream over WebSockets, with the newest websockets that openai takes",
+        ("openai[realtime]==3.52.0", "google-genai==3.4.0", "websockets==15.0.1"),
+        ("openai", "google-genai"),
+        sockets=True,
     ),
     "older": Environment(
         "frameworks whose oldest versions need newer SDKs than the oldest, or conflict with today's OpenTelemetry",

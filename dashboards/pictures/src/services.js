@@ -7,6 +7,7 @@ import { catchError, map, of, startWith } from 'rxjs';
 
 import { absent as ABSENT } from '../panels.json';
 import { PrometheusSource } from './prometheus.js';
+import { configFromData } from './transformers.js';
 
 /**
  * Must run before anything is drawn.
@@ -47,6 +48,6 @@ function runRequest(source, request) {
 }
 
 function transformers() {
-  const found = new Map(Object.values(standardTransformers).map((it) => [it.id, it]));
+  const found = new Map([...Object.values(standardTransformers), configFromData].map((it) => [it.id, it]));
   return [...found.values()].map((it) => ({ id: it.id, name: it.name, transformation: async () => it }));
 }
