@@ -24,7 +24,8 @@ from otel_llmstream import _settings, semconv, wire
 from otel_llmstream.cli import _doctor_client
 from otel_llmstream.core import caps, error_types, rate_limits, sampling, tool_arguments, websocket
 from otel_llmstream.debugging import session, timeline
-from otel_llmstream.debugging.doctor import apis, http1
+from otel_llmstream.debugging.doctor import apis as doctor_apis
+from otel_llmstream.debugging.doctor import http1
 from otel_llmstream.dialects import (
     _json,
     _lanes,
@@ -217,7 +218,7 @@ CAPS: Final = (
     ("bytes of a gRPC message's template", _template, "MAX_KEPT", "read field by field"),
     ("messages that a template is learned from", _template, "MAX_TRIES", "read field by field"),
     ("causes of internal errors that are logged", engine, "MAX_CAUSES", "at DEBUG"),
-    ("output tokens that `doctor` asks for in a call", apis, "MAX_TOKENS", "the provider stops"),
+    ("output tokens that `doctor` asks for in a call", doctor_apis, "MAX_TOKENS", "the provider stops"),
     ("bytes of a body that `doctor` reads", _doctor_client, "MAX_BODY", "the stream counts as endless"),
     ("bytes of a response's head that `doctor` reads", http1, "MAX_HEAD", "`invalid_framing`"),
     ("streams that a debug session keeps", session, "MAX_STREAMS", "the oldest one is dropped"),

@@ -29,6 +29,7 @@ from otel_llmstream.core.events import (
 )
 from otel_llmstream.core.states import End
 from otel_llmstream.dialects import RequestInfo, match_frame, match_request
+from otel_llmstream.dialects.bedrock_agent import BedrockAgent
 from otel_llmstream.dialects.bedrock_converse import BedrockConverse
 from otel_llmstream.dialects.bedrock_invoke import BedrockInvoke
 from otel_llmstream.testing import replay
@@ -90,12 +91,12 @@ def test_the_model_is_in_the_path(action, path, model):
         target("/model/m/converse"),
         target("/model/m/invoke"),
         target("/model/m/converse-stream", method="GET"),
-        target("/agents/a/agentAliases/b/sessions/c/text"),
+        target("/agents/a"),
         target("/converse-stream"),
     ],
 )
 def test_what_is_not_claimed(other):
-    """What does not stream, and Bedrock's agents, are left alone."""
+    """What does not stream, and what is no answer of an agent, is left alone."""
     assert match_request(other) is None
 
 
@@ -359,9 +360,10 @@ def test_broken_payloads(payload):
 
 
 def test_other_event_streams_are_not_recognised():
-    """A chunk of text of Bedrock's agents, S3's records, an empty chunk: none of ours."""
+    """A chunk with strange JSON inside, S3's records, an empty chunk: none of ours. A chunk of text is an agent's."""
+    assert match_frame(Frame(b"chunk", wrapped(b"The weather is fine."))) is BedrockAgent
+    assert not BedrockInvoke.matches_frame(Frame(b"chunk", wrapped(b"The weather is fine.")))
     for frame in (
-        Frame(b"chunk", wrapped(b"The weather is fine.")),
         Frame(b"chunk", wrapped(b'{"answer": 1}')),
         Frame(b"chunk", b"{}"),
         Frame(b"Records", b"a,b,c"),

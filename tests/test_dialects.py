@@ -680,7 +680,7 @@ BROKEN = [
     (
         b'{"type":"\xff","id":"\xff","model":"\xff","event_type":"\xff","responseId":"\xff","object":"\xff","token":"\xff",'
         b'"content":"\xff","value":"\xff","model_id":"\xff",'
-        b'"request_id":"\xff","event":"\xff","Id":"\xff","result":"\xff"}'
+        b'"request_id":"\xff","event":"\xff","Id":"\xff","result":"\xff","author":"\xff","text":"\xff","method":"\xff"}'
     ),
     b'{"delta":"\\ud800"}',
     b"{}{}",
@@ -910,6 +910,8 @@ def test_lines_that_only_look_like_payloads(payloads):
     """Two payloads in one line and none in the next are not two payloads."""
     anthropics = [payload.replace(b"response.x.delta", b"content_block_delta") for payload in payloads]
     for dialect in READERS:
+        if dialect is AgentCore:
+            continue  # any frame is output
         with about(dialect.name):
             reader = dialect()
             prime(reader)

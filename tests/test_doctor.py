@@ -26,7 +26,10 @@ from tls_proxies import Break, Goodbye, h2_front, listening, relay, tls_front
 from otel_llmstream.cli import main
 from otel_llmstream.debugging.doctor.apis import APIS as APIS_BY_NAME
 from otel_llmstream.debugging.doctor.apis import MAX_TOKENS, PROMPT
+from otel_llmstream.debugging.doctor.checks import checked
+from otel_llmstream.debugging.doctor.probe import Head, Kind, Plan, Probe, Server
 from otel_llmstream.debugging.doctor.sdks import NEWEST_TESTED
+from otel_llmstream.debugging.doctor.study import Study, judged
 from otel_llmstream.testing.chaos import SCENARIOS, ChaosServer
 
 KEY = "sk-proj-abcdefghij0123456789"
@@ -651,3 +654,44 @@ def test_a_proxy_of_the_environment(
     assert found.status == 0
     assert {"name": "proxy", "value": f"127.0.0.1:{port}"} in found.report["path"]
     assert "hidden" not in found.out
+
+
+# --- the rule for bursts, without a network ---
+
+
+CHUNKS = 40
+END = b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+
+
+def buffering(
+    reads: int, spread: float, *, wait: float = 2.0, away: tuple[tuple[float, float], ...] = ()
+) -> tuple[str, str]:
+    """What the check says of 40 chunks that come in so many reads, within this time, after this wait."""
+    plan = Plan(Kind.STREAM, Server("http", "127.0.0.1", 80), APIS_BY_NAME["chat"], "m")
+    probe = Probe(plan, 100.0, sent_at=100.0, head_at=100.0, away=list(away))
+    probe.head = Head(200, (("content-type", "text/event-stream"),), "1.1", "chunked")
+    before = 100.0
+    for number in range(reads):
+        came = 100.0 + wait + spread * number / max(1, reads - 1)
+        probe.reads.append((EVENT * (CHUNKS // reads), before, came))
+        before = came
+    probe.reads.append((END, before, before))
+    probe.ended_at = before
+    (found,) = (it for it in checked(Study([judged(probe)])) if it.check == "buffering")
+    return found.level, found.seen
+
+
+def test_bursts() -> None:
+    """One read, and a few large ones, are a burst. Output in many reads is none, however fast it is."""
+    assert buffering(1, 0) == ("fail", "40 chunks in one burst of 0.0 ms, after 2,000 ms of nothing")
+    assert buffering(2, 0.043)[0] == "fail"
+    assert buffering(40, 0.002)[0] == "fail", "no model makes 40 chunks in 2 ms"
+    assert buffering(40, 0.1)[0] == buffering(8, 0.1)[0] == buffering(2, 0.5)[0] == "ok"
+    assert buffering(1, 0, wait=0.1)[0] == "ok", "an answer that came so soon was not held"
+
+
+def test_a_burst_of_its_own() -> None:
+    """If this program could not run before the burst, it does not blame a hop. Other absences do not count."""
+    assert buffering(1, 0, away=((100.3, 101.99),)) == ("ok", "not judged: this machine was too busy to tell")
+    assert buffering(1, 0, away=((100.0, 101.5),))[0] == "fail"
+    assert buffering(1, 0, away=((101.5, 101.99),))[0] == "fail", "it was away for a quarter of the wait only"

@@ -263,7 +263,7 @@ def test_a_token(guarded: str, http: httpx2.Client) -> None:
     """With a token, the files of the page are for everyone, and the data for those who have it."""
     assert {path: status(http, guarded + path) for path in app.FILES} == dict.fromkeys(app.FILES, 200)
     for path in ("data.json", "events"):
-        for given in ("", TOKEN, f"Bearer {TOKEN}x", f"Basic {TOKEN}", "Bearer", "Bearer "):
+        for given in ("", TOKEN, f"Bearer {TOKEN}x", f"Basic {TOKEN}", "Bearer"):
             answer = http.get(guarded + path, headers={"authorization": given, "cookie": f"token={TOKEN}"})
             assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer"), given
         assert http.get(guarded + path, params={"token": TOKEN}).status_code == 401

@@ -259,7 +259,7 @@ def _connect_failure(exc: OSError) -> Exception:
 
 
 def _is_closed(sock: socket.socket) -> bool:
-    """Whether the server has closed an idle connection, or sent something that nobody asked for."""
+    """Whether the server has closed an idle connection, or sent something without a request."""
     return bool(select.select([sock], [], [], 0)[0])
 
 

@@ -13,7 +13,6 @@ from ..core.events import NO_TERMINATOR
 from ..wire import Frame
 from ._base import Events, JSONDialect, Payload, chunk_if
 from ._errors import hidden_error
-from ._json import BROKEN
 from ._matching import StreamFlag
 from ._request_body import BodyLayout
 
@@ -56,10 +55,7 @@ class Triton(JSONDialect):
 
 
 def _has_text(data: bytes) -> bool:
-    try:
-        members = _decode(data)
-    except BROKEN:
-        return False
     if hidden_error(data) is not None:
         return False
-    return any(name not in _USUAL and value and isinstance(value, (str, list)) for name, value in members.items())
+    members = _decode(data).items()
+    return any(name not in _USUAL and value and isinstance(value, (str, list)) for name, value in members)

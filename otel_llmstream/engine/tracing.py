@@ -50,7 +50,7 @@ TRACERS: Final[ContextVar[tuple[Callable[[], Trace], ...]]] = ContextVar("otel_l
 
 
 def new_observer(engine: Any, *args: Any, **kwargs: Any) -> Observer:
-    """An observer, and one that tells each step if somebody wants to know; see `Observer`."""
+    """An observer. It tells each step if a tracer is set; see `Observer`."""
     tracers = TRACERS.get()
     return TracedObserver(tracers, engine, *args, **kwargs) if tracers else Observer(engine, *args, **kwargs)
 

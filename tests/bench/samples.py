@@ -181,7 +181,7 @@ SAMPLES: Final[dict[str, Sample]] = {
     "bedrock.invoke": Sample("/model/m/invoke-with-response-stream", ("chunk", CLAUDE), CONTENT_TYPE),
     "bedrock.agent": Sample(
         "/agents/a/agentAliases/l/sessions/s/text",
-        lambda text: event("chunk", b'{"bytes":"aGVsbG8=","attribution":{"citations":["%b"]}}' % text.encode()),
+        ("chunk", "x" * 120 + "{text}"),
         CONTENT_TYPE,
     ),
     "bedrock.flow": Sample(
@@ -198,7 +198,7 @@ SAMPLES: Final[dict[str, Sample]] = {
     "agentcore.runtime": Sample("/runtimes/r/invocations", data('{"piece":"{text}","at":7}')),
     "sagemaker.endpoint": Sample(
         "/endpoints/e/invocations-response-stream",
-        lambda text: event("PayloadPart", b'{"token": {"id": 9, "text": "%b", "log_prob": -0.5}}\n' % text.encode()),
+        ("PayloadPart", '{"token": {"id": 9, "text": "{text}", "log_prob": -0.5}}\n'),
         CONTENT_TYPE,
     ),
     "openai.assistants": Sample(

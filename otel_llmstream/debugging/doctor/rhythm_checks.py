@@ -17,11 +17,11 @@ from .words import buffering_remedy, seconds
 
 def buffered(study: Study) -> Answer | None:
     """Whether all output came in one burst, in every call."""
-    well = [result for result in study.well if result.summary is not None and result.summary.buffered is not None]
+    well = [result for result in study.well if result.is_burst is not None]
     if not well:
         return None
     quickest = min(well, key=lambda result: result.first_chunk or 0.0)
-    if all(result.summary is not None and result.summary.buffered for result in well):
+    if all(result.is_burst for result in well):
         if any(result.is_own(result.first_chunk or 0.0, result.first_chunk or 0.0) for result in well):
             return ok("not judged: this machine was too busy to tell")
         assert quickest.summary is not None, "see above"

@@ -15,6 +15,7 @@ from ...core.error_types import classify
 from ...core.rate_limits import read_rate_limits
 from ...core.response import REQUEST_ID_HEADERS, ResponseInfo
 from ...core.states import End
+from ...core.stream import MIN_BURST
 from ...core.summary import Summary
 from ...dialects import RESPONSE_HEADERS, RequestInfo
 from ...engine.engine import Engine
@@ -27,6 +28,12 @@ from .probe import Head, Kind, Plan, Probe
 
 BUFFERED_AFTER: Final = 0.2
 """Seconds of waiting before a burst. The answers here are short, so the wait is shorter than that of `Settings`."""
+
+MANY: Final = 8
+"""Chunks of each read, on average, that are many. The fastest models give a few in one read."""
+
+SHORT: Final = 0.1
+"""The part of the wait before it that a burst in a few reads may take."""
 
 STALL_AFTER: Final = 1.0
 """Seconds between two chunks that are worth a line: no model writes forty short words with such a pause."""
@@ -49,7 +56,7 @@ class _Clock:
         return self.at
 
     def unix_ns(self) -> int:
-        """Nobody asks for it."""
+        """Not needed: the reports have no date of a call."""
         return 0
 
 
@@ -131,6 +138,19 @@ class Result:
                 found.append(at - self.outputs[number - 1][0])
             found += [0.0] * (chunks - 1)
         return found
+
+    @property
+    def is_burst(self) -> bool | None:
+        """Whether all output came at once after a wait; None if there is too little to tell.
+
+        The pipeline's rule is for chunks that come within moments. A proxy may also write what it held in a few large
+        pieces, with the 40 ms between them that TCP may wait for an acknowledgement.
+        """
+        chunks, wait = sum(number for _, number in self.outputs), self.first_chunk
+        if wait is None or self.summary is None or chunks < MIN_BURST:
+            return None
+        is_in_few_reads = chunks >= MANY * len(self.outputs) and self.spread <= wait * SHORT
+        return wait >= BUFFERED_AFTER and (bool(self.summary.buffered) or is_in_few_reads)
 
     def is_own(self, at: float, length: float) -> bool:
         """Whether this program itself may have made a wait or a burst: it could not run for most of the time before.
