@@ -700,7 +700,7 @@ def test_an_output_that_is_a_file(tmp_path, capsys):
         main(["alerts", "--output", str(path)])
 
     assert ended.value.code == 2
-    assert capsys.readouterr().err.splitlines()[-1].endswith(f"argument --output: {path} is not a directory")
+    assert f"argument --output: {path} is not a directory." in capsys.readouterr().err.splitlines()[-1]
     assert path.read_text() == "mine"
 
 

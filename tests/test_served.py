@@ -465,6 +465,9 @@ def test_every_application_is_observed_if_the_setting_says_so() -> None:
         body = asyncio.run(_get(fastapi_app(), f"/chat/talk?gate={name}"))
         assert b"[DONE]" in body
         assert line(captured)[semconv.SERVED_OUTCOME] == "completed"
+    with capture() as captured, gate() as (name, _):
+        asyncio.run(_get(fastapi_app(), f"/chat/talk?gate={name}"))
+        assert lines(captured) == [], "the setting is no longer on"
 
 
 def test_what_cannot_be_instrumented() -> None:

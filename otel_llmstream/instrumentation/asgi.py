@@ -21,6 +21,7 @@ from ..dialects import RequestInfo
 from ..engine.serving import ORPHANED_AFTER, SERVING, Serving
 from .patching import replace_method, when_imported
 from .serving import MAX_BODY, begin, request_info, respond
+from .switch import SWITCH
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -179,8 +180,10 @@ def _patch(name: str, module: Any) -> None:
 def _build(original: Callable[..., Any]) -> Callable[..., Any]:
     def build_middleware_stack(app: Any, *args: Any, **kwargs: Any) -> Any:
         stack = original(app, *args, **kwargs)
+        # The patch stays when another engine takes over, whose settings may not ask for it.
+        wanted = SWITCH.engine is not None and SWITCH.engine.settings.served
         # OpenTelemetry's instrumentation of FastAPI wants to find ServerErrorMiddleware at the top.
-        if callable(getattr(stack, "app", None)):
+        if wanted and callable(getattr(stack, "app", None)):
             stack.app = ServedStreams(stack.app)
         return stack
 
