@@ -22,7 +22,8 @@ from ..core.stream import Stream
 from ..core.summary import Summary
 from ..dialects import Dialect, Generic, RequestInfo, framer_of, match_request, match_response
 from .interrupted import failure_or_cancel
-from .reader import Reader
+from .observer import BACKLOG, LARGE, PATIENCE
+from .reader import Read, Reader
 from .sniffer import Sniffer
 
 if TYPE_CHECKING:
@@ -73,9 +74,9 @@ class Serving:
         is_watching: whether the response is a stream that has not ended.
     """
 
-    __slots__ = ("_asked", "_calls", "_first_byte", "_info", "_is_own", "_left", "_longest_write", "_orphans",
-                 "_reader", "_response", "_route", "_span", "_started", "_summary", "_writing", "engine",
-                 "is_watching", "recorder", "request", "stream")  # fmt: skip
+    __slots__ = ("_asked", "_calls", "_first_byte", "_info", "_is_eager", "_is_own", "_left", "_longest_write",
+                 "_orphans", "_reader", "_reads", "_response", "_route", "_span", "_started", "_summary", "_writing",
+                 "engine", "is_watching", "recorder", "request", "stream")  # fmt: skip
 
     def __init__(self, engine: Engine, recorder: ServedRecorder, request: object, started: float) -> None:
         self.engine = engine
@@ -87,6 +88,8 @@ class Serving:
         self._info: RequestInfo | None = None
         self._response = ResponseInfo(0)
         self._reader: Reader | None = None
+        self._reads: list[Read] = []
+        self._is_eager = True
         self._span: Any = None
         self._route: str | None = None
         self._first_byte: float | None = None
@@ -142,18 +145,21 @@ class Serving:
         """The response is that of our own live page: it is no stream of the application's."""
         self._is_own = True
 
-    def sending(self, data: bytes, *, last: bool) -> None:
-        """A piece of the body is about to be sent.
+    def sending(self, data: bytes, last: bool) -> None:  # noqa: FBT001 - once a chunk: keywords cost
+        """A piece of the body is about to be sent. It is read now or later, by the rule of `Observer.feed`.
 
         Args:
             data: the piece.
             last: whether it is the last one.
         """
         now = self.engine.clock.now()
-        if self._reader is not None and self.is_watching:
+        if self.is_watching:
             if data:
                 self._first_byte = self._first_byte or now
-                self._reader.read([(data, self._asked, now)], last=last)
+                asked, reads = self._asked, self._reads
+                reads.append((bytes(data), asked, now))
+                if len(reads) >= BACKLOG or now - asked > PATIENCE or len(data) > LARGE or self._is_eager:
+                    self._read_backlog()
             if last:
                 self.end(End.EOF)
         self._writing = now
@@ -256,8 +262,9 @@ class Serving:
         """The body is no stream."""
         self.lost()
 
-    def first_chunk(self, now: float) -> None:
-        """The first chunk is about to be sent."""
+    def first_chunk(self, now: float) -> None:  # noqa: ARG002 - the reader tells both ends
+        """The first chunk is about to be sent. From now on, pieces may wait to be read together."""
+        self._is_eager = False
 
     def stalled(self, silence: float, now: float) -> None:
         """The application was silent for too long between two chunks."""
@@ -267,7 +274,13 @@ class Serving:
 
     # --- behind the seams ---------------------------------------------------------------------------------------
 
+    def _read_backlog(self, *, last: bool = False) -> None:
+        reads, self._reads = self._reads, []
+        if reads and self._reader is not None:
+            self._reader.read(reads, last=last)
+
     def _read_end(self, how: End, now: float) -> None:
+        self._read_backlog(last=True)
         reader = self._reader
         if reader is None:
             return

@@ -97,7 +97,7 @@ class _Exchange:
         if kind == "http.response.start":
             serving.tell(self._respond, message)
         elif kind == "http.response.body" and serving.is_watching:
-            serving.tell(self._sending, message)
+            serving.tell(serving.sending, message.get("body") or b"", not message.get("more_body", False))
             try:
                 await self._send(message)
             except OSError:
@@ -127,9 +127,6 @@ class _Exchange:
             span=partial(self._serving.recorder.server_span, self._context),
         )
         self._body.clear()
-
-    def _sending(self, message: Message) -> None:
-        self._serving.sending(bytes(message.get("body") or b""), last=not message.get("more_body", False))
 
     def _request(self) -> RequestInfo:
         scope = self.scope
