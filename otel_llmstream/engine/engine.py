@@ -102,11 +102,13 @@ class Engine:
         if not (found.confirmed or is_known):
             here = self.recorder.here() if where is None else where
             return new_observer(self, request, at, where=here, candidate=found.dialect)
-        observer = new_observer(self, request, at, where=where)
+        observer: Observer | None = None
         try:
+            observer = new_observer(self, request, at, where=where)
             observer.record(found.dialect, found.request, earlier=request.retry_count if call is None else 0)
         except BaseException:
-            self.live.discard(observer)
+            if observer is not None:
+                self.live.discard(observer)
             raise
         return observer
 
