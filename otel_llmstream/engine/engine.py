@@ -106,11 +106,11 @@ class Engine:
         try:
             observer = new_observer(self, request, at, where=where)
             observer.record(found.dialect, found.request, earlier=request.retry_count if call is None else 0)
+            return observer
         except BaseException:
             if observer is not None:
                 self.live.discard(observer)
             raise
-        return observer
 
     def sniff(self, request: RequestInfo, response: ResponseInfo, started: float) -> Observer:
         """The response to an unknown request may be a stream of ours: an observer that records once it is known.
