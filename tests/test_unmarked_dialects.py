@@ -1,8 +1,10 @@
 """Dialects that mark no end: a clean end is completed and unproven, a cut event is a cut stream."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from dialect_samples import ADK, ENGINE, TRITON, UNMARKED, WIRES, Wire, said
 from loops import about
@@ -12,6 +14,7 @@ from test_protocols import both_ends
 from otel_llmstream import Outcome, Summary, semconv
 from otel_llmstream.core.states import End
 from otel_llmstream.dialects import DIALECTS, RequestInfo, match_frame, match_request
+from otel_llmstream.testing import capture
 from otel_llmstream.wire import CodeLineFramer, NDJSONFramer, SSEFramer
 
 EVERY = pytest.mark.parametrize("name", UNMARKED)
@@ -218,6 +221,28 @@ def test_assistant_stream_at_both_ends() -> None:
     named = b'f:{"messageId":"m"}\n0:"Hi"\n'
     span, _ = both_ends(named, request=wire.request, content_type=wire.content_type)
     assert (span["llmstream.dialect"], span["llmstream.outcome"]) == ("vercel.data_stream", "truncated")
+
+
+def test_lines_that_were_not_asked_for_are_the_application_s_own() -> None:
+    """The lines of assistant-stream alone do not show an LLM's answer, if the request asks for no stream."""
+    wire = UNMARKED["assistant-stream"]
+    asked, unasked = ({"stream": True, "messages": []}, {"messages": []})
+    for request, calls in ((asked, 1), (unasked, 0)):
+        answer = httpx.Response(200, headers={"content-type": "text/plain"}, stream=Pieces(wire.body))
+        transport = httpx.MockTransport(lambda _request, answer=answer: answer)
+        with capture() as captured, httpx.Client(transport=transport) as client:
+            client.post(f"http://app.test{wire.path}", json=request)
+        assert len(captured.spans) == calls
+
+
+class Pieces(httpx.SyncByteStream):
+    """A body line by line."""
+
+    def __init__(self, body: bytes) -> None:
+        self.lines = body.splitlines(keepends=True)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.lines
 
 
 def test_requests() -> None:

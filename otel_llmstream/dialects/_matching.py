@@ -57,6 +57,8 @@ class RequestMatcher:
             read for its counts.
         carries_others: whether its frames may be those of another dialect. The others are asked first about the first
             frame. A frame that none of them knows is its own.
+        must_be_asked: whether the first frame tells the dialect only if the request asked for a stream. An application
+            may write such lines in a form of its own.
         lanes: which response a message of a WebSocket belongs to; None if no WebSocket carries the dialect.
         response_header: the response header, in lower case, that only streams of this dialect have. Empty if none has.
         first_events: how the names of events begin that only this dialect has.
@@ -81,6 +83,7 @@ class RequestMatcher:
     framers: ClassVar[Mapping[str, Callable[[], Framer]]] = {}
     counts_in_every_frame: ClassVar[bool] = False
     carries_others: ClassVar[bool] = False
+    must_be_asked: ClassVar[bool] = False
     lanes: ClassVar[type[Lanes] | None] = None
     response_header: ClassVar[str] = ""
     first_events: ClassVar[tuple[bytes, ...]] = ()

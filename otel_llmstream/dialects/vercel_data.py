@@ -103,6 +103,7 @@ class AssistantStream(VercelData):
     name = "assistant_stream"
     provider = "assistant_ui"
     response_header = ""
+    must_be_asked = True
     preface = (NO_TERMINATOR,)
 
     @classmethod

@@ -240,6 +240,8 @@ class Sniffer:
     def _recognize(self, frame: Frame) -> type[Dialect] | None:
         """The dialect that knows a frame. If the request's own dialect reads the same payloads, that one."""
         found, candidate = match_frame(frame), self._candidate
+        if found is not None and found.must_be_asked and not self._asked:
+            return None
         if found is None or candidate is None or not self._confirmed:
             return found
         return candidate if candidate.reads_like(found) else found

@@ -117,7 +117,11 @@ def test_what_is_seen(driver, case, chaos_server: ChaosServer, llm_streams: Capt
     found = (attributes["llmstream.outcome"], attributes["llmstream.attempts"])
     assert found == (expected.outcome, expected.attempts)
     assert attributes.get("error.type") in expected.error_types
-    assert attributes["llmstream.chunks"] > 0 or case == "cancelled" or "429" in expected.error_types
+    # gRPC reads ahead of the application: a reset discards what was not taken yet, which may be all.
+    is_read = (
+        case != "cancelled" and "429" not in expected.error_types and attributes.get("error.type") != "unavailable"
+    )
+    assert attributes["llmstream.chunks"] > 0 or not is_read
     assert items or expected.outcome == "failed"
     assert llm_streams.total("llmstream.internal_errors") == 0
     assert llm_streams.total("llmstream.streams") == 1
