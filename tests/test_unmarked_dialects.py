@@ -231,7 +231,8 @@ def test_lines_that_were_not_asked_for_are_the_application_s_own() -> None:
         answer = httpx.Response(200, headers={"content-type": "text/plain"}, stream=Pieces(wire.body))
         transport = httpx.MockTransport(lambda _request, answer=answer: answer)
         with capture() as captured, httpx.Client(transport=transport) as client:
-            client.post(f"http://app.test{wire.path}", json=request)
+            with client.stream("POST", f"http://app.test{wire.path}", json=request) as response:
+                response.read()
         assert len(captured.spans) == calls
 
 
