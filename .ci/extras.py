@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from versions import others
+
 SERVER: Final = """
 import http.server, json, threading
 CHUNK = b'data: {"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"w"}}]}\\n\\n'
@@ -111,29 +113,34 @@ CASES: Final = {
 }
 """Name: what is installed, what else, and the program that must run there."""
 
+EVERYWHERE: Final = ("nothing", "httpx", "aiohttp")
+"""The cases that are also tried with every other CPython on the PATH."""
+
 
 def main(wheel: Path, folder: Path) -> int:
     """Run all; the exit status."""
+    runs = [("", sys.executable, name) for name in CASES]
+    runs += [(version, program, name) for version, program in others().items() for name in EVERYWHERE]
     with ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(lambda name: tried(name, wheel, folder / name), CASES))
+        done = list(pool.map(lambda run: tried(*run, wheel, folder / f"{run[2]}{run[0]}"), runs))
     return 0 if all(done) else 1
 
 
-def tried(name: str, wheel: Path, folder: Path) -> bool:
-    """Make the environment, and run the program in it; print what came of it."""
-    extra, others, program = CASES[name]
+def tried(version: str, program: str, name: str, wheel: Path, folder: Path) -> bool:
+    """Make the environment, and run the case in it; print what came of it."""
+    extra, more, code = CASES[name]
     uv = (sys.executable, "-m", "uv")
     python = str(folder / "bin" / "python")
     for command in (
-        (*uv, "venv", "--quiet", "--python", sys.executable, str(folder)),
-        (*uv, "pip", "install", "--quiet", "--python", python, f"otel-llmstream{extra} @ {wheel.as_uri()}", *others),
-        (python, "-I", "-W", "error", "-c", program),
+        (*uv, "venv", "--quiet", "--python", program, str(folder)),
+        (*uv, "pip", "install", "--quiet", "--python", python, f"otel-llmstream{extra} @ {wheel.as_uri()}", *more),
+        (python, "-I", "-W", "error", "-c", code),
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode:
-            print(f"{name}: failed\n{done.stdout}{done.stderr}")
+            print(f"{name} {version}: failed\n{done.stdout}{done.stderr}")
             return False
-    print(f"ok: the wheel with {name}")
+    print(f"ok: the wheel with {name}" + (f", CPython {version}" if version else ""))
     return True
 
 
