@@ -77,7 +77,7 @@ class Agno(TypedJSONDialect):
         return InBandError(said(payload.error_type), said(payload.content)) if self._is_outer(payload) else None
 
     def interpret(self, payload: _Payload, frame: Frame) -> Events:  # noqa: ARG002
-        """An event of a run, whoever owns it."""
+        """An event of a run: an agent's, a team's or a workflow's."""
         kind = self._bare(payload)
         if kind == "RunContent":
             return chunk_of(payload.content, payload.reasoning_content)

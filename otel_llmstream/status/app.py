@@ -1,6 +1,6 @@
 """The ASGI application of the live page: its files, a JSON document, and a stream of events.
 
-It is a `Router` and no `Starlette`, which other instrumentations change: nobody's telemetry should have our requests.
+It is a `Router` and not a `Starlette`: other instrumentations change that class, and would record the page's requests.
 """
 
 from __future__ import annotations

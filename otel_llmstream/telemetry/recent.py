@@ -35,7 +35,7 @@ class News(NamedTuple):
 
     Attributes:
         cursor: what to ask with the next time.
-        is_reset: whether the earlier answers are void: the cursor is that of another recorder, or of none.
+        is_reset: whether the earlier answers are void, because this recorder has not made the cursor.
         ended: the calls, in the order of their numbers.
     """
 
