@@ -230,9 +230,12 @@ def test_lines_that_were_not_asked_for_are_the_application_s_own() -> None:
     for request, calls in ((asked, 1), (unasked, 0)):
         answer = httpx.Response(200, headers={"content-type": "text/plain"}, stream=Pieces(wire.body))
         transport = httpx.MockTransport(lambda _request, answer=answer: answer)
-        with capture() as captured, httpx.Client(transport=transport) as client:
-            with client.stream("POST", f"http://app.test{wire.path}", json=request) as response:
-                response.read()
+        with (
+            capture() as captured,
+            httpx.Client(transport=transport) as client,
+            client.stream("POST", f"http://app.test{wire.path}", json=request) as response,
+        ):
+            response.read()
         assert len(captured.spans) == calls
 
 
