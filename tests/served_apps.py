@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -60,6 +61,20 @@ class Gate:
 
 GATES: dict[str, Gate] = {}
 """The gates of the open requests, by the query's `gate`."""
+
+_NAMES = count()
+
+
+@contextmanager
+def gate() -> Iterator[tuple[str, Gate]]:
+    """A gate for one request, and its name for the query. At the end, the generator goes on in any case."""
+    name, found = f"gate{next(_NAMES)}", Gate()
+    GATES[name] = found
+    try:
+        yield name, found
+    finally:
+        found.leave.set()
+        del GATES[name]
 
 
 async def payloads(query: dict[str, str]) -> AsyncIterator[str]:

@@ -6,8 +6,8 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from itertools import count, islice
+from contextlib import nullcontext
+from itertools import islice
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
@@ -28,14 +28,13 @@ from served_apps import (
     CHAT,
     CHUNKS,
     END,
-    GATES,
     MODEL,
-    Gate,
     Reply,
     ServiceError,
     ask,
     bare_app,
     fastapi_app,
+    gate,
     read_all,
     uvicorn_server,
 )
@@ -47,8 +46,6 @@ import otel_llmstream
 from otel_llmstream import ServedOutcome, ServedStreams, Settings, semconv
 from otel_llmstream.testing import Captured, capture
 from otel_llmstream.testing.chaos import ChaosServer
-
-NAMES = count()
 
 KINDS = {"fastapi": "/fastapi/chat/talk", "sse-starlette": "/fastapi/events/talk", "bare": "/bare/talk"}
 ROUTES = {"fastapi": "/chat/{name}", "sse-starlette": "/events/{name}", "bare": None}
@@ -68,17 +65,6 @@ def port() -> Iterator[int]:
     app.mount("/bare", ServedStreams(bare_app))
     with uvicorn_server(app) as found:
         yield found
-
-
-@contextmanager
-def gate() -> Iterator[tuple[str, Gate]]:
-    name, found = f"gate{next(NAMES)}", Gate()
-    GATES[name] = found
-    try:
-        yield name, found
-    finally:
-        found.leave.set()
-        del GATES[name]
 
 
 def lines(captured: Captured) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
 from typing import Any
 
 import fastapi
@@ -16,14 +15,13 @@ import hypercorn.asyncio
 import pytest
 from conditions import PATIENCE, until
 from loops import about
-from served_apps import CHUNKS, GATES, MODEL, Gate, bare_app, fastapi_app
+from served_apps import CHUNKS, MODEL, Gate, bare_app, fastapi_app, gate
 from starlette.middleware.gzip import GZipMiddleware
 
 import otel_llmstream
 from otel_llmstream import ServedStreams, semconv
 from otel_llmstream.testing import Captured, capture
 
-NAMES = count()
 KINDS = {"fastapi": "/fastapi/chat/talk", "sse-starlette": "/fastapi/events/talk", "bare": "/bare/talk"}
 PROTOCOLS = {"HTTP/1.1": False, "HTTP/2": True}
 
@@ -133,17 +131,6 @@ CASES: dict[str, tuple[str, Callable[[Any, Gate], bytes], str, str | None]] = {
     "slow": ("fault=slow&big=100000", slowly, "completed", None),
 }
 """Query, what the client does, outcome, reason."""
-
-
-@contextmanager
-def gate() -> Iterator[tuple[str, Gate]]:
-    name, found = f"hypercorn{next(NAMES)}", Gate()
-    GATES[name] = found
-    try:
-        yield name, found
-    finally:
-        found.leave.set()
-        del GATES[name]
 
 
 def line(captured: Captured) -> dict[str, Any]:
