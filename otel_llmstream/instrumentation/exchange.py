@@ -243,6 +243,20 @@ def has_mark(headers: Any) -> bool:
     return any(name in headers for name in RESPONSE_HEADERS)
 
 
+def header_of(headers: Any, name: str) -> Any:
+    """The value of a request's header, by its name in lower case; None if it is not there.
+
+    Args:
+        headers: what the application gave: a mapping, pairs, or nothing.
+        name: the header's name.
+    """
+    pairs = headers.items() if hasattr(headers, "items") else headers
+    try:
+        return next((value for key, value in pairs or () if str(key).lower() == name), None)
+    except (TypeError, ValueError):  # the client will say what is wrong with them
+        return None
+
+
 def guarded(action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
     """Call an action of a hook, through the engine's guard. None if nothing is observed, or if it fails."""
     engine = SWITCH.engine

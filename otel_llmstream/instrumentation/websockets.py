@@ -222,11 +222,21 @@ def _close_sync(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _connection_lost(original: Callable[..., Any]) -> Callable[..., Any]:
     def connection_lost(connection: Any, *args: Any, **kwargs: Any) -> Any:
+        session: Session = connection.__dict__[SLOT]
         error = next(iter(args), None) or getattr(connection, "connection_exc", None)
-        _end(connection.__dict__[SLOT], connection, error or getattr(connection, "recv_exc", None), is_lost=True)
+        error = error or getattr(connection, "recv_exc", None)
+        if error is None and _is_aborted(connection.protocol):
+            session.closing()
+        _end(session, connection, error, is_lost=True)
         return original(connection, *args, **kwargs)
 
     return connection_lost
+
+
+def _is_aborted(protocol: Any) -> bool:
+    """Whether the application dropped the transport: nothing went wrong, and the server has not hung up."""
+    frames = protocol.close_rcvd or protocol.close_sent
+    return frames is None and not getattr(getattr(protocol, "reader", None), "eof", True)
 
 
 def _end(session: Session, connection: Any, error: BaseException | None = None, *, is_lost: bool = False) -> None:
