@@ -88,7 +88,7 @@ FRAMES: dict[str, tuple[bytes, tuple[str, str | None, int]]] = {
 
 @contextmanager
 def sending(sent: bytes, *, compressed: bool = False, hangs_up: bool = False) -> Iterator[str]:
-    """A server that answers an ask with these bytes. Then it hangs up, at once or as soon as the client says something."""
+    """A server that answers an ask with these bytes. Then it hangs up, at once or after the next word of the client."""
 
     def serve() -> None:
         with suppress(OSError):
