@@ -9,7 +9,6 @@ from typing import Any
 import aiohttp
 import pytest
 import websocket
-import websockets.asyncio.client
 from test_websockets import QUICK, RESPONSES, connect, connect_async, verdict
 from websockets.exceptions import ConnectionClosed
 
