@@ -53,6 +53,9 @@ class Settings:
             case.
         genai_metrics: whether we emit the four standard metrics (`gen_ai.client.*`). Choose False if another
             instrumentation emits them.
+        error_messages: whether the words of errors are told: the messages of exceptions, and what a provider says of an
+            error. False leaves them out of spans, log lines, events, `recent()`, `on_end()` and the live page. Classes
+            of exceptions, `error.type` and tracebacks without messages stay.
         metrics_fast_path: whether metric values are written into the OpenTelemetry SDK directly, in batches. This uses
             internals of the SDK, which are checked by `instrument()`. False records each value through the API when a
             call ends, which takes about 8 µs each.
@@ -85,6 +88,7 @@ class Settings:
     excluded_urls: Sequence[str] = ()
     genai_spans: bool | Literal["auto"] = "auto"
     genai_metrics: bool = True
+    error_messages: bool = True
     metrics_fast_path: bool = True
     health_window: int = 1024
     recent_calls: int = 64
@@ -224,6 +228,7 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "excluded_urls": _expressions,
     "genai_spans": _boolean_or_auto,
     "genai_metrics": _boolean,
+    "error_messages": _boolean,
     "metrics_fast_path": _boolean,
     "health_window": int,
     "recent_calls": int,
@@ -293,6 +298,7 @@ _CHECKS: Final[Mapping[str, Callable[[Any], str]]] = {
     "excluded_urls": _patterns,
     "genai_spans": _flag_or_auto,
     "genai_metrics": _flag,
+    "error_messages": _flag,
     "metrics_fast_path": _flag,
     "health_window": _between(1, 100_000),
     "recent_calls": _between(0, 10_000),
