@@ -23,6 +23,7 @@ import otel_llmstream
 from otel_llmstream import _settings, semconv, wire
 from otel_llmstream.cli import _doctor_client
 from otel_llmstream.core import caps, error_types, rate_limits, sampling, tool_arguments, websocket
+from otel_llmstream.core import summary as core_summary
 from otel_llmstream.debugging import session, timeline
 from otel_llmstream.debugging.doctor import apis as doctor_apis
 from otel_llmstream.debugging.doctor import http1
@@ -188,6 +189,7 @@ CAPS: Final = (
     ("entries of usage in one AG-UI event", ag_ui, "MAX_ENTRIES", "not added"),
     ("tool calls of one stream that are followed", tool_arguments, "MAX_CALLS", "not checked for complete arguments"),
     ("distinct provider codes in `error.type`", error_types, "MAX_CODES", f"`{error_types.OTHER}`"),
+    ("failed attempts of one call in its `Summary`", core_summary, "MAX_FAILED_ATTEMPTS", "left out"),
     ("events of one span", semconv, "MAX_SPAN_EVENTS", "in metrics only"),
     ("LLM calls that are joined to one served stream", serving, "MAX_UPSTREAMS", "not joined"),
     ("pairs of route and model told apart by served metrics", served, "MAX_SERIES", "one set, `otel.metric.overflow`"),

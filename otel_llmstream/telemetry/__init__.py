@@ -13,6 +13,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from .. import semconv
+from ..core.served import ServedSummary
 from ..core.summary import Attempt, LLMRequest, Outcome, Summary
 from .health import Health, HealthRecorder, Latency
 from .logs import EventLogger, LogRecorder, add_trace_context
@@ -41,6 +42,7 @@ class Telemetry:
         failed: called with the exception that the application's logger raised.
         recent_calls: how many calls are kept for `recent()`.
         listeners: called with each call that has ended.
+        served_listeners: called with each served stream that has ended.
 
     Attributes:
         providers: the given providers of spans, metrics and logs; None for a global one.
@@ -67,13 +69,16 @@ class Telemetry:
         failed: Callable[[Exception], None] = lambda _exc: None,
         recent_calls: int = 64,
         listeners: Callable[[Summary], None] = lambda _summary: None,
+        served_listeners: Callable[[ServedSummary], None] = lambda _summary: None,
     ) -> None:
         self.providers = (tracer_provider, meter_provider, logger_provider)
         self.spans = SpanRecorder(tracer_provider, newest=newest, genai=genai_spans)
         self.metrics = MetricsRecorder(meter_provider, live, newest=newest, fast=metrics_fast_path)
         self.not_measured = frozenset() if genai_metrics else frozenset(metric.name for metric in semconv.STANDARD)
         self.logs = LogRecorder(logger, logger_provider, failed=failed)
-        self.served = ServedRecorder(meter_provider, self.metrics, self.logs, served, server_metrics=server_metrics)
+        self.served = ServedRecorder(
+            meter_provider, self.metrics, self.logs, served, server_metrics=server_metrics, listeners=served_listeners
+        )
         self.listeners = listeners
         self._health_window = health_window
         self._recent_calls = recent_calls
