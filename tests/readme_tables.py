@@ -42,7 +42,7 @@ from otel_llmstream.engine import engine, reader, serving, sniffer
 from otel_llmstream.status import app, picture, server
 from otel_llmstream.telemetry import measurement_buffer, metrics, served
 from otel_llmstream.testing import SCENARIOS
-from otel_llmstream.testing.chaos import Params
+from otel_llmstream.testing.chaos import SOCKET_SCENARIOS, Params
 from otel_llmstream.wire import aws_eventstream, content_encoding, expansion, protobuf
 
 ROOT: Final = Path(__file__).parent.parent
@@ -245,6 +245,17 @@ def _scenarios() -> str:
     return table(("model", "what happens"), ((code(name), it.summary) for name, it in SCENARIOS.items()))
 
 
+def _socket_scenarios() -> str:
+    rows = (
+        (code(name), it.summary, ", ".join(_SOCKET_APIS[reply.__name__] for reply in it.replies))
+        for name, it in SOCKET_SCENARIOS.items()
+    )
+    return table(("model", "what happens", "over"), rows)
+
+
+_SOCKET_APIS: Final = {"ResponsesReply": "Responses", "RealtimeReply": "Realtime", "LiveReply": "Gemini Live"}
+
+
 def _scenario_parameters() -> str:
     texts = section(Params, "Attributes")
     rows = ((code(it.name), code(repr(it.default)), texts[it.name]) for it in fields(Params))
@@ -343,6 +354,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "caps": _caps,
     "dialects": _dialects,
     "scenarios": _scenarios,
+    "socket-scenarios": _socket_scenarios,
     "scenario-parameters": _scenario_parameters,
     "sdks": _sdks,
     "series": _series,
