@@ -174,7 +174,9 @@ def test_python_blocks_run(source, chaos_server, tmp_path):
     where = {"OPENAI_BASE_URL": chaos_server.openai_url, "OPENAI_API_KEY": "any"}
     is_test = "def test_" in source
     if is_test:
-        (conftest,) = (block for block in blocks("python", PAGES["otel_llmstream/testing/README.md"]) if PLUGIN in block)
+        (conftest,) = (
+            block for block in blocks("python", PAGES["otel_llmstream/testing/README.md"]) if PLUGIN in block
+        )
         (tmp_path / "conftest.py").write_text(conftest)
     command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", path) if is_test else (path,)
     printed = run(*command, cwd=tmp_path, **where)
