@@ -237,6 +237,7 @@ def start(
         newest=NEWEST in os.environ.get(OPT_IN, ""),
         genai_spans=settings.genai_spans,
         genai_metrics=settings.genai_metrics,
+        error_messages=settings.error_messages,
         metrics_fast_path=settings.metrics_fast_path,
         health_window=settings.health_window,
         served=PROCESS.served,

@@ -105,7 +105,7 @@ def _attributes(*, ours: bool) -> str:
     rows = (
         (code(it.name), it.type, it.unit, _left_out(it), _where(it), it.description)
         for it in semconv.ATTRIBUTES
-        if it.is_ours is ours and (semconv.On.SPAN | semconv.On.LOG) & it.on
+        if it.is_ours is ours
     )
     return table(("attribute", "type", "unit", "left out if", "on", "what it says"), rows)
 
@@ -115,8 +115,18 @@ def _left_out(attribute: semconv.Attribute) -> str:
 
 
 def _where(attribute: semconv.Attribute) -> str:
-    names = {semconv.On.SPAN: "span", semconv.On.LOG: "log", semconv.On.METRIC: "metrics"}
+    on = semconv.On
+    names = {on.SPAN: "span", on.EVENT: "event", on.LOG: "log", on.METRIC: "metrics"}
     return ", ".join(name for flag, name in names.items() if flag in attribute.on)
+
+
+def _values() -> str:
+    rows = (
+        (code(name), code(value) or "left out", meaning)
+        for name, values in semconv.VALUES.items()
+        for value, meaning in values.items()
+    )
+    return table(("attribute", "value", "meaning"), rows)
 
 
 def _metrics() -> str:
@@ -172,12 +182,8 @@ def _health() -> str:
     return table(("field", "what it is"), rows)
 
 
-WORDS: Final = (
-    "characters of one word: a model, an id, a finish reason, a status, a fingerprint, a tier, a stop sequence, a "
-    "reasoning level, the key of a tool call, a server's name"
-)
 CAPS: Final = (
-    (WORDS, semconv, "MAX_NAME", "cut"),
+    ("characters of a name (a model, an id, a finish reason, ...)", semconv, "MAX_NAME", "cut"),
     ("words of one list: stop sequences, finish reasons", caps, "MAX_ITEMS", "left out"),
     ("characters of a message: of an error, an exception, a codec", caps, "MAX_MESSAGE", "cut"),
     ("a count, such as tokens", semconv, "MAX_COUNT", "not believed"),
@@ -217,8 +223,9 @@ CAPS: Final = (
     ("bytes of a WebSocket message of the application that is looked at", _lanes, "MAX_ASKING", "not looked at"),
     ("lanes of one WebSocket that are known", _openai_lanes, "MAX_LANES", "not known"),
     ("fields of one gRPC message that are read", protobuf, "MAX_FIELDS", "not read"),
-    ("bytes of a gRPC message's template", _template, "MAX_KEPT", "read field by field"),
-    ("messages that a template is learned from", _template, "MAX_TRIES", "read field by field"),
+    ("bytes of a gRPC message that are kept to recognise messages of the same shape", _template, "MAX_KEPT",
+     "read field by field"),
+    ("gRPC messages from which such a shape is learned", _template, "MAX_TRIES", "read field by field"),
     ("causes of internal errors that are logged", engine, "MAX_CAUSES", "at DEBUG"),
     ("output tokens that `doctor` asks for in a call", doctor_apis, "MAX_TOKENS", "the provider stops"),
     ("bytes of a body that `doctor` reads", _doctor_client, "MAX_BODY", "the stream counts as endless"),
@@ -238,7 +245,7 @@ CAPS: Final = (
 
 def _caps() -> str:
     rows = ((what, f"{getattr(module, name):,.0f}", then) for what, module, name, then in CAPS)
-    return table(("what", "at most", "past that"), rows)
+    return table(("what", "at most", "beyond that"), rows)
 
 
 def _scenarios() -> str:
@@ -342,6 +349,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "error-types": _error_types,
     "attributes": lambda: _attributes(ours=True),
     "standard-attributes": lambda: _attributes(ours=False),
+    "values": _values,
     "metrics": _metrics,
     "newest-metrics": _newest_metrics,
     "log-events": _log_events,

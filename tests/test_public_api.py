@@ -414,6 +414,20 @@ def test_finish_reasons_and_stages():
         "cancelled",
         "abandoned",
     ]
+
+
+def test_every_value_has_a_meaning():
+    """`VALUES`, and with it the page, has each value of an attribute, in the order of its constants."""
+    assert {name: tuple(values) for name, values in semconv.VALUES.items()} == {
+        semconv.PHASE: semconv.PHASES,
+        semconv.FINISH_REASON: semconv.FINISH_REASONS,
+        semconv.TRANSPORT: semconv.TRANSPORTS,
+        semconv.STAGE: semconv.STAGES,
+        semconv.TERMINATOR: ("true", "false", ""),
+        semconv.USAGE: semconv.USAGE_STATES,
+        semconv.FALLBACK: semconv.FALLBACKS,
+    }
+    assert all(meaning for values in semconv.VALUES.values() for meaning in values.values())
     assert semconv.USAGE_STATES == ("reported", "partial", "absent")
     events = (
         "started", "retry", "stalled", "completed", "incomplete_tool_call", "cancelled", "abandoned", "truncated",

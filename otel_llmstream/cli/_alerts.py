@@ -122,6 +122,11 @@ def _add_environment(group: argparse._ArgumentGroup) -> None:
         "--datasource-uid", type=_uid, default=Options().datasource, metavar="UID",
         help="Grafana's data source, for --format grafana (%(default)s)",
     )  # fmt: skip
+    group.add_argument(
+        "--label", action="append", default=[], type=_resource_label, metavar="NAME=VALUE",
+        help="a label of the PrometheusRule, for --format kubernetes, such as the one that your Prometheus selects "
+        "rules by (release=monitoring); may be repeated",
+    )  # fmt: skip
 
 
 # --- reading values ---
@@ -210,6 +215,17 @@ def _uid(text: str) -> str:
     return text
 
 
+def _resource_label(text: str) -> tuple[str, str]:
+    """A label of a Kubernetes resource, by the rules of Kubernetes."""
+    name, _, value = text.partition("=")
+    word = r"[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?"
+    if not re.fullmatch(rf"(?:[a-z0-9.-]{{1,253}}/)?{word}", name, re.ASCII) or not (
+        "=" in text and re.fullmatch(rf"(?:{word})?", value, re.ASCII)
+    ):
+        raise argparse.ArgumentTypeError(f"must be a label of Kubernetes such as release=monitoring, got {text!r}")
+    return name, value
+
+
 def _address(text: str) -> str:
     if not text.rstrip("/") or re.search(r"\s", text) or ("://" in text and web_url(text) is None):
         raise argparse.ArgumentTypeError(f"must be a URL such as https://wiki.example/folder, got {text!r}")
@@ -226,6 +242,8 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         if unknown:
             names = dict.fromkeys(alert.name for alert in ALERTS)
             parser.error(f"argument {option}: no alert is called {unknown[0]!r}{nearest(unknown[0], names)}")
+    if args.label and args.format != "kubernetes":
+        parser.error("argument --label: needs --format kubernetes")
     if args.check and args.output is None:
         parser.error("argument --check: needs --output")
     if args.output is not None and args.output.exists() and not args.output.is_dir():
@@ -256,6 +274,7 @@ def _options(args: argparse.Namespace) -> Options:
         interval=args.interval,
         only=frozenset(args.only),
         grafana=args.grafana or Options().grafana,
+        resource_labels=tuple(args.label),
     )
 
 

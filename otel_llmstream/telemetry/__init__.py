@@ -35,6 +35,7 @@ class Telemetry:
         newest: whether standard names follow the newest conventions.
         genai_spans: see `Settings`.
         genai_metrics: see `Settings`.
+        error_messages: see `Settings`.
         metrics_fast_path: see `Settings`.
         health_window: how many calls the health snapshot computes its percentiles over.
         served: the served streams that are open now, for a gauge.
@@ -46,6 +47,7 @@ class Telemetry:
 
     Attributes:
         providers: the given providers of spans, metrics and logs; None for a global one.
+        error_messages: as given.
 
     Raises:
         TypeError: the logger cannot take the lines.
@@ -62,6 +64,7 @@ class Telemetry:
         newest: bool = False,
         genai_spans: bool | Literal["auto"] = "auto",
         genai_metrics: bool = True,
+        error_messages: bool = True,
         metrics_fast_path: bool = True,
         health_window: int = 1024,
         served: Active = lambda: (),
@@ -75,9 +78,16 @@ class Telemetry:
         self.spans = SpanRecorder(tracer_provider, newest=newest, genai=genai_spans)
         self.metrics = MetricsRecorder(meter_provider, live, newest=newest, fast=metrics_fast_path)
         self.not_measured = frozenset() if genai_metrics else frozenset(metric.name for metric in semconv.STANDARD)
-        self.logs = LogRecorder(logger, logger_provider, failed=failed)
+        self.error_messages = error_messages
+        self.logs = LogRecorder(logger, logger_provider, failed=failed, error_messages=error_messages)
         self.served = ServedRecorder(
-            meter_provider, self.metrics, self.logs, served, server_metrics=server_metrics, listeners=served_listeners
+            meter_provider,
+            self.metrics,
+            self.logs,
+            served,
+            server_metrics=server_metrics,
+            error_messages=error_messages,
+            listeners=served_listeners,
         )
         self.listeners = listeners
         self._health_window = health_window
@@ -161,6 +171,8 @@ class CallRecording:
         If a signal handler interrupted it, it is called again, and does what is left.
         """
         telemetry, span = self._telemetry, self._span
+        if summary.message and not telemetry.error_messages:
+            summary = summary.replace(message="")
         if self._told < _LINE:
             telemetry.logs.ended(summary, span)
             self._told = _LINE

@@ -56,6 +56,7 @@ class ServedRecorder:
         active: what the gauge looks at.
         server_metrics: see `Settings`.
         listeners: called with each served stream that has ended.
+        error_messages: see `Settings`.
     """
 
     def __init__(
@@ -66,12 +67,14 @@ class ServedRecorder:
         active: Active,
         *,
         server_metrics: bool = False,
+        error_messages: bool = True,
         listeners: Callable[[ServedSummary], None] = lambda _summary: None,
     ) -> None:
         meter = metrics.get_meter(semconv.SCOPE, __version__, provider, semconv.SCHEMA_URL)
         self._counting = counting
         self._logs = logs
         self._active = active
+        self._error_messages = error_messages
         self._listeners = listeners
         self._streams = instruments.counter(meter, semconv.SERVED_STREAMS)
         self._orphans = instruments.counter(meter, semconv.SERVED_ORPHANS)
@@ -105,7 +108,7 @@ class ServedRecorder:
         if span is not None:
             span.set_attributes(facts)
         self._measure(summary)
-        self._logs.served(_LINES[summary.outcome], _line(summary), span)
+        self._logs.served(_LINES[summary.outcome], self._line(summary), span)
         with self._lock:
             self._totals[summary.outcome] += 1
         self._listeners(summary)
@@ -113,7 +116,15 @@ class ServedRecorder:
     def orphaned(self, summary: ServedSummary, span: trace.Span | None) -> None:
         """The client left, and an upstream stream is still read."""
         self._count(self._orphans, self._labels((summary.route, summary.model)))
-        self._logs.served(semconv.LOG_SERVED_ORPHANED, _line(summary), span)
+        self._logs.served(semconv.LOG_SERVED_ORPHANED, self._line(summary), span)
+
+    def _line(self, summary: ServedSummary) -> dict[str, Any]:
+        facts = {
+            name: round(value, 6) if isinstance(value, float) else value for name, value in _log.read(summary).items()
+        }
+        if summary.message and self._error_messages:
+            facts[semconv.DETAIL] = summary.message
+        return facts
 
     def _measure(self, summary: ServedSummary) -> None:
         labels = self._labels((summary.route, summary.model))
@@ -188,10 +199,3 @@ _HISTOGRAMS: Final = (
 
 _span: Final = Reader((it.name, it.field, it.default) for it in semconv.SERVED_ATTRIBUTES if On.SPAN in it.on)
 _log: Final = Reader((it.name, it.field, it.default) for it in semconv.SERVED_ATTRIBUTES if On.LOG in it.on)
-
-
-def _line(summary: ServedSummary) -> dict[str, Any]:
-    facts = {name: round(value, 6) if isinstance(value, float) else value for name, value in _log.read(summary).items()}
-    if summary.message:
-        facts[semconv.DETAIL] = summary.message
-    return facts
