@@ -126,7 +126,8 @@ class Settings:
             try:
                 found |= _checked(name, _PARSERS[name](text))
             except ValueError as exc:
-                log(logging.WARNING, "ignored %s%s=%s: %s", PREFIX, name.upper(), _shown(name, text), exc)
+                message = "ignored %s%s=%s: %s; the default is used"
+                log(logging.WARNING, message, PREFIX, name.upper(), _shown(name, text), exc)
         return cls(**found)
 
 

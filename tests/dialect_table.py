@@ -29,7 +29,7 @@ TESTS: Final = Path(__file__).parent
 DRIVEN: Final[Mapping[str, tuple[str, ...]]] = {
     "openai.chat": ("openai", "litellm", "groq", "together", "cerebras-cloud-sdk", "fireworks-ai", "huggingface_hub",
                     "azure-ai-inference", "langchain-openai", "pydantic-ai-slim"),
-    "openai.responses": ("openai",),
+    "openai.responses": ("openai", "openai-agents"),
     "openai.completions": ("openai",),
     "anthropic.messages": ("anthropic", "langchain-anthropic", "pydantic-ai-slim"),
     "bedrock.converse": ("boto3",),
@@ -40,6 +40,7 @@ DRIVEN: Final[Mapping[str, tuple[str, ...]]] = {
     "ollama.chat": ("ollama",),
     "ollama.generate": ("ollama",),
     "xai.chat": ("xai-sdk",),
+    "dashscope.generation": ("dashscope",),
 }  # fmt: skip
 """Dialect -> the SDKs that `tests/sdks` drives in it. `tests/test_dialect_table.py` checks that it does."""
 

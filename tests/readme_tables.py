@@ -23,6 +23,7 @@ import otel_llmstream
 from otel_llmstream import _settings, semconv, wire
 from otel_llmstream.cli import _doctor_client
 from otel_llmstream.core import caps, error_types, rate_limits, sampling, tool_arguments, websocket
+from otel_llmstream.core import summary as core_summary
 from otel_llmstream.debugging import session, timeline
 from otel_llmstream.debugging.doctor import apis as doctor_apis
 from otel_llmstream.debugging.doctor import http1
@@ -41,7 +42,7 @@ from otel_llmstream.engine import engine, reader, serving, sniffer
 from otel_llmstream.status import app, picture, server
 from otel_llmstream.telemetry import measurement_buffer, metrics, served
 from otel_llmstream.testing import SCENARIOS
-from otel_llmstream.testing.chaos import Params
+from otel_llmstream.testing.chaos import SOCKET_SCENARIOS, Params
 from otel_llmstream.wire import aws_eventstream, content_encoding, expansion, protobuf
 
 ROOT: Final = Path(__file__).parent.parent
@@ -194,6 +195,7 @@ CAPS: Final = (
     ("entries of usage in one AG-UI event", ag_ui, "MAX_ENTRIES", "not added"),
     ("tool calls of one stream that are followed", tool_arguments, "MAX_CALLS", "not checked for complete arguments"),
     ("distinct provider codes in `error.type`", error_types, "MAX_CODES", f"`{error_types.OTHER}`"),
+    ("failed attempts of one call in its `Summary`", core_summary, "MAX_FAILED_ATTEMPTS", "left out"),
     ("events of one span", semconv, "MAX_SPAN_EVENTS", "in metrics only"),
     ("LLM calls that are joined to one served stream", serving, "MAX_UPSTREAMS", "not joined"),
     ("pairs of route and model told apart by served metrics", served, "MAX_SERIES", "one set, `otel.metric.overflow`"),
@@ -248,6 +250,17 @@ def _caps() -> str:
 
 def _scenarios() -> str:
     return table(("model", "what happens"), ((code(name), it.summary) for name, it in SCENARIOS.items()))
+
+
+def _socket_scenarios() -> str:
+    rows = (
+        (code(name), it.summary, ", ".join(_SOCKET_APIS[reply.__name__] for reply in it.replies))
+        for name, it in SOCKET_SCENARIOS.items()
+    )
+    return table(("model", "what happens", "over"), rows)
+
+
+_SOCKET_APIS: Final = {"ResponsesReply": "Responses", "RealtimeReply": "Realtime", "LiveReply": "Gemini Live"}
 
 
 def _scenario_parameters() -> str:
@@ -349,6 +362,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "caps": _caps,
     "dialects": _dialects,
     "scenarios": _scenarios,
+    "socket-scenarios": _socket_scenarios,
     "scenario-parameters": _scenario_parameters,
     "sdks": _sdks,
     "series": _series,

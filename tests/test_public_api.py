@@ -49,6 +49,7 @@ PUBLIC = {
     "health",
     "instrument",
     "on_end",
+    "on_served_end",
     "recent",
     "shutdown",
     "instrument_app",
@@ -364,6 +365,7 @@ def test_summary_fields_are_written_somewhere():
     """A field of `Summary` is on a span or a log line, or it is named here with the reason."""
     elsewhere = {
         "error": "as exception.*, on log lines",
+        "failed_attempts": "as span events and log lines of their own",
         "message": "as llmstream.detail, and as the span's status",
         "chunk_offsets": "as one string, the timeline",
         "total_chunks": "on metrics only",

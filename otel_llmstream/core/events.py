@@ -196,6 +196,11 @@ class UnknownDialect(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class NoOtherEnd(Event):
+    """A finish reason is the dialect's only mark of the end. Once it was wrong, nothing proves the end any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class SoftEnd(Event):
     """A sign that the answer is whole, in a dialect that marks no end. It holds until more output comes."""
 
@@ -209,6 +214,7 @@ MALFORMED = Malformed()
 UNEXAMINED = Unexamined()
 NEXT_RUN = NextRun()
 NO_TERMINATOR = NoTerminator()
+NO_OTHER_END = NoOtherEnd()
 SOFT_END = SoftEnd()
 UNKNOWN_DIALECT = UnknownDialect()
 

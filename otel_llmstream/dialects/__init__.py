@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from .. import semconv
+from ..core.events import InBandError
 from ..core.response import ResponseInfo
 from ..core.summary import LLMRequest
 from ..wire import Frame, Framer, framer_for
 from ._base import Dialect, Events
+from ._errors import coded_error, hidden_error
 from ._json import repaired
 from ._lanes import Ask, Heard, Kind, Lanes
 from ._paths import PathTable
@@ -233,6 +235,11 @@ def reread(dialect: Dialect, frame: Frame, events: Events) -> Events:
     return events if data is None else dialect.read(frame._replace(data=data))
 
 
+def error_in_document(document: bytes) -> InBandError | None:
+    """The error that a JSON document reports where a stream was to come; None if it reports none."""
+    return hidden_error(document) or coded_error(document)
+
+
 def match_frame(frame: Frame) -> type[Dialect] | None:
     """The dialect of a first frame, for a stream whose request told nothing."""
     return next((dialect for dialect in DIALECTS if dialect.matches_frame(frame)), None)
@@ -251,6 +258,7 @@ __all__ = [
     "Match",
     "RequestInfo",
     "asks_for_stream",
+    "error_in_document",
     "framer_of",
     "lanes_for",
     "match_frame",

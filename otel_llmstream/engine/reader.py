@@ -236,7 +236,7 @@ class Reader:
         elif sniffer.exceeded and sniffer.verdict is Verdict.STREAM:
             self._leave_unexamined(self._last)
         if sniffer.verdict is Verdict.NOT_A_STREAM:
-            self._stream.receive(NotAStream(), self._last)
+            self._stream.receive(sniffer.error or NotAStream(), self._last)
 
     # --- the reading mode ---------------------------------------------------------------------------------------
 

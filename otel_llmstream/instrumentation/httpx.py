@@ -145,6 +145,7 @@ def _request_info(request: Any) -> RequestInfo:
         # A body that is a stream has no content yet, and reading it would take it from the request.
         body=lambda: getattr(request, "_content", None),
         retry_count=lambda: _retry_count(request),
+        accept=lambda: request.headers.get("accept"),
     )
 
 

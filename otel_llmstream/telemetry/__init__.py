@@ -13,6 +13,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from .. import semconv
+from ..core.served import ServedSummary
 from ..core.summary import Attempt, LLMRequest, Outcome, Summary
 from .health import Health, HealthRecorder, Latency
 from .logs import EventLogger, LogRecorder, add_trace_context
@@ -42,6 +43,7 @@ class Telemetry:
         failed: called with the exception that the application's logger raised.
         recent_calls: how many calls are kept for `recent()`.
         listeners: called with each call that has ended.
+        served_listeners: called with each served stream that has ended.
 
     Attributes:
         providers: the given providers of spans, metrics and logs; None for a global one.
@@ -70,6 +72,7 @@ class Telemetry:
         failed: Callable[[Exception], None] = lambda _exc: None,
         recent_calls: int = 64,
         listeners: Callable[[Summary], None] = lambda _summary: None,
+        served_listeners: Callable[[ServedSummary], None] = lambda _summary: None,
     ) -> None:
         self.providers = (tracer_provider, meter_provider, logger_provider)
         self.spans = SpanRecorder(tracer_provider, newest=newest, genai=genai_spans)
@@ -84,6 +87,7 @@ class Telemetry:
             served,
             server_metrics=server_metrics,
             error_messages=error_messages,
+            listeners=served_listeners,
         )
         self.listeners = listeners
         self._health_window = health_window

@@ -55,6 +55,7 @@ class ServedRecorder:
         logs: where the lines go.
         active: what the gauge looks at.
         server_metrics: see `Settings`.
+        listeners: called with each served stream that has ended.
         error_messages: see `Settings`.
     """
 
@@ -67,12 +68,14 @@ class ServedRecorder:
         *,
         server_metrics: bool = False,
         error_messages: bool = True,
+        listeners: Callable[[ServedSummary], None] = lambda _summary: None,
     ) -> None:
         meter = metrics.get_meter(semconv.SCOPE, __version__, provider, semconv.SCHEMA_URL)
         self._counting = counting
         self._logs = logs
         self._active = active
         self._error_messages = error_messages
+        self._listeners = listeners
         self._streams = instruments.counter(meter, semconv.SERVED_STREAMS)
         self._orphans = instruments.counter(meter, semconv.SERVED_ORPHANS)
         self._histograms = [(instruments.histogram(meter, it), field) for it, field in _HISTOGRAMS]
@@ -108,6 +111,7 @@ class ServedRecorder:
         self._logs.served(_LINES[summary.outcome], self._line(summary), span)
         with self._lock:
             self._totals[summary.outcome] += 1
+        self._listeners(summary)
 
     def orphaned(self, summary: ServedSummary, span: trace.Span | None) -> None:
         """The client left, and an upstream stream is still read."""
