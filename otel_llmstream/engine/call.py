@@ -25,6 +25,8 @@ from .serving import SERVING, Serving
 class Recording(Protocol):
     """What is recorded of one call while it lasts. Times are Unix nanoseconds, durations seconds.
 
+    Implemented by `telemetry.CallRecording`, and by `NullRecording` in `debugging/null_recorder.py`.
+
     Attributes:
         is_borrowed: whether the call's span is another instrumentation's. Its owner may end it as soon as the terminal
             event has passed, so everything must be written on it by then.
@@ -58,7 +60,10 @@ class Recording(Protocol):
 
 
 class Recorder(Protocol):
-    """Makes recordings. Everything that leaves the process goes through one."""
+    """Makes recordings. Everything that leaves the process goes through one.
+
+    Implemented by `telemetry.Telemetry`, and by `NullRecorder` in `debugging/null_recorder.py`.
+    """
 
     def here(self) -> Any:
         """The application's context now; `begin` takes it as `where`."""

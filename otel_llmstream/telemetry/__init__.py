@@ -24,7 +24,7 @@ from .spans import CallSpan, SpanRecorder, attempt_facts
 
 
 class Telemetry:
-    """All recorders together.
+    """All recorders together. It is the engine's `Recorder`.
 
     Args:
         live: the streams that are open now, for the gauges.
@@ -124,7 +124,7 @@ _LINE, _METRICS, _HEALTH, _LISTENERS = 1, 2, 3, 4
 
 
 class CallRecording:
-    """Passes one call to the four recorders."""
+    """Passes one call to the four recorders. It is the engine's `Recording`."""
 
     __slots__ = ("_base", "_not_measured", "_request", "_span", "_telemetry", "_told", "is_borrowed")
 
