@@ -103,7 +103,7 @@ FAULTS = {
     "html": wrong("content type", "text/html"),
     "empty": wrong("ending", "stream_empty"),
     "comments": wrong("ending", "stream_empty"),
-    "json-error": wrong("ending", "server_error"),
+    "json-error": wrong("ending", "not_a_stream"),
     "length": well("finish reason", "length"),
     "content-filter": odd("finish reason", "content_filter"),
     "tool-calls": well("finish reason", "tool_calls"),
