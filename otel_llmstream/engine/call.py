@@ -23,7 +23,9 @@ from .serving import SERVING, Serving
 
 
 class Recording(Protocol):
-    """What is recorded of one call while it lasts. Times are Unix nanoseconds, durations seconds.
+    """What is recorded of one call while it lasts; `telemetry.CallRecording` does it.
+
+    Times are Unix nanoseconds, durations seconds.
 
     Attributes:
         is_borrowed: whether the call's span is another instrumentation's. Its owner may end it as soon as the terminal
@@ -58,7 +60,7 @@ class Recording(Protocol):
 
 
 class Recorder(Protocol):
-    """Makes recordings. Everything that leaves the process goes through one."""
+    """Makes recordings; `telemetry.Telemetry` does it. Everything that leaves the process goes through one."""
 
     def here(self) -> Any:
         """The application's context now; `begin` takes it as `where`."""
