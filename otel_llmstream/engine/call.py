@@ -23,9 +23,9 @@ from .serving import SERVING, Serving
 
 
 class Recording(Protocol):
-    """What is recorded of one call while it lasts. Times are Unix nanoseconds, durations seconds.
+    """What is recorded of one call while it lasts; `telemetry.CallRecording` does it.
 
-    Implemented by `telemetry.CallRecording`, and by `NullRecording` in `debugging/null_recorder.py`.
+    Times are Unix nanoseconds, durations seconds.
 
     Attributes:
         is_borrowed: whether the call's span is another instrumentation's. Its owner may end it as soon as the terminal
@@ -60,10 +60,7 @@ class Recording(Protocol):
 
 
 class Recorder(Protocol):
-    """Makes recordings. Everything that leaves the process goes through one.
-
-    Implemented by `telemetry.Telemetry`, and by `NullRecorder` in `debugging/null_recorder.py`.
-    """
+    """Makes recordings; `telemetry.Telemetry` does it. Everything that leaves the process goes through one."""
 
     def here(self) -> Any:
         """The application's context now; `begin` takes it as `where`."""

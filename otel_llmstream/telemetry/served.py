@@ -20,7 +20,7 @@ from .._version import __version__
 from ..core.served import ServedOutcome, ServedSummary
 from ..semconv import On
 from . import instruments
-from .attributes import Reader
+from .attributes import AttributeTable
 from .fast_path import Attributes, Series
 from .instruments import OVERFLOW
 from .logs import LogRecorder
@@ -194,8 +194,8 @@ _HISTOGRAMS: Final = (
 )
 """Histogram -> the field of `ServedSummary` that it records."""
 
-_span: Final = Reader((it.name, it.field, it.default) for it in semconv.SERVED_ATTRIBUTES if On.SPAN in it.on)
-_log: Final = Reader((it.name, it.field, it.default) for it in semconv.SERVED_ATTRIBUTES if On.LOG in it.on)
+_span: Final = AttributeTable((it.name, it.field, it.default) for it in semconv.SERVED_ATTRIBUTES if On.SPAN in it.on)
+_log: Final = AttributeTable((it.name, it.field, it.default) for it in semconv.SERVED_ATTRIBUTES if On.LOG in it.on)
 
 
 def _line(summary: ServedSummary) -> dict[str, Any]:
