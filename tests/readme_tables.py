@@ -223,7 +223,7 @@ CAPS: Final = (
     ("bytes of a request that are parsed", _request, "MAX_BODY", "searched for the model and `stream`"),
     ("bytes of the reason of a WebSocket's close frame", websocket, "MAX_REASON", "cut"),
     ("bytes of a WebSocket message of the application that is looked at", _lanes, "MAX_ASKING", "not looked at"),
-    ("lanes of one WebSocket that are known", _openai_lanes, "MAX_LANES", "not known"),
+    ("responses of one WebSocket that are told apart (lanes)", _openai_lanes, "MAX_LANES", "not known"),
     ("fields of one gRPC message that are read", protobuf, "MAX_FIELDS", "not read"),
     ("bytes of a gRPC message that are kept to recognise messages of the same shape", _template, "MAX_KEPT",
      "read field by field"),
