@@ -22,13 +22,14 @@ from otel_llmstream import semconv
 from otel_llmstream.core.events import NO_TERMINATOR, UNKNOWN_DIALECT
 from otel_llmstream.dialects import DIALECTS, SOCKET_DIALECTS, Dialect, Generic, RequestInfo
 from otel_llmstream.dialects._base import DONE
+from otel_llmstream.dialects._providers import hosts_of
 
 TESTS: Final = Path(__file__).parent
 
 DRIVEN: Final[Mapping[str, tuple[str, ...]]] = {
     "openai.chat": ("openai", "litellm", "groq", "together", "cerebras-cloud-sdk", "fireworks-ai", "huggingface_hub",
                     "azure-ai-inference", "langchain-openai", "pydantic-ai-slim"),
-    "openai.responses": ("openai",),
+    "openai.responses": ("openai", "openai-agents"),
     "openai.completions": ("openai",),
     "anthropic.messages": ("anthropic", "langchain-anthropic", "pydantic-ai-slim"),
     "bedrock.converse": ("boto3",),
@@ -39,6 +40,7 @@ DRIVEN: Final[Mapping[str, tuple[str, ...]]] = {
     "ollama.chat": ("ollama",),
     "ollama.generate": ("ollama",),
     "xai.chat": ("xai-sdk",),
+    "dashscope.generation": ("dashscope",),
 }  # fmt: skip
 """Dialect -> the SDKs that `tests/sdks` drives in it. `tests/test_dialect_table.py` checks that it does."""
 
@@ -62,6 +64,8 @@ ENDS: Final = {
     "xai.chat": "finish reason",
     "vercel.data_stream": "line `d`",
     "langserve": "event `end`",
+    "langgraph.events": "lifecycle event `completed`",
+    "snowflake.agent": "`[DONE]` or event `response`",
     "openai.realtime": "`response.done`",
     "google.live": "`turnComplete`",
 }
@@ -98,7 +102,7 @@ def _endpoints(variants: list[type[Dialect]], code: Any) -> str:
     if paths:
         return ", ".join(map(code, paths))
     headers = [f"header {code(it.response_header)}" for it in variants if it.response_header]
-    hosts = [f"hosts of {code(it.only_at)}" for it in variants if it.only_at]
+    hosts = [f"host {code(host)}" for it in variants if it.only_at for host in hosts_of(it.only_at)]
     return ", ".join((*hosts, *headers)) or "any, told by the request or by the first event"
 
 
@@ -140,7 +144,7 @@ def _evidence(name: str) -> Iterator[str]:
     if name in DRIVEN:
         yield f"driven: {', '.join(DRIVEN[name])}"
     elif name in {str(it.says["llmstream.dialect"]) for it in ASKED.values()}:
-        yield "driven: boto3"
+        yield "driven: boto3" if _is_of_aws(name) else "driven: boto3, through AWS"
     elif name in ("openai.realtime", "google.live"):
         yield "driven: its SDK"
     if name in COUNTS:
@@ -148,6 +152,10 @@ def _evidence(name: str) -> Iterator[str]:
     samples = {str(wire.says["request_dialect"]) for wire in (*WIRES.values(), *UNMARKED.values(), *SNIFFED.values())}
     if name in (samples | set(HEALTHY) | set(PARTS) | {it.partition(",")[0] for it in SAMPLES}):
         yield "sample"
+
+
+def _is_of_aws(name: str) -> bool:
+    return any(it.name == name and it.provider_of(NOWHERE).startswith("aws.") for it in DIALECTS)
 
 
 def seen_sdks() -> set[str]:

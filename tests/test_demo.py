@@ -68,10 +68,7 @@ EXPECTED: dict[str, tuple[str | dict[str, str], str | dict[str, str]]] = {
     "html": (NOTHING, "truncated not_a_stream"),
     "empty": (NOTHING, "truncated stream_empty"),
     "comments": (NOTHING, "truncated stream_empty"),
-    "json-error": (
-        NOTHING,
-        {"chat": "failed server_error", "responses": "failed server_error", "anthropic": "failed api_error"},
-    ),
+    "json-error": (NOTHING, "truncated not_a_stream"),
     "reset": ({**LOST, "anthropic": "httpx2.ReadError"}, "failed connection_reset"),
     "cut-chunked": ({**LOST, "anthropic": "httpx2.RemoteProtocolError"}, "failed incomplete_body"),
     "bad-chunk-size": ({**LOST, "anthropic": "httpx2.RemoteProtocolError"}, "failed invalid_framing"),

@@ -70,7 +70,7 @@ TABLE: dict[str, Verdict] = {
     "cut-event": replace(CUT, error="stream_incomplete_event"),
     "cut-close": replace(CUT, error="stream_truncated"),
     "html": replace(CUT, error="not_a_stream", chunks=0),
-    "json-error": replace(BROKEN, error="server_error", chunks=0, raises=False),
+    "json-error": replace(CUT, error="not_a_stream", chunks=0),
     "empty": replace(CUT, error="stream_empty", chunks=0),
     "comments": replace(CUT, error="stream_empty", chunks=0),
     "reset": replace(BROKEN, error="connection_reset"),
@@ -111,7 +111,6 @@ ELSEWHERE: dict[tuple[str, Endpoint], dict[str, Any]] = {
     ("tool-calls", RESPONSES): {"reasons": ("completed",)},
     # The block's start names the tool, and so is output too.
     ("tool-calls", MESSAGES): {"reasons": ("tool_use",), "chunks": 7},
-    ("json-error", MESSAGES): {"error": "api_error"},
     ("error-flat", RESPONSES): {"error": "rate_limit_exceeded"},
     ("error", MESSAGES): {"error": "overloaded_error"},
     ("error-flat", MESSAGES): {"error": "overloaded_error"},

@@ -256,7 +256,7 @@ TABLE = {
     "cut-event": replace(CUT, error="stream_incomplete_event", raises=True),
     "empty": replace(CUT, error="stream_empty", chunks=0),
     "html": replace(CUT, error="not_a_stream", chunks=0, raises=True),
-    "json-error": replace(BROKEN, error="internal_server_error", chunks=0),
+    "json-error": replace(CUT, error="not_a_stream", chunks=0, raises=True),
     "reset": BROKEN,
     "cut-chunked": replace(BROKEN, error="incomplete_body"),
     "bad-chunk-size": replace(BROKEN, error="invalid_framing"),
@@ -268,10 +268,8 @@ TABLE = {
 
 OTHERWISE: dict[tuple[str, str], dict[str, Any]] = {
     ("google", "error"): {"error": "503"},
-    ("google", "json-error"): {"error": "500"},
-    ("ollama", "json-error"): {"error": "_OTHER"},
-    ("ollama-generate", "json-error"): {"error": "_OTHER"},
-    ("cohere", "json-error"): {"outcome": "truncated", "error": "not_a_stream"},  # it has a message and no code
+    # JSON is a stream of Google's too, and what it says is an error.
+    ("google", "json-error"): {"outcome": "failed", "error": "500"},
     ("mistral", "error"): {"error": "3000"},
     ("mistral-chat", "error"): {"error": "3000"},
     # Cohere's SDK passes over what it cannot read, and over errors.

@@ -150,29 +150,44 @@ def test_an_error_among_members_of_wrong_types(parts):
 
 
 DOCUMENTS: list[tuple[Any, str]] = [
-    ({"error": {"code": "busy", "message": "Boom"}}, "busy"),
-    ({"type": "error", "error": {"type": "overloaded_error", "message": "Boom"}}, "overloaded_error"),
-    ({"success": False, "errors": [{"code": 2009, "message": "Boom"}], "result": None}, "2009"),
-    ({"base_resp": {"status_code": 1008, "status_msg": "Boom"}, "choices": None}, "1008"),
-    ({"code": 4000, "msg": "Boom"}, "4000"),
-    ({"code": "InvalidApiKey", "message": "Boom", "request_id": "q"}, "invalidapikey"),
+    ({"error": {"code": "busy", "message": "Boom"}}, "Boom (busy)"),
+    ({"type": "error", "error": {"type": "overloaded_error", "message": "Boom"}}, "Boom (overloaded_error)"),
+    ({"success": False, "errors": [{"code": 2009, "message": "Boom"}], "result": None}, "Boom (2009)"),
+    ({"base_resp": {"status_code": 1008, "status_msg": "Boom"}, "choices": None}, "Boom (1008)"),
+    ({"code": 4000, "msg": "Boom"}, "Boom (4000)"),
+    ({"code": "InvalidApiKey", "message": "Boom", "request_id": "q"}, "Boom (InvalidApiKey)"),
 ]
 """What providers and gateways answer with, at status 200, to a request for a stream that they refuse."""
 
 
-@pytest.mark.parametrize("name", ["openai.chat", "anthropic.messages", "google.generate_content", "ollama.chat"])
+@pytest.mark.parametrize("name", ["openai.chat", "anthropic.messages"])
 @pytest.mark.parametrize("media_type", ["application/json", "text/event-stream", "text/plain", ""])
 def test_a_document_that_is_an_error(name, media_type):
-    """A JSON document that reports an error is no stream that was cut: it fails, with the code that it names."""
+    """A JSON document in the place of a stream is no stream. If it reports an error, its code and message are told."""
     parts = PARTS[name]
-    documents = DOCUMENTS[:-2] if name.startswith("google") else DOCUMENTS  # there, an object is a frame
-    for document, code in documents:
+    for document, message in DOCUMENTS:
         for indent, size in ((None, None), (2, None), (2, 1)):
             with about(f"{document} {indent} {size}"):
                 body = json.dumps(document, indent=indent).encode()
                 summary = parts.replay(body, content_type=media_type, chunks=size)
-                assert (summary.outcome, summary.error_type, summary.message) == (Outcome.FAILED, code, "Boom")
+                told = (summary.outcome, summary.error_type, summary.message)
+                assert told == (Outcome.TRUNCATED, "not_a_stream", message)
                 assert summary.chunks == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [
+        ("google.generate_content", "application/json"),
+        ("google.generate_content", "text/event-stream"),
+        ("ollama.chat", "application/x-ndjson"),
+    ],
+)
+def test_an_error_where_objects_are_frames(name, media_type):
+    """In dialects whose frames are JSON objects, the same document is an error inside the stream."""
+    body = json.dumps({"error": {"code": "busy", "message": "Boom"}}).encode()
+    summary = PARTS[name].replay(body, content_type=media_type)
+    assert (summary.outcome, summary.error_type, summary.message) == (Outcome.FAILED, "busy", "Boom")
 
 
 @pytest.mark.parametrize("media_type", ["application/json", "text/event-stream"])

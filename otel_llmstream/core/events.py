@@ -40,7 +40,13 @@ class NonStreaming(Event):
 
 @dataclass(frozen=True, slots=True)
 class NotAStream(Event):
-    """A successful response whose body is not an event stream: an HTML page or a JSON document, for example."""
+    """A successful response whose body is not an event stream: an HTML page or a JSON document, for example.
+
+    Attributes:
+        message: what the document reports as an error, in words; empty if it reports none.
+    """
+
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)

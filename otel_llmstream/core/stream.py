@@ -27,6 +27,7 @@ from .events import (
     Malformed,
     NextRun,
     NoOtherEnd,
+    NotAStream,
     NoTerminator,
     SoftEnd,
     Started,
@@ -317,6 +318,8 @@ class Stream:
                 self._response = self._response._replace(status=event.status, rate_limits=event.limits)
         elif isinstance(event, Undecodable):
             self._note(event.error_type, event.message)
+        elif isinstance(event, NotAStream):
+            self._message = caps.message(event.message)
 
     def _note(self, error_type: str, message: str) -> None:
         self._error_type = error_type

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
-from ..core.events import MALFORMED, ONE_CHUNK, UNEXAMINED, Event, NotAStream, Undecodable
+from ..core.events import MALFORMED, ONE_CHUNK, UNEXAMINED, Event, InBandError, NotAStream, Undecodable
 from ..core.stream import BATCH, Stream
 from ..dialects import Dialect, reread
 from ..wire import BareEvent, BodyDecoder, DecodingError, ExpansionError, Frame, Framer
@@ -236,7 +236,7 @@ class Reader:
         elif sniffer.exceeded and sniffer.verdict is Verdict.STREAM:
             self._leave_unexamined(self._last)
         if sniffer.verdict is Verdict.NOT_A_STREAM:
-            self._stream.receive(sniffer.error or NotAStream(), self._last)
+            self._stream.receive(NotAStream(_words(sniffer.error)), self._last)
 
     # --- the reading mode ---------------------------------------------------------------------------------------
 
@@ -343,3 +343,10 @@ class Reader:
 
 def _empty_blocks(framer: Framer | None) -> int:
     return 0 if framer is None else framer.empty_blocks
+
+
+def _words(error: InBandError | None) -> str:
+    """The message before the code: what follows `key:` would be redacted, and some codes end so."""
+    if error is None:
+        return ""
+    return f"{error.message} ({error.code})" if error.message and error.code else error.message or error.code

@@ -20,7 +20,7 @@ from .._version import __version__
 from ..core.served import ServedOutcome, ServedSummary
 from ..semconv import On
 from . import instruments
-from .attributes import Reader
+from .attributes import AttributeTable
 from .fast_path import Attributes, Series
 from .instruments import OVERFLOW
 from .logs import LogRecorder
@@ -55,6 +55,8 @@ class ServedRecorder:
         logs: where the lines go.
         active: what the gauge looks at.
         server_metrics: see `Settings`.
+        listeners: called with each served stream that has ended.
+        error_messages: see `Settings`.
     """
 
     def __init__(
@@ -65,11 +67,15 @@ class ServedRecorder:
         active: Active,
         *,
         server_metrics: bool = False,
+        error_messages: bool = True,
+        listeners: Callable[[ServedSummary], None] = lambda _summary: None,
     ) -> None:
         meter = metrics.get_meter(semconv.SCOPE, __version__, provider, semconv.SCHEMA_URL)
         self._counting = counting
         self._logs = logs
         self._active = active
+        self._error_messages = error_messages
+        self._listeners = listeners
         self._streams = instruments.counter(meter, semconv.SERVED_STREAMS)
         self._orphans = instruments.counter(meter, semconv.SERVED_ORPHANS)
         self._histograms = [(instruments.histogram(meter, it), field) for it, field in _HISTOGRAMS]
@@ -102,14 +108,23 @@ class ServedRecorder:
         if span is not None:
             span.set_attributes(facts)
         self._measure(summary)
-        self._logs.served(_LINES[summary.outcome], _line(summary), span)
+        self._logs.served(_LINES[summary.outcome], self._line(summary), span)
         with self._lock:
             self._totals[summary.outcome] += 1
+        self._listeners(summary)
 
     def orphaned(self, summary: ServedSummary, span: trace.Span | None) -> None:
         """The client left, and an upstream stream is still read."""
         self._count(self._orphans, self._labels((summary.route, summary.model)))
-        self._logs.served(semconv.LOG_SERVED_ORPHANED, _line(summary), span)
+        self._logs.served(semconv.LOG_SERVED_ORPHANED, self._line(summary), span)
+
+    def _line(self, summary: ServedSummary) -> dict[str, Any]:
+        facts = {
+            name: round(value, 6) if isinstance(value, float) else value for name, value in _log.read(summary).items()
+        }
+        if summary.message and self._error_messages:
+            facts[semconv.DETAIL] = summary.message
+        return facts
 
     def _measure(self, summary: ServedSummary) -> None:
         labels = self._labels((summary.route, summary.model))
@@ -182,12 +197,5 @@ _HISTOGRAMS: Final = (
 )
 """Histogram -> the field of `ServedSummary` that it records."""
 
-_span: Final = Reader((it.name, it.field, it.default) for it in semconv.SERVED_ATTRIBUTES if On.SPAN in it.on)
-_log: Final = Reader((it.name, it.field, it.default) for it in semconv.SERVED_ATTRIBUTES if On.LOG in it.on)
-
-
-def _line(summary: ServedSummary) -> dict[str, Any]:
-    facts = {name: round(value, 6) if isinstance(value, float) else value for name, value in _log.read(summary).items()}
-    if summary.message:
-        facts[semconv.DETAIL] = summary.message
-    return facts
+_span: Final = AttributeTable((it.name, it.field, it.default) for it in semconv.SERVED_ATTRIBUTES if On.SPAN in it.on)
+_log: Final = AttributeTable((it.name, it.field, it.default) for it in semconv.SERVED_ATTRIBUTES if On.LOG in it.on)
