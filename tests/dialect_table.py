@@ -12,7 +12,7 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).parent / "bench"))
 
 from aws_samples import ASKED
-from dialect_samples import UNMARKED, WIRES
+from dialect_samples import SNIFFED, UNMARKED, WIRES
 from rule_streams import PARTS
 from samples import SAMPLES
 from test_corpus import COUNTS
@@ -22,6 +22,7 @@ from otel_llmstream import semconv
 from otel_llmstream.core.events import NO_TERMINATOR, UNKNOWN_DIALECT
 from otel_llmstream.dialects import DIALECTS, SOCKET_DIALECTS, Dialect, Generic, RequestInfo
 from otel_llmstream.dialects._base import DONE
+from otel_llmstream.dialects._providers import hosts_of
 
 TESTS: Final = Path(__file__).parent
 
@@ -56,11 +57,15 @@ ENDS: Final = {
     "a2a": "a task's last state, or a message",
     "ag_ui": "`RUN_FINISHED`",
     "coze.workflow": "event `Done`",
+    "gradio": "`process_completed`, or event `complete`",
+    "llama_index.workflow": "a `StopEvent`",
     "openai.assistants": "`[DONE]` or the run's status",
     "replicate": "event `done`",
     "xai.chat": "finish reason",
     "vercel.data_stream": "line `d`",
     "langserve": "event `end`",
+    "langgraph.events": "lifecycle event `completed`",
+    "snowflake.agent": "`[DONE]` or event `response`",
     "openai.realtime": "`response.done`",
     "google.live": "`turnComplete`",
 }
@@ -97,7 +102,7 @@ def _endpoints(variants: list[type[Dialect]], code: Any) -> str:
     if paths:
         return ", ".join(map(code, paths))
     headers = [f"header {code(it.response_header)}" for it in variants if it.response_header]
-    hosts = [f"hosts of {code(it.only_at)}" for it in variants if it.only_at]
+    hosts = [f"host {code(host)}" for it in variants if it.only_at for host in hosts_of(it.only_at)]
     return ", ".join((*hosts, *headers)) or "any, told by the request or by the first event"
 
 
@@ -139,14 +144,18 @@ def _evidence(name: str) -> Iterator[str]:
     if name in DRIVEN:
         yield f"driven: {', '.join(DRIVEN[name])}"
     elif name in {str(it.says["llmstream.dialect"]) for it in ASKED.values()}:
-        yield "driven: boto3"
+        yield "driven: boto3" if _is_of_aws(name) else "driven: boto3, through AWS"
     elif name in ("openai.realtime", "google.live"):
         yield "driven: its SDK"
     if name in COUNTS:
         yield f"recordings: {COUNTS[name]}"
-    samples = {str(wire.says["request_dialect"]) for wire in (*WIRES.values(), *UNMARKED.values())}
+    samples = {str(wire.says["request_dialect"]) for wire in (*WIRES.values(), *UNMARKED.values(), *SNIFFED.values())}
     if name in (samples | set(HEALTHY) | set(PARTS) | {it.partition(",")[0] for it in SAMPLES}):
         yield "sample"
+
+
+def _is_of_aws(name: str) -> bool:
+    return any(it.name == name and it.provider_of(NOWHERE).startswith("aws.") for it in DIALECTS)
 
 
 def seen_sdks() -> set[str]:

@@ -145,13 +145,17 @@ def exception_message(exc: BaseException) -> str:
     return caps.message(_text(exc))
 
 
-def stack(exc: BaseException) -> str:
+def stack(exc: BaseException, *, messages: bool = True) -> str:
     """The tracebacks of an exception and of its causes, much as Python prints them, without what may be a secret.
 
     Exceptions that were only being handled when another one was raised are left out.
+
+    Args:
+        exc: the exception.
+        messages: whether the exceptions' messages are in it.
     """
     return _CAUSED.join(
-        f"{_HEAD}{frames(each.__traceback__)}{kind(each)}: {exception_message(each)}\n"
+        f"{_HEAD}{frames(each.__traceback__)}{kind(each)}{f': {exception_message(each)}' if messages else ''}\n"
         for each in reversed(list(causes(exc)))
     )
 
