@@ -1,5 +1,7 @@
 # ruff: noqa: INP001, T201 - a script
-"""The core of the suite under every other CPython from 3.11 on that is on the PATH, each in an environment of its own.
+"""What depends on the interpreter, tested under every other CPython from 3.11 on that is on the PATH.
+
+Each one has an environment of its own.
 
 Run as `python .ci/versions.py FOLDER` by a Python that has uv; the environments are made in FOLDER. The exit status is
 1 if an environment cannot be made or a test fails. If there is no other version, it says so, and that is no failure.
