@@ -80,7 +80,8 @@ def instrument(
             see `instrument_app`.
 
     Raises:
-        TypeError: `logger` cannot take the lines (it is async, for example). The message says what to pass.
+        TypeError: `logger` cannot take the lines (it is async, for example), or `app` is not an application. The
+            message says what to pass.
         ValueError: `settings` is not a `Settings`, or a port is not a number. Nothing else is raised: if the
             environment or a port cannot be used, a warning says so.
     """

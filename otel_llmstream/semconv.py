@@ -471,7 +471,7 @@ _ALL: Final = On.SPAN | On.LOG | On.METRIC
 ATTRIBUTES: Final = (
     # What is asked for. All of it is on the span from its start, so that a sampler can use it.
     Attribute(name=OPERATION, field="request.operation", type="string", on=_ALL,
-              description="The kind of the request: chat, text_completion or generate_content."),
+              description="The kind of the request: chat, text_completion, generate_content or invoke_agent."),
     Attribute(name=PROVIDER, field="request.provider", type="string", on=_ALL,
               description="The provider, as far as the host and the dialect say."),
     Attribute(name=REQUEST_MODEL, field="request.model", attempt="request.model", type="string", on=_ALL | On.EVENT,
@@ -560,7 +560,7 @@ ATTRIBUTES: Final = (
     Attribute(name=MALFORMED, field="malformed_events", type="int", unit="{frame}", default=0, on=_SPAN,
               description="Events whose payload did not parse."),
     Attribute(name=TERMINATOR, field="end_mark", type="boolean", on=_SPAN,
-              description="Whether a mark of the end came. Left out if it did not decide."),
+              description="True if the end mark came, false if the dialect marks none and the body ended cleanly."),
     Attribute(name=STALLS, field="stalls", type="int", unit="{stall}", default=0, on=_BOTH,
               description="Gaps whose wait passed the stall threshold."),
     Attribute(name=BUFFERED, field="buffered", type="boolean", on=_BOTH,
@@ -681,7 +681,7 @@ VALUES: Final[Mapping[str, Mapping[str, str]]] = {
     TERMINATOR: {
         "true": "the dialect's end mark came, or a soft sign of the end",
         "false": "it counts as completed only because its body ended cleanly: the end is unproven",
-        "": "finish reasons decided, or the call did not complete",
+        "": "finish reasons came without an end mark, or the call did not complete",
     },
     USAGE: {
         USAGE_REPORTED: "the provider counted the tokens",

@@ -253,6 +253,8 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     except ModuleNotFoundError as error:
         return _fail(str(error))
     options = _options(args)
+    if options.only and not options.jobs and options.only <= {alert.name for alert in ALERTS if alert.needs_jobs}:
+        parser.error(f"argument --only: {', '.join(sorted(options.only))} watches a job: name it with --job")
     _note(options)
     if args.output is None:
         print(rules(options, args.format)[1], end="")
@@ -290,7 +292,9 @@ def _note(options: Options) -> None:
             )
     needing = {alert.name for alert in ALERTS if alert.needs_jobs and (not options.only or alert.name in options.only)}
     if needing and not options.jobs:
-        _say(f"{' and '.join(sorted(needing))} need --job: name the jobs that must run and send telemetry")
+        _say(
+            f"without --job, there is no {' and no '.join(sorted(needing))}: name the jobs that must run and send telemetry"
+        )
 
 
 def _write(directory: Path, files: Mapping[str, str]) -> int:
