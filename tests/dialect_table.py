@@ -28,7 +28,7 @@ TESTS: Final = Path(__file__).parent
 
 DRIVEN: Final[Mapping[str, tuple[str, ...]]] = {
     "openai.chat": ("openai", "litellm", "groq", "together", "cerebras-cloud-sdk", "fireworks-ai", "huggingface_hub",
-                    "azure-ai-inference", "langchain-openai", "pydantic-ai-slim"),
+                    "azure-ai-inference", "langchain-openai", "pydantic-ai-slim", "mlflow-skinny"),
     "openai.responses": ("openai", "openai-agents"),
     "openai.completions": ("openai",),
     "anthropic.messages": ("anthropic", "langchain-anthropic", "pydantic-ai-slim"),

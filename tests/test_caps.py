@@ -22,7 +22,7 @@ from readme_tables import CAPS
 sys.path.insert(0, str(Path(__file__).parent / "fuzz"))
 sys.path.insert(0, str(Path(__file__).parent / "bench"))
 
-from fuzz_seeds import CHAT, CLAUDE, RESPONSES, SEEDS, Seed
+from fuzz_seeds import CHAT, CLAUDE, SEEDS, Seed
 from samples import SAMPLES, Sample
 
 from otel_llmstream import Summary, semconv
@@ -37,6 +37,8 @@ from otel_llmstream.testing import FakeClock, capture
 from otel_llmstream.testing._replay import NullRecorder
 
 BIG = "Z" * 60_000
+LONG = "Z" * (4 * semconv.MAX_NAME)
+"""Longer than any cap of a name. For lists: hundreds of `BIG` are 30 MB, which take seconds to write and to read."""
 _WORD = re.compile(rb'(:\s*|\[)"(?:[^"\\]|\\.)*"')
 
 
@@ -102,12 +104,20 @@ def bodies(seed: Seed) -> Iterator[bytes]:
         yield Sample(sample.path, (name, changed.decode()), sample.content_type).bytes()
 
 
+def is_told_by_its_first_word(seed: Seed) -> bool:
+    """Whether the request tells nothing, and asks for no stream that could be `generic`."""
+    return seed.method == "GET"
+
+
 @pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: seed.name)
 def test_a_hostile_stream(seed):
     """Of every dialect: no word that the server chooses is longer than its cap in the summary. The rest is read on."""
+    *_, all_long = bodies(seed)
     for number, body in enumerate(bodies(seed)):
         with about(number):
             observer = observed(seed)
+            if is_told_by_its_first_word(seed) and body == all_long:
+                continue  # nothing is left that tells that it is an LLM's
             summary = summary_of(observer, body)
             check(summary)
             assert summary.frames > 0
@@ -142,18 +152,18 @@ def test_hostile_names_of_events():
     check(summary_of(observed(seed), body))
 
 
-@pytest.mark.parametrize("body", [CHAT, CLAUDE, RESPONSES])
-def test_a_hostile_request(body):
+def test_a_hostile_request():
     """No word of a request is longer than its cap, and no list longer than its own."""
     asked = {
-        "model": BIG, "stream": True, "stop": [BIG] * 500, "reasoning_effort": BIG, "reasoning": {"effort": BIG},
-        "previous_response_id": BIG, "service_tier": BIG, "response_format": {"type": BIG}, "stop_sequences": [BIG],
+        "model": BIG, "stream": True, "stop": [BIG, *[LONG] * 500], "stop_sequences": [BIG], "service_tier": BIG,
+        "reasoning_effort": BIG, "reasoning": {"effort": BIG}, "previous_response_id": BIG,
+        "response_format": {"type": BIG},
     }  # fmt: skip
     for seed in SEEDS:
         with about(seed.name):
             request = json.dumps({**json.loads(seed.request), **asked}).encode()
             told = Seed(seed.name, seed.path, request, b"", seed.content_type, marks=seed.marks)
-            summary = summary_of(observed(told), seed.body or body)
+            summary = summary_of(observed(told), seed.body)
             check(summary)
 
 
