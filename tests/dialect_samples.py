@@ -1067,7 +1067,9 @@ event: response.text.delta
 data: {"content_index":1,"text":"Hi","sequence_number":2}
 
 event: response
-data: {"role":"assistant","content":[{"type":"text","text":"Hi"}]}
+data: {"role":"assistant","content":[{"type":"text","text":"Hi"}],"status":"completed","metadata":{"usage":\
+{"tokens_consumed":[{"model_name":"claude-sonnet-4-5","input_tokens":{"total":3,"cache_read":1,"cache_write":0,\
+"uncached":2},"output_tokens":{"total":2},"context_window":200000}]}}}
 
 event: done
 data: [DONE]
@@ -1107,7 +1109,8 @@ WIRES |= {
         "/api/v2/databases/d/schemas/s/agents/a:run",
         CORTEX_AGENT,
         b"event: response\n",
-        platform("snowflake.agent", "snowflake", 2, 7, **AGENT | UNCOUNTED),
+        platform("snowflake.agent", "snowflake", 2, 7, **AGENT, finish_reasons=("completed",), finish_reason="stop")
+        | {"cache_read_tokens": 1, "response_model": "claude-sonnet-4-5"},
         {"messages": []},
         host="me.snowflakecomputing.com",
     ),

@@ -52,6 +52,7 @@ SERVICES: Final[Mapping[str, tuple[str, ...]]] = {
     "vercel.ui_message_stream": ("pydantic-ai-slim",),
     "ag_ui": ("pydantic-ai-slim",),
     "a2a": ("a2a-sdk",),
+    "langgraph": ("langgraph-cli", "langgraph-sdk"),
     "google.adk": ("google-adk",),
 }
 """Dialect -> the services and clients that `tests/test_services_live.py` drives in it."""

@@ -26,6 +26,7 @@ CODES = {
     "vercel": "_OTHER",
     "ag_ui": "_OTHER",
     "a2a": "-32603",
+    "langgraph": "valueerror",
     "adk": "valueerror",
 }
 """What the error of a service that raises `ValueError` is called on the wire."""
@@ -36,7 +37,7 @@ DIALECTS = {
     "vercel": "vercel.ui_message_stream",
     "adk": "google.adk",
 }
-ENDLESS = ("chatkit", "adk")
+ENDLESS = ("chatkit", "langgraph", "adk")
 """A cut between two events proves nothing there."""
 
 TAKES_IT = ("langserve", "llama_index", "a2a")

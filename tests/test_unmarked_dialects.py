@@ -279,3 +279,27 @@ def test_requests() -> None:
         with about(path, body):
             assert (None if found is None else found.dialect.name) == dialect
             assert (None if found is None else found.confirmed) is confirmed
+
+
+def test_what_a_cortex_agent_says_at_its_end() -> None:
+    """The tokens of all models are added, and a run that took too long has failed."""
+    wire = WIRES["cortex agent"]
+    used = [
+        {"model_name": name, "input_tokens": {"total": 3, "cache_read": 1}, "output_tokens": {"total": 2}}
+        for name in ("one", "two")
+    ]
+
+    def ended(status: Any, usage: Any) -> Summary:
+        last = {"role": "assistant", "content": [], "status": status, "metadata": {"usage": usage}}
+        return wire.replay(
+            wire.body[: wire.begins] + b"event: response\n" + event(last) + b"event: done\ndata: [DONE]\n\n"
+        )
+
+    two = ended("completed", {"tokens_consumed": used})
+    assert (two.outcome, two.finish_reason, two.response_model) == (Outcome.COMPLETED, "stop", None)
+    assert (two.input_tokens, two.output_tokens, two.cache_read_tokens) == (6, 4, 2)
+    for usage in ({}, None, {"tokens_consumed": 7}, {"tokens_consumed": [7, {"input_tokens": 7}]}):
+        assert (ended("", usage).outcome, ended("", usage).input_tokens) == (Outcome.COMPLETED, None)
+    assert ended("cancelled", {}).finish_reasons == ("cancelled",)
+    late = ended("timed_out", {"tokens_consumed": used})
+    assert (late.outcome, late.error_type, late.usage) == (Outcome.FAILED, "timed_out", "partial")

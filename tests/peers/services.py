@@ -13,9 +13,11 @@ import json
 import os
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_OFFLINE="1", OTEL_SDK_DISABLED="true")
@@ -340,15 +342,54 @@ class A2A(Service):
         return str(len(parts))
 
 
+class LangGraph(Service):
+    """LangGraph's server in memory, as `langgraph dev` runs it, and langgraph-sdk. It needs no license."""
+
+    after = 2
+
+    def app(self) -> Any:
+        folder = Path(tempfile.mkdtemp())
+        (folder / "graph.py").write_text(_GRAPH)
+        os.environ.update(
+            LANGSERVE_GRAPHS=json.dumps({"chat": f"{folder}/graph.py:graph"}), LANGGRAPH_RUNTIME_EDITION="inmem",
+            MIGRATIONS_PATH="__inmem", DATABASE_URI=":memory:", REDIS_URI="fake", N_JOBS_PER_WORKER="1",
+            LANGSMITH_LANGGRAPH_API_VARIANT="local_dev", LANGSMITH_TRACING="false", LANGGRAPH_ALLOW_BLOCKING="true",
+            LANGGRAPH_DISABLE_FILE_PERSISTENCE="true",
+        )  # fmt: skip
+        from langgraph_api.server import app
+
+        return app
+
+    async def ask(self, url: str, how: str) -> str:
+        from langgraph_sdk import get_client
+
+        asked = {"messages": [{"role": "user", "content": how}]}
+        stream = get_client(url=url).runs.stream(None, "chat", input=asked, stream_mode="messages-tuple")
+        return ",".join([part.event async for part in stream])
+
+
+_GRAPH = """
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
+from langgraph.graph import END, START, MessagesState, StateGraph
+
+async def chat(state):
+    model = GenericFakeChatModel(messages=iter([AIMessage("Hel lo")]))  # three pieces: the space is one
+    answer = await model.ainvoke(state["messages"])
+    if state["messages"][-1].content == "broken":
+        raise ValueError("Boom")
+    return {"messages": [answer]}
+
+graph = StateGraph(MessagesState).add_node("chat", chat).add_edge(START, "chat").add_edge("chat", END).compile()
+"""
+
+
 class ADK(Service):
     """google-adk's API server, which has no client of its own."""
 
     after = 2
 
     def app(self) -> Any:
-        import tempfile
-        from pathlib import Path
-
         from google.adk.cli.fast_api import get_fast_api_app
 
         folder = Path(tempfile.mkdtemp())
@@ -390,6 +431,7 @@ SERVICES: dict[str, type[Service]] = {
     "vercel": Vercel,
     "ag_ui": AGUI,
     "a2a": A2A,
+    "langgraph": LangGraph,
     "adk": ADK,
 }
 
