@@ -292,9 +292,8 @@ def _note(options: Options) -> None:
             )
     needing = {alert.name for alert in ALERTS if alert.needs_jobs and (not options.only or alert.name in options.only)}
     if needing and not options.jobs:
-        _say(
-            f"without --job, there is no {' and no '.join(sorted(needing))}: name the jobs that must run and send telemetry"
-        )
+        absent = " and no ".join(sorted(needing))
+        _say(f"without --job, there is no {absent}: name the jobs that must run and send telemetry")
 
 
 def _write(directory: Path, files: Mapping[str, str]) -> int:
