@@ -9,6 +9,16 @@ are observed at the response's bytes or messages, before the SDK sees them: in h
 urllib3, gRPC and the WebSocket clients. Bytes, exceptions and types that the application sees stay the same.
 `instrument_app` also observes the streams that the process serves to its own clients.
 
+What there is, by purpose:
+
+- switch it on and off: `instrument`, `uninstrument`, `Settings`, `LLMStreamInstrumentor`
+- join retries and fallbacks to one call, and ask how it ended: `call`, `Summary`, `Attempt`, `LLMRequest`, `Outcome`
+- learn of ends: `on_end`, `on_served_end`, `recent`, `health`
+- streams that the process serves: `instrument_app`, `ServedStreams`, `ServedStreamsWSGI`, `ServedSummary`
+- look at one stream: `debug`, `status_app`
+- the end of the process: `flush`, `shutdown`
+- log lines with trace ids: `add_trace_context`, `EventLogger`
+
 `otel_llmstream.semconv` has all names that are emitted. `otel_llmstream.testing` has tools for tests.
 """
 
@@ -21,7 +31,7 @@ from opentelemetry._logs import LoggerProvider
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
-from ._instrumentor import LLMStreamInstrumentor, flush, health, on_end, recent, shutdown, status_app
+from ._instrumentor import LLMStreamInstrumentor, flush, health, on_end, on_served_end, recent, shutdown, status_app
 from ._settings import Settings
 from ._version import __version__
 from .core.served import ServedOutcome, ServedSummary
@@ -55,12 +65,12 @@ def instrument(
     exporter, one log line says so.
 
     Args:
-        settings: the application's choices; from `OTEL_LLMSTREAM_*` unless given.
-        tracer_provider: where spans go; the global provider unless given.
-        meter_provider: where metrics go; the global provider unless given.
-        logger_provider: where OpenTelemetry log events go; the global provider unless given.
-        logger: a structlog logger for the structured log, or a logger or an adapter of the standard library; the
-            standard library's logger `otel_llmstream` unless given.
+        settings: the application's choices. By default, they are read from `OTEL_LLMSTREAM_*`.
+        tracer_provider: where spans go. By default, the global provider.
+        meter_provider: where metrics go. By default, the global provider.
+        logger_provider: where OpenTelemetry log events go. By default, the global provider.
+        logger: a structlog logger for the structured log, or a logger or an adapter of the standard library. By
+            default, the standard library's logger `otel_llmstream`.
         http_spans: also switch opentelemetry-instrumentation-httpx on, so that each attempt has its HTTP span and
             `traceparent` travels. If it is on already, it is left alone.
         prometheus_port: TCP port to serve `/metrics` on (needs the extra `prometheus`).
@@ -71,7 +81,7 @@ def instrument(
 
     Raises:
         TypeError: `logger` cannot take the lines (it is async, for example). The message says what to pass.
-        ValueError: `settings` are no `Settings`, or a port is no number. Nothing else is raised: if the
+        ValueError: `settings` is not a `Settings`, or a port is not a number. Nothing else is raised: if the
             environment or a port cannot be used, a warning says so.
     """
     single = {} if status_port is None else {"status_port": status_port}
@@ -124,6 +134,7 @@ __all__ = [
     "instrument",
     "instrument_app",
     "on_end",
+    "on_served_end",
     "recent",
     "shutdown",
     "status_app",

@@ -24,7 +24,7 @@ from ._settings import DISABLED, Settings, is_disabled
 from ._status_page import StatusPage
 from .core.clock import Clock, SystemClock
 from .core.open_stream import LiveStream, OpenStream
-from .core.served import ServedOutcome
+from .core.served import ServedOutcome, ServedSummary
 from .core.summary import Summary
 from .engine.engine import LOST_CALLBACK, LOST_LINE, Engine, reset_after_fork
 from .instrumentation import (
@@ -74,6 +74,7 @@ class _Process:
         at_exit: whether `close` is called when the interpreter ends.
         at_fork: whether `reset_after_fork` is called after a fork.
         listeners: what the application wants to be called with each ended call.
+        served_listeners: the same for each served stream that has ended.
         page: the live page.
     """
 
@@ -83,7 +84,8 @@ class _Process:
         self.covered: _State | None = None
         self.at_exit = False
         self.at_fork = False
-        self.listeners = Listeners(self.failed_listener)
+        self.listeners = Listeners(Summary, self.failed_listener)
+        self.served_listeners = Listeners(ServedSummary, self.failed_listener)
         self.page = StatusPage(Source(health, self.live_streams, self.news, self.served), _register_fork)
 
     def uncover(self) -> None:
@@ -235,6 +237,7 @@ def start(
         newest=NEWEST in os.environ.get(OPT_IN, ""),
         genai_spans=settings.genai_spans,
         genai_metrics=settings.genai_metrics,
+        error_messages=settings.error_messages,
         metrics_fast_path=settings.metrics_fast_path,
         health_window=settings.health_window,
         served=PROCESS.served,
@@ -242,6 +245,7 @@ def start(
         failed=PROCESS.failed,
         recent_calls=settings.recent_calls,
         listeners=PROCESS.listeners.ended,
+        served_listeners=PROCESS.served_listeners.ended,
     )
     engine = Engine(telemetry, settings, clock or SystemClock(), on_first=_register_exit, served=telemetry.served)
     if earlier is not None:
@@ -325,12 +329,31 @@ def on_end(callback: Callable[[Summary], object]) -> Callable[[], None]:
     return PROCESS.listeners.add(callback)
 
 
-def status_app(*, token: str | None = None, hosts: Sequence[str] = ()) -> Any:
-    """The live page as an ASGI application. Mount it into your own: `app.mount("/llm-streams", <it>)`.
+def on_served_end(callback: Callable[[ServedSummary], object]) -> Callable[[], None]:
+    """Call a function once with the summary of each served stream that ends from now on; see `instrument_app`.
 
-    It shows the streams of this process. Without a token it answers only requests that come from this machine, for a
-    name of this machine, and that no proxy has passed on, as far as headers tell. If a proxy on this machine makes the
-    application public, give a token. It needs the extra `status`.
+    It is called in the thread or the event loop that served the stream: it should return at once. If it raises, the
+    error is logged once, and counted in `health().internal_errors`. The summary has no content. `instrument()` may come
+    before or after.
+
+    Args:
+        callback: the function; it takes one `ServedSummary`.
+
+    Returns:
+        A function that removes the callback.
+
+    Raises:
+        TypeError: the callback cannot be called.
+    """
+    return PROCESS.served_listeners.add(callback)
+
+
+def status_app(*, token: str | None = None, hosts: Sequence[str] = ()) -> Any:
+    """The live page as an ASGI application. Mount it into your own: `app.mount("/llm-streams", page)`.
+
+    It shows the streams of this process. Without a token it answers only requests that come from this machine, ask for
+    a name of this machine, and have no header of a proxy (`Forwarded`, `X-Forwarded-For` and their like). If a proxy on
+    this machine makes the application public, give a token. It needs the extra `status`.
 
     Args:
         token: what a reader needs; the page asks for it.

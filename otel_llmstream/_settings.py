@@ -40,22 +40,23 @@ class Settings:
         first_chunk_stall_after: seconds that the network may stay silent before the first chunk, counted from the
             request on. A model that reasons may be silent for long there. The gauge `llmstream.stalled_streams` uses
             it; there is no event and no log line.
-        buffered_after: seconds of waiting before a burst that make the burst count as buffered delivery.
+        buffered_after: seconds. If the network was silent for so long, and then all output came at once, the stream
+            counts as buffered.
         chunk_offsets: how many chunk times a span keeps at most (0 to 128); 0 switches the timeline off.
         excluded_urls: regular expressions that are searched for in `scheme://host:port/path` and in
             `scheme://host/path`. Requests that match are not observed. It can be a tuple, a list, or one expression. In
             the environment, commas separate the expressions, so that an expression there cannot contain a comma.
-        genai_spans: whether our spans are GenAI spans: True, False, or "auto". False makes our spans plain ones: named
-            `llmstream {model}`, without `gen_ai.*`. If another instrumentation makes GenAI spans of the same calls and
-            does not make them the current span, calls would be counted twice. With "auto", our spans are plain ones
-            while we know that such an instrumentation is active: OpenInference or OpenLLMetry for LangChain, litellm's
-            `otel` callback, or Langfuse on our tracer provider. If the other span is the current one, we use it in any
-            case.
+        genai_spans: whether our spans are GenAI spans: True, False, or "auto". False makes them plain spans: named
+            `llmstream {model}`, without `gen_ai.*`. "auto" does so while another instrumentation is active that makes
+            GenAI spans that we cannot find.
         genai_metrics: whether we emit the four standard metrics (`gen_ai.client.*`). Choose False if another
             instrumentation emits them.
+        error_messages: whether the words of errors are told: the messages of exceptions, and what a provider says of an
+            error. False leaves them out of spans, log lines, events, `recent()`, `on_end()` and the live page. Classes
+            of exceptions, `error.type` and tracebacks without messages stay.
         metrics_fast_path: whether metric values are written into the OpenTelemetry SDK directly, in batches. This uses
-            internals of the SDK, which are checked by `instrument()`. False records each value through the API when a
-            call ends, which takes about 8 µs each.
+            internals of the SDK; `instrument()` checks that they are as expected. False records each value through the
+            API when a call ends, which takes about 8 µs each.
         health_window: how many ended streams `health()` computes its percentiles over (1 to 100,000).
         recent_calls: how many ended calls `recent()` gives, and how many failures (0 to 10,000); 0 keeps none.
         exit_timeout: seconds by which the end of the process may be delayed, so that telemetry is sent. It only matters
@@ -85,6 +86,7 @@ class Settings:
     excluded_urls: Sequence[str] = ()
     genai_spans: bool | Literal["auto"] = "auto"
     genai_metrics: bool = True
+    error_messages: bool = True
     metrics_fast_path: bool = True
     health_window: int = 1024
     recent_calls: int = 64
@@ -124,7 +126,8 @@ class Settings:
             try:
                 found |= _checked(name, _PARSERS[name](text))
             except ValueError as exc:
-                log(logging.WARNING, "ignored %s%s=%s: %s", PREFIX, name.upper(), _shown(name, text), exc)
+                message = "ignored %s%s=%s: %s; the default is used"
+                log(logging.WARNING, message, PREFIX, name.upper(), _shown(name, text), exc)
         return cls(**found)
 
 
@@ -224,6 +227,7 @@ _PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
     "excluded_urls": _expressions,
     "genai_spans": _boolean_or_auto,
     "genai_metrics": _boolean,
+    "error_messages": _boolean,
     "metrics_fast_path": _boolean,
     "health_window": int,
     "recent_calls": int,
@@ -293,6 +297,7 @@ _CHECKS: Final[Mapping[str, Callable[[Any], str]]] = {
     "excluded_urls": _patterns,
     "genai_spans": _flag_or_auto,
     "genai_metrics": _flag,
+    "error_messages": _flag,
     "metrics_fast_path": _flag,
     "health_window": _between(1, 100_000),
     "recent_calls": _between(0, 10_000),

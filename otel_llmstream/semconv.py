@@ -9,6 +9,7 @@ The module only holds data. The code, the tables of the docs, the dashboards and
 - `ATTRIBUTES`: the one table of attributes. Spans, events and log lines are made from it.
 - `METRICS`: the table of metrics, with units and bucket bounds. `NEWEST_METRICS` has those of the newest conventions.
 - `ERROR_TYPES`: the values of `error.type` that are ours.
+- `VALUES`: the values of other attributes, with their meanings.
 - `LOG_EVENTS`: the names and levels of the log lines.
 - A constant for each name, such as `OUTCOME`.
 
@@ -20,6 +21,7 @@ has newer names for some. They are in `newest`. `OTEL_SEMCONV_STABILITY_OPT_IN=g
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Flag, auto
 from typing import Final, Literal
@@ -247,8 +249,8 @@ ERROR_TYPES: Final = (
     ErrorType(
         INCOMPLETE_BODY,
         "failed",
-        "The connection was closed before the body was whole (no last chunk, or fewer bytes than announced). Older "
-        "Pythons tell a reset of a blocking TLS connection so, too (python/cpython#115627).",
+        "The connection was closed before the body was whole (no last chunk, or fewer bytes than announced). Old "
+        "Python versions report a reset of a blocking TLS connection in this way, too (python/cpython#115627).",
         "As for connection_reset; often a proxy time-out or a worker that was killed.",
     ),
     ErrorType(
@@ -483,7 +485,7 @@ ATTRIBUTES: Final = (
     Attribute(name=DIALECT, field="request.dialect", type="string", on=_SPAN,
               description="The wire dialect that was read, such as openai.chat."),
     Attribute(name=TRANSPORT, field="request.transport", type="string", on=_SPAN,
-              description="What carried the stream: http, websocket or grpc."),
+              description="What carried the stream."),
     Attribute(name=REQUEST_CHOICES, field="request.parameters", type="int", on=_SPAN,
               description="How many choices were asked for, if more than one."),
     Attribute(name=REQUEST_SEED, field="request.parameters", type="int", on=_SPAN,
@@ -514,11 +516,11 @@ ATTRIBUTES: Final = (
               description="The service tier that was asked for, if not the default."),
     # How it ended.
     Attribute(name=OUTCOME, field="outcome.value", type="string", on=_ALL,
-              description="How the stream ended: completed, truncated, failed, cancelled or abandoned."),
+              description="How the call ended: see Outcomes."),
     Attribute(name=ERROR_TYPE, field="error_type", attempt="error_type", type="string", on=_ALL | On.EVENT,
               description="Why it was truncated or failed."),
     Attribute(name=STAGE, field="stage", type="string", on=_BOTH,
-              description="Where a failure struck: connect, request, headers, first_chunk, streaming."),
+              description="Where a failure struck."),
     Attribute(name=HTTP_STATUS, field="status", attempt="status", type="int", on=_BOTH | On.EVENT,
               description="HTTP status of the deciding attempt."),
     Attribute(name=CLOSE_CODE, field="close_code", type="int", on=_BOTH,
@@ -537,7 +539,7 @@ ATTRIBUTES: Final = (
     Attribute(name=RESPONSE_FINISH_REASONS, field="finish_reasons", type="string[]", default=(), on=_SPAN,
               description="The provider's finish reason of each choice; `error` if one was expected and did not come."),
     Attribute(name=FINISH_REASON, field="finish_reason", type="string", on=_ALL,
-              description="The first choice's finish reason, normalised across providers; none if no reason came."),
+              description="The first choice's finish reason, normalised across providers."),
     Attribute(name=OPENAI_RESPONSE_TIER, field="extra", type="string", on=_SPAN,
               description="The service tier that answered."),
     Attribute(name=OPENAI_FINGERPRINT, field="extra", type="string", on=_SPAN,
@@ -546,7 +548,7 @@ ATTRIBUTES: Final = (
     Attribute(name=ATTEMPTS, field="attempts", type="int", unit="{attempt}", on=_BOTH,
               description="Sends of this call, the deciding one included."),
     Attribute(name=FALLBACK, field="fallback", type="string", on=_ALL,
-              description="What the call fell back to: model, server or non_streaming."),
+              description="What the call fell back to; left out if it did not."),
     Attribute(name=CHUNKS, field="chunks", type="int", unit="{chunk}", on=_BOTH,
               description="Frames that carried output."),
     Attribute(name=FRAMES, field="frames", type="int", unit="{frame}", default=0, on=_SPAN,
@@ -558,9 +560,7 @@ ATTRIBUTES: Final = (
     Attribute(name=MALFORMED, field="malformed_events", type="int", unit="{frame}", default=0, on=_SPAN,
               description="Events whose payload did not parse."),
     Attribute(name=TERMINATOR, field="end_mark", type="boolean", on=_SPAN,
-              description="True if the dialect's terminator was seen, or a soft sign of the end in a dialect that has "
-                          "none. False if the stream counts as completed only because its body ended cleanly. Left out "
-                          "if finish reasons decided, or if the stream did not complete."),
+              description="Whether a mark of the end came. Left out if it did not decide."),
     Attribute(name=STALLS, field="stalls", type="int", unit="{stall}", default=0, on=_BOTH,
               description="Gaps whose wait passed the stall threshold."),
     Attribute(name=BUFFERED, field="buffered", type="boolean", on=_BOTH,
@@ -625,13 +625,13 @@ ATTRIBUTES: Final = (
     Attribute(name=RETRY_AFTER, field="limits", type="double", unit="s", on=_BOTH | On.EVENT,
               description="When to try again, as the provider said in the response."),
     # What the recording code adds.
-    Attribute(name=DETAIL, type="string", on=On.LOG, description="What went wrong, in words; without quoted data."),
+    Attribute(name=DETAIL, type="string", on=On.LOG, description="What went wrong, in words, redacted."),
     Attribute(name=EXCEPTION_TYPE, type="string", on=On.LOG, description="Class of the exception that ended it."),
-    Attribute(name=EXCEPTION_MESSAGE, type="string", on=On.LOG, description="Its message, without quoted data."),
-    Attribute(name=EXCEPTION_STACKTRACE, type="string", on=On.LOG, description="Its traceback."),
+    Attribute(name=EXCEPTION_MESSAGE, type="string", on=On.LOG, description="Its message, redacted."),
+    Attribute(name=EXCEPTION_STACKTRACE, type="string", on=On.LOG, description="Its traceback, redacted."),
     Attribute(name=TOKEN_TYPE, type="string", on=On.METRIC, description="input or output."),
     Attribute(name=PHASE, type="string", on=On.METRIC,
-              description="What an open call waits for: headers, first_chunk, streaming, held or backoff."),
+              description="What an open call waits for."),
     Attribute(name=TOKEN_MODALITY, type="string", on=On.METRIC, description="The kind of the tokens; `unknown` here."),
     # What the event of a failed attempt adds.
     Attribute(name=ATTEMPT_NUMBER, attempt="number", type="int", unit="{attempt}", on=On.EVENT,
@@ -645,6 +645,56 @@ ATTRIBUTES: Final = (
 )
 """The one table of attributes. The order is that of the keys on a log line."""
 # fmt: on
+
+# --- values ------------------------------------------------------------------------------------------------------
+
+VALUES: Final[Mapping[str, Mapping[str, str]]] = {
+    PHASE: {
+        PHASE_HEADERS: "the response's headers",
+        PHASE_FIRST_CHUNK: "the first chunk",
+        PHASE_STREAMING: "the next chunk, or the end",
+        PHASE_HELD: "the application, which has all bytes that came and has not asked for more",
+        PHASE_BACKOFF: "the next attempt; the last one failed, and the call is not over",
+    },
+    FINISH_REASON: {
+        STOP: "the answer is whole",
+        LENGTH: "a limit of tokens was reached",
+        TOOL_CALLS: "the model calls a tool",
+        CONTENT_FILTER: "a filter stopped it",
+        REFUSAL: "the model refused",
+        PAUSE: "the model or the agent waits for the application to go on",
+        OTHER_REASON: "a reason that none of these words fits",
+        NO_REASON: "no reason came",
+    },
+    TRANSPORT: {
+        HTTP: "the body of a response",
+        WEBSOCKET: "messages of a WebSocket",
+        GRPC: "messages of a gRPC call",
+    },
+    STAGE: {
+        STAGE_CONNECT: "while the connection was made",
+        STAGE_REQUEST: "while the request was sent",
+        STAGE_HEADERS: "before the response's headers",
+        STAGE_FIRST_CHUNK: "before the first chunk",
+        STAGE_STREAMING: "after the first chunk",
+    },
+    TERMINATOR: {
+        "true": "the dialect's end mark came, or a soft sign of the end",
+        "false": "it counts as completed only because its body ended cleanly: the end is unproven",
+        "": "finish reasons decided, or the call did not complete",
+    },
+    USAGE: {
+        USAGE_REPORTED: "the provider counted the tokens",
+        USAGE_PARTIAL: "it counted them, and the stream did not complete",
+        USAGE_ABSENT: "it did not count them",
+    },
+    FALLBACK: {
+        FALLBACK_MODEL: "another model",
+        FALLBACK_SERVER: "another server",
+        FALLBACK_WHOLE: "an answer in one piece",
+    },
+}
+"""Attribute -> its values and their meanings. An empty value: the attribute is left out."""
 
 # --- span events ------------------------------------------------------------------------------------------------
 
@@ -928,7 +978,7 @@ _SERVED: Final = On.SPAN | On.LOG
 # fmt: off
 SERVED_ATTRIBUTES: Final = (
     Attribute(name=SERVED_OUTCOME, field="outcome.value", type="string", on=_SERVED,
-              description="How the served stream ended: completed, truncated, failed or disconnected."),
+              description="How the served stream ended."),
     Attribute(name=ERROR_TYPE, field="error_type", type="string", on=_SERVED,
               description="Why it was truncated or failed."),
     Attribute(name=HTTP_ROUTE, field="route", type="string", on=On.LOG,
@@ -954,7 +1004,8 @@ SERVED_ATTRIBUTES: Final = (
     Attribute(name=SERVED_LONGEST_WRITE, field="write_stall", type="double", unit="s", on=_SERVED,
               description="The longest time that one write waited for the client."),
     Attribute(name=SERVED_OVERHEAD_SECONDS, field="gateway_overhead", type="double", unit="s", on=_SERVED,
-              description="From the upstream's first chunk to the own one, and what it had to wait before that."),
+              description="From the provider's first chunk to the first one that the service sends, and the time that "
+                          "the service let the provider wait before that."),
     Attribute(name="llmstream.served.upstreams", field="upstreams", type="int", default=0, on=_SERVED,
               description="LLM calls that were made while the response was made."),
     Attribute(name=SERVED_UPSTREAM_OUTCOME, field="upstream_outcome", type="string", on=_SERVED,
@@ -1022,7 +1073,8 @@ SERVED_OVERHEAD: Final = Metric(
     SERVED_OVERHEAD_SECONDS,
     "histogram",
     "s",
-    "From the upstream's first chunk to the own one, and what the application let it wait before that.",
+    "From the provider's first chunk to the first one that is sent, and the time that the application let the provider "
+    "wait before that.",
     _SERVED_LABELS,
     GAP_SECONDS,
     base=False,

@@ -12,7 +12,7 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).parent / "bench"))
 
 from aws_samples import ASKED
-from dialect_samples import UNMARKED, WIRES
+from dialect_samples import SNIFFED, UNMARKED, WIRES
 from rule_streams import PARTS
 from samples import SAMPLES
 from test_corpus import COUNTS
@@ -22,13 +22,14 @@ from otel_llmstream import semconv
 from otel_llmstream.core.events import NO_TERMINATOR, UNKNOWN_DIALECT
 from otel_llmstream.dialects import DIALECTS, SOCKET_DIALECTS, Dialect, Generic, RequestInfo
 from otel_llmstream.dialects._base import DONE
+from otel_llmstream.dialects._providers import hosts_of
 
 TESTS: Final = Path(__file__).parent
 
 DRIVEN: Final[Mapping[str, tuple[str, ...]]] = {
     "openai.chat": ("openai", "litellm", "groq", "together", "cerebras-cloud-sdk", "fireworks-ai", "huggingface_hub",
-                    "azure-ai-inference", "langchain-openai", "pydantic-ai-slim"),
-    "openai.responses": ("openai",),
+                    "azure-ai-inference", "langchain-openai", "pydantic-ai-slim", "mlflow-skinny"),
+    "openai.responses": ("openai", "openai-agents"),
     "openai.completions": ("openai",),
     "anthropic.messages": ("anthropic", "langchain-anthropic", "pydantic-ai-slim"),
     "bedrock.converse": ("boto3",),
@@ -39,8 +40,21 @@ DRIVEN: Final[Mapping[str, tuple[str, ...]]] = {
     "ollama.chat": ("ollama",),
     "ollama.generate": ("ollama",),
     "xai.chat": ("xai-sdk",),
+    "dashscope.generation": ("dashscope",),
 }  # fmt: skip
 """Dialect -> the SDKs that `tests/sdks` drives in it. `tests/test_dialect_table.py` checks that it does."""
+
+SERVICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "gradio": ("gradio", "gradio-client"),
+    "langserve": ("langserve",),
+    "llama_index.workflow": ("llama-agents-server", "llama-agents-client"),
+    "openai.chatkit": ("openai-chatkit",),
+    "vercel.ui_message_stream": ("pydantic-ai-slim",),
+    "ag_ui": ("pydantic-ai-slim",),
+    "a2a": ("a2a-sdk",),
+    "google.adk": ("google-adk",),
+}
+"""Dialect -> the services and clients that `tests/test_services_live.py` drives in it."""
 
 FORMATS: Final = {
     "text/event-stream": "events",
@@ -55,11 +69,15 @@ ENDS: Final = {
     "a2a": "a task's last state, or a message",
     "ag_ui": "`RUN_FINISHED`",
     "coze.workflow": "event `Done`",
+    "gradio": "`process_completed`, or event `complete`",
+    "llama_index.workflow": "a `StopEvent`",
     "openai.assistants": "`[DONE]` or the run's status",
     "replicate": "event `done`",
     "xai.chat": "finish reason",
     "vercel.data_stream": "line `d`",
     "langserve": "event `end`",
+    "langgraph.events": "lifecycle event `completed`",
+    "snowflake.agent": "`[DONE]` or event `response`",
     "openai.realtime": "`response.done`",
     "google.live": "`turnComplete`",
 }
@@ -96,7 +114,7 @@ def _endpoints(variants: list[type[Dialect]], code: Any) -> str:
     if paths:
         return ", ".join(map(code, paths))
     headers = [f"header {code(it.response_header)}" for it in variants if it.response_header]
-    hosts = [f"hosts of {code(it.only_at)}" for it in variants if it.only_at]
+    hosts = [f"host {code(host)}" for it in variants if it.only_at for host in hosts_of(it.only_at)]
     return ", ".join((*hosts, *headers)) or "any, told by the request or by the first event"
 
 
@@ -138,14 +156,20 @@ def _evidence(name: str) -> Iterator[str]:
     if name in DRIVEN:
         yield f"driven: {', '.join(DRIVEN[name])}"
     elif name in {str(it.says["llmstream.dialect"]) for it in ASKED.values()}:
-        yield "driven: boto3"
+        yield "driven: boto3" if _is_of_aws(name) else "driven: boto3, through AWS"
+    elif name in SERVICES:
+        yield f"driven: {', '.join(SERVICES[name])}"
     elif name in ("openai.realtime", "google.live"):
         yield "driven: its SDK"
     if name in COUNTS:
         yield f"recordings: {COUNTS[name]}"
-    samples = {str(wire.says["request_dialect"]) for wire in (*WIRES.values(), *UNMARKED.values())}
+    samples = {str(wire.says["request_dialect"]) for wire in (*WIRES.values(), *UNMARKED.values(), *SNIFFED.values())}
     if name in (samples | set(HEALTHY) | set(PARTS) | {it.partition(",")[0] for it in SAMPLES}):
         yield "sample"
+
+
+def _is_of_aws(name: str) -> bool:
+    return any(it.name == name and it.provider_of(NOWHERE).startswith("aws.") for it in DIALECTS)
 
 
 def seen_sdks() -> set[str]:

@@ -14,6 +14,7 @@ import pytest
 from conditions import PATIENCE, until
 
 PACKAGES = {
+    "amtool": "prometheus-alertmanager",
     "chromium": "chromium",
     "haproxy": "haproxy",
     "nginx": "nginx-light",

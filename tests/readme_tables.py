@@ -19,10 +19,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
+import test_layers
+
 import otel_llmstream
 from otel_llmstream import _settings, semconv, wire
 from otel_llmstream.cli import _doctor_client
 from otel_llmstream.core import caps, error_types, rate_limits, sampling, tool_arguments, websocket
+from otel_llmstream.core import summary as core_summary
 from otel_llmstream.debugging import session, timeline
 from otel_llmstream.debugging.doctor import apis as doctor_apis
 from otel_llmstream.debugging.doctor import http1
@@ -41,7 +44,7 @@ from otel_llmstream.engine import engine, reader, serving, sniffer
 from otel_llmstream.status import app, picture, server
 from otel_llmstream.telemetry import measurement_buffer, metrics, served
 from otel_llmstream.testing import SCENARIOS
-from otel_llmstream.testing.chaos import Params
+from otel_llmstream.testing.chaos import SOCKET_SCENARIOS, Params
 from otel_llmstream.wire import aws_eventstream, content_encoding, expansion, protobuf
 
 ROOT: Final = Path(__file__).parent.parent
@@ -104,7 +107,7 @@ def _attributes(*, ours: bool) -> str:
     rows = (
         (code(it.name), it.type, it.unit, _left_out(it), _where(it), it.description)
         for it in semconv.ATTRIBUTES
-        if it.is_ours is ours and (semconv.On.SPAN | semconv.On.LOG) & it.on
+        if it.is_ours is ours
     )
     return table(("attribute", "type", "unit", "left out if", "on", "what it says"), rows)
 
@@ -114,8 +117,18 @@ def _left_out(attribute: semconv.Attribute) -> str:
 
 
 def _where(attribute: semconv.Attribute) -> str:
-    names = {semconv.On.SPAN: "span", semconv.On.LOG: "log", semconv.On.METRIC: "metrics"}
+    on = semconv.On
+    names = {on.SPAN: "span", on.EVENT: "event", on.LOG: "log", on.METRIC: "metrics"}
     return ", ".join(name for flag, name in names.items() if flag in attribute.on)
+
+
+def _values() -> str:
+    rows = (
+        (code(name), code(value) or "left out", meaning)
+        for name, values in semconv.VALUES.items()
+        for value, meaning in values.items()
+    )
+    return table(("attribute", "value", "meaning"), rows)
 
 
 def _metrics() -> str:
@@ -171,12 +184,8 @@ def _health() -> str:
     return table(("field", "what it is"), rows)
 
 
-WORDS: Final = (
-    "characters of one word: a model, an id, a finish reason, a status, a fingerprint, a tier, a stop sequence, a "
-    "reasoning level, the key of a tool call, a server's name"
-)
 CAPS: Final = (
-    (WORDS, semconv, "MAX_NAME", "cut"),
+    ("characters of a name (a model, an id, a finish reason, ...)", semconv, "MAX_NAME", "cut"),
     ("words of one list: stop sequences, finish reasons", caps, "MAX_ITEMS", "left out"),
     ("characters of a message: of an error, an exception, a codec", caps, "MAX_MESSAGE", "cut"),
     ("a count, such as tokens", semconv, "MAX_COUNT", "not believed"),
@@ -188,6 +197,7 @@ CAPS: Final = (
     ("entries of usage in one AG-UI event", ag_ui, "MAX_ENTRIES", "not added"),
     ("tool calls of one stream that are followed", tool_arguments, "MAX_CALLS", "not checked for complete arguments"),
     ("distinct provider codes in `error.type`", error_types, "MAX_CODES", f"`{error_types.OTHER}`"),
+    ("failed attempts of one call in its `Summary`", core_summary, "MAX_FAILED_ATTEMPTS", "left out"),
     ("events of one span", semconv, "MAX_SPAN_EVENTS", "in metrics only"),
     ("LLM calls that are joined to one served stream", serving, "MAX_UPSTREAMS", "not joined"),
     ("pairs of route and model told apart by served metrics", served, "MAX_SERIES", "one set, `otel.metric.overflow`"),
@@ -213,10 +223,11 @@ CAPS: Final = (
     ("bytes of a request that are parsed", _request, "MAX_BODY", "searched for the model and `stream`"),
     ("bytes of the reason of a WebSocket's close frame", websocket, "MAX_REASON", "cut"),
     ("bytes of a WebSocket message of the application that is looked at", _lanes, "MAX_ASKING", "not looked at"),
-    ("lanes of one WebSocket that are known", _openai_lanes, "MAX_LANES", "not known"),
+    ("responses of one WebSocket that are told apart (lanes)", _openai_lanes, "MAX_LANES", "not known"),
     ("fields of one gRPC message that are read", protobuf, "MAX_FIELDS", "not read"),
-    ("bytes of a gRPC message's template", _template, "MAX_KEPT", "read field by field"),
-    ("messages that a template is learned from", _template, "MAX_TRIES", "read field by field"),
+    ("bytes of a gRPC message that are kept to recognise messages of the same shape", _template, "MAX_KEPT",
+     "read field by field"),
+    ("gRPC messages from which such a shape is learned", _template, "MAX_TRIES", "read field by field"),
     ("causes of internal errors that are logged", engine, "MAX_CAUSES", "at DEBUG"),
     ("output tokens that `doctor` asks for in a call", doctor_apis, "MAX_TOKENS", "the provider stops"),
     ("bytes of a body that `doctor` reads", _doctor_client, "MAX_BODY", "the stream counts as endless"),
@@ -236,11 +247,22 @@ CAPS: Final = (
 
 def _caps() -> str:
     rows = ((what, f"{getattr(module, name):,.0f}", then) for what, module, name, then in CAPS)
-    return table(("what", "at most", "past that"), rows)
+    return table(("what", "at most", "beyond that"), rows)
 
 
 def _scenarios() -> str:
     return table(("model", "what happens"), ((code(name), it.summary) for name, it in SCENARIOS.items()))
+
+
+def _socket_scenarios() -> str:
+    rows = (
+        (code(name), it.summary, ", ".join(_SOCKET_APIS[reply.__name__] for reply in it.replies))
+        for name, it in SOCKET_SCENARIOS.items()
+    )
+    return table(("model", "what happens", "over"), rows)
+
+
+_SOCKET_APIS: Final = {"ResponsesReply": "Responses", "RealtimeReply": "Realtime", "LiveReply": "Gemini Live"}
 
 
 def _scenario_parameters() -> str:
@@ -325,10 +347,48 @@ def _dialects() -> str:
     return table(dialect_table.HEADS, dialect_table.rows(code))
 
 
+FOLDERS: Final = {
+    "core": "events, state tables, the stream, `Summary`, error types, rate limits, sampling, redaction, clocks",
+    "wire": "content codings and framers: from bytes to frames",
+    "dialects": "one file per dialect: from frames to events. Also the registry, and how requests are recognised",
+    "engine": "what observes one exchange: the engine, calls and their attempts, the observer, the reader",
+    "telemetry": "what leaves the process: spans, metrics, logs, `health()`, coexistence with other instrumentations",
+    "instrumentation": "the hooks of the clients, the tap, the sessions of WebSockets, why a stream was closed, the "
+    "boundaries of SDK calls, the middlewares for served streams",
+    "monitoring": "dashboards, alert rules and runbooks; the table that names the hop that broke a stream",
+    "debugging": "what helps a person with one stream: the time lines of `debug()`; the file formats, the verdict and "
+    "the report of `inspect`; the checks of `doctor`",
+    "status": "the live page: what it shows as JSON, who may read it, the server in a thread; the page itself in "
+    "`status/page/`, plain HTML, CSS and JavaScript without a build step",
+    "testing": "`capture`, `replay`, the fake clock, the pytest plugin, and the chaos servers in `testing/chaos/`",
+    "cli": "the command `otel-llmstream`",
+}
+"""What each folder of the package contains. What it may import is in `test_layers.py`."""
+
+
+def _folders() -> str:
+    rows = ((f"`{name}/`", what, _may_import(name), codes(_packages(name)) or "none") for name, what in FOLDERS.items())
+    return table(("folder", "what it contains", "imports from the package", "imports of others"), rows)
+
+
+def _may_import(folder: str) -> str:
+    if folder not in test_layers.FOLDERS:
+        return "everything"
+    allowed = test_layers.FOLDERS[folder] - test_layers.VOCABULARY - {folder}
+    return codes(name for name in FOLDERS if name in allowed) or "nothing else"
+
+
+def _packages(folder: str) -> list[str]:
+    named = (it for part, it in test_layers.THIRD_PARTY.items() if part.partition(".")[0] == folder)
+    return sorted(set().union(*named))
+
+
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
+    "folders": _folders,
     "error-types": _error_types,
     "attributes": lambda: _attributes(ours=True),
     "standard-attributes": lambda: _attributes(ours=False),
+    "values": _values,
     "metrics": _metrics,
     "newest-metrics": _newest_metrics,
     "log-events": _log_events,
@@ -341,6 +401,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "caps": _caps,
     "dialects": _dialects,
     "scenarios": _scenarios,
+    "socket-scenarios": _socket_scenarios,
     "scenario-parameters": _scenario_parameters,
     "sdks": _sdks,
     "series": _series,

@@ -1,13 +1,15 @@
 """The guide says how soon each alert can fire."""
 
 import re
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import yaml
 from alert_minutes import INTERVALS, minutes, table
-from programs import promtool
+from conditions import PATIENCE
+from programs import binary, promtool
 
 from otel_llmstream.cli import main
 from otel_llmstream.monitoring._alerts import ALERTS
@@ -34,9 +36,10 @@ def test_the_guides_table_is_computed(tmp_path):
 
 @pytest.mark.external
 def test_the_first_alert_of_the_guide(tmp_path, capsys):
-    """The six lines of the guide are a Prometheus configuration that reads what the guide's command writes."""
+    """The seven lines of the guide are a Prometheus configuration that reads what the guide's command writes."""
     guide = GUIDE.read_text(encoding="utf-8")
     (config,) = re.findall(r"<!-- example: first-alert -->\n```yaml\n(.*?)```", guide, re.DOTALL)
+    (receiver,) = re.findall(r"<!-- example: first-receiver -->\n```yaml\n(.*?)```", guide, re.DOTALL)
     (command,) = re.findall(r"^otel-llmstream (alerts --only .*) --output alerts$", guide, re.MULTILINE)
     (tmp_path / "prometheus.yml").write_text(config)
 
@@ -44,7 +47,14 @@ def test_the_first_alert_of_the_guide(tmp_path, capsys):
     assert capsys.readouterr().err == ""
     done = promtool("check", "config", "prometheus.yml", cwd=tmp_path)
 
-    assert len(config.splitlines()) == 6
+    (tmp_path / "alertmanager.yml").write_text(receiver)
+    checked = subprocess.run(
+        [binary("amtool"), "check-config", "alertmanager.yml"], cwd=tmp_path, capture_output=True, text=True,
+        timeout=PATIENCE, check=False,
+    )  # fmt: skip
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert len(config.splitlines()) == 7
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 rule files found" in done.stdout
     rules = yaml.safe_load((tmp_path / "alerts" / "prometheus" / "otel-llmstream.yaml").read_text())

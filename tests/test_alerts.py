@@ -11,6 +11,7 @@ from pathlib import Path
 import promql_parser as promql
 import pytest
 import yaml
+from loops import about
 from rule_checks import RECORDED, bare, dependencies, duplicates, duration, metric, nodes, op
 
 from otel_llmstream import semconv
@@ -423,6 +424,25 @@ def test_a_prometheus_rule_holds_the_same_groups():
     }
 
 
+def test_a_prometheus_rule_has_the_labels_that_its_prometheus_selects(tmp_path, capsys):
+    """`--label` puts labels on the PrometheusRule, and on nothing else. What Kubernetes would refuse is refused."""
+    options = ["--format", "kubernetes", "--output", str(tmp_path)]
+    assert main(["alerts", *options, "--label", "release=monitoring", "--label", "example.com/team="]) == 0
+
+    written = yaml.safe_load((tmp_path / "kubernetes" / "otel-llmstream.yaml").read_text(encoding="utf-8"))
+    assert written["metadata"] == {
+        "name": "otel-llmstream",
+        "labels": {"release": "monitoring", "example.com/team": ""},
+    }
+    assert written["spec"] == {"groups": rule_groups(Options())}
+    for wrong in ("release", "=x", "a b=c", "release=a b", "release=-x", "A/b=c", f"release={'x' * 64}"):
+        with about(wrong), pytest.raises(SystemExit):
+            main(["alerts", *options, "--label", wrong])
+    with pytest.raises(SystemExit):
+        main(["alerts", "--label", "release=monitoring"])
+    assert "--label: needs --format kubernetes" in capsys.readouterr().err
+
+
 # --- Grafana ---
 
 GRAFANA = grafana_rules(JOBS)
@@ -634,6 +654,7 @@ def test_the_written_command_writes_the_same(tmp_path, capsys):
         UTF8, ("a b", "c"), frozenset({"LLMStreamStalls"}), "https://x.example", "mimir-1",
         by=("cluster",), ignore_errors=("400", "404"), interval=300.0, grafana="https://g.example",
         only=frozenset({"LLMStreamFailureRate", "LLMStreamStalls", "LLMStreamsHanging"}),
+        resource_labels=(("release", "monitoring"),),
     )  # fmt: skip
     for form in FORMATS:
         assert main([*shlex.split(command(options, form))[1:], "--output", str(tmp_path)]) == 0

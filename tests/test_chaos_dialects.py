@@ -1,4 +1,4 @@
-"""The chaos server at Google's, Mistral's, Cohere's and Ollama's endpoints: on the wire what its scenarios say."""
+"""The chaos server at endpoints of several providers: on the wire what its scenarios say."""
 
 import json
 import socket
@@ -18,8 +18,10 @@ PATHS = {
     Endpoint.COHERE: "/v2/chat",
     Endpoint.OLLAMA_CHAT: "/api/chat",
     Endpoint.OLLAMA_GENERATE: "/api/generate",
+    Endpoint.DASHSCOPE: "/api/v1/services/aigc/text-generation/generation",
+    Endpoint.DASHSCOPE_PARTS: "/api/v1/services/aigc/multimodal-generation/generation",
 }
-ID_HEADERS = ("x-amzn-requestid", "x-chaos-id", "mistral-correlation-id", "x-debug-trace-id")
+ID_HEADERS = ("x-request-id", "x-amzn-requestid", "x-chaos-id", "mistral-correlation-id", "x-debug-trace-id")
 FAST = "chunks=6&delay=0&ttft=0&hold=0.02"
 EVERY = pytest.mark.parametrize("endpoint", PATHS)
 
@@ -54,6 +56,8 @@ def talk(server: ChaosServer, endpoint: Endpoint, model: str, *, stream: bool | 
         path = path.replace("streamGenerate", "generate")
     body = json.dumps(asked).encode()
     head = f"POST {path} HTTP/1.1\r\nhost: chaos\r\ncontent-length: {len(body)}\r\nx-stainless-retry-count: 0\r\n"
+    if stream:
+        head += "x-dashscope-sse: enable\r\n"
     data, reset = b"", False
     with socket.create_connection((server.host, server.port), timeout=PATIENCE) as sock:
         sock.sendall(head.encode() + b"connection: close\r\n\r\n" + body)
@@ -169,6 +173,8 @@ def words_of(payload: dict[str, Any]) -> str:
         ("delta", "message", "content", "text"),
         ("message", "content"),
         ("response",),
+        ("output", "choices", 0, "message", "content", 0, "text"),
+        ("output", "choices", 0, "message", "content"),
     ):
         found: Any = payload
         try:
@@ -176,7 +182,7 @@ def words_of(payload: dict[str, Any]) -> str:
                 found = found[step]
         except (KeyError, IndexError, TypeError):
             continue
-        return str(found)
+        return str(found or "")
     return ""
 
 
@@ -238,6 +244,7 @@ def test_ollama_streams_unless_told_not_to(chaos_server: ChaosServer, endpoint: 
         ("/v1/messages?beta=true", Endpoint.MESSAGES),
         ("/v1/models/m:generateContent", Endpoint.GEMINI),
         ("/v1/publishers/anthropic/models/m:streamRawPredict", Endpoint.MESSAGES),
+        ("/serving-endpoints/chat/invocations", Endpoint.CHAT),
         ("/v1/chat", None),
         ("/api/tags", None),
         ("/", None),

@@ -47,7 +47,7 @@ def test_run_returns_after_the_work():
 
 def test_run_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch):
     """The thread may wait for a lock that the caller of `run` holds. Then the caller goes on."""
-    monkeypatch.setattr(module, "PATIENCE", 0.01)
+    monkeypatch.setattr(module, "LOCK_TIMEOUT", 0.01)
     deferred, began, go_on = Deferred(), threading.Event(), threading.Event()
     deferred.put(lambda: (began.set(), go_on.wait()))
     assert began.wait(PATIENCE)

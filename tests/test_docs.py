@@ -36,7 +36,7 @@ def blocks(language: str, text: str = README) -> list[str]:
 
 
 def prose(text: str) -> str:
-    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 def anchors(text: str) -> set[str]:
@@ -91,6 +91,12 @@ def test_a_table_that_is_out_of_date_is_noticed():
     ):
         assert stale != page
         assert readme_tables.filled(stale) == page
+
+
+def test_every_folder_has_its_row():
+    """The table of the architecture has each folder of the package."""
+    package = ROOT / "otel_llmstream"
+    assert set(readme_tables.FOLDERS) == {path.parent.name for path in package.glob("*/__init__.py")}
 
 
 @pytest.mark.parametrize(
@@ -156,6 +162,9 @@ def test_files_in_backticks_exist(page):
 
 # --- code -------------------------------------------------------------------------------------------------------
 
+PLUGIN = "pytest_plugins ="
+"""What the page's block for `conftest.py` has."""
+
 PYTHON = [
     pytest.param(block, id=f"{name}-{at}") for name in RUN for at, block in enumerate(blocks("python", PAGES[name]))
 ]
@@ -169,7 +178,13 @@ def test_python_blocks_run(source, chaos_server, tmp_path):
     path = tmp_path / "test_block.py"
     path.write_text(source)
     where = {"OPENAI_BASE_URL": chaos_server.openai_url, "OPENAI_API_KEY": "any"}
-    command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", path) if "def test_" in source else (path,)
+    is_test = "def test_" in source
+    if is_test:
+        (conftest,) = (
+            block for block in blocks("python", PAGES["otel_llmstream/testing/README.md"]) if PLUGIN in block
+        )
+        (tmp_path / "conftest.py").write_text(conftest)
+    command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", path) if is_test else (path,)
     printed = run(*command, cwd=tmp_path, **where)
 
     expected = re.findall(r"^ *print\(.*\)  # ([\w ]+)", source, re.MULTILINE)

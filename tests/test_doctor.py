@@ -138,7 +138,7 @@ def diagnoses(doctor: Any, url: str, other: dict[str, Expected], *options: str) 
     assert SCENARIOS.keys() == FAULTS.keys()
     for name, expected in (FAULTS | other).items():
         with about(name):
-            found = doctor(url, *QUICK, "--no-no-stream", *options, model=expected.model or name)
+            found = doctor(url, *QUICK, "--no-whole", *options, model=expected.model or name)
             check = found.checks[expected.check]
             assert check["level"] == expected.level, found.checks
             assert any(word in check["seen"] for word in expected.words), check
@@ -464,7 +464,7 @@ def test_an_endless_slow_stream(doctor: Any) -> None:
                 connection.sendall(b"%x\r\n%s\r\n" % (len(EVENT), EVENT))
 
     with serving(answer) as url:
-        found = doctor(url, "--timeout", "0.4", "--no-no-stream")
+        found = doctor(url, "--timeout", "0.4", "--no-whole")
     assert "doctor stopped after 2 s" in found.checks["ending"]["seen"]
 
 
@@ -499,7 +499,7 @@ def test_a_redirect(doctor: Any) -> None:
         (["http://a b/"], "must be a URL"),
         (["http://127.0.0.1", "--runs", "0"], "from 1 to 20"),
         (["http://127.0.0.1", "--timeout", "-1"], "seconds from 0"),
-        (["http://127.0.0.1", "--slo", "tfft=1"], "like ttft=2,gap=5"),
+        (["http://127.0.0.1", "--limit", "tfft=1"], "like ttft=2,gap=5"),
         (["http://127.0.0.1", "--http1", "--http2"], "not allowed with"),
     ],
 )
@@ -582,10 +582,10 @@ def test_the_report(chaos_server: ChaosServer, capsys: pytest.CaptureFixture[str
 
 def test_the_slo(doctor: Any, chaos_server: ChaosServer) -> None:
     """An objective that is missed is a failure."""
-    found = doctor(chaos_server.openai_url, *QUICK, "--slo", "ttft=0.001,gap=0.001", model=SLOW)
+    found = doctor(chaos_server.openai_url, *QUICK, "--limit", "ttft=0.001,gap=0.001", model=SLOW)
     assert {name for name, check in found.checks.items() if check["level"] == "fail"} == {"first chunk", "gaps"}
     assert found.status == 1
-    found = doctor(chaos_server.openai_url, *QUICK, "--slo", "ttft=60,gap=60", model=SLOW)
+    found = doctor(chaos_server.openai_url, *QUICK, "--limit", "ttft=60,gap=60", model=SLOW)
     assert found.status == 0
 
 
@@ -622,7 +622,7 @@ def test_a_newer_name_of_the_limit(doctor: Any) -> None:
                 connection.sendall(HEAD + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
 
     with listening(serve) as port:
-        found = doctor(f"http://127.0.0.1:{port}/v1", "--no-no-stream")
+        found = doctor(f"http://127.0.0.1:{port}/v1", "--no-whole")
     assert found.checks["status"]["seen"] == "200"
     assert [b"max_completion_tokens" in data for data in asked] == [False, True, True, True, True]
 

@@ -23,7 +23,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from otel_llmstream import semconv
-from otel_llmstream.core.error_types import MAX_CODES, OTHER, ErrorCodes, classify, stage_of
+from otel_llmstream.core.error_types import MAX_CODES, OTHER, ErrorCodes, classify, classify_connecting, stage_of
 
 CORES = {httpx: httpcore, httpx2: httpcore2}
 FAMILIES = pytest.mark.parametrize("family", CORES, ids=["httpx", "httpx2"])
@@ -193,11 +193,35 @@ def test_context_counts_where_there_is_no_cause():
         (websocket.WebSocketAddressException(), "dns_error"),
         (websockets.exceptions.ConnectionClosedOK(None, None), "connection_reset"),
         (websockets.exceptions.InvalidMessage(), "invalid_framing"),
+        (websockets.exceptions.SecurityError("more than 10 redirects"), "too_many_redirects"),
+        (EOFError("connection closed while reading HTTP status line"), "connection_reset"),
+        (websocket.WebSocketProtocolException("Invalid opcode 11"), "invalid_framing"),
+        (websocket.WebSocketProxyException("failed CONNECT via proxy status: 407"), "proxy_error"),
+        (websocket.WebSocketException("Redirect limit exhausted"), "too_many_redirects"),
+        (websocket.WebSocketException("SSL CA certificate loading failed: no file"), "tls_error"),
     ],
 )
 def test_what_websocket_clients_raise(error, expected):
     """The exceptions of WebSocket clients, and those of the socket that websocket-client lets pass."""
     assert classify(error) == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (TimeoutError(), "connect_timeout"),
+        (RESET, "connect_error"),
+        (BrokenPipeError(), "connect_error"),
+        (OSError(113, "No route to host"), "connect_error"),
+        (OSError("Multiple exceptions: [Errno 111] Connect call failed"), "connect_error"),
+        (NO_ADDRESS, "dns_error"),
+        (ssl.SSLCertVerificationError("self-signed certificate"), "tls_error"),
+        (ValueError(), OTHER),
+    ],
+)
+def test_before_there_is_a_connection(error, expected):
+    """What a socket raises before there is a connection is about the connection."""
+    assert classify_connecting(error) == expected
 
 
 def test_subclasses_are_what_they_derive_from():

@@ -147,7 +147,7 @@ def test_without_the_fast_path_all_readers_that_collect_are_waited_for(monkeypat
         assert [failures(reader)[MODELS[0]] for reader in (quick, quick, slow, quick, slow)] == [0, 0, 0, 3, 3]
         fail(player, MODELS[1:2], 3)
         assert [failures(quick)[MODELS[1]] for _ in range(2)] == [0, 0]
-        monkeypatch.setattr(first_values, "PATIENCE", 0.0)
+        monkeypatch.setattr(first_values, "REMEMBERED_FOR", 0.0)
         assert [failures(quick)[MODELS[1]] for _ in range(2)] == [0, 3]
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import textwrap
@@ -94,11 +95,11 @@ def test_options_are_those_of_the_command():
     """An option in the text is one of ours, or named beside the program that has it."""
     ours = {spec.option for spec in THRESHOLD_SPECS} | {
         "--runbooks", "--flavour", "--job", "--datasource-uid", "--format", "--output", "--only", "--without", "--by",
-        "--ignore-errors", "--interval", "--grafana", "--check", "--no-prometheus",
+        "--ignore-errors", "--interval", "--grafana", "--check", "--no-prometheus", "--label",
     }  # fmt: skip
     others = {
         "--enable-feature", "--web.enable-otlp-receiver", "--config", "--config.file", "--build", "--from-file",
-        "--preload",
+        "--preload", "--dry-run", "--local", "--server-side",
     }  # fmt: skip
     named = set(re.findall(r"(?<![\w-])--[a-z][\w.-]*", TEXT))
 
@@ -136,11 +137,11 @@ def test_labels_are_made_where_the_store_makes_none():
 
 
 def test_the_dashboards_fit_into_one_config_map():
-    """Kubernetes takes a ConfigMap up to 1 MiB, and annotations up to 256 KiB: hence `create` and not `apply`."""
+    """Kubernetes takes a ConfigMap up to 1 MiB, and annotations up to 256 KiB: hence `--server-side`."""
     size = sum(len(text.encode()) for text in dashboard_files().values())
 
     assert 262_144 < size < 1_000_000
-    assert "kubectl create configmap" in TEXT
+    assert "kubectl apply --server-side" in TEXT
 
 
 # --- stores -----------------------------------------------------------------------------------------------------
@@ -180,10 +181,10 @@ def test_what_is_said_of_the_slo():
 
     assert f"fire when {hour} % of 30 days' budget is used in one hour, or {six_hours} % in six hours" in text
     assert {(it.budget_spent, it.long // 86_400) for it in slow} == {(10, 1), (10, 3)}
-    assert f"`--min-traffic`, {Thresholds().min_traffic} in the window" in text
+    assert f"fewer than {Thresholds().min_traffic} streams (`--min-traffic`)" in text
     assert f"the default, {Thresholds().slo:g}," in text
     (low,) = (spec.low for spec in THRESHOLD_SPECS if spec.name == "slo")
-    assert f"The SLO must be {low:g} or more. Near {low - 1:g} the fastest burn rate" in text
+    assert f"The SLO must be {low:g} or more, and below 100" in text
     assert fast.factor * error_budget(Thresholds(slo=low)) < 1 < fast.factor * (1 - (low - 1.5) / 100)
     for bound in re.findall(r"\d+\.\d+", re.search(r"bound of the histogram \((.*?)\)", text)[1]):
         assert float(bound) in semconv.TTFC.bounds
@@ -368,7 +369,8 @@ def calls_of_both(port: int) -> int:
     return len(workers)
 
 
-(POST_FORK,) = (block for block in blocks("python") if "post_fork" in block)
+(POST_FORK,) = (block for block in blocks("python") if "OTEL_RESOURCE_ATTRIBUTES" in block)
+(PORTS,) = (block for block in blocks("python") if "METRICS_PORTS" in block)
 POD = "service.name=shop,service.instance.id=pod-1"
 WORKERS = {
     "set up in the master": ("", {"IN_THE_MASTER": "1"}, 2),
@@ -390,3 +392,31 @@ def test_who_tells_of_the_workers(case, tmp_path, chaos_server, receiver):
 
     assert len([told for told in receiver.streams.values() if told]) == instances
     assert instances == 1 or sum(receiver.streams.values()) == calls
+
+
+def ended(port: int) -> float:
+    """The streams that have ended, as a worker's own port shows them."""
+    try:
+        shown = httpx2.get(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE).text
+    except httpx2.TransportError:  # it is not up, or is killed now
+        return 0
+    return sum(map(float, re.findall(r"^llmstream_streams_total\{.*\} (\S+)$", shown, re.MULTILINE)))
+
+
+@pytest.mark.external
+def test_each_worker_has_a_port(tmp_path, chaos_server, receiver):
+    """With the guide's configuration each worker shows its streams, also one that takes the place of a killed one."""
+    ports = [free_port(), free_port()]
+    config = PORTS.replace("range(9464, 9464 + workers)", repr(ports))
+    (tmp_path / "gunicorn.conf.py").write_text(config)
+    assert config != PORTS
+
+    with gunicorn(tmp_path, chaos_server, receiver) as port:
+        calls = calls_of_both(port)
+        until(lambda: sum(map(ended, ports)) >= calls)
+        assert all(map(ended, ports))
+        victim = int(httpx2.get(f"http://127.0.0.1:{port}/", timeout=PATIENCE).text)
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: not all(map(ended, ports)))
+        calls_of_both(port)
+        until(lambda: all(map(ended, ports)))

@@ -337,13 +337,13 @@ def test_malformed_lines_are_counted_and_named(tmp_path, capsys, monkeypatch):
     assert main(["hops", str(log)]) == 1
     out, err = capsys.readouterr()
     assert f"{log}: 7 lines could not be read (the first is line 2: it is neither JSON nor a line of nginx's" in err
-    assert "1 lines have no trace id" in err
+    assert "no trace id in 1 line, because" in err
     assert "the client of nginx" in out
 
     monkeypatch.setattr(_hops, "MAX_LINES", 1)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(log.read_bytes())))
     assert main(["hops", "-"]) == 0
-    assert "1 lines were left out" in capsys.readouterr().err
+    assert "1 line left out" in capsys.readouterr().err
 
 
 def test_unusable_input(tmp_path, capsys):

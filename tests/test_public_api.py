@@ -49,6 +49,7 @@ PUBLIC = {
     "health",
     "instrument",
     "on_end",
+    "on_served_end",
     "recent",
     "shutdown",
     "instrument_app",
@@ -364,6 +365,7 @@ def test_summary_fields_are_written_somewhere():
     """A field of `Summary` is on a span or a log line, or it is named here with the reason."""
     elsewhere = {
         "error": "as exception.*, on log lines",
+        "failed_attempts": "as span events and log lines of their own",
         "message": "as llmstream.detail, and as the span's status",
         "chunk_offsets": "as one string, the timeline",
         "total_chunks": "on metrics only",
@@ -412,6 +414,20 @@ def test_finish_reasons_and_stages():
         "cancelled",
         "abandoned",
     ]
+
+
+def test_every_value_has_a_meaning():
+    """`VALUES`, and with it the page, has each value of an attribute, in the order of its constants."""
+    assert {name: tuple(values) for name, values in semconv.VALUES.items()} == {
+        semconv.PHASE: semconv.PHASES,
+        semconv.FINISH_REASON: semconv.FINISH_REASONS,
+        semconv.TRANSPORT: semconv.TRANSPORTS,
+        semconv.STAGE: semconv.STAGES,
+        semconv.TERMINATOR: ("true", "false", ""),
+        semconv.USAGE: semconv.USAGE_STATES,
+        semconv.FALLBACK: semconv.FALLBACKS,
+    }
+    assert all(meaning for values in semconv.VALUES.values() for meaning in values.values())
     assert semconv.USAGE_STATES == ("reported", "partial", "absent")
     events = (
         "started", "retry", "stalled", "completed", "incomplete_tool_call", "cancelled", "abandoned", "truncated",

@@ -13,6 +13,7 @@ import otel_llmstream
 from otel_llmstream import Outcome, Recent, Settings, Summary
 from otel_llmstream import _instrumentor as instrumentor
 from otel_llmstream.core.states import End
+from otel_llmstream.core.summary import MAX_FAILED_ATTEMPTS
 from otel_llmstream.testing import FakeClock, capture
 
 
@@ -134,7 +135,7 @@ def test_a_callback_that_raises(player: Player, caplog: pytest.LogCaptureFixture
     health = otel_llmstream.health()
     assert (health.totals[Outcome.COMPLETED], health.internal_errors) == (2, 2)
     (line,) = [record.getMessage() for record in caplog.records if "on_end" in record.getMessage()]
-    assert "ValueError: a callback of on_end raised an exception" in line
+    assert "ValueError: a callback of on_end or on_served_end raised an exception" in line
     assert "secret" not in line.replace('raise ValueError("secret")', "")
 
 
@@ -172,3 +173,37 @@ def test_before_the_first_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     with capture(clock=clock) as captured:
         Player(captured.engine, clock).play(*HEALTHY)
     assert len(seen) == 1
+
+
+def test_the_failed_attempts_of_a_call(player: Player) -> None:
+    """A summary has the attempts that failed before the end, with their reasons; a report names them."""
+    seen: list[Summary] = []
+    remove = otel_llmstream.on_end(seen.append)
+    with otel_llmstream.call():
+        player.play(status=429)
+        player.play(*CUT)
+        player.play(*HEALTHY)
+    with otel_llmstream.call():
+        player.play(status=429)
+        player.play(*CUT)
+    remove()
+    (recovered, lost) = seen
+    failed = [(each.number, each.error_type) for each in recovered.failed_attempts]
+    assert failed == [(1, "429"), (2, "stream_truncated")]
+    assert [(each.number, each.error_type) for each in lost.failed_attempts] == [(1, "429")]
+    assert "attempt 1 failed after" in lost.report()
+    assert "(429)" in lost.report()
+
+
+def test_failed_attempts_are_few(player: Player) -> None:
+    """A loop inside a call keeps no more than the first failed attempts, and none of their exceptions."""
+    seen: list[Summary] = []
+    remove = otel_llmstream.on_end(seen.append)
+    with otel_llmstream.call():
+        for _ in range(MAX_FAILED_ATTEMPTS + 5):
+            player.play(status=500)
+    remove()
+    (summary,) = seen
+    assert summary.attempts == MAX_FAILED_ATTEMPTS + 5
+    assert [each.number for each in summary.failed_attempts] == list(range(1, MAX_FAILED_ATTEMPTS + 1))
+    assert all(each.error is None for each in summary.failed_attempts)

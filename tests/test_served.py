@@ -42,7 +42,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Route
 
 import otel_llmstream
-from otel_llmstream import ServedOutcome, ServedStreams, Settings, semconv
+from otel_llmstream import ServedOutcome, ServedStreams, ServedSummary, Settings, semconv
 from otel_llmstream.testing import Captured, capture
 from otel_llmstream.testing.chaos import ChaosServer
 
@@ -111,6 +111,22 @@ def test_a_client_that_reads_to_the_end(kind: str, fault: str, port: int, captur
     assert otel_llmstream.health().served[ServedOutcome(outcome)] == 1
     assert captured.engine.internal_errors == 0
     assert captured.engine.serving == set()
+
+
+def test_the_application_learns_of_a_served_stream(port: int, captured: Captured) -> None:
+    """`on_served_end` gives the summary of each served stream once, until the callback is removed."""
+    seen: list[ServedSummary] = []
+    remove = otel_llmstream.on_served_end(seen.append)
+    with gate() as (name, _):
+        target = f"{KINDS['bare']}?gate={name}&fault=cut"
+        ask(port, target)
+        until(lambda: seen)
+        remove()
+        ask(port, target)
+        until(lambda: len(lines(captured)) > 1)
+    (summary,) = seen
+    assert (summary.outcome, summary.error_type, summary.model) == ("truncated", "stream_truncated", MODEL)
+    assert summary.chunks == CHUNKS
 
 
 @pytest.mark.parametrize("kind", KINDS)

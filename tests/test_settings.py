@@ -20,6 +20,7 @@ DEFAULTS = {
     "excluded_urls": (),
     "genai_spans": "auto",
     "genai_metrics": True,
+    "error_messages": True,
     "metrics_fast_path": True,
     "health_window": 1024,
     "recent_calls": 64,
@@ -50,6 +51,7 @@ GOOD = [
     ("genai_spans", False),
     ("genai_spans", "auto"),
     ("genai_metrics", False),
+    ("error_messages", False),
     ("metrics_fast_path", False),
     ("exit_timeout", 0.5),
     ("flush_on_sigterm", False),
@@ -64,13 +66,15 @@ GOOD = [
 TRUTHS = [*((value, True) for value in (1, "1", "true", "Yes", " on ", "TRUE")),
           *((value, False) for value in (0, "0", "False", "no", "OFF"))]  # fmt: skip
 
+FLAGS = ("genai_metrics", "error_messages", "metrics_fast_path", "flush_on_sigterm", "served", "server_metrics")
+
 BAD = [
     *((name, value) for name in ("stall_after", "first_chunk_stall_after", "buffered_after", "exit_timeout")
       for value in (0, -1.0, math.nan, math.inf, -math.inf, "10", None, True, 10**400)),
     *(("chunk_offsets", value) for value in (-1, 129, 1.5, "8", None, True)),
     *(("excluded_urls", value) for value in (None, 1, "(", ["("], ("(",), (1,), [1], (b"x",), {"x"})),
     *(("genai_spans", value) for value in ("sometimes", "", 2, -1, 1.0, None)),
-    *((name, value) for name in ("genai_metrics", "metrics_fast_path", "flush_on_sigterm", "served", "server_metrics")
+    *((name, value) for name in FLAGS
       for value in ("auto", "", 2, 0.0, None)),
     *(("health_window", value) for value in (0, 100_001, 2.0, None, False)),
     *(("recent_calls", value) for value in (-1, 10_001, 2.0, None, False)),
@@ -94,6 +98,7 @@ ENVIRONMENT = [
     ("GENAI_SPANS", "True", "genai_spans", True),
     ("GENAI_SPANS", " Auto ", "genai_spans", "auto"),
     ("GENAI_METRICS", " False ", "genai_metrics", False),
+    ("ERROR_MESSAGES", "no", "error_messages", False),
     ("METRICS_FAST_PATH", "FALSE", "metrics_fast_path", False),
     ("SERVED", "true", "served", True),
     ("SERVER_METRICS", "true", "server_metrics", True),

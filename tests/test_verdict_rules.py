@@ -24,6 +24,9 @@ ELSEWHERE = {
     "langserve": "members of events are the application's own: test_protocols.py",
     "vercel.data_stream": "lines of a code and any JSON: test_protocols.py",
     "assistant_stream": "lines of a code and any JSON: test_unmarked_dialects.py",
+    "gradio": "lists, and requests that say nothing: test_told_by_frames.py",
+    "llama_index.workflow": "requests that say nothing: test_told_by_frames.py",
+    "n8n": "requests that say nothing: test_told_by_frames.py",
     "agentcore.runtime": "anything: test_aws_agents.py",
     "sagemaker.endpoint": "anything, in pieces: test_aws_agents.py",
 }
@@ -140,10 +143,112 @@ def test_an_error_in_an_event_of_any_name(parts, name):
 
 
 @EVERY
+def test_an_error_that_is_no_json(parts):
+    """A server may write an error by hand, and forget to escape its text."""
+    if parts.content_type.startswith("application/vnd"):
+        pytest.skip("the inner JSON is made by a real library")
+    outcome, code, message = broken(parts, b'{"error": "model "m" not found"}')
+    assert (outcome, code) == (Outcome.FAILED, "_OTHER")
+    assert message.startswith('model "m" not found')
+    assert broken(parts, b'{"error": {"code": "busy", "message": "a "quote""}}')[0] is Outcome.FAILED
+    assert broken(parts, b'{"errors": oops}')[0] is Outcome.COMPLETED
+
+
+@EVERY
 def test_an_error_among_members_of_wrong_types(parts):
     """A surprise in another member does not hide the error."""
     strange = {"choices": 7, "delta": "x", "candidates": "x", "message": 7, "results": 7, "error": {"code": "busy"}}
     assert broken(parts, strange)[:2] == (Outcome.FAILED, "busy")
+
+
+DOCUMENTS: list[tuple[Any, str]] = [
+    ({"error": {"code": "busy", "message": "Boom"}}, "Boom (busy)"),
+    ({"type": "error", "error": {"type": "overloaded_error", "message": "Boom"}}, "Boom (overloaded_error)"),
+    ({"success": False, "errors": [{"code": 2009, "message": "Boom"}], "result": None}, "Boom (2009)"),
+    ({"base_resp": {"status_code": 1008, "status_msg": "Boom"}, "choices": None}, "Boom (1008)"),
+    ({"code": 4000, "msg": "Boom"}, "Boom (4000)"),
+    ({"code": "InvalidApiKey", "message": "Boom", "request_id": "q"}, "Boom (InvalidApiKey)"),
+]
+"""What providers and gateways answer with, at status 200, to a request for a stream that they refuse."""
+
+
+@pytest.mark.parametrize("name", ["openai.chat", "anthropic.messages"])
+@pytest.mark.parametrize("media_type", ["application/json", "text/event-stream", "text/plain", ""])
+def test_a_document_that_is_an_error(name, media_type):
+    """A JSON document in the place of a stream is no stream. If it reports an error, its code and message are told."""
+    parts = PARTS[name]
+    for document, message in DOCUMENTS:
+        for indent, size in ((None, None), (2, None), (2, 1)):
+            with about(f"{document} {indent} {size}"):
+                body = json.dumps(document, indent=indent).encode()
+                summary = parts.replay(body, content_type=media_type, chunks=size)
+                told = (summary.outcome, summary.error_type, summary.message)
+                assert told == (Outcome.TRUNCATED, "not_a_stream", message)
+                assert summary.chunks == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [
+        ("google.generate_content", "application/json"),
+        ("google.generate_content", "text/event-stream"),
+        ("ollama.chat", "application/x-ndjson"),
+    ],
+)
+def test_an_error_where_objects_are_frames(name, media_type):
+    """In dialects whose frames are JSON objects, the same document is an error inside the stream."""
+    body = json.dumps({"error": {"code": "busy", "message": "Boom"}}).encode()
+    summary = PARTS[name].replay(body, content_type=media_type)
+    assert (summary.outcome, summary.error_type, summary.message) == (Outcome.FAILED, "busy", "Boom")
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "text/event-stream"])
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"detail": "Not Found"},
+        {"status": "ok", "message": "Hello"},
+        {"code": 0, "message": "success", "data": {}},
+        {"code": 200, "msg": "ok"},
+        {"error": None, "object": "chat.completion", "choices": [{"message": {"content": "x"}}]},
+    ],
+)
+def test_a_document_that_is_no_error(media_type, document):
+    """Any other document is not a stream, and that is all that is said."""
+    body = json.dumps(document).encode()
+    summary = PARTS["openai.chat"].replay(body, content_type=media_type)
+    assert (summary.outcome, summary.error_type) == (Outcome.TRUNCATED, "not_a_stream")
+
+
+def test_a_document_that_is_cut_or_too_large():
+    """Half of an error says nothing, and what is held of a document has a cap."""
+    parts = PARTS["openai.chat"]
+    body = json.dumps({"error": {"code": "busy", "message": "Boom"}}, indent=2).encode()
+    for media_type in ("application/json", "text/event-stream"):
+        assert parts.replay(body[:-4], content_type=media_type).error_type == "not_a_stream"
+        large = json.dumps({"padding": "x" * 70_000, "error": {"code": "busy"}}, indent=2).encode()
+        assert parts.replay(large, content_type=media_type, chunks=1000).error_type == "not_a_stream"
+
+
+BARE_ERRORS = [
+    ({"text": "**NETWORK ERROR**", "error_code": 50001}, "50001", "**NETWORK ERROR**"),
+    ({"code": 10013, "message": "Boom", "sid": "s"}, "10013", "Boom"),
+]
+
+
+def test_chat_frames_that_are_an_error_without_its_member():
+    """FastChat and iFlytek Spark report errors so. Spark's healthy frames have the same members, with 0."""
+    parts = PARTS["openai.chat"]
+    for payload, code, message in BARE_ERRORS:
+        for done in (b"", b"data: [DONE]\n\n"):
+            summary = parts.replay(parts.begun + parts.wire(payload) + done)
+            assert (summary.outcome, summary.error_type, summary.message) == (Outcome.FAILED, code, message)
+    said = {"code": 0, "message": "Success", "sid": "s"}
+    usage = {"prompt_tokens": 1, "completion_tokens": 2}
+    healthy = parts.replay(
+        parts.wire({**parts.output, **said}, {"choices": [], "usage": usage, **said}) + parts.finished()
+    )
+    assert (healthy.outcome, healthy.output_tokens) == (Outcome.COMPLETED, 2)
 
 
 def test_a_message_is_shortened():
@@ -197,6 +302,8 @@ _ENDS_BY_ITSELF = ("ollama.chat", "ollama.generate", "tgi.generate", "llama_cpp.
 """The frame with the reason is the end, also without a reason."""
 
 _NO_END = [name for name, it in WORDED.items() if not it.end and not it.endless and name not in _ENDS_BY_ITSELF]
+_NO_OTHER_END = ("google.generate_content",)
+"""There is no terminator that could tell, and healthy streams of these have a reason in every frame."""
 
 
 @pytest.mark.parametrize("name", _NO_END)
@@ -205,7 +312,49 @@ def test_output_after_a_finish_reason(name):
     parts = WORDED[name]
     body = parts.begun + parts.finished() + parts.wire(parts.output)
     assert parts.replay(body).outcome is Outcome.TRUNCATED
-    assert parts.replay(body + parts.finished()).outcome is Outcome.TRUNCATED
+    again = parts.replay(body + parts.finished())
+    unproven = name in _NO_OTHER_END
+    assert (again.outcome, again.unproven) == (Outcome.COMPLETED if unproven else Outcome.TRUNCATED, unproven)
+
+
+def test_gemini_with_a_reason_in_every_frame():
+    """Some models and gateways write `STOP` everywhere. The end is then unproven, and a cut frame is still a cut."""
+    parts = PARTS["google.generate_content"]
+    frames = [
+        {"candidates": [{"index": 0, "content": {"parts": [{"text": text}]}, "finishReason": "STOP"}]} for text in "abc"
+    ]
+    body = parts.wire(*frames)
+    for size in (None, 7):
+        summary = parts.replay(body, chunks=size, gap=0.001)
+        assert (summary.outcome, summary.unproven, summary.chunks) == (Outcome.COMPLETED, True, 3)
+    assert parts.replay(body, end=End.FAILURE).outcome is Outcome.FAILED
+    assert parts.replay(body, end=End.CLOSED).outcome is Outcome.CANCELLED
+    assert parts.replay(body[:-4]).error_type == "stream_incomplete_event"
+    last = {"candidates": [{"index": 0, "content": {"parts": []}, "finishReason": "STOP"}]}
+    early = parts.replay(parts.wire(last, last, parts.output, last))  # a gateway that translates empty chunks so
+    assert (early.outcome, early.unproven) == (Outcome.COMPLETED, True)
+    once = parts.replay(parts.wire(parts.output, last, last))
+    assert (once.outcome, once.unproven) == (Outcome.COMPLETED, False)
+
+
+FOREIGN_WORDS = {
+    "end_turn": "stop", "COMPLETE": "stop", "STOP": "stop", "eos_token": "stop", "stop_sequence": "stop",
+    "MAX_TOKENS": "length", "length": "length", "max_output_tokens": "length",
+    "tool_use": "tool_calls", "tool-calls": "tool_calls",
+    "SAFETY": "content_filter", "content-filter": "content_filter", "guardrail_intervened": "content_filter",
+    "refusal": "refusal", "something_new": "other",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["openai.chat", "anthropic.messages", "google.generate_content", "cohere.chat"])
+def test_words_of_another_vendor(name):
+    """Gateways translate one dialect into another, and leave the finish reason as it is."""
+    parts = PARTS[name]
+    for word, normal in FOREIGN_WORDS.items():
+        with about(word):
+            summary = parts.replay(parts.begun + parts.finished(word))
+            assert (summary.outcome, summary.finish_reason) == (Outcome.COMPLETED, normal)
+            assert summary.finish_reasons == (word,)
 
 
 # --- ends of another dialect ----------------------------------------------------------------------------------------
@@ -348,6 +497,36 @@ def test_whole_output_in_a_start_event():
     assert started(type="compaction", content="x") == (1, False)
     assert started(type="tool_use", id="t", name="f", input={}) == (1, True)
     assert started(type="web_search_tool_result", content=[{"title": "x"}]) == (0, False)
+
+
+def test_a_whole_answer_in_one_chat_frame():
+    """A gateway may make one event of an answer in one piece. A repetition of what was streamed is no output."""
+    parts = PARTS["openai.chat"]
+    whole = {"message": {"role": "assistant", "content": "whole"}, "finish_reason": "stop"}
+    one = parts.replay(parts.wire({"id": "c", "object": "chat.completion", "choices": [{"index": 0, **whole}]}))
+    assert (one.outcome, one.chunks) == (Outcome.COMPLETED, 1)
+    two = {"id": "c", "choices": [{"index": index, **whole} for index in (0, 1)]}
+    assert parts.replay(parts.wire(two)).chunks == 2
+    repeated = parts.replay(parts.begun + parts.wire({"id": "c", "choices": [{"index": 0, **whole}]}))
+    assert (repeated.outcome, repeated.chunks) == (Outcome.COMPLETED, 2)
+
+
+def test_the_status_of_a_response_counts():
+    """Some servers say `response.done`, and gateways call a response completed that was cut at a limit."""
+    parts = PARTS["openai.responses"]
+    cut = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+    for kind in ("completed", "done"):
+        for fields, expected in (
+            ({"status": "completed"}, (Outcome.COMPLETED, None, "stop")),
+            ({}, (Outcome.COMPLETED, None, "stop")),
+            (cut, (Outcome.COMPLETED, None, "length")),
+            ({"status": "failed"}, (Outcome.FAILED, "failed", "other")),
+            ({"status": "failed", "error": {"code": "busy"}}, (Outcome.FAILED, "busy", "other")),
+        ):
+            with about(f"{kind} {fields}"):
+                ended = {"type": f"response.{kind}", "response": {"id": "r", **fields}}
+                summary = parts.replay(parts.begun + parts.wire(ended))
+                assert (summary.outcome, summary.error_type, summary.finish_reason) == expected
 
 
 def test_whole_items_of_a_response():

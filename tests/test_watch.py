@@ -246,7 +246,7 @@ def test_nothing_answers(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     """A port without a server, a server that says nothing, and a name that does not exist each have a sentence."""
     assert main(["watch", f"127.0.0.1:{free_port()}"]) == 2
     assert "Nothing listens there." in capsys.readouterr().err
-    monkeypatch.setattr(_watch_events, "PATIENCE", 0.05)
+    monkeypatch.setattr(_watch_events, "SILENCE_TIMEOUT", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert main(["watch", f"http://127.0.0.1:{silent.getsockname()[1]}/"]) == 2
     assert "Nothing came for 0.05 s." in capsys.readouterr().err

@@ -479,6 +479,31 @@ def test_what_the_application_closes_is_cancelled(
     assert verdict(captured.span.attributes) == ("cancelled", None, None, "none")
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_what_the_application_aborts_is_cancelled(
+    chaos_server: ChaosServer, captured: Captured, *, is_async: bool
+) -> None:
+    """Some frameworks drop the transport instead of closing the connection. The server is not to blame."""
+    model = "silence?chunks=4&delay=0&ttft=0"
+
+    async def abort() -> None:
+        connection = await connect_async(chaos_server)
+        await connection.send(json.dumps(RESPONSES.asks(model)[0]))
+        await connection.recv()
+        connection.transport.abort()
+        await connection.wait_closed()
+
+    if is_async:
+        asyncio.run(abort())
+    else:
+        with connect(RESPONSES, chaos_server) as connection:
+            connection.send(json.dumps(RESPONSES.asks(model)[0]))
+            connection.recv()
+            connection.close_socket()
+            connection.recv_events_thread.join()
+    assert verdict(captured.span.attributes) == ("cancelled", None, None, "none")
+
+
 def test_a_dropped_connection_is_abandoned(chaos_server: ChaosServer, captured: Captured) -> None:
     """A connection of a loop that is gone is collected, and its response was abandoned."""
 

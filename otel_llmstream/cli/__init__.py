@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     parser: argparse.ArgumentParser = Parser(
-        prog="otel-llmstream", description="OpenTelemetry for streaming LLM calls: demo, test tools, alert rules, hops."
+        prog="otel-llmstream",
+        description="Find broken LLM streams, write alert rules and dashboards, and test against a server that fails.",
     )
     parser.add_argument("--version", action="version", version=f"otel-llmstream {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", dest="command")

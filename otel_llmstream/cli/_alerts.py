@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from .. import semconv
-from ..monitoring import FLAVOURS
+from ..monitoring import FLAVOURS, PROMETHEUS
 from ..monitoring._alerts import ALERTS, Options
 from ..monitoring._expressions import ALERT_LABELS, LONGEST_INTERVAL, LONGEST_UNFITTED
 from ..monitoring._thresholds import (
@@ -22,6 +22,7 @@ from ..monitoring._thresholds import (
     bounds_around,
     format_seconds,
 )
+from ._parser import nearest
 from ._urls import web_url
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -33,10 +34,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line's parser."""
     parser = subparsers.add_parser(
         "alerts",
-        help="write alert rules and runbooks",
+        help="print alert rules, or write them and their runbooks",
         description="Write alert rules for Prometheus (Mimir, Thanos, VictoriaMetrics), for Grafana, or for the "
         "Prometheus operator (a PrometheusRule), and a runbook for each alert. Without --output the rules go to "
         "standard output.",
+        epilog="Example: otel-llmstream alerts --job shop --slo 99.5 --output monitoring",
     )
     parser.add_argument(
         "--format", choices=_FORMATS, default="prometheus", help="the system that reads the rules (%(default)s)"
@@ -49,7 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail if a file below --output differs")
     _add_thresholds(parser.add_argument_group("thresholds, each with its default"))
-    _add_environment(parser.add_argument_group("environment"))
+    _add_environment(parser.add_argument_group("what to watch, and where things are"))
     parser.set_defaults(run=lambda args: run(args, parser))
 
 
@@ -66,6 +68,18 @@ def add_threshold(group: argparse._ActionsContainer, name: str) -> None:
         spec.option, type=_reader(spec), default=spec.default, metavar=_METAVARS[spec.kind],
         help=f"{spec.meaning} ({default})",
     )  # fmt: skip
+
+
+def add_flavour(group: argparse._ActionsContainer) -> None:
+    """Add the option that says how the metrics store spells names."""
+    group.add_argument(
+        "--flavour",
+        choices=FLAVOURS,
+        default=PROMETHEUS.name,
+        help="how the metrics store spells names: prometheus (underscores and units; also Grafana Cloud), mimir (OTLP "
+        "into Mimir with its defaults: no units), utf8 (Prometheus 3 configured to keep dots; needs Grafana 12) "
+        "(default: %(default)s)",
+    )
 
 
 def _add_environment(group: argparse._ArgumentGroup) -> None:
@@ -103,10 +117,15 @@ def _add_environment(group: argparse._ArgumentGroup) -> None:
         "--grafana", type=_address, metavar="URL",
         help="where Grafana is; alerts link to its dashboards (default: links without a host)",
     )  # fmt: skip
-    group.add_argument("--flavour", choices=FLAVOURS, default="prometheus", help="spelling of names (%(default)s)")
+    add_flavour(group)
     group.add_argument(
         "--datasource-uid", type=_uid, default=Options().datasource, metavar="UID",
         help="Grafana's data source, for --format grafana (%(default)s)",
+    )  # fmt: skip
+    group.add_argument(
+        "--label", action="append", default=[], type=_resource_label, metavar="NAME=VALUE",
+        help="a label of the PrometheusRule, for --format kubernetes, such as the one that your Prometheus selects "
+        "rules by (release=monitoring); may be repeated",
     )  # fmt: skip
 
 
@@ -196,6 +215,17 @@ def _uid(text: str) -> str:
     return text
 
 
+def _resource_label(text: str) -> tuple[str, str]:
+    """A label of a Kubernetes resource, by the rules of Kubernetes."""
+    name, _, value = text.partition("=")
+    word = r"[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?"
+    if not re.fullmatch(rf"(?:[a-z0-9.-]{{1,253}}/)?{word}", name, re.ASCII) or not (
+        "=" in text and re.fullmatch(rf"(?:{word})?", value, re.ASCII)
+    ):
+        raise argparse.ArgumentTypeError(f"must be a label of Kubernetes such as release=monitoring, got {text!r}")
+    return name, value
+
+
 def _address(text: str) -> str:
     if not text.rstrip("/") or re.search(r"\s", text) or ("://" in text and web_url(text) is None):
         raise argparse.ArgumentTypeError(f"must be a URL such as https://wiki.example/folder, got {text!r}")
@@ -210,8 +240,10 @@ def run(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     for option, chosen in (("--only", args.only), ("--without", args.without)):
         unknown = sorted(set(chosen) - {alert.name for alert in ALERTS})
         if unknown:
-            names = ", ".join(dict.fromkeys(alert.name for alert in ALERTS))
-            parser.error(f"argument {option}: no alert is called {', '.join(unknown)} (the alerts are {names})")
+            names = dict.fromkeys(alert.name for alert in ALERTS)
+            parser.error(f"argument {option}: no alert is called {unknown[0]!r}{nearest(unknown[0], names)}")
+    if args.label and args.format != "kubernetes":
+        parser.error("argument --label: needs --format kubernetes")
     if args.check and args.output is None:
         parser.error("argument --check: needs --output")
     if args.output is not None and args.output.exists() and not args.output.is_dir():
@@ -242,6 +274,7 @@ def _options(args: argparse.Namespace) -> Options:
         interval=args.interval,
         only=frozenset(args.only),
         grafana=args.grafana or Options().grafana,
+        resource_labels=tuple(args.label),
     )
 
 

@@ -15,9 +15,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Add the command to the command line's parser."""
     parser = subparsers.add_parser(
         "chaos",
-        help="serve a local API that fails on demand, in the dialects of seven providers",
-        description="Serve a local streaming API in the dialects of OpenAI, Anthropic, Google, Mistral, Cohere, Ollama "
-        "and Amazon Bedrock. The request's model selects a scenario, with optional parameters: "
+        help="serve a local API that fails on demand, in the dialects of eight providers",
+        description="Serve a local streaming API in the dialects of OpenAI, Anthropic, Google, Mistral, Cohere, "
+        "Ollama, DashScope and Amazon Bedrock. The request's model selects a scenario, with optional parameters: "
         "'ok?chunks=50&delay=0.01'.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from otel_llmstream.monitoring import FLAVOURS, PROMETHEUS, dashboard_files
+from otel_llmstream.monitoring import FLAVOURS, dashboard_files
 
 from ..monitoring._palette import Goals
-from ._alerts import add_threshold
+from ._alerts import add_flavour, add_threshold
 from ._urls import web_url
 
 _DRIFT: Final = 1
@@ -24,16 +24,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="write the Grafana dashboards",
         description="Write the Grafana dashboards (classic JSON, Grafana 10.4 and newer) into a folder. With --check, "
         "report the files in it that differ from what would be written.",
+        epilog="Example: otel-llmstream dashboards --slo 99.5 --output monitoring/grafana",
     )
     parser.add_argument("--output", type=_folder, required=True, metavar="DIR", help="the folder; created if missing")
-    parser.add_argument(
-        "--flavour",
-        choices=FLAVOURS,
-        default=PROMETHEUS.name,
-        help="how the metrics store spells names: prometheus (underscores and units; also Grafana Cloud), mimir (OTLP "
-        "into Mimir with its defaults: no units), utf8 (Prometheus 3 configured to keep dots; needs Grafana 12) "
-        "(default: %(default)s)",
-    )
+    add_flavour(parser)
     for name in ("slo", "ttft_p95"):
         add_threshold(parser, name)
     parser.add_argument("--runbooks", type=_url, metavar="URL", help="where the runbooks are; panels link to them")

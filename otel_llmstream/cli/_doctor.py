@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Make a few small calls to an endpoint, and say what is wrong: the path, the time line of the "
         "reads, the checks with causes and remedies. No prompt, no answer and no key is printed.",
         epilog="Exit status: 0 if all is well, 1 if something is wrong, 2 if no answer came or the input cannot be "
-        "used.",
+        "used. Example: otel-llmstream doctor http://127.0.0.1:8000/v1 --model my-model",
     )
     add = parser.add_argument
     add("url", metavar="URL", type=_url, help="the endpoint: its base URL, as for the SDK, or the whole URL")
@@ -47,11 +47,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     version.add_argument("--http2", action="store_true", help="speak HTTP/2 only")
     add("--via", type=_url, metavar="URL", help="also call this URL, and compare: with and without a gateway")
     add("--runs", type=_runs, default=3, metavar="N", help="streams of each URL (default: %(default)s)")
-    add("--no-stream", action=argparse.BooleanOptionalAction, default=True,
+    add("--whole", action=argparse.BooleanOptionalAction, default=True,
         help="also ask for the answer in one piece, and compare")  # fmt: skip
     add("--timeout", type=_positive, default=30.0, metavar="S",
         help="seconds of silence that are waited for (default: 30); a call may take four times as long")  # fmt: skip
-    add("--slo", type=_slo, default={}, metavar="ttft=S,gap=S",
+    add("--limit", type=_limits, default={}, metavar="ttft=S,gap=S",
         help="most seconds to the first chunk, and between two chunks")  # fmt: skip
     add("--yes", action="store_true", help="make calls that may cost money: needed if the address is not loopback")
     add("--json", action="store_true", help="print the report as JSON")
@@ -89,7 +89,7 @@ def _positive(text: str) -> float:
     return value
 
 
-def _slo(text: str) -> dict[str, float]:
+def _limits(text: str) -> dict[str, float]:
     found = dict(part.partition("=")[::2] for part in text.split(","))
     if not found.keys() <= {"ttft", "gap"}:
         raise argparse.ArgumentTypeError(f"must be like ttft=2,gap=5, got {text!r}")
@@ -120,7 +120,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _fail(f"{_cost(plans)} Say --yes to make them.")
     limits = Limits(arguments.timeout, 4 * arguments.timeout)
     results = _results(plans, limits)
-    study = Study(results, arguments.slo.get("ttft"), arguments.slo.get("gap"), installed(plans[0].api.name))
+    study = Study(results, arguments.limit.get("ttft"), arguments.limit.get("gap"), installed(plans[0].api.name))
     findings = checked(study)
     if arguments.json:
         print(json.dumps(as_dict(study, findings), indent=2))
@@ -177,7 +177,7 @@ def _plans(arguments: argparse.Namespace, key: str) -> list[Plan]:
         plans.append(plan(Kind.HTTP2, arguments.url, optional=True))
     if arguments.via is not None:
         plans += [plan(Kind.VIA, arguments.via) for _ in range(arguments.runs)]
-    if arguments.no_stream:
+    if arguments.whole:
         plans.append(plan(Kind.WHOLE, arguments.url))
     return plans
 

@@ -25,9 +25,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "hops",
         help="name the hop that broke a stream, from log files",
-        description="Read the log lines of a stream's hops: our own (llm_stream.*, llm_served.*) as JSON, nginx's, "
-        "HAProxy's and Envoy's as dashboards/proxies configures them, and nginx's error log. Put the hops of each "
-        "trace in order, and say which one ended the stream first, why, and what to change there.",
+        description="Read the log lines of a stream's hops: those of otel_llmstream (llm_stream.*, llm_served.*) as "
+        "JSON, nginx's, HAProxy's and Envoy's as dashboards/proxies configures them, and nginx's error log. Put the "
+        "hops of each trace in order, and say which one ended the stream first, why, and what to change there.",
         epilog="Exit status: 0 if no hop's line tells a failure, 1 if a hop is named, 2 if the input cannot be used.",
     )
     parser.add_argument("logs", nargs="+", metavar="LOGFILE", help="a log file, in any order; - is standard input")
@@ -53,11 +53,11 @@ def run(args: argparse.Namespace) -> int:
         except OSError as error:
             return _fail(f"cannot read {name}: {error.strerror or error}")
         if problems.number:
-            _warn(f"{name}: {problems.number} lines could not be read (the first is line {problems.first})")
+            _warn(f"{name}: {_counted(problems.number)} could not be read (the first is line {problems.first})")
     if traces.without_trace:
-        _warn(f"{traces.without_trace} lines have no trace id, because the request had no traceparent")
+        _warn(f"no trace id in {_counted(traces.without_trace)}, because the request had no traceparent")
     if traces.dropped:
-        _warn(f"{traces.dropped} lines were left out, because the files have too many; use --trace, or smaller files")
+        _warn(f"{_counted(traces.dropped)} left out, because the files have too many; use --trace, or smaller files")
     if traces.is_empty:
         return _fail(f"no line of {f'trace {args.trace}' if args.trace else 'a hop'} in the files")
     return _print(traces, shows_all=args.trace is not None)
@@ -138,6 +138,10 @@ def _report(verdict: Verdict) -> str:
         lines += [f"  why: {verdict.why}", f"  change: {verdict.change}"]
     lines += [f"    {line}" for line in verdict.snippet.splitlines()]
     return "\n".join([*lines, ""])
+
+
+def _counted(number: int) -> str:
+    return "1 line" if number == 1 else f"{number} lines"
 
 
 def _warn(message: str) -> None:

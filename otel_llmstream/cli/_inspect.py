@@ -71,8 +71,8 @@ def _inspect(data: bytes, path: str) -> tuple[list[Inspection], int]:
     found = [each for recording in every[:_MAX_JUDGED] if (each := inspect(recording)) is not None]
     if not found:
         raise UnusableError(
-            "This is no LLM stream: no dialect knows its first frames. If it is one, name the path of its request, as "
-            "--path /v1/chat/completions does."
+            "This is no LLM stream: no dialect knows its first frames. (A body that is cut inside its first event has "
+            "none.) If it is one, name the path of its request, as --path /v1/chat/completions does."
         )
     return found, len(every) - len(found)
 

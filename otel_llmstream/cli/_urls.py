@@ -19,10 +19,12 @@ def tcp_port(text: str) -> int:
     """A TCP port from the text of an option.
 
     Raises:
-        ValueError: the text is not a whole number.
-        ArgumentTypeError: the number is not a port.
+        ArgumentTypeError: the text is not a port.
     """
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
     if not 0 <= value <= 65_535:  # noqa: PLR2004 - the range of TCP ports
-        raise ArgumentTypeError(f"must be from 0 to 65535, got {text}")
+        raise ArgumentTypeError(f"must be a port from 0 to 65535, got {text!r}")
     return value

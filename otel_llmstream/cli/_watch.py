@@ -25,6 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Show the open streams and the last calls of a process that serves the live page: the one that "
         "called instrument(status_port=9465), or an application that mounts status_app(). If the output is no "
         "terminal, each ended call is one line. Ctrl-C ends it.",
+        epilog="Exit status: 0 after Ctrl-C, 1 if a page that was there is gone, 2 if there was none.",
     )
     parser.add_argument("url", metavar="URL", help="address of the page, for example http://127.0.0.1:9465/")
     parser.add_argument(

@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import Any, Final, NamedTuple
 from urllib.parse import SplitResult, urlencode
 
-PATIENCE: Final = 10.0
+SILENCE_TIMEOUT: Final = 10.0
 """Seconds without a byte after which the page counts as gone. It sends an event at least every two seconds."""
 
 MAX_EVENT: Final = 32 * 1024 * 1024
@@ -70,7 +70,7 @@ def _once(parts: SplitResult, token: str | None, variable: str, cursor: str) -> 
 
 def _connect(parts: SplitResult) -> http.client.HTTPConnection:
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    return kind(parts.hostname or "", parts.port, timeout=PATIENCE)
+    return kind(parts.hostname or "", parts.port, timeout=SILENCE_TIMEOUT)
 
 
 def _check(response: http.client.HTTPResponse, variable: str) -> None:
@@ -96,7 +96,7 @@ def _events(response: http.client.HTTPResponse) -> Iterator[Event]:
 
 def _explained(exc: Exception) -> str:
     if isinstance(exc, TimeoutError):
-        return f"Nothing came for {PATIENCE:g} s."
+        return f"Nothing came for {SILENCE_TIMEOUT:g} s."
     if isinstance(exc, socket.gaierror):
         return "The name cannot be resolved."
     if isinstance(exc, ConnectionRefusedError):

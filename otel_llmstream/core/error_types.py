@@ -77,6 +77,31 @@ def classify(exc: BaseException) -> str:
     return semconv.TLS_ERROR if "SSLError" in names else OTHER
 
 
+def classify_connecting(exc: BaseException) -> str:
+    """The `error.type` of an exception that a client raised before it had a connection.
+
+    Some clients raise what the socket raises. Its class does not say that the connection was only being made.
+
+    Args:
+        exc: what the client raised.
+
+    Returns:
+        As `classify`.
+    """
+    found = classify(exc)
+    if found == OTHER and isinstance(exc, OSError):
+        return semconv.CONNECT_ERROR  # no route, no free port, several addresses that all failed
+    return _BEFORE.get(found, found)
+
+
+_BEFORE: Final = {
+    semconv.READ_TIMEOUT: semconv.CONNECT_TIMEOUT,
+    semconv.CONNECTION_RESET: semconv.CONNECT_ERROR,
+    semconv.BROKEN_PIPE: semconv.CONNECT_ERROR,
+}
+"""What an exception of a socket means, if there is no connection yet."""
+
+
 def _reason(exc: BaseException) -> BaseException:
     """What urllib3 gave up for: the exception of its last try."""
     reason = getattr(exc, "reason", None) if type(exc).__name__ == "MaxRetryError" else None
@@ -120,13 +145,17 @@ def exception_message(exc: BaseException) -> str:
     return caps.message(_text(exc))
 
 
-def stack(exc: BaseException) -> str:
+def stack(exc: BaseException, *, messages: bool = True) -> str:
     """The tracebacks of an exception and of its causes, much as Python prints them, without what may be a secret.
 
     Exceptions that were only being handled when another one was raised are left out.
+
+    Args:
+        exc: the exception.
+        messages: whether the exceptions' messages are in it.
     """
     return _CAUSED.join(
-        f"{_HEAD}{frames(each.__traceback__)}{kind(each)}: {exception_message(each)}\n"
+        f"{_HEAD}{frames(each.__traceback__)}{kind(each)}{f': {exception_message(each)}' if messages else ''}\n"
         for each in reversed(list(causes(exc)))
     )
 
@@ -195,6 +224,20 @@ def _urllib3(names: set[str], message: str) -> str:
     return semconv.CONNECTION_RESET
 
 
+def _handshake(names: set[str], message: str) -> str:
+    """A WebSocket's handshake that failed without a status."""
+    if "more than" in message and "redirects" in message:
+        return semconv.TOO_MANY_REDIRECTS
+    return semconv.CONNECTION_RESET if names & {"EOFError", "ConnectionError"} else semconv.INVALID_FRAMING
+
+
+def _websocket_client(_names: set[str], message: str) -> str:
+    """What websocket-client has no class for."""
+    if "SSL" in message:  # a file of certificates
+        return semconv.TLS_ERROR
+    return semconv.TOO_MANY_REDIRECTS if "Redirect limit" in message else semconv.INVALID_FRAMING
+
+
 def _gave_up(_names: set[str], message: str) -> str:
     """urllib3 gives up because of what the server answers."""
     return semconv.TOO_MANY_REDIRECTS if "too many redirects" in message else OTHER
@@ -261,7 +304,10 @@ _RULES: Final[Mapping[str, str | Callable[[set[str], str], str]]] = {
     "ResponseError": _gave_up,
     # WebSockets. websocket-client raises the exceptions of the socket too.
     "ConnectionClosed": semconv.CONNECTION_RESET,
-    "InvalidHandshake": semconv.INVALID_FRAMING,
+    "InvalidHandshake": _handshake,
+    "EOFError": semconv.CONNECTION_RESET,  # of websockets 13, where the handshake breaks off
+    "WebSocketException": _websocket_client,
+    "WebSocketProxyException": semconv.PROXY_ERROR,
     "WebSocketConnectionClosedException": semconv.CONNECTION_RESET,
     "WebSocketTimeoutException": semconv.READ_TIMEOUT,
     "WebSocketAddressException": semconv.DNS_ERROR,

@@ -40,7 +40,13 @@ class NonStreaming(Event):
 
 @dataclass(frozen=True, slots=True)
 class NotAStream(Event):
-    """A successful response whose body is not an event stream: an HTML page or a JSON document, for example."""
+    """A successful response whose body is not an event stream: an HTML page or a JSON document, for example.
+
+    Attributes:
+        message: what the document reports as an error, in words; empty if it reports none.
+    """
+
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +202,11 @@ class UnknownDialect(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class NoOtherEnd(Event):
+    """A finish reason is the dialect's only mark of the end. Once it was wrong, nothing proves the end any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class SoftEnd(Event):
     """A sign that the answer is whole, in a dialect that marks no end. It holds until more output comes."""
 
@@ -209,6 +220,7 @@ MALFORMED = Malformed()
 UNEXAMINED = Unexamined()
 NEXT_RUN = NextRun()
 NO_TERMINATOR = NoTerminator()
+NO_OTHER_END = NoOtherEnd()
 SOFT_END = SoftEnd()
 UNKNOWN_DIALECT = UnknownDialect()
 

@@ -13,7 +13,8 @@ must not break us.
 
 A few dialects mark no end, and the dialect of some streams is unknown. For these, NO_TERMINATOR and UNKNOWN_DIALECT
 take the place of STREAMING. A clean end of the body is legal there, but not inside a JSON value. It is also legal in
-UNEXAMINED, where the end may have come unseen.
+UNEXAMINED, where the end may have come unseen. NO_TERMINATOR is also the state after a finish reason that may be as
+wrong as an earlier one was, if the dialect has no terminator that could tell.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ TRANSITIONS: Final[Mapping[State, Mapping[type[Event], State]]] = {
         NoTerminator: State.NO_TERMINATOR,
         UnknownDialect: State.UNKNOWN_DIALECT,
     },
-    State.NO_TERMINATOR: {**_MARKS, Cut: State.STREAMING},
+    State.NO_TERMINATOR: {**_MARKS, Cut: State.STREAMING, Reopened: State.STREAMING},
     # No `Cut`: many servers leave out the blank line after the last event, and here nothing tells that from a cut.
     State.UNKNOWN_DIALECT: {**_MARKS, Torn: State.STREAMING},
     State.UNEXAMINED: {},

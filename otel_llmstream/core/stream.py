@@ -1,8 +1,9 @@
 """What is known of one stream while it lasts, and its `Summary` at the end.
 
+Read `states.py` first: its tables say what events do to the state, and what an end makes of it.
+
 Comes in: the events of a dialect, with the times at which their bytes arrived. Goes out: one `Summary`. There are no
-bytes, no clock and no telemetry here; times are parameters, so a test can be its own clock. What events do to the
-state, and what an end makes of it, is in the tables of `states`.
+bytes, no clock and no telemetry here; times are parameters, so a test can be its own clock.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from .events import (
     InBandError,
     Malformed,
     NextRun,
+    NoOtherEnd,
+    NotAStream,
     NoTerminator,
     SoftEnd,
     Started,
@@ -86,11 +89,10 @@ class Stream:
     __slots__ = (
         "_buffered_after", "_chunk_times", "_drained", "_end_mark", "_error_type", "_finish_disproved",
         "_finishes", "_first", "_first_answer", "_first_wait", "_foreign_end", "_gap_max", "_gap_sketch", "_gap_sum",
-        "_headers_at", "_is_socket", "_message", "_normalize", "_origin", "_reasoned", "_response", "_soft_end",
-        "_stall_after",
-        "_started", "_tools", "_usage", "batch", "bytes", "choices", "chunks", "extra", "frames", "gap_wait",
-        "malformed", "model", "not_framed", "pending", "reads", "request", "response_id", "stalls", "state",
-        "terminator", "unexamined", "wait",
+        "_headers_at", "_is_socket", "_message", "_no_other_end", "_normalize", "_origin", "_reasoned", "_response",
+        "_soft_end", "_stall_after", "_started", "_tools", "_usage", "batch", "bytes", "choices", "chunks", "extra",
+        "frames", "gap_wait", "malformed", "model", "not_framed", "pending", "reads", "request", "response_id",
+        "stalls", "state", "terminator", "unexamined", "wait",
     )  # fmt: skip
 
     def __init__(
@@ -126,6 +128,7 @@ class Stream:
         self._normalize = normalize
         self._finishes: dict[int, Finish] | None = None
         self._finish_disproved = False  # output came after a finish reason: only the terminator completes the stream
+        self._no_other_end = False  # there is no terminator either
         self._foreign_end = 0  # the number of the frame that ends a stream in another dialect, if one came
         self._end_mark: type[Event] | None = None  # `NoTerminator` or `UnknownDialect`, if it came
         self._soft_end: int | None = None  # the number of chunks when a soft sign of the end came
@@ -256,7 +259,7 @@ class Stream:
             self._foreign_end = self.frames
         elif isinstance(event, Unexamined):
             self.unexamined = Unexamined in TRANSITIONS[self.state]  # nothing counts after a terminator
-        elif isinstance(event, (NoTerminator, UnknownDialect, SoftEnd, NextRun)):
+        elif isinstance(event, (NoTerminator, UnknownDialect, NoOtherEnd, SoftEnd, NextRun)):
             self._note_end(event)
         elif type(event) in TRANSITIONS[self.state]:  # an error after the end says nothing about the end
             self._note_error(event)
@@ -269,6 +272,8 @@ class Stream:
         elif isinstance(event, NextRun):
             self.terminator = self._finish_disproved = False
             self._finishes = self._soft_end = None
+        elif isinstance(event, NoOtherEnd):
+            self._no_other_end = True
         else:
             self._end_mark = type(event)
 
@@ -286,8 +291,12 @@ class Stream:
         if reason is not event.reason:
             event = Finish(event.index, reason, event.normal)
         self._finishes[event.index] = event
-        if len(self._finishes) >= self.choices and not self._finish_disproved:
+        if len(self._finishes) < self.choices:
+            return
+        if not self._finish_disproved:
             self._move(LastFinish)
+        elif self._no_other_end:
+            self._move(NoTerminator)
 
     def _reopen(self, index: int) -> None:
         """Output came after a finish reason: the reason was wrong, and a later one may be wrong too."""
@@ -310,6 +319,8 @@ class Stream:
                 self._response = self._response._replace(status=event.status, rate_limits=event.limits)
         elif isinstance(event, Undecodable):
             self._note(event.error_type, event.message)
+        elif isinstance(event, NotAStream):
+            self._message = caps.message(event.message)
 
     def _note(self, error_type: str, message: str) -> None:
         self._error_type = error_type

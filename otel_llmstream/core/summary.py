@@ -10,7 +10,7 @@ takes three times as long to make, and a named tuple promises an order.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from msgspec import Struct
 from msgspec.json import encode
@@ -20,6 +20,9 @@ from .. import semconv
 from . import caps
 from .redaction import kind
 from .summary_text import report
+
+MAX_FAILED_ATTEMPTS: Final = 32
+"""SDKs try two to ten times. More is a loop of the application inside `call()`, and its failures look alike."""
 
 
 class Outcome(StrEnum):
@@ -38,7 +41,7 @@ class Outcome(StrEnum):
 
     @property
     def is_failure(self) -> bool:
-        """Whether the stream counts against a success objective."""
+        """True for `TRUNCATED` and `FAILED`: these count against a success objective."""
         return self in (Outcome.TRUNCATED, Outcome.FAILED)
 
 
@@ -86,8 +89,8 @@ class LLMRequest(Record, frozen=True):
 
     Attributes:
         dialect: name of the wire dialect (`openai.chat`, `anthropic.messages`, ...).
-        operation: `gen_ai.operation.name`.
-        provider: `gen_ai.provider.name`.
+        operation: what is asked for, as in `gen_ai.operation.name` (`chat`, `text_completion`, `invoke_agent`, ...).
+        provider: who serves the model, as in `gen_ai.provider.name` (`openai`, `aws.bedrock`, ...).
         model: the model that was asked for; None if the request names none.
         server_address: host name or address of the server.
         server_port: TCP port of the server.
@@ -120,7 +123,7 @@ class LLMRequest(Record, frozen=True):
 
 
 class Attempt(Record, frozen=True, kw_only=True):
-    """One failed send of a call.
+    """One failed send of a call; `Summary.failed_attempts` has them.
 
     Attributes:
         number: 1 for the first.
@@ -164,13 +167,16 @@ class Summary(Record, frozen=True, kw_only=True):
         time_to_first_answer: from the call's start to the first chunk that is not reasoning; None if none came.
         time_to_last_chunk: from the call's start to the last chunk; None if none came.
         attempts: sends of the call, the deciding one included.
+        failed_attempts: the failed attempts before the end, in their order and without the exceptions; not the deciding
+            one, whose facts are in this record. Of more than `MAX_FAILED_ATTEMPTS`, the first ones.
         chunks: frames that carry output.
         frames: all frames that the stream delivered, pings included.
         reads: pieces of bytes that came from the network.
         bytes: bytes of the body as they came, content coding included.
         malformed_events: frames whose payload did not parse.
         terminator: whether the dialect's terminator was seen. In a dialect that has none: whether a soft sign of the
-            end came, with no output after it.
+            end came, with no output after it. The attribute `llmstream.terminator` is `end_mark`, which leaves out what
+            finish reasons have decided.
         unproven: whether it counts as completed only because the body ended cleanly. The dialect marks no end or is
             unknown, and no soft sign of the end came.
         gap_mean: mean time between two chunks; None if there are fewer than two.
@@ -210,8 +216,8 @@ class Summary(Record, frozen=True, kw_only=True):
         fallback: what the deciding attempt asked for that the first one did not (`semconv.FALLBACKS`); else None.
         limits: the rate limits that the provider sent, as (attribute name, value). They are read if the status is no
             success, or if a limit is spent.
-        close_code: status code of the WebSocket close frame that ended the stream; see `Closing`. None if the stream
-            ended before the connection did.
+        close_code: status code of the WebSocket close frame that ended the stream (RFC 6455, section 7.4). None if the
+            stream ended before the connection did.
     """
 
     request: LLMRequest
@@ -225,6 +231,7 @@ class Summary(Record, frozen=True, kw_only=True):
     time_to_first_answer: float | None = None
     time_to_last_chunk: float | None = None
     attempts: int = 1
+    failed_attempts: tuple[Attempt, ...] = ()
     chunks: int = 0
     frames: int = 0
     reads: int = 0

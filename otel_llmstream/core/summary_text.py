@@ -27,6 +27,9 @@ def _lines(summary: Summary) -> Iterator[str]:
     if known is not None:
         yield f"  cause: {known.cause}"
         yield f"  remedy: {known.remedy}"
+    for attempt in summary.failed_attempts:
+        said = f": {attempt.message}" if attempt.message else ""
+        yield f"  attempt {attempt.number} failed after {attempt.duration:.3f} s ({attempt.error_type}){said}"
     yield "  " + ", ".join(_counts(summary))
     yield "  " + ", ".join(_times(summary))
     if summary.input_tokens is not None or summary.output_tokens is not None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from .. import semconv
+from ..core.events import InBandError
 from ..core.response import ResponseInfo
 from ..core.summary import LLMRequest
 from ..wire import Frame, Framer, framer_for
 from ._base import Dialect, Events
+from ._errors import coded_error, hidden_error
 from ._json import repaired
 from ._lanes import Ask, Heard, Kind, Lanes
 from ._paths import PathTable
@@ -22,6 +24,7 @@ from .anthropic_messages import AnthropicMessages, AnthropicVertex
 from .bedrock_agent import BedrockAgent, BedrockFlow, BedrockKnowledgeBase
 from .bedrock_converse import BedrockConverse
 from .bedrock_invoke import BedrockInvoke
+from .chatkit import ChatKit
 from .cloudflare import CloudflareAI
 from .cohere_chat import CohereChat
 from .cohere_chat_v1 import CohereChatV1
@@ -29,12 +32,14 @@ from .coze import CozeChat, CozeWorkflow
 from .dashscope import DashScope
 from .databricks import DatabricksAgent
 from .dify import Dify
+from .flowise import Flowise
 from .generic import Generic
 from .google_adk import GoogleADK
 from .google_generate import GoogleGenerate
 from .google_generate_grpc import GoogleGenerateGRPC
 from .google_interactions import GoogleInteractions
 from .google_live import GoogleLive
+from .gradio import Gradio
 from .hunyuan import Hunyuan
 from .koboldcpp import KoboldCpp
 from .langflow import Langflow
@@ -42,10 +47,12 @@ from .langgraph import LangGraph
 from .langgraph_events import LangGraphEvents
 from .langserve import LangServe
 from .llama_cpp import LlamaCpp
+from .llama_index import LlamaIndex
 from .lm_studio import LMStudio
 from .minimax import MiniMaxChat
 from .mistral_chat import MistralChat, MistralVertex
 from .mistral_conversations import MistralConversations
+from .n8n import N8N
 from .oci import OCI
 from .ollama import OllamaChat, OllamaGenerate
 from .openai_assistants import OpenAIAssistants
@@ -57,6 +64,7 @@ from .openai_responses import OpenAIResponses
 from .qianfan import Qianfan
 from .replicate import Replicate
 from .sagemaker import SageMaker
+from .sglang import SGLang
 from .snowflake_agent import SnowflakeAgent
 from .snowflake_cortex import SnowflakeCortex
 from .tgi import TGI
@@ -122,6 +130,8 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     LMStudio,
     KoboldCpp,
     Agno,
+    Flowise,
+    SGLang,
     LangGraphEvents,
     VercelUI,
     VercelData,
@@ -130,6 +140,10 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     A2A,
     LangGraph,
     LangServe,
+    ChatKit,
+    LlamaIndex,
+    Gradio,
+    N8N,
 )
 """The order in which they are asked, for requests and for first frames."""
 
@@ -233,6 +247,11 @@ def reread(dialect: Dialect, frame: Frame, events: Events) -> Events:
     return events if data is None else dialect.read(frame._replace(data=data))
 
 
+def error_in_document(document: bytes) -> InBandError | None:
+    """The error that a JSON document reports where a stream was to come; None if it reports none."""
+    return hidden_error(document) or coded_error(document)
+
+
 def match_frame(frame: Frame) -> type[Dialect] | None:
     """The dialect of a first frame, for a stream whose request told nothing."""
     return next((dialect for dialect in DIALECTS if dialect.matches_frame(frame)), None)
@@ -251,6 +270,7 @@ __all__ = [
     "Match",
     "RequestInfo",
     "asks_for_stream",
+    "error_in_document",
     "framer_of",
     "lanes_for",
     "match_frame",

@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from .. import semconv
 from ..core.events import (
     FOREIGN_TERMINATOR,
     MALFORMED,
@@ -26,6 +25,7 @@ from ..core.events import (
     ForeignTerminator,
     InBandError,
     Malformed,
+    NoOtherEnd,
     NoTerminator,
     Started,
     ToolCall,
@@ -33,6 +33,7 @@ from ..core.events import (
 )
 from ..wire import Frame
 from ._errors import (
+    broken_error,
     business_error,
     decode_first,
     describe_error,
@@ -43,6 +44,7 @@ from ._errors import (
     said,
     whole_error,
 )
+from ._finish_words import normal_reason
 from ._json import BROKEN, decode_each, is_json, text
 from ._matching import RequestMatcher
 from ._output import unlisted_output
@@ -114,7 +116,7 @@ class Dialect(RequestMatcher):
         raise NotImplementedError
 
 
-_MEANS_LITTLE: Final = (Started, Malformed, NoTerminator, UnknownDialect, ForeignTerminator)
+_MEANS_LITTLE: Final = (Started, Malformed, NoTerminator, NoOtherEnd, UnknownDialect, ForeignTerminator)
 
 
 class Payload(msgspec.Struct, gc=False):
@@ -134,7 +136,7 @@ class JSONDialect(Dialect):
 
     Attributes:
         payload: the struct that payloads are decoded into.
-        finish_words: the provider's word, in lower case -> the normal finish reason. Other words are `other`.
+        finish_words: the provider's word, in lower case -> the normal finish reason. See `normal_reason` for others.
         failure_words: finish words, in lower case, that mean that the stream failed, beside those of `GIVEN_UP`.
         usage: what the token counts are called.
         error_types: types of a payload that only say that it is an error.
@@ -231,7 +233,7 @@ class JSONDialect(Dialect):
         reason = said(word)
         if not reason:
             return NOTHING
-        return (Finish(index, reason, self.finish_words.get((said(cause) or reason).lower(), semconv.OTHER_REASON)),)
+        return (Finish(index, reason, normal_reason(said(cause) or reason, self.finish_words)),)
 
     # --- the reading --------------------------------------------------------------------------------------------
 
@@ -275,7 +277,8 @@ class JSONDialect(Dialect):
             return self.oversized(frame)
         error = self.whole_error(frame) if frame.event == ERROR_EVENT else exception_of(frame)
         if error is None and not is_json(frame.data):
-            return (MALFORMED,)
+            broken = broken_error(frame.data)
+            return (MALFORMED,) if broken is None else (MALFORMED, broken)
         error = error or hidden_error(frame.data)
         return (error,) if error is not None else NOTHING
 

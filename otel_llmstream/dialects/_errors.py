@@ -29,14 +29,21 @@ _BUSINESS: Final = (
     ("ErrorMsg", "Code", "Msg"),  # Tencent Hunyuan
     ("", "error_code", "error_msg"),  # Baidu Qianfan; "" is the payload itself
     ("", "error_code", "error_message"),  # Coze's workflows
+    ("", "error_code", "text"),  # FastChat (serve/openai_api_server.py)
 )
 """Errors that providers report without a member `error`, with a status of success: member, its code, its message."""
 
 _BUSINESS_MARKS: Final = (b'"base_resp"', b'"ErrorMsg"', b'"error_code"')
 
+_CODED: Final = ("code", "error_code", "errorCode", "status_code", "statusCode")
+_SUCCESS: Final = frozenset(("0", "200", "ok", "success"))
+"""Codes, in lower case, with which services say that all is well."""
+
 _MARK: Final = b'"error'
 _MEMBER: Final = re.compile(rb'"errors?"\s*:\s*[^\sn]')
 """A member `error` that is not null."""
+
+_BY_HAND: Final = re.compile(rb'\s*\{\s*"error"\s*:\s*"?(?=\S)([^\0]*)')
 
 _SPACE: Final = 8
 """Bytes before a value in which its colon must stand."""
@@ -105,6 +112,15 @@ def exception_of(frame: Frame) -> InBandError | None:
     return InBandError(event.removeprefix(EXCEPTION).decode(errors="replace"), said_there)
 
 
+def broken_error(data: bytes) -> InBandError | None:
+    """The error in a payload that is no JSON, because the server wrote it by hand.
+
+    The text has a quote or a line end in it. Older versions of Google's ADK send such errors.
+    """
+    found = _BY_HAND.match(data)
+    return None if found is None else InBandError("", found[1].decode(errors="replace"))
+
+
 def hidden_error(data: bytes) -> InBandError | None:
     """The error in a payload that says nothing else, or None.
 
@@ -130,6 +146,16 @@ def business_error(data: bytes) -> InBandError | None:
         if number not in ("", "0") and isinstance(entry(found, message), str):
             return InBandError(number, entry(found, message))
     return None
+
+
+def coded_error(data: bytes) -> InBandError | None:
+    """The error in a payload that is nothing but a code and a message, or None.
+
+    Only where an answer would stand: an application may have such members in events of its own.
+    """
+    payload = decode_first(data)
+    code, message = _first(payload, _CODED), _first(payload, _MESSAGES)
+    return InBandError(code, message) if code and message and code.lower() not in _SUCCESS else None
 
 
 def _mentions_error(data: bytes) -> bool:

@@ -63,6 +63,11 @@ _BY_SUFFIX: Final[Mapping[str, str]] = {
 }
 
 
+def hosts_of(provider: str) -> tuple[str, ...]:
+    """The hosts of a provider: each stands for itself and for all below it."""
+    return tuple(host for host, name in _BY_SUFFIX.items() if name == provider)
+
+
 @lru_cache(maxsize=256)  # hosts are few; the cap is for a client that talks to generated names
 def provider_of(host: str, default: str) -> str:
     """The provider behind a host.

@@ -39,10 +39,12 @@ class RequestInfo:
             for a request to a path that no dialect serves.
         retry_count: how often the SDK says that it sent this request before, or a function that gives this number.
             The function is called at most once, at the first use.
+        accept: value of the header `Accept`, or a function that gives it. The function is called only if a dialect
+            asks.
     """
 
-    __slots__ = ("_bodies", "_body", "_retry_count", "_streams", "host", "method", "path", "port", "query", "scheme",
-                 "transport")  # fmt: skip
+    __slots__ = ("_accept", "_bodies", "_body", "_retry_count", "_streams", "host", "method", "path", "port", "query",
+                 "scheme", "transport")  # fmt: skip
 
     def __init__(
         self,
@@ -56,6 +58,7 @@ class RequestInfo:
         transport: str = semconv.HTTP,
         body: Callable[[], bytes | None] | bytes | None = None,
         retry_count: Callable[[], int] | int = 0,
+        accept: Callable[[], object] | str = "",
     ) -> None:
         self.method = method
         self.host = host
@@ -66,6 +69,7 @@ class RequestInfo:
         self.transport = transport
         self._body = body
         self._retry_count = retry_count
+        self._accept = accept
         self._bodies: dict[BodyLayout, Any] | None = None
         self._streams = False
 
@@ -84,6 +88,12 @@ class RequestInfo:
         if callable(count):
             count = self._retry_count = count()
         return count
+
+    @property
+    def accepts_events(self) -> bool:
+        """Whether a header asks for server-sent events."""
+        accept = self._accept() if callable(self._accept) else self._accept
+        return isinstance(accept, str) and "text/event-stream" in accept.lower()
 
     @property
     def parsed(self) -> RequestBody:
@@ -122,6 +132,7 @@ class RequestInfo:
             transport=self.transport,
             body=lambda: self.content,
             retry_count=lambda: self.retry_count,
+            accept=self._accept,
         )
         other._streams = True
         return other

@@ -1,9 +1,8 @@
 """DashScope (Alibaba Cloud Model Studio): its own endpoints for text, for several modalities and for applications.
 
 Frames: `event:result` with JSON. Legal end: a finish reason other than the word `"null"`. There is no `[DONE]`. An
-error is `event:error` with `{"code", "message", "request_id"}`, also after a status of 200. A header asks for the
-stream, and the body does not say it. So the answer must show it, unless the body asks for increments, which only
-streams have.
+error is `event:error` with `{"code", "message", "request_id"}`, also after a status of 200. The body does not ask for
+the stream: a header does, or the body asks for increments, which only streams have. Otherwise the answer must show it.
 Its `/compatible-mode/v1` has OpenAI's dialects.
 """
 
@@ -57,8 +56,9 @@ class DashScope(JSONDialect):
 
     @classmethod
     def is_confirmed(cls, request: RequestInfo) -> bool:
-        """Whether the body asks for increments."""
-        return entry(request.parsed_as(cls.body).parameters, "incremental_output") is True
+        """Whether the body asks for increments, or a header asks for events."""
+        asked = entry(request.parsed_as(cls.body).parameters, "incremental_output") is True
+        return asked or request.accepts_events
 
     @classmethod
     def matches_frame(cls, frame: Frame) -> bool:

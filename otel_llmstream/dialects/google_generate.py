@@ -1,9 +1,10 @@
 """Google's generateContent, streamed: Gemini and Vertex AI.
 
 Frames: `data` only (`alt=sse`), or the objects of one growing JSON array. There is no terminator. Legal end: a
-`finishReason` for every candidate, or a `promptFeedback.blockReason`. Then the body ends. The path alone says which
-model is asked and that the answer streams. Nearly every frame has the tokens so far. Thinking is counted apart and
-belongs to the output. What tools returned is counted apart and belongs to the input.
+`finishReason` for every candidate, or a `promptFeedback.blockReason`. Then the body ends. Some models and gateways
+write `STOP` into every frame: then nothing proves the end. The path alone says which model is asked and that the answer
+streams. Nearly every frame has the tokens so far. Thinking is counted apart and belongs to the output. What tools
+returned is counted apart and belongs to the input.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from .. import semconv
-from ..core.events import NOTHING, TERMINATOR, Event, Usage
+from ..core.events import NO_OTHER_END, NOTHING, TERMINATOR, Event, Usage
 from ..wire import Frame, JSONArrayFramer, SSEJSONFramer
 from ._base import Events, JSONDialect, Payload, choice_index, chunk, chunk_of, tool_calls
 from ._json import count, decode_each, entry, text
@@ -101,7 +102,7 @@ class GoogleDialect(JSONDialect):
 class GoogleGenerate(GoogleDialect):
     """One response in growing pieces. Each one is a whole GenerateContentResponse."""
 
-    __slots__ = ("_counts",)
+    __slots__ = ("_counts", "_has_finished")
 
     name = "google.generate_content"
     paths = tuple(f"/{place}/{{model}}:streamGenerateContent" for place in ("models", "tunedModels", "endpoints"))
@@ -149,6 +150,7 @@ class GoogleGenerate(GoogleDialect):
     def __init__(self) -> None:
         super().__init__()
         self._counts = _Usage()  # a frame may leave out what an earlier one counted
+        self._has_finished = False  # whether a finish reason came
 
     @classmethod
     def parameters(cls, request: RequestInfo) -> Any:
@@ -210,6 +212,9 @@ class GoogleGenerate(GoogleDialect):
         reason = candidate.finish_reason
         word = _NUMBERED.get(reason, reason) if isinstance(reason, int) else reason
         if word and text(word) not in _UNSAID:
+            if self._has_finished:
+                events.append(NO_OTHER_END)
+            self._has_finished = True
             events += self.finish(word, index)
 
     def _refusal(self, payload: GooglePayload) -> Events:

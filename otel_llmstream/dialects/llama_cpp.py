@@ -63,7 +63,12 @@ class LlamaCpp(JSONDialect):
     body = BodyLayout({"n_predict": "max_tokens"}, content=("prompt", "input_prefix"))
     first_payload = (re.compile(rb'"content"\s*:\s*"'), re.compile(rb'"stop"\s*:\s*(?:true|false)'))
     payload = _Payload
-    finish_words = {"eos": semconv.STOP, "word": semconv.STOP, "limit": semconv.LENGTH}
+    finish_words = {
+        "eos": semconv.STOP,
+        "word": semconv.STOP,
+        "limit": semconv.LENGTH,
+        "stop": semconv.OTHER_REASON,  # no reason was given
+    }
 
     def is_output(self, payload: _Payload) -> object:
         """Output for the first prompt, in a text that goes on."""

@@ -7,7 +7,7 @@ differ in fields: where reasoning stands, where usage comes, what an error looks
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -15,8 +15,8 @@ import msgspec
 from .. import semconv
 from ..core.events import Event, InBandError
 from ..wire import Frame
-from ._base import DONE, Events, JSONDialect, Payload, choice_index, chunk_if, chunk_of, tool_calls
-from ._errors import describe_error
+from ._base import DONE, Events, JSONDialect, Payload, choice_index, chunk, chunk_if, chunk_of, tool_calls
+from ._errors import coded_error, describe_error
 from ._json import decode, entry, text
 from ._openai import OpenAIRequests
 from ._usage import OPENAI_USAGE, UsageFields
@@ -53,6 +53,7 @@ class _Choice(msgspec.Struct, gc=False):
     delta: _Delta | None = None
     finish_reason: Any = None
     text: Any = None  # legacy completions, and Together beside `delta`
+    message: Any = None  # a whole answer; a repetition of all deltas at MiniMax and Perplexity
     usage: Any = None  # Moonshot
 
 
@@ -137,6 +138,7 @@ class ChatDialect(JSONDialect):
         if not self.named:
             rest = decode(_decode_rest, frame.data) or _Rest()
             events += self.start(rest.id, rest.model, _extra(rest))
+            events += _whole_answers(choices or ())
         for choice in choices or ():
             events += self._choice(choice)
         if payload.response is not None and not choices and b'"done"' not in frame.data:  # Ollama's have it too
@@ -156,6 +158,8 @@ class ChatDialect(JSONDialect):
         if rest is not None and rest.object == "error":
             found = self.whole_error(frame)
             return found if found.code else InBandError("error", found.message)
+        if rest is not None and b'"code"' in frame.data:
+            return super().find_error(payload, frame) or coded_error(frame.data)  # iFlytek Spark
         return super().find_error(payload, frame)
 
     def may_have_output(self, payload: Any, frame: Frame) -> bool:  # noqa: ARG002
@@ -207,6 +211,13 @@ def _extra(rest: _Rest) -> tuple[tuple[str, str], ...]:
         (semconv.OPENAI_FINGERPRINT, text(rest.system_fingerprint)),
     )
     return tuple(pair for pair in extra if pair[1])
+
+
+def _whole_answers(choices: Iterable[_Choice]) -> Iterator[Event]:
+    """The answers of a first frame that has them whole: a gateway made one event of an answer in one piece."""
+    for choice in choices:
+        if choice.delta is None and (entry(choice.message, "content") or entry(choice.message, "tool_calls")):
+            yield from chunk(choice_index(choice.index))
 
 
 def _has_text(content: Any) -> object:

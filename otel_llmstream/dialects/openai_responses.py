@@ -1,8 +1,9 @@
 """OpenAI Responses: events with a type, in the payload (some senders leave `event:` out, one puts it last).
 
-Legal end: `response.completed` or `response.incomplete`. `response.failed` and `error` are errors in the stream. There
-is no `[DONE]`, though some gateways add one. A GET can resume a stored response. Over a WebSocket each event is one
-message, and an `error` has the HTTP status and the headers of rate limits.
+Legal end: `response.completed` or `response.incomplete`. Some servers say `response.done` for either.
+`response.failed` and `error` are errors in the stream. There is no `[DONE]`, though some gateways add one. A GET can
+resume a stored response. Over a WebSocket each event is one message, and an `error` has the HTTP status and the headers
+of rate limits.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ _CALLS: Final = ("response.function_call_arguments.delta", "response.custom_tool
 _CALL_ITEMS: Final = ("function_call", "custom_tool_call")
 _REASONING: Final = "reasoning"
 _FAILED: Final = "response.failed"
+_COMPLETED: Final = "completed"
+_INCOMPLETE: Final = "incomplete"
 _TYPE: Final = re.compile(rb'"type"\s*:\s*"([a-z_.]+)"')
 
 
@@ -163,11 +166,15 @@ class OpenAIResponses(ResponseEvents):
     )
 
     def _completed(self, payload: _Payload) -> Events:
-        return self._ended(payload, text(entry(payload.response, "status")) or "completed", "completed")
+        """The status counts. Gateways that translate chat frames also call a response so that is cut at a limit."""
+        status = text(entry(payload.response, "status")) or _COMPLETED
+        if status == _INCOMPLETE:
+            return self._incomplete(payload)
+        return self._ended(payload, status, status)
 
     def _incomplete(self, payload: _Payload) -> Events:
         reason = entry(entry(payload.response, "incomplete_details"), "reason")
-        return self._ended(payload, "incomplete", reason)
+        return self._ended(payload, _INCOMPLETE, reason)
 
     def _cancelled(self, payload: _Payload) -> Events:
         return self._ended(payload, "cancelled", "cancelled")
@@ -175,6 +182,7 @@ class OpenAIResponses(ResponseEvents):
     handlers = {
         **ResponseEvents.handlers,
         "response.completed": _completed,
+        "response.done": _completed,  # Codex's backend, and gateways in front of it
         "response.incomplete": _incomplete,
         _FAILED: ResponseEvents.known,
         "response.cancelled": _cancelled,

@@ -17,13 +17,15 @@ from typing import Any, Protocol
 from .. import semconv
 from ..core.encodable import encodable_value
 from ..core.open_stream import LiveStream
-from ..core.summary import Attempt, LLMRequest, Outcome, Summary
+from ..core.summary import MAX_FAILED_ATTEMPTS, Attempt, LLMRequest, Outcome, Summary
 from .sending import Send, current_send
 from .serving import SERVING, Serving
 
 
 class Recording(Protocol):
-    """What is recorded of one call while it lasts. Times are Unix nanoseconds, durations seconds.
+    """What is recorded of one call while it lasts; `telemetry.CallRecording` does it.
+
+    Times are Unix nanoseconds, durations seconds.
 
     Attributes:
         is_borrowed: whether the call's span is another instrumentation's. Its owner may end it as soon as the terminal
@@ -58,7 +60,7 @@ class Recording(Protocol):
 
 
 class Recorder(Protocol):
-    """Makes recordings. Everything that leaves the process goes through one."""
+    """Makes recordings; `telemetry.Telemetry` does it. Everything that leaves the process goes through one."""
 
     def here(self) -> Any:
         """The application's context now; `begin` takes it as `where`."""
@@ -130,6 +132,7 @@ class Call:
         "_one_path",
         "_open",
         "_recorder",
+        "_told",
         "_unix_ns",
         "_where",
         "attempts",
@@ -179,6 +182,7 @@ class Call:
         self._open = 0
         self._chunks = self._bytes = 0
         self._failed: list[Attempt] = []  # not told yet: none is told as long as the call may come to it
+        self._told: list[Attempt] = []  # for `Summary.failed_attempts`
         self._last_end = now
         self._first: LLMRequest | None = None
         self._latest: Summary | None = None  # of the ended attempts the one that counts
@@ -288,6 +292,8 @@ class Call:
         while self._failed:
             attempt = self._failed.pop(0)
             if attempt.number != but:
+                if len(self._told) < MAX_FAILED_ATTEMPTS:
+                    self._told.append(_without_exception(attempt))
                 recording.attempt_failed(attempt, self.unix_ns(now))
 
     def redirected(self, path: str) -> None:
@@ -311,8 +317,10 @@ class Call:
         """The result of the call, by that of the attempt that decides."""
         if self.attempts == 1:
             return summary
+        untold = (_without_exception(it) for it in self._failed if it.number != self._latest_number)
         return summary.replace(
             attempts=self.attempts,
+            failed_attempts=(*self._told, *untold)[:MAX_FAILED_ATTEMPTS],
             total_chunks=self._chunks,
             total_bytes=self._bytes,
             fallback=_fallback(self._first or summary.request, summary.request),
@@ -333,6 +341,11 @@ class Call:
         serving, self.serving = self.serving, None
         if serving is not None:
             serving.upstream_ended(self, self._last_end)
+
+
+def _without_exception(attempt: Attempt) -> Attempt:
+    """The attempt without its exception, which would keep the application's frames alive."""
+    return attempt if attempt.error is None else attempt.replace(error=None)
 
 
 def _fallback(first: LLMRequest, last: LLMRequest) -> str | None:

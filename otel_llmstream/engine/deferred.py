@@ -20,7 +20,7 @@ from ..core.error_types import stack
 
 Action = Callable[[], None]
 
-PATIENCE: Final = 1.0
+LOCK_TIMEOUT: Final = 1.0
 """Seconds that `run` waits for the thread to finish what it began. The thread may wait for a lock of the caller's."""
 
 
@@ -53,7 +53,7 @@ class Deferred:
         """Do now what is still to be done. When it returns, the thread has finished what it had begun, too."""
         if not self._has_thread and self._actions.empty():
             return
-        if self._running.acquire(timeout=PATIENCE):
+        if self._running.acquire(timeout=LOCK_TIMEOUT):
             try:
                 while _run_one(self._actions):
                     pass

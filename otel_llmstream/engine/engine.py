@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 LOST_STREAM: Final = "this stream is not observed any further"
 LOST_LINE: Final = "a log line was lost"
-LOST_CALLBACK: Final = "a callback of on_end raised an exception"
+LOST_CALLBACK: Final = "a callback of on_end or on_served_end raised an exception"
 
 MAX_CAUSES: Final = 100
 """Distinct causes of internal errors that are logged. Each is a place in the code, so there are few."""

@@ -3,6 +3,9 @@
 Comes in: reads, each with the times at which it was asked for and came. What must be told at once goes to a listener.
 Nothing here knows a clock, a span or a lock. The observer catches what goes wrong here.
 
+Nearly all chunks take the short way: `Framer.peek_batch` gives the payloads of many, and `Dialect.is_output_only` says
+that each is a chunk and nothing else. All other frames are read one by one.
+
 A reader has two modes. First it sniffs: the framing and the dialect are provisional until a frame is understood, and
 the reads are held, with what they hold. Then it reads.
 """
@@ -12,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
-from ..core.events import MALFORMED, ONE_CHUNK, UNEXAMINED, Event, NotAStream, Undecodable
+from ..core.events import MALFORMED, ONE_CHUNK, UNEXAMINED, Event, InBandError, NotAStream, Undecodable
 from ..core.stream import BATCH, Stream
 from ..dialects import Dialect, reread
 from ..wire import BareEvent, BodyDecoder, DecodingError, ExpansionError, Frame, Framer
@@ -37,7 +40,7 @@ many is broken or hostile. Each repair costs a few times what the event costs.""
 
 
 class Listener(Protocol):
-    """Who is told while the stream lasts."""
+    """Who is told while the stream lasts. Implemented by `Observer`, and by `Serving` for served streams."""
 
     def recognized(self, dialect: type[Dialect]) -> Stream:
         """The answer is in this dialect: gives the stream that learns from it."""
@@ -236,7 +239,7 @@ class Reader:
         elif sniffer.exceeded and sniffer.verdict is Verdict.STREAM:
             self._leave_unexamined(self._last)
         if sniffer.verdict is Verdict.NOT_A_STREAM:
-            self._stream.receive(NotAStream(), self._last)
+            self._stream.receive(NotAStream(_words(sniffer.error)), self._last)
 
     # --- the reading mode ---------------------------------------------------------------------------------------
 
@@ -343,3 +346,10 @@ class Reader:
 
 def _empty_blocks(framer: Framer | None) -> int:
     return 0 if framer is None else framer.empty_blocks
+
+
+def _words(error: InBandError | None) -> str:
+    """The message before the code: what follows `key:` would be redacted, and some codes end so."""
+    if error is None:
+        return ""
+    return f"{error.message} ({error.code})" if error.message and error.code else error.message or error.code

@@ -10,9 +10,9 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final, TypeVar
 
-from ..core.events import Chunk
+from ..core.events import Chunk, InBandError
 from ..core.response import ResponseInfo
-from ..dialects import Dialect, Generic, match_frame
+from ..dialects import Dialect, Generic, error_in_document, match_frame
 from ..wire import (
     MAX_SNIFFED,
     MESSAGE,
@@ -75,13 +75,14 @@ class Sniffer:
         framer: the framer, once it is known.
         dialect: the dialect, once the verdict is made; None if the answer is not ours.
         verdict: what is known so far.
+        error: the error that the body is, if it is no stream but a JSON document that reports one.
         broken: what the codec said, if the content coding is broken.
         exceeded: whether the body decodes to so much that the rest is not examined.
     """
 
-    __slots__ = ("_asked", "_candidate", "_confirmed", "_frames", "_head", "_in_doubt", "_is_array", "_scratch",
-                 "_size", "_strange", "_typed_otherwise", "broken", "decoder", "dialect", "exceeded", "framer",
-                 "verdict")  # fmt: skip
+    __slots__ = ("_asked", "_candidate", "_confirmed", "_document", "_frames", "_head", "_in_doubt", "_is_array",
+                 "_scratch", "_size", "_strange", "_typed_otherwise", "broken", "decoder", "dialect", "error",
+                 "exceeded", "framer", "verdict")  # fmt: skip
 
     def __init__(
         self,
@@ -96,6 +97,7 @@ class Sniffer:
         self.framer = _giving_bare(framer)
         self.dialect: type[Dialect] | None = None
         self.verdict = Verdict.UNDECIDED
+        self.error: InBandError | None = None
         self.broken: str | None = None
         self.exceeded = False
         self._in_doubt = type(framer) is SSEFramer  # until the body begins: it may be JSON objects under this type
@@ -105,6 +107,7 @@ class Sniffer:
         self._confirmed = confirmed
         self._asked = asked
         self._head = b""
+        self._document: bytearray | None = None  # the body so far, if it begins as a JSON document
         self._size = 0
         self._frames = 0
         self._strange = 0  # frames that say something, and nothing to the candidate
@@ -148,6 +151,7 @@ class Sniffer:
             frames = self._open(complete=True)
         elif self.framer is None and self._head:
             frames = self._frame(self._head, complete=True)
+        self._examine(frames)
         if self.verdict is Verdict.UNDECIDED:
             self._frames += unread
             self._give_up()
@@ -155,7 +159,10 @@ class Sniffer:
 
     def _take(self, piece: bytes) -> list[Frame]:
         self._size += len(piece)
-        if self._in_doubt:
+        if self._document is not None:
+            self._document += piece
+            frames = [] if self.framer is None else self.framer.feed(piece)
+        elif self._in_doubt:
             self._head += piece
             frames = self._open(complete=False)
         elif self.framer is None:
@@ -184,6 +191,8 @@ class Sniffer:
             lines = NDJSONFramer()
             if found is NDJSONFramer or (complete and any(map(match_frame, (*lines.feed(head), *lines.close())))):
                 self.framer = NDJSONFramer()
+            else:
+                self._document = bytearray(head)
         elif not begun and not complete:
             return []
         self._in_doubt, self._head = False, b""
@@ -212,6 +221,9 @@ class Sniffer:
             if match_frame(frames[0] if frames else Frame(MESSAGE, head)) is not None:
                 self.framer = framer
                 return frames
+            if self._confirmed:
+                self._document = bytearray(head)
+                return []  # all of it may be an error
         self._decide(Verdict.NOT_A_STREAM if self._confirmed else Verdict.NOT_OURS, self._candidate)
         return []
 
@@ -221,6 +233,7 @@ class Sniffer:
                 continue
             if self.verdict is not Verdict.UNDECIDED:
                 return
+            self._document = None
             dialect = self._dialect_of(frame)
             if dialect is not None:
                 self._decide(Verdict.STREAM, dialect)
@@ -259,7 +272,8 @@ class Sniffer:
     def _give_up(self) -> None:
         """Nothing more will tell: take what the request says."""
         if self._confirmed:
-            if self._is_document():
+            self.error = None if self._document is None else error_in_document(bytes(self._document))
+            if self.error is not None or self._is_document():
                 self._decide(Verdict.NOT_A_STREAM, self._candidate)
             else:
                 self._decide(Verdict.STREAM, Generic if self._strange >= MIN_STRANGE else self._candidate)

@@ -20,7 +20,7 @@ T = TypeVar("T")
 ROOM: Final = 80
 """Frames that must be left. Our deepest calls, with OpenTelemetry's and structlog's inside, take fewer than 50."""
 
-PATIENCE: Final = 1.0
+THREAD_TIMEOUT: Final = 1.0
 """Seconds to wait for the thread. It may wait for a lock that the caller holds, a logging handler's for example. Then
 it does the work when the lock is free."""
 
@@ -56,7 +56,7 @@ def with_room(action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | 
     """Call an action that does not raise, in a thread if there is no room for it here.
 
     Returns:
-        What it returned. None if the thread has not finished within `PATIENCE`, or if there is none to be had.
+        What it returned. None if the thread has not finished within `THREAD_TIMEOUT`, or if there is none to be had.
     """
     if has_room():
         return action(*args, **kwargs)
@@ -72,7 +72,7 @@ def _in_thread(action: Callable[[], T]) -> T | None:
         start_new_thread(copy_context().run, (_work, action, found, done))
     except RuntimeError:  # the interpreter ends, or has no thread left
         return None
-    done.acquire(timeout=PATIENCE)
+    done.acquire(timeout=THREAD_TIMEOUT)
     return found[0] if found else None
 
 

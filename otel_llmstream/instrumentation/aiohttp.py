@@ -24,6 +24,7 @@ from .exchange import (
     Exchange,
     attach,
     guarded,
+    header_of,
     may_be_llm,
     may_be_stream,
     read_already,
@@ -145,6 +146,7 @@ def _request_info(session: Any, method: str, str_or_url: Any, **options: Any) ->
         path=url.path.rstrip("/"),
         query=url.raw_query_string.encode("ascii", "replace").decode(),
         body=partial(_body, options.get("data"), options.get("json")),
+        accept=lambda: header_of(options.get("headers"), "accept"),
     )
 
 

@@ -19,8 +19,8 @@ from ..core.websocket import NO_CODE, PING_TIMEOUT, CloseFrame
 from .close_reason import watch_garbage_collector
 from .exchange import guarded, response_info, tls_version
 from .patching import replace_method, when_imported
-from .switch import SWITCH
-from .websocket_session import Session, Target, refused
+from .websocket_opening import not_opened, opening
+from .websocket_session import Session, Target
 from .websocket_slot import SLOT, has_no_session, is_unknown, session_of
 
 MODULE: Final = "aiohttp"
@@ -70,24 +70,31 @@ def _response(connection: Any, response: Any) -> ResponseInfo:
 
 def _ws_connect(original: Callable[..., Any]) -> Callable[..., Any]:
     async def _ws_connect(session: Any, url: Any, *args: Any, **options: Any) -> Any:
-        engine = SWITCH.engine
-        started = None if engine is None else engine.clock.now()
+        started = opening()
         try:
             return await original(session, url, *args, **options)
-        except Exception as exc:
-            guarded(_refused, session, url, started, exc)
+        except BaseException as exc:
+            guarded(_not_opened, session, url, started, exc)
             raise
 
     return _ws_connect
 
 
-def _refused(session: Any, url: Any, started: float | None, error: Exception) -> None:
-    status, headers = getattr(error, "status", None), getattr(error, "headers", None) or {}
-    if started is None:
+def _not_opened(session: Any, url: Any, started: float | None, error: BaseException) -> None:
+    try:
+        target = _target(session._build_url(url))  # noqa: SLF001 - as the hook of aiohttp
+    except (TypeError, ValueError, AssertionError):  # the application may give anything, and aiohttp says so
         return
+    not_opened(started, error, target, _refusal(error))
+
+
+def _refusal(error: Any) -> ResponseInfo | None:
+    """The response that refuses the handshake. The status of other exceptions may be aiohttp's own."""
+    if type(error).__name__ != "WSServerHandshakeError":
+        return None
+    headers = error.headers or {}
     pairs = {name.lower().encode(): value.encode(errors="replace") for name, value in headers.items()}
-    response = None if not status else response_info(status, pairs, protocol="1.1", tls=None)
-    refused(_target(session._build_url(url)), started, error, response)  # noqa: SLF001 - as the hook of aiohttp
+    return response_info(int(error.status), pairs, protocol="1.1", tls=None)
 
 
 # --- messages -------------------------------------------------------------------------------------------------------
@@ -115,11 +122,11 @@ def _receive(original: Callable[..., Any]) -> Callable[..., Any]:
         token = _receiving.set(True)
         try:
             message = await original(connection, *args, **kwargs)
+            guarded(_received, session, connection, message)
+            return message
         finally:
             _receiving.reset(token)
-        guarded(_received, session, connection, message)
-        session.paused()
-        return message
+            session.paused()
 
     return receive
 

@@ -15,7 +15,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from ..core.rate_limits import read_rate_limits
-from ..core.response import REQUEST_ID_HEADERS, ResponseInfo, media_type_of
+from ..core.response import REQUEST_ID_HEADERS, Closing, ResponseInfo, media_type_of
 from ..core.states import End
 from ..dialects import RESPONSE_HEADERS, RequestInfo, asks_for_stream, serves_path
 from ..engine.engine import Engine
@@ -167,12 +167,15 @@ class Exchange:
             return None
         return self._engine.sniff(self._request, response, self._started)
 
-    def raised(self, error: BaseException, response: ResponseInfo | None = None) -> None:
+    def raised(
+        self, error: BaseException, response: ResponseInfo | None = None, *, closing: Closing | None = None
+    ) -> None:
         """Sending the request raised an exception, so there is no stream.
 
         Args:
             error: the exception.
             response: the response that the exception is about, if an event hook or a session raised it for its status.
+            closing: what the hook knows of the failure. It counts more than what the exception says.
         """
         observer = self._observer
         if observer is None:
@@ -183,7 +186,7 @@ class Exchange:
             observer.responded(response)
             observer.end(End.CLOSED, error)
         else:
-            observer.end(failure_or_cancel(error), error)
+            observer.end(failure_or_cancel(error), error, closing=closing)
 
     def answered(self, response: ResponseInfo) -> None:
         """The client itself deals with a response: it tries again, or it gives up. There is no stream.
@@ -238,6 +241,20 @@ def may_be_stream(status: int, content_type: str, wants_stream: Callable[[], boo
 def has_mark(headers: Any) -> bool:
     """Whether a header names the dialect of the body. The client's mapping ignores the case of names."""
     return any(name in headers for name in RESPONSE_HEADERS)
+
+
+def header_of(headers: Any, name: str) -> Any:
+    """The value of a request's header, by its name in lower case; None if it is not there.
+
+    Args:
+        headers: what the application gave: a mapping, pairs, or nothing.
+        name: the header's name.
+    """
+    pairs = headers.items() if hasattr(headers, "items") else headers
+    try:
+        return next((value for key, value in pairs or () if str(key).lower() == name), None)
+    except (TypeError, ValueError):  # the client will say what is wrong with them
+        return None
 
 
 def guarded(action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:

@@ -44,7 +44,7 @@ def _patch(module: ModuleType) -> None:
 # --- the two shells ---------------------------------------------------------------------------------------------
 
 
-def _sync_send(tap: type[Any], original: Callable[..., Any]) -> Callable[..., Any]:
+def _sync_send(tap_class: type[Any], original: Callable[..., Any]) -> Callable[..., Any]:
     def send(client: Any, *args: Any, **kwargs: Any) -> Any:
         exchange = guarded(_begin, args, kwargs)
         if exchange is None:
@@ -56,7 +56,7 @@ def _sync_send(tap: type[Any], original: Callable[..., Any]) -> Callable[..., An
         except BaseException as exc:
             exchange.raised(exc, guarded(_response_of, exc, args, kwargs))
             raise
-        attach(exchange, _tap, response, tap)
+        attach(exchange, _put_tap, response, tap_class)
         if reads_whole:
             try:
                 response.read()
@@ -68,7 +68,7 @@ def _sync_send(tap: type[Any], original: Callable[..., Any]) -> Callable[..., An
     return send
 
 
-def _async_send(tap: type[Any], original: Callable[..., Any]) -> Callable[..., Any]:
+def _async_send(tap_class: type[Any], original: Callable[..., Any]) -> Callable[..., Any]:
     async def send(client: Any, *args: Any, **kwargs: Any) -> Any:
         exchange = guarded(_begin, args, kwargs)
         if exchange is None:
@@ -80,7 +80,7 @@ def _async_send(tap: type[Any], original: Callable[..., Any]) -> Callable[..., A
         except BaseException as exc:
             exchange.raised(exc, guarded(_response_of, exc, args, kwargs))
             raise
-        attach(exchange, _tap, response, tap)
+        attach(exchange, _put_tap, response, tap_class)
         if reads_whole:
             try:
                 await response.aread()
@@ -95,7 +95,8 @@ def _async_send(tap: type[Any], original: Callable[..., Any]) -> Callable[..., A
 def _is_other(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     """Whether nothing of a request is an LLM's. Nearly all requests of an application end here.
 
-    If the caller streams the response, the response may still show that it is an LLM's.
+    If the caller streams the response, the response may still show that it is an LLM's. Here, `args` still begin with
+    the client. The wrapper of `send` gets it apart.
     """
     if SWITCH.engine is None:
         return True
@@ -145,6 +146,7 @@ def _request_info(request: Any) -> RequestInfo:
         # A body that is a stream has no content yet, and reading it would take it from the request.
         body=lambda: getattr(request, "_content", None),
         retry_count=lambda: _retry_count(request),
+        accept=lambda: request.headers.get("accept"),
     )
 
 
@@ -160,7 +162,7 @@ MAX_RETRY_DIGITS: Final = 3
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
-def _tap(exchange: Exchange, response: Any, tap: type[Any]) -> None:
+def _put_tap(exchange: Exchange, response: Any, tap_class: type[Any]) -> None:
     headers = response.headers
     if not exchange.wants(response.status_code, headers.get("content-type", ""), partial(has_mark, headers)):
         return
@@ -170,7 +172,7 @@ def _tap(exchange: Exchange, response: Any, tap: type[Any]) -> None:
     if response.is_closed:
         read_already(observer, getattr(response, "_content", None))
     else:
-        response.stream = tap(response.stream, observer)
+        response.stream = tap_class(response.stream, observer)
 
 
 def _response_info(response: Any) -> ResponseInfo:

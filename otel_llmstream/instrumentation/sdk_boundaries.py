@@ -1,14 +1,15 @@
 """Call boundaries of SDKs: one call of a method is one call, with all its retries.
 
 The SDKs that one generator writes have a `_base_client` with one method, `request`. Every call goes through it with all
-its attempts. Azure's SDKs have a pipeline, whose `run` does the same. If a method is absent or has another shape,
+its attempts. Azure's SDKs have a pipeline, whose `run` does the same. DashScope's SDK sends once more if a connection
+of its pool is gone. MLflow's client sends again after some statuses. If a method is absent or has another shape,
 nothing is patched, and each send is a call of its own.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import ModuleType
 from typing import Any, Final
@@ -26,6 +27,13 @@ MODULES: Final = (
 )
 
 
+RETRIES: Final = (
+    ("dashscope.api_entities.http_request", ("_send_with_retry", "send_with_retry_async")),
+    ("dashscope.api_entities.aiohttp_request", ("send_with_retry_async",)),
+    ("mlflow.utils.rest_utils", ("_retry_databricks_sdk_call_with_exponential_backoff",)),
+)
+"""Module -> its functions that take a function that sends, and call it more than once."""
+
 PIPELINES: Final = (("azure.core.pipeline._base", "Pipeline"), ("azure.core.pipeline._base_async", "AsyncPipeline"))
 
 
@@ -35,6 +43,8 @@ def patch() -> None:
         when_imported(name, _patch)
     for name, owner in PIPELINES:
         when_imported(name, partial(_patch_pipeline, owner))
+    for name, functions in RETRIES:
+        when_imported(name, partial(_patch_functions, functions))
 
 
 def _patch(module: ModuleType) -> None:
@@ -50,6 +60,13 @@ def _patch_pipeline(name: str, module: ModuleType) -> None:
     method = getattr(owner, "run", None)
     if inspect.isfunction(method):
         replace_method(owner, "run", _async_request if inspect.iscoroutinefunction(method) else _sync_request)
+
+
+def _patch_functions(names: Iterable[str], module: ModuleType) -> None:
+    for name in names:
+        function = getattr(module, name, None)
+        if inspect.isfunction(function):
+            replace_method(module, name, _around_async if inspect.iscoroutinefunction(function) else _around_sync)
 
 
 def _has_shape(client: Any, *, is_async: bool) -> bool:
@@ -87,3 +104,19 @@ def _async_request(original: Callable[..., Any]) -> Callable[..., Any]:
             return await original(client, *args, **kwargs)
 
     return request
+
+
+def _around_sync(original: Callable[..., Any]) -> Callable[..., Any]:
+    def send(*args: Any, **kwargs: Any) -> Any:
+        with Boundary():
+            return original(*args, **kwargs)
+
+    return send
+
+
+def _around_async(original: Callable[..., Any]) -> Callable[..., Any]:
+    async def send(*args: Any, **kwargs: Any) -> Any:
+        with Boundary():
+            return await original(*args, **kwargs)
+
+    return send

@@ -31,6 +31,7 @@ from .exchange import (
     attach,
     guarded,
     has_mark,
+    header_of,
     may_be_llm,
     may_be_stream,
     read_already,
@@ -345,7 +346,7 @@ def _begin(pool: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Excha
     return Exchange.begin(_request_info(pool, args, kwargs), streams=not _argument("preload_content", args, kwargs))
 
 
-_POSITIONS: Final = {"method": 0, "url": 1, "body": 2, "retries": 4, "preload_content": 12}
+_POSITIONS: Final = {"method": 0, "url": 1, "body": 2, "headers": 3, "retries": 4, "preload_content": 12}
 """Positions of arguments of `urlopen`. In 1.26, the last one is always a keyword."""
 
 _DEFAULTS: Final = {"preload_content": True}
@@ -369,6 +370,7 @@ def _request_info(pool: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
         path=url.path.rstrip("/"),
         query=url.query.encode("ascii", "replace").decode(),
         body=partial(_content, _argument("body", args, kwargs)),
+        accept=lambda: header_of(_argument("headers", args, kwargs), "accept"),
     )
 
 

@@ -10,9 +10,9 @@ import logging
 import sys
 from collections.abc import Callable
 from functools import partial
+from traceback import walk_tb
 from types import ModuleType
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from .. import semconv
 from .._log import log
@@ -21,8 +21,8 @@ from ..core.websocket import NO_CODE, CloseFrame
 from .close_reason import watch_garbage_collector
 from .exchange import guarded, response_info, tls_version
 from .patching import replace_method, when_imported
-from .switch import SWITCH
-from .websocket_session import Session, Target, refused
+from .websocket_opening import not_opened, opening
+from .websocket_session import Session, Target
 from .websocket_slot import SLOT, has_no_session, is_unknown, session_of
 
 MODULE: Final = "websocket"
@@ -63,36 +63,27 @@ def _patch(module: ModuleType) -> None:
 
 def _connect(original: Callable[..., Any]) -> Callable[..., Any]:
     def connect(connection: Any, url: str, *args: Any, **options: Any) -> Any:
-        engine = SWITCH.engine
-        started = None if engine is None else engine.clock.now()
+        started = opening()
         connection.__dict__.pop(SLOT, None)  # it may be used once more
         connection.__dict__[URL] = url
         try:
             return original(connection, url, *args, **options)
-        except Exception as exc:
-            guarded(_refused, url, started, exc)
+        except BaseException as exc:
+            guarded(_not_opened, url, started, exc)
             raise
 
     return connect
 
 
-def _refused(url: str, started: float | None, error: Exception) -> None:
-    status, target = getattr(error, "status_code", None), _target(url)
-    if started is not None and target is not None:
-        response = None if status is None else _response_info(status, getattr(error, "resp_headers", None), None)
-        refused(target, started, error, response)
-
-
-def _target(url: str) -> Target | None:
-    parts = urlsplit(url)
-    if parts.hostname is None:
-        return None
-    port = parts.port or (443 if parts.scheme == "wss" else 80)
-    return Target(parts.scheme, parts.hostname, port, parts.path.rstrip("/"), parts.query)
+def _not_opened(url: str, started: float | None, error: BaseException) -> None:
+    status = getattr(error, "status_code", None)
+    response = None if status is None else _response_info(status, getattr(error, "resp_headers", None), None)
+    connected = any(frame.f_code.co_name == "handshake" for frame, _ in walk_tb(error.__traceback__))
+    not_opened(started, error, Target.of(url), response, connected=connected)
 
 
 def _open(connection: Any) -> Session | None:
-    target = _target(connection.__dict__.get(URL, ""))
+    target = Target.of(connection.__dict__.get(URL, ""))
     return None if target is None else Session.open(target, partial(_response, connection))
 
 
@@ -133,9 +124,11 @@ def _recv_frame(original: Callable[..., Any]) -> Callable[..., Any]:
             session.resumed()
         try:
             frame = original(connection)
-        except Exception as exc:
-            if not _is_time_out(exc):  # the application may go on after a time-out
-                session.ended(None, None, sent_first=False, error=exc)
+        except BaseException as exc:
+            if pulls:
+                session.paused()
+            if isinstance(exc, Exception):
+                _not_received(session, exc)
             raise
         if frame.opcode in DATA:
             session.arrived(_bytes(frame.data), frame.opcode != CONT, bool(frame.fin))
@@ -146,6 +139,18 @@ def _recv_frame(original: Callable[..., Any]) -> Callable[..., Any]:
         return frame
 
     return recv_frame
+
+
+def _not_received(session: Session, error: Exception) -> None:
+    """There is no frame. After a time-out the application may go on."""
+    if type(error).__name__ in _VIOLATIONS:
+        session.failed(error, Closing(semconv.INVALID_FRAMING, str(error)))
+    elif not _is_time_out(error):
+        session.ended(None, None, sent_first=False, error=error)
+
+
+_VIOLATIONS: Final = ("WebSocketProtocolException", "WebSocketPayloadException")
+"""What the client raises over a frame that breaks the rules."""
 
 
 def _callback(original: Callable[..., Any]) -> Callable[..., Any]:

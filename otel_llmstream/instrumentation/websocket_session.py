@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from threading import RLock
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from .. import semconv
 from ..core.response import Closing, ResponseInfo
@@ -45,9 +46,27 @@ class Target(NamedTuple):
     path: str
     query: str = ""
 
-    def request(self, body: bytes | None = None) -> RequestInfo:
-        """The neutral record of a request over this connection."""
-        return RequestInfo(**self._asdict(), method="GET", transport=semconv.WEBSOCKET, body=body)
+    @classmethod
+    def of(cls, url: object) -> Target | None:
+        """The target of a URL; None if it names no host."""
+        try:
+            parts = urlsplit(str(url))
+            port = parts.port or (443 if parts.scheme == "wss" else 80)
+        except ValueError:  # the application may give anything
+            return None
+        if parts.hostname is None:
+            return None
+        return cls(parts.scheme, parts.hostname, port, parts.path.rstrip("/"), parts.query)
+
+    def request(self, body: bytes | None = None, tries: int = 0) -> RequestInfo:
+        """The neutral record of a request over this connection.
+
+        Args:
+            body: the message that asks.
+            tries: how often the client tried before.
+        """
+        members = self._asdict()
+        return RequestInfo(**members, method="GET", transport=semconv.WEBSOCKET, body=body, retry_count=tries)
 
 
 class Stream:
@@ -448,19 +467,3 @@ class Session:
         self._open = {lane: it for lane, it in self._open.items() if it is not stream}
         left = {lane: deque(it for it in waiting if it is not stream) for lane, waiting in self._waiting.items()}
         self._waiting = {lane: waiting for lane, waiting in left.items() if waiting}
-
-
-def refused(target: Target, started: float, error: BaseException, response: ResponseInfo | None) -> None:
-    """A handshake failed, so there is no connection. It is recorded if an LLM answers there.
-
-    Args:
-        target: where the connection should have gone.
-        started: when the handshake began, in seconds.
-        error: the exception.
-        response: the response to the handshake, if one came.
-    """
-    if lanes_for(target.path) is None:
-        return
-    exchange = Exchange.begin(target.request(b"{}"), streams=False, started=started)
-    if exchange is not None:
-        exchange.raised(error, response)

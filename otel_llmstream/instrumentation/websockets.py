@@ -10,6 +10,8 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from types import ModuleType
 from typing import Any, Final
@@ -20,8 +22,8 @@ from ..core.websocket import CloseFrame
 from .close_reason import watch_garbage_collector
 from .exchange import guarded, response_info, tls_version
 from .patching import replace_method, when_imported
-from .switch import SWITCH
-from .websocket_session import Session, Target, refused
+from .websocket_opening import not_opened, opening
+from .websocket_session import Session, Target
 from .websocket_slot import SLOT, has_no_session, is_unknown, session_of
 
 MODULE: Final = "websockets"
@@ -34,6 +36,9 @@ DATA: Final = (CONT, 1, 2)
 _METHODS: Final = ("send", "close", "process_event", "recv")
 _LOST: Final = ("connection_lost", "close_socket")
 """What is called when the connection is gone, by asyncio and by the sync class."""
+
+_OPENERS: Final = (("connect", "connect"), ("connect", "__await_impl__"), ("reconnect", "connect"))
+"""The methods that open a connection and follow redirections: of asyncio since 17 and before, and of the sync class."""
 
 
 def patch() -> None:
@@ -60,9 +65,16 @@ def _patch(module: ModuleType) -> None:
 def _patch_client(module: ModuleType) -> None:
     connection = getattr(module, "ClientConnection", None)
     handshake = getattr(connection, "handshake", None)
-    if handshake is not None:
-        is_async = inspect.iscoroutinefunction(handshake)
-        replace_method(connection, "handshake", _handshake_async if is_async else _handshake_sync)
+    if handshake is None:
+        return
+    is_async = inspect.iscoroutinefunction(handshake)
+    replace_method(connection, "handshake", _handshake_async if is_async else _handshake_sync)
+    for owner, name in _OPENERS:
+        if hasattr(getattr(module, owner, None), name):
+            replace_method(getattr(module, owner), name, _open_async if is_async else _open_sync)
+            return
+    if inspect.isfunction(getattr(module, "connect", None)):
+        replace_method(module, "connect", _open_function)
 
 
 # --- the session of a connection --------------------------------------------------------------------------------
@@ -100,7 +112,9 @@ def _target(connection: Any) -> Target | None:
 
 
 def _tls(connection: Any) -> Any:
-    """The object of the TLS connection; None if it has none."""
+    """The object of the TLS connection; None if there is none."""
+    if connection is None:
+        return None
     transport = getattr(connection, "transport", None)
     if transport is not None:
         return transport.get_extra_info("ssl_object")
@@ -208,11 +222,21 @@ def _close_sync(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _connection_lost(original: Callable[..., Any]) -> Callable[..., Any]:
     def connection_lost(connection: Any, *args: Any, **kwargs: Any) -> Any:
+        session: Session = connection.__dict__[SLOT]
         error = next(iter(args), None) or getattr(connection, "connection_exc", None)
-        _end(connection.__dict__[SLOT], connection, error or getattr(connection, "recv_exc", None), is_lost=True)
+        error = error or getattr(connection, "recv_exc", None)
+        if error is None and _is_aborted(connection.protocol):
+            session.closing()
+        _end(session, connection, error, is_lost=True)
         return original(connection, *args, **kwargs)
 
     return connection_lost
+
+
+def _is_aborted(protocol: Any) -> bool:
+    """Whether the application dropped the transport: nothing went wrong, and the server has not hung up."""
+    frames = protocol.close_rcvd or protocol.close_sent
+    return frames is None and not getattr(getattr(protocol, "reader", None), "eof", True)
 
 
 def _end(session: Session, connection: Any, error: BaseException | None = None, *, is_lost: bool = False) -> None:
@@ -227,45 +251,115 @@ def _frame(close: Any) -> CloseFrame | None:
     return None if close is None else CloseFrame(int(close.code), close.reason)
 
 
-# --- the handshake --------------------------------------------------------------------------------------------------
+# --- the connection is opened ---------------------------------------------------------------------------------------
+
+_TRIES: Final = "_otel_llmstream_tries"
+"""Attribute of a client that connects again and again: how often it has failed since it last had a connection."""
+
+
+class _Opening:
+    """Around one call that opens a connection: what it raises is recorded.
+
+    Args:
+        client: the object that opens the connection; None if a function does.
+        url: where it goes; None if only the connection knows it.
+    """
+
+    def __init__(self, client: Any = None, url: object = None) -> None:
+        self.connection: Any = None  # the one whose handshake failed
+        self._client = client
+        self._url = url
+        self._started = opening()
+
+    def __enter__(self) -> None:
+        self._token = _OPENING.set(self)
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        with suppress(ValueError):  # a dropped coroutine is closed in another context
+            _OPENING.reset(self._token)
+        members = {} if self._client is None else self._client.__dict__
+        if error is None:
+            members.pop(_TRIES, None)
+        else:
+            tries = members.get(_TRIES, 0)
+            members[_TRIES] = tries + 1
+            guarded(self.failed, error, tries)
+
+    def failed(self, error: BaseException, tries: int = 0) -> None:
+        """There is no connection."""
+        url = self._url if self._client is None else self._client.uri  # that of the last redirection
+        # A proxy that refuses has a response, too, and it is not the server's.
+        response = getattr(error, "response", None) if type(error).__name__ == "InvalidStatus" else None
+        not_opened(
+            self._started,
+            error,
+            _target(self.connection) if url is None else Target.of(url),
+            None if response is None else _response_info(int(response.status_code), response, self.connection),
+            connected=self.connection is not None,
+            tries=tries,
+        )
+
+
+_OPENING: Final[ContextVar[_Opening | None]] = ContextVar("otel_llmstream_opening", default=None)
+"""The call that opens a connection, while it runs."""
+
+
+class _Handshake:
+    """Around one handshake. What its failure means is known where the connection is opened: it may be a redirection.
+
+    An application may have got the function that opens it before we replaced it. Then the handshake itself is recorded.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._around = _OPENING.get() or _Opening()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None:
+            self._around.connection = self._connection
+            if _OPENING.get() is None:
+                guarded(self._around.failed, error)
+
+
+def _open_async(original: Callable[..., Any]) -> Callable[..., Any]:
+    async def connect(client: Any, *args: Any, **kwargs: Any) -> Any:
+        with _Opening(client):
+            return await original(client, *args, **kwargs)
+
+    return connect
+
+
+def _open_sync(original: Callable[..., Any]) -> Callable[..., Any]:
+    def connect(client: Any, *args: Any, **kwargs: Any) -> Any:
+        with _Opening(client):
+            return original(client, *args, **kwargs)
+
+    return connect
+
+
+def _open_function(original: Callable[..., Any]) -> Callable[..., Any]:
+    """The sync client is a function before 17."""
+
+    def connect(*args: Any, **kwargs: Any) -> Any:
+        with _Opening(url=args[0] if args else kwargs.get("uri")):
+            return original(*args, **kwargs)
+
+    return connect
 
 
 def _handshake_async(original: Callable[..., Any]) -> Callable[..., Any]:
     async def handshake(connection: Any, *args: Any, **kwargs: Any) -> Any:
-        started = guarded(_now)
-        try:
+        with _Handshake(connection):
             return await original(connection, *args, **kwargs)
-        except Exception as exc:
-            guarded(_refused, connection, started, exc)
-            raise
 
     return handshake
 
 
 def _handshake_sync(original: Callable[..., Any]) -> Callable[..., Any]:
     def handshake(connection: Any, *args: Any, **kwargs: Any) -> Any:
-        started = guarded(_now)
-        try:
+        with _Handshake(connection):
             return original(connection, *args, **kwargs)
-        except Exception as exc:
-            guarded(_refused, connection, started, exc)
-            raise
 
     return handshake
-
-
-def _now() -> float | None:
-    return None if SWITCH.engine is None else SWITCH.engine.clock.now()
-
-
-def _refused(connection: Any, started: float | None, error: Exception) -> None:
-    target = _target(connection)
-    response = getattr(error, "response", None)
-    status = getattr(response, "status_code", None)
-    if target is None or started is None or (status is not None and status // 100 == _REDIRECTION):
-        return  # a redirection is followed
-    refused(target, started, error, None if status is None else _response_info(status, response, connection))
-
-
-_REDIRECTION: Final = 3
-"""First digit of the statuses that redirect."""

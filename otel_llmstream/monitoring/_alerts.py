@@ -60,6 +60,7 @@ class Options:
         interval: seconds between two samples of a series, by scrape or export.
         only: names of the alerts to write. If empty, all are written.
         grafana: URL of Grafana, without a slash at its end. If empty, links to dashboards are relative.
+        resource_labels: labels of the PrometheusRule itself, as (name, value). A Prometheus selects its rules by them.
     """
 
     thresholds: Thresholds = field(default_factory=Thresholds)
@@ -74,6 +75,7 @@ class Options:
     interval: float = DEFAULT_INTERVAL
     only: frozenset[str] = frozenset()
     grafana: str = ""
+    resource_labels: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         unknown = sorted((self.without | self.only) - {alert.name for alert in ALERTS})

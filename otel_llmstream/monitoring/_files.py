@@ -49,7 +49,7 @@ def command(options: Options, form: str) -> str:
     return shlex.join(["otel-llmstream", "alerts", "--format", form, *_changed_options(options, form)])
 
 
-def _lists(options: Options) -> Iterator[str]:
+def _lists(options: Options, form: str) -> Iterator[str]:
     """The options that can be given more than once."""
     chosen = {
         "--job": options.jobs,
@@ -57,6 +57,7 @@ def _lists(options: Options) -> Iterator[str]:
         "--ignore-errors": (",".join(options.ignore_errors),) if options.ignore_errors else (),
         "--only": sorted(options.only),
         "--without": sorted(options.without),
+        "--label": [f"{name}={value}" for name, value in options.resource_labels] if form == "kubernetes" else (),
     }
     for option, values in chosen.items():
         for value in values:
@@ -69,7 +70,7 @@ def _changed_options(options: Options, form: str) -> Iterator[str]:
     plain = Options()
     if options.interval != plain.interval:
         yield from ("--interval", format_seconds(options.interval))
-    yield from _lists(options)
+    yield from _lists(options, form)
     if options.runbooks != plain.runbooks:
         yield from ("--runbooks", options.runbooks)
     if options.grafana != plain.grafana:

@@ -51,10 +51,11 @@ def _used(queries: Iterable[str], recorded: Mapping[str, str]) -> set[str]:
 
 def prometheus_rule(options: Options) -> dict[str, Any]:
     """The same groups as a PrometheusRule of the Prometheus operator (https://prometheus-operator.dev)."""
+    labels = {"labels": dict(options.resource_labels)} if options.resource_labels else {}
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
-        "metadata": {"name": "otel-llmstream"},
+        "metadata": {"name": "otel-llmstream", **labels},
         "spec": {"groups": rule_groups(options)},
     }
 

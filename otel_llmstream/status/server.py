@@ -24,7 +24,7 @@ from .source import Source
 MAX_CONNECTIONS: Final = 64
 """Connections that are answered at once: 16 pages, each with its event stream and a few more. Others get status 503."""
 
-PATIENCE: Final = 1.0
+STOP_TIMEOUT: Final = 1.0
 """Seconds that `close` waits for the thread. It only has to close its sockets."""
 
 ANY: Final = ("0.0.0.0", "::")  # noqa: S104 - addresses that a user may give
@@ -76,7 +76,7 @@ class StatusServer:
         """Serve no longer. Event streams that are open end."""
         with suppress(RuntimeError):  # the loop is closed already
             self._loop.call_soon_threadsafe(self._closing.set)
-        self._thread.join(PATIENCE)
+        self._thread.join(STOP_TIMEOUT)
 
     def forget(self) -> None:
         """After a fork, in the child: let go of the sockets, which are the parent's, as is the thread.
@@ -104,7 +104,7 @@ class StatusServer:
         for connection in tuple(self._state.connections):
             connection.transport.abort()
         if self._state.tasks:
-            await asyncio.wait(self._state.tasks, timeout=PATIENCE / 2)
+            await asyncio.wait(self._state.tasks, timeout=STOP_TIMEOUT / 2)
 
     def _protocol(self) -> asyncio.Protocol:
         return _Protocol(self._config, self._state, {}, self._loop)

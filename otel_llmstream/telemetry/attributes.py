@@ -13,7 +13,7 @@ REQUEST: Final = "request."
 """How the fields of a call's request begin in the table."""
 
 
-class Reader:
+class AttributeTable:
     """Reads some attributes off records. A value that is None or the table's default is left out.
 
     Args:
@@ -37,17 +37,17 @@ class Reader:
         }
 
 
-def of_request(on: On) -> Reader:
+def of_request(on: On) -> AttributeTable:
     """Reads an `LLMRequest`, but for its parameters.
 
     Args:
         on: where the attributes are to be written.
     """
     rows = (it for it in semconv.ATTRIBUTES if on in it.on and _is_of_request(it))
-    return Reader((it.name, it.field.removeprefix(REQUEST), it.default) for it in rows)
+    return AttributeTable((it.name, it.field.removeprefix(REQUEST), it.default) for it in rows)
 
 
-def of_summary(on: On, *, newest: bool = False) -> Reader:
+def of_summary(on: On, *, newest: bool = False) -> AttributeTable:
     """Reads a `Summary`: what a call's end adds to the request, but for the fields that hold pairs.
 
     Args:
@@ -55,14 +55,14 @@ def of_summary(on: On, *, newest: bool = False) -> Reader:
         newest: whether names follow the newest conventions.
     """
     rows = (it for it in semconv.ATTRIBUTES if on in it.on and it.field and not _is_of_request(it))
-    return Reader(
+    return AttributeTable(
         ((newest and it.newest) or it.name, it.field, it.default) for it in rows if it.field not in semconv.PAIRS
     )
 
 
-def of_attempt() -> Reader:
+def of_attempt() -> AttributeTable:
     """Reads an `Attempt`, but for its rate limits."""
-    return Reader((it.name, it.attempt, it.default) for it in semconv.ATTRIBUTES if it.attempt)
+    return AttributeTable((it.name, it.attempt, it.default) for it in semconv.ATTRIBUTES if it.attempt)
 
 
 def seconds(on: On) -> frozenset[str]:

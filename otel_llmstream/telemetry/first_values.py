@@ -29,7 +29,7 @@ from opentelemetry.metrics import CallbackOptions, Observation
 
 from .fast_path import DirectMeter, RecordContext, Series, SeriesStorage
 
-PATIENCE: Final = 600.0
+REMEMBERED_FOR: Final = 600.0
 """Seconds without a collection after which a reader is not waited for any more. This is twice the longest interval that
 the alert rules support. Only without the fast path does a value wait for several readers."""
 
@@ -120,7 +120,7 @@ class FirstValues:
         """A reader collects now. It shows what is there."""
         with self.lock:
             now = time.monotonic()
-            self._readers = {key: at for key, at in self._readers.items() if now - at < PATIENCE} | {reader: now}
+            self._readers = {key: at for key, at in self._readers.items() if now - at < REMEMBERED_FOR} | {reader: now}
             for held in self._held:
                 held.shown_to.add(reader)
 

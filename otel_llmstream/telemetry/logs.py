@@ -86,6 +86,7 @@ class LogRecorder:
             library's logger `otel_llmstream` unless given.
         provider: OpenTelemetry's logger provider, for the exception events; the global one unless given.
         failed: called with the exception that the application's logger or log processor raised.
+        error_messages: see `Settings`.
 
     Raises:
         TypeError: the logger cannot take the lines.
@@ -97,8 +98,10 @@ class LogRecorder:
         provider: LoggerProvider | None = None,
         *,
         failed: Callable[[Exception], None] = lambda _exc: None,
+        error_messages: bool = True,
     ) -> None:
         self._failed = failed
+        self._error_messages = error_messages
         self._logger = event_logger(logger)
         # A logger of the standard library says which lines are wanted.
         self._is_enabled_for = self._logger.is_enabled_for if isinstance(self._logger, RecordLogger) else None
@@ -112,7 +115,7 @@ class LogRecorder:
     def retry(self, attempt: Attempt, span: CallSpan) -> None:
         """An attempt failed and another one began."""
         if self._is_wanted(semconv.LOG_RETRY):
-            facts = {**_rounded(attempt_facts(attempt), _ATTEMPT_SECONDS), **_exception(attempt.error)}
+            facts = {**_rounded(attempt_facts(attempt), _ATTEMPT_SECONDS), **self._exception(attempt.error)}
             self._write(semconv.LOG_RETRY, attempt.request, span, facts)
 
     def stalled(self, request: LLMRequest, seconds: float, span: CallSpan) -> None:
@@ -124,7 +127,7 @@ class LogRecorder:
         """A call is over."""
         name = _ENDS[summary.outcome]
         if self._is_wanted(name):
-            self._write(name, summary.request, span, _ended(summary))
+            self._write(name, summary.request, span, {**_ended(summary), **self._exception(summary.error)})
         if summary.outcome.is_failure:
             self._guarded(self._exception_event, summary, span)
         elif summary.incomplete_tool_calls and self._is_wanted(semconv.LOG_INCOMPLETE_TOOL_CALL):
@@ -178,8 +181,8 @@ class LogRecorder:
         request = summary.request
         attributes = {
             semconv.EXCEPTION_TYPE: summary.error_type,
-            semconv.EXCEPTION_MESSAGE: summary.message or _TRUNCATION_MESSAGE,
-            **_exception(summary.error),
+            semconv.EXCEPTION_MESSAGE: (summary.message or _TRUNCATION_MESSAGE) if self._error_messages else None,
+            **self._exception(summary.error),
             semconv.ERROR_TYPE: summary.error_type,
             semconv.OPERATION: request.operation,
             semconv.PROVIDER: request.provider,
@@ -191,6 +194,15 @@ class LogRecorder:
             context=context,
             attributes={key: value for key, value in attributes.items() if value is not None},
         )
+
+    def _exception(self, error: BaseException | None) -> dict[str, Any]:
+        if error is None:
+            return {}
+        return {
+            semconv.EXCEPTION_TYPE: kind(error),
+            **({semconv.EXCEPTION_MESSAGE: exception_message(error)} if self._error_messages else {}),
+            semconv.EXCEPTION_STACKTRACE: stack(error, messages=self._error_messages),
+        }
 
     def _events_enabled(self, context: Context) -> bool:
         enabled = getattr(self._events, "enabled", None)  # since API 1.45
@@ -212,7 +224,7 @@ def _ended(summary: Summary) -> dict[str, Any]:
     facts = _rounded(_summary.read(summary), _SECONDS)
     if summary.message:
         facts[semconv.DETAIL] = summary.message
-    return {**facts, **dict(summary.limits), **_exception(summary.error)}
+    return {**facts, **dict(summary.limits)}
 
 
 def _incomplete(summary: Summary) -> dict[str, Any]:
@@ -221,16 +233,6 @@ def _incomplete(summary: Summary) -> dict[str, Any]:
         semconv.INCOMPLETE_TOOL_CALLS: summary.incomplete_tool_calls,
         semconv.FINISH_REASON: summary.finish_reason,
         semconv.RESPONSE_ID: summary.response_id or "",
-    }
-
-
-def _exception(error: BaseException | None) -> dict[str, Any]:
-    if error is None:
-        return {}
-    return {
-        semconv.EXCEPTION_TYPE: kind(error),
-        semconv.EXCEPTION_MESSAGE: exception_message(error),
-        semconv.EXCEPTION_STACKTRACE: stack(error),
     }
 
 

@@ -20,11 +20,12 @@ from .._version import __version__
 from ..core.served import ServedOutcome, ServedSummary
 from ..semconv import On
 from . import instruments
-from .attributes import Reader
+from .attributes import AttributeTable
 from .fast_path import Attributes, Series
 from .instruments import OVERFLOW
 from .logs import LogRecorder
 from .metrics import MetricsRecorder
+from .wordless import served_wordless
 
 Key = tuple[str | None, str | None]
 """The route and the model of a served stream."""
@@ -55,6 +56,8 @@ class ServedRecorder:
         logs: where the lines go.
         active: what the gauge looks at.
         server_metrics: see `Settings`.
+        listeners: called with each served stream that has ended.
+        error_messages: see `Settings`.
     """
 
     def __init__(
@@ -65,11 +68,15 @@ class ServedRecorder:
         active: Active,
         *,
         server_metrics: bool = False,
+        error_messages: bool = True,
+        listeners: Callable[[ServedSummary], None] = lambda _summary: None,
     ) -> None:
         meter = metrics.get_meter(semconv.SCOPE, __version__, provider, semconv.SCHEMA_URL)
         self._counting = counting
         self._logs = logs
         self._active = active
+        self._error_messages = error_messages
+        self._listeners = listeners
         self._streams = instruments.counter(meter, semconv.SERVED_STREAMS)
         self._orphans = instruments.counter(meter, semconv.SERVED_ORPHANS)
         self._histograms = [(instruments.histogram(meter, it), field) for it, field in _HISTOGRAMS]
@@ -98,6 +105,8 @@ class ServedRecorder:
 
     def ended(self, summary: ServedSummary, span: trace.Span | None) -> None:
         """A served stream is over."""
+        if not self._error_messages:
+            summary = served_wordless(summary)
         facts = _span.read(summary)
         if span is not None:
             span.set_attributes(facts)
@@ -105,10 +114,13 @@ class ServedRecorder:
         self._logs.served(_LINES[summary.outcome], _line(summary), span)
         with self._lock:
             self._totals[summary.outcome] += 1
+        self._listeners(summary)
 
     def orphaned(self, summary: ServedSummary, span: trace.Span | None) -> None:
         """The client left, and an upstream stream is still read."""
         self._count(self._orphans, self._labels((summary.route, summary.model)))
+        if not self._error_messages:
+            summary = served_wordless(summary)
         self._logs.served(semconv.LOG_SERVED_ORPHANED, _line(summary), span)
 
     def _measure(self, summary: ServedSummary) -> None:
@@ -182,8 +194,8 @@ _HISTOGRAMS: Final = (
 )
 """Histogram -> the field of `ServedSummary` that it records."""
 
-_span: Final = Reader((it.name, it.field, it.default) for it in semconv.SERVED_ATTRIBUTES if On.SPAN in it.on)
-_log: Final = Reader((it.name, it.field, it.default) for it in semconv.SERVED_ATTRIBUTES if On.LOG in it.on)
+_span: Final = AttributeTable((it.name, it.field, it.default) for it in semconv.SERVED_ATTRIBUTES if On.SPAN in it.on)
+_log: Final = AttributeTable((it.name, it.field, it.default) for it in semconv.SERVED_ATTRIBUTES if On.LOG in it.on)
 
 
 def _line(summary: ServedSummary) -> dict[str, Any]:

@@ -76,19 +76,19 @@ class SpanRecorder:
             name or (span_name(request) if genai else plain_name(request)),
             where,
             SpanKind.CLIENT,
-            {**self.started(request, genai=genai), **attributes},
+            {**self.attributes_at_start(request, genai=genai), **attributes},
             start_time=unix_ns,
         )
         return OwnSpan(self, span, current, request, inside or detached, genai=genai)
 
-    def started(self, request: LLMRequest, *, genai: bool) -> dict[str, Any]:
+    def attributes_at_start(self, request: LLMRequest, *, genai: bool) -> dict[str, Any]:
         """The attributes that are known when a call begins."""
         found = _request.read(request)
         if request.parameters:
             found.update(request.parameters)
         return found if genai else _plain(found)
 
-    def ended(self, summary: Summary, first: LLMRequest | None, *, genai: bool) -> dict[str, Any]:
+    def attributes_at_end(self, summary: Summary, first: LLMRequest | None, *, genai: bool) -> dict[str, Any]:
         """The attributes that are known when a call has ended.
 
         Args:
@@ -112,7 +112,7 @@ class SpanRecorder:
 
 
 class CallSpan(Protocol):
-    """The span that a call is recorded on.
+    """The span that a call is recorded on. Implemented by `OwnSpan` and `BorrowedSpan`.
 
     Attributes:
         is_borrowed: whether it is another instrumentation's, which may end it right after the terminal event.
@@ -217,7 +217,7 @@ class OwnSpan:
         """Write the call's result, and end the span."""
         span = self._span
         if span.is_recording():
-            span.set_attributes(self._recorder.ended(summary, self._request, genai=self._genai))
+            span.set_attributes(self._recorder.attributes_at_end(summary, self._request, genai=self._genai))
             _set_status(span, summary)
         span.end(unix_ns)
 
@@ -292,7 +292,7 @@ class BorrowedSpan:
             plain_name(request),
             self.context,
             SpanKind.CLIENT,
-            self._recorder.started(request, genai=False),
+            self._recorder.attributes_at_start(request, genai=False),
             start_time=self._unix_ns,
         )
         self._write(span, summary, {}, genai=False)
@@ -301,7 +301,7 @@ class BorrowedSpan:
     def _write(self, span: Span, summary: Summary, theirs: Mapping[str, Any], *, genai: bool) -> None:
         ours = {
             **self._attributes,
-            **self._recorder.ended(summary, None, genai=genai),
+            **self._recorder.attributes_at_end(summary, None, genai=genai),
         }
         span.set_attributes({name: value for name, value in ours.items() if name not in theirs or _is_ours(name)})
         for name, attributes, unix_ns in self._events:

@@ -21,9 +21,11 @@ class SSEJSONFramer(SSEFramer):
         self._objects: list[Frame] = []
 
     def close(self) -> list[Frame]:
-        """Handle the end of the body. The last line of an object may lack its line end."""
+        """Handle the end of the body. The last line of an object may lack its line end. It may be the only one."""
         super().close()
-        return self._object_framer.feed(self._unfinished()) if self._object_framer.pending else []
+        line = self._unfinished()
+        is_object = self._object_framer.pending or line.lstrip()[:1] in (b"{", b"[")
+        return self._object_framer.feed(line) if is_object else []
 
     @property
     def pending(self) -> bool:

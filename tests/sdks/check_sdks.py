@@ -64,6 +64,7 @@ ERRORS = (
     "server_error",
     "overloaded_error",
     "throttlingexception",  # Bedrock's
+    "throttling.allocationquota",  # DashScope's
     "503",  # Google's
     "3000",  # Mistral's
     "rate_limit_exceeded",  # of the Responses API over a WebSocket

@@ -764,6 +764,62 @@ async def azure_chat_async(ask: Ask) -> AsyncIterator[Any]:
             await stream.aclose()
 
 
+@driver("mlflow-skinny", "predict_stream", "sync", closes=False)
+def mlflow_databricks(ask: Ask) -> Iterator[Any]:
+    """Databricks' serving endpoints through MLflow's client."""
+    import os
+
+    from mlflow.deployments import get_deploy_client
+
+    os.environ.update(DATABRICKS_HOST=ask.url, DATABRICKS_TOKEN=KEY)
+    client = get_deploy_client("databricks")
+    inputs = {"model": ask.model, "messages": QUESTION}
+    with closing(client.predict_stream(endpoint="chat", inputs=inputs)) as items:
+        yield from items
+
+
+# --- DashScope, on requests and aiohttp -------------------------------------------------------------------------------
+
+
+def _dashscope(ask: Ask) -> dict[str, Any]:
+    return {
+        "model": ask.model,
+        "api_key": KEY,
+        "base_address": f"{ask.url}/api/v1",
+        "stream": True,
+        "request_timeout": int(TIMEOUT),
+    }
+
+
+@driver("dashscope", "Generation.call", "sync", retries=False)
+def dashscope_generation(ask: Ask) -> Iterator[Any]:
+    from dashscope import Generation
+
+    with closing(Generation.call(messages=QUESTION, result_format="message", **_dashscope(ask))) as items:
+        yield from items
+
+
+@driver("dashscope", "AioGeneration.call", AIOHTTP, retries=False)
+async def dashscope_generation_async(ask: Ask) -> AsyncIterator[Any]:
+    from dashscope import AioGeneration
+
+    items = await AioGeneration.call(
+        messages=QUESTION, result_format="message", incremental_output=True, **_dashscope(ask)
+    )
+    async with aclosing(items):
+        async for item in items:
+            yield item
+
+
+@driver("dashscope", "MultiModalConversation.call", "sync", retries=False)
+def dashscope_conversation(ask: Ask) -> Iterator[Any]:
+    from dashscope import MultiModalConversation
+
+    messages = [{"role": "user", "content": [{"text": "the question"}]}]
+    with closing(MultiModalConversation.call(messages=messages, incremental_output=True, **_dashscope(ask))) as items:
+        yield from items
+
+
 # --- frameworks -------------------------------------------------------------------------------------------------------
 
 
@@ -924,65 +980,71 @@ def _over_socket(ask: Ask) -> tuple[str, dict[str, str]]:
     return model, {"x-chaos-model": model}
 
 
-@driver("openai", "responses.connect", "sync", retries=False, socket=True)
-def openai_responses_socket(ask: Ask) -> Iterator[Any]:
+OPENAI_SOCKETS: Final[dict[str, tuple[Callable[..., Any], Callable[..., Any]]]] = {
+    "responses.connect": (
+        lambda client, _model, headers: client.responses.connect(extra_headers=headers),
+        lambda connection, model: connection.response.create(model=model, input="the question"),
+    ),
+    "realtime.connect": (
+        lambda client, model, headers: client.realtime.connect(model=model, extra_headers=headers),
+        lambda connection, _model: connection.response.create(),
+    ),
+}
+"""What opens a connection, and what asks for a response on it."""
+
+
+def openai_socket(api: str) -> None:
+    """The drivers of one method of openai that opens a connection."""
+    opens, asks = OPENAI_SOCKETS[api]
+
+    @driver("openai", api, "sync", retries=False, socket=True)
+    def sync(ask: Ask) -> Iterator[Any]:
+        import openai
+
+        model, headers = _over_socket(ask)
+        with openai.OpenAI(**_openai(ask)) as client, opens(client, model, headers) as connection:
+            asks(connection, model)
+            for event in connection:
+                yield event
+                if event.type in LAST_EVENTS:
+                    return
+
+    @driver("openai", api, "async", retries=False, socket=True)
+    async def asynchronous(ask: Ask) -> AsyncIterator[Any]:
+        import openai
+
+        model, headers = _over_socket(ask)
+        async with openai.AsyncOpenAI(**_openai(ask)) as client, opens(client, model, headers) as connection:
+            await asks(connection, model)
+            async for event in connection:
+                yield event
+                if event.type in LAST_EVENTS:
+                    return
+
+
+for name in OPENAI_SOCKETS:
+    openai_socket(name)
+
+
+@driver("openai-agents", "OpenAIResponsesWSModel", "async", retries=False, socket=True)
+async def openai_agents(ask: Ask) -> AsyncIterator[Any]:
+    import agents
     import openai
+    from agents.models.openai_responses import OpenAIResponsesWSModel
 
-    model, headers = _over_socket(ask)
-    with openai.OpenAI(**_openai(ask)) as client, client.responses.connect(extra_headers=headers) as connection:
-        connection.response.create(model=model, input="the question")
-        for event in connection:
-            yield event
-            if event.type in LAST_EVENTS:
-                return
-
-
-@driver("openai", "responses.connect", "async", retries=False, socket=True)
-async def openai_responses_socket_async(ask: Ask) -> AsyncIterator[Any]:
-    import openai
-
-    model, headers = _over_socket(ask)
-    async with (
-        openai.AsyncOpenAI(**_openai(ask)) as client,
-        client.responses.connect(extra_headers=headers) as connection,
-    ):
-        await connection.response.create(model=model, input="the question")
-        async for event in connection:
-            yield event
-            if event.type in LAST_EVENTS:
-                return
-
-
-@driver("openai", "realtime.connect", "sync", retries=False, socket=True)
-def openai_realtime(ask: Ask) -> Iterator[Any]:
-    import openai
-
-    model, headers = _over_socket(ask)
-    with (
-        openai.OpenAI(**_openai(ask)) as client,
-        client.realtime.connect(model=model, extra_headers=headers) as connection,
-    ):
-        connection.response.create()
-        for event in connection:
-            yield event
-            if event.type in LAST_EVENTS:
-                return
-
-
-@driver("openai", "realtime.connect", "async", retries=False, socket=True)
-async def openai_realtime_async(ask: Ask) -> AsyncIterator[Any]:
-    import openai
-
-    model, headers = _over_socket(ask)
-    async with (
-        openai.AsyncOpenAI(**_openai(ask)) as client,
-        client.realtime.connect(model=model, extra_headers=headers) as connection,
-    ):
-        await connection.response.create()
-        async for event in connection:
-            yield event
-            if event.type in LAST_EVENTS:
-                return
+    agents.set_tracing_disabled(True)  # it would send traces to OpenAI
+    name, headers = _over_socket(ask)
+    async with openai.AsyncOpenAI(**_openai(ask)) as client:
+        model = OpenAIResponsesWSModel(name, client)
+        settings = agents.ModelSettings(extra_headers=headers)
+        try:
+            result = agents.Runner.run_streamed(agents.Agent("a", model=model, model_settings=settings), "the question")
+            async for event in result.stream_events():
+                if event.type == "raw_response_event":
+                    yield event
+        finally:
+            result.cancel()
+            await model.close()
 
 
 @driver("google-genai", "live.connect", "async", retries=False, socket=True)

@@ -88,6 +88,22 @@ ENVIRONMENTS: Final[Mapping[str, Environment]] = {
         ("openai", "google-genai"),
         sockets=True,
     ),
+    "Agents": Environment(
+        "OpenAI's framework for agents, whose models stream over WebSockets if it is told to",
+        ("openai-agents==0.24.0", "openai[realtime]==3.57.0", "websockets==15.0.1"),
+        ("openai-agents",),
+        sockets=True,
+    ),
+    "DashScope": Environment(
+        "Alibaba Cloud's SDK uses requests, and aiohttp for its async methods",
+        ("dashscope==2.0.2", "requests==2.34.2", "aiohttp==3.14.5", "websocket-client==1.9.2"),
+        ("dashscope",),
+    ),
+    "MLflow": Environment(
+        "MLflow's client for Databricks uses requests",
+        ("mlflow-skinny==3.17.2", "requests==2.34.2"),
+        ("mlflow-skinny",),
+    ),
     "older": Environment(
         "frameworks whose oldest versions need newer SDKs than the oldest, or conflict with today's OpenTelemetry",
         (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ... import semconv
+from ...core.summary import Outcome
 from ...monitoring._error_causes import explained
 from ...wire import framer_for
 from .findings import Answer, fail, ok, warn
-from .study import Study
+from .study import Result, Study
 from .words import buffering_remedy, listed, times, told
 
 
@@ -38,7 +39,7 @@ def status(study: Study) -> Answer | None:
 
 def content_type(study: Study) -> Answer | None:
     """The media type of the answer."""
-    found = [r for r in study.answered if r.head is not None and r.head.is_success]
+    found = [r for r in study.answered if r.head is not None and r.head.is_success and not _is_error_document(r)]
     if not found:
         return None
     kinds = [r.head.by_name.get("content-type", "none") for r in found if r.head is not None]
@@ -57,6 +58,12 @@ def content_type(study: Study) -> Answer | None:
         "A gateway writes its own content type over that of the stream.",
         "Let it pass text/event-stream on: proxies buffer and compress other types, and some SDKs read them whole.",
     )
+
+
+def _is_error_document(result: Result) -> bool:
+    """Whether the whole answer is a JSON document that reports an error. Its type is right."""
+    summary = result.summary
+    return summary is not None and summary.outcome is Outcome.FAILED and not summary.frames
 
 
 def framing(study: Study) -> Answer | None:

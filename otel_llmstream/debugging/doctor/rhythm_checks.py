@@ -63,7 +63,7 @@ def first(study: Study) -> Answer | None:
     quickest = min(firsts)
     if study.ttft is not None and quickest > study.ttft:
         return fail(
-            f"{seconds(quickest)} to the first chunk, and {seconds(study.ttft)} are allowed (--slo)",
+            f"{seconds(quickest)} to the first chunk, and {seconds(study.ttft)} are allowed (--limit)",
             _where_time_went(study),
             "Shorten the prompt, take a smaller model or a nearer region; look at the queue of the server.",
         )
@@ -86,7 +86,7 @@ def gap(study: Study) -> Answer | None:
     longest = min(result.pause for result in well)
     limit = STALL_AFTER if study.gap is None else study.gap
     if longest > limit:
-        allowed = "" if study.gap is None else f", and {seconds(study.gap)} are allowed (--slo)"
+        allowed = "" if study.gap is None else f", and {seconds(study.gap)} are allowed (--limit)"
         answer = warn if study.gap is None else fail
         return answer(
             f"a pause of {seconds(longest)} between two chunks{allowed}",

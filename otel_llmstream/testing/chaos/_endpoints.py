@@ -1,5 +1,6 @@
 """The endpoints of the server. In: a request's target and body. Out: the endpoint, the model, and whether to stream."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 from urllib.parse import unquote
@@ -19,6 +20,8 @@ class Endpoint(StrEnum):
     OLLAMA_GENERATE = "api/generate"
     CONVERSE = "converse-stream"
     INVOKE = "invoke-with-response-stream"
+    DASHSCOPE = "text-generation/generation"
+    DASHSCOPE_PARTS = "multimodal-generation/generation"
 
     @classmethod
     def of(cls, target: str) -> "Endpoint | None":
@@ -38,6 +41,7 @@ _PATH_SUFFIXES = {
     "/agents/completions": Endpoint.MISTRAL,
     "/chat/completions": Endpoint.CHAT,
     "/completions": Endpoint.COMPLETIONS,
+    "/invocations": Endpoint.CHAT,  # Databricks
     "/responses": Endpoint.RESPONSES,
     "/messages": Endpoint.MESSAGES,
     "/v2/chat": Endpoint.COHERE,
@@ -45,21 +49,28 @@ _PATH_SUFFIXES = {
     "/api/generate": Endpoint.OLLAMA_GENERATE,
     "/converse-stream": Endpoint.CONVERSE,
     "/invoke-with-response-stream": Endpoint.INVOKE,
+    "/text-generation/generation": Endpoint.DASHSCOPE,
+    "/multimodal-generation/generation": Endpoint.DASHSCOPE_PARTS,
 }
 
 AWS = (Endpoint.CONVERSE, Endpoint.INVOKE)
 """Bedrock's endpoints. The model is in the path, every answer streams, and frames are messages of an AWS event stream.
 """
 
+DASHSCOPE = (Endpoint.DASHSCOPE, Endpoint.DASHSCOPE_PARTS)
+"""A header asks for a stream there, and the body says nothing of it."""
+
 _OLLAMA = (Endpoint.OLLAMA_CHAT, Endpoint.OLLAMA_GENERATE)
 
 
-def wants_stream(endpoint: Endpoint, target: str, body: dict[str, Any]) -> bool:
+def wants_stream(endpoint: Endpoint, target: str, headers: Mapping[str, str], body: dict[str, Any]) -> bool:
     """Whether a request asks for a stream. Each endpoint has its own rule."""
     if endpoint is Endpoint.GEMINI:
         return target.partition("?")[0].endswith(":streamGenerateContent")
     if endpoint in AWS:
         return True
+    if endpoint in DASHSCOPE:
+        return headers.get("x-dashscope-sse") == "enable"
     asked = body.get("stream")
     return endpoint in _OLLAMA if asked is None else asked is True
 

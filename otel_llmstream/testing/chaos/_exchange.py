@@ -81,7 +81,8 @@ def _plan(request: Request, record: Record, attempts: Attempts) -> Iterator[Acti
         served = ", ".join(f"POST /{known.value}" for known in Endpoint)
         raise Rejection(404, f"no such path: {request.method} {request.target}; known paths are {served}, GET /log")
     body = _body(request)
-    record.model, record.stream = _model(request.target, body), wants_stream(endpoint, request.target, body)
+    record.model = _model(request.target, body)
+    record.stream = wants_stream(endpoint, request.target, request.headers, body)
     name, query = split_model(record.model)
     scenario = _scenario(name, endpoint)
     record.scenario = scenario.name

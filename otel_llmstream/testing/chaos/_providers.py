@@ -120,6 +120,18 @@ def _ollama_error(_status: int, message: str, _param: str | None, _request_id: s
     return {"error": message}
 
 
+_DASHSCOPE_CODES = {401: "InvalidApiKey", 404: "ModelNotFound", 429: "Throttling.RateQuota"}
+
+
+def _dashscope_headers(request_id: str) -> Headers:
+    return (("x-request-id", request_id), ("x-dashscope-call-gateway", "true"))
+
+
+def _dashscope_error(status: int, message: str, _param: str | None, request_id: str) -> dict[str, Any]:
+    code = _DASHSCOPE_CODES.get(status, "InternalError" if status >= _SERVER_ERROR else "InvalidParameter")
+    return {"code": code, "message": message, "request_id": request_id}
+
+
 _AWS_TYPES = {
     400: "ValidationException",
     403: "AccessDeniedException",
@@ -146,6 +158,7 @@ GOOGLE = Provider(_google_headers, _google_error)
 MISTRAL = Provider(_mistral_headers, _mistral_error)
 COHERE = Provider(_cohere_headers, _cohere_error)
 OLLAMA = Provider(_ollama_headers, _ollama_error)
+DASHSCOPE = Provider(_dashscope_headers, _dashscope_error)
 
 _PROVIDERS = {
     Endpoint.MESSAGES: ANTHROPIC,
@@ -156,6 +169,8 @@ _PROVIDERS = {
     Endpoint.OLLAMA_GENERATE: OLLAMA,
     Endpoint.CONVERSE: BEDROCK,
     Endpoint.INVOKE: BEDROCK,
+    Endpoint.DASHSCOPE: DASHSCOPE,
+    Endpoint.DASHSCOPE_PARTS: DASHSCOPE,
 }
 
 

@@ -4,6 +4,7 @@ from ._bedrock import Converse, Invoke
 from ._chat import Chat, ChatTools
 from ._cohere import CohereMessage, CohereTools
 from ._completions import Completion
+from ._dashscope import DashScope, DashScopeParts
 from ._endpoints import Endpoint
 from ._gemini import Gemini, GeminiTools
 from ._messages import Message, MessageTools
@@ -24,6 +25,8 @@ _TEXT: dict[Endpoint, type[Reply]] = {
     Endpoint.OLLAMA_GENERATE: OllamaGenerate,
     Endpoint.CONVERSE: Converse,
     Endpoint.INVOKE: Invoke,
+    Endpoint.DASHSCOPE: DashScope,
+    Endpoint.DASHSCOPE_PARTS: DashScopeParts,
 }
 _TOOLS: dict[Endpoint, type[Reply]] = {
     Endpoint.CHAT: ChatTools,

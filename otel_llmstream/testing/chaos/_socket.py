@@ -49,7 +49,7 @@ from ._sse import compact
 from ._wire import NO_LINGER
 
 _READ: Final = 65_536
-_PATIENCE: Final = 1.0
+_CLOSE_TIMEOUT: Final = 1.0
 """Seconds that the client has to answer a close frame."""
 
 _APIS: Final[tuple[tuple[str, type[SocketReply]], ...]] = (
@@ -240,7 +240,7 @@ class SocketConnection:
                 code=CloseReason.NO_STATUS_RCVD if action.code is None else action.code, reason=action.reason or None
             )
         )
-        self._closing = time.perf_counter() + _PATIENCE
+        self._closing = time.perf_counter() + _CLOSE_TIMEOUT
 
     def _say(self, data: bytes, *, binary: bool = False) -> None:
         self._send(BytesMessage(data=data) if binary else TextMessage(data=data.decode()))
