@@ -12,14 +12,18 @@ from contextlib import suppress
 
 import httpx2
 import openai
-from served_traffic import gateway
+from served_traffic import MODELS, gateway
 
 import otel_llmstream
 
 PAUSE = 0.4
 """Seconds between two calls of one model."""
+SLOW = 4
+"""Threads that make slow calls. One makes too few: a window of 15 minutes is 10 s here, and needs four streams."""
 SERVED_PAUSE = 0.8
 """Seconds between two clients of one route. Their streams cost twice as much: they are sent and received."""
+
+DELAYS = [*MODELS].index("delays")
 
 _over = threading.Event()
 
@@ -65,7 +69,7 @@ def main(url: str, port: int) -> None:
         lambda: read(client, "no-finish?chunks=4"),
         lambda: read_without_sdk(bare, "reset?chunks=4"),
         lambda: read(client, "error?chunks=4"),
-        lambda: read(client, "ok?ttft=2.5&chunks=2"),
+        *[lambda: read(client, "ok?ttft=2.5&chunks=2")] * SLOW,
         lambda: read(client, "pause?hold=0.5&chunks=4"),
         lambda: read(client, "silence?chunks=4&hold=300"),
         lambda: read(client, "429-429-ok?chunks=4&retry_after=0.01"),
@@ -76,7 +80,7 @@ def main(url: str, port: int) -> None:
         gc.freeze()  # the collector, which `drop` runs, need not look at the SDK each time
         for call in calls:
             threading.Thread(target=again_and_again, args=(call, PAUSE), daemon=True).start()
-        for visit in visits:
+        for visit in (*visits, *[visits[DELAYS]] * SLOW):
             threading.Thread(target=again_and_again, args=(visit, SERVED_PAUSE), daemon=True).start()
         _over.wait()
 

@@ -78,7 +78,7 @@ def texts(value: Any) -> Iterator[str]:
 
 def check(summary: Summary) -> None:
     """No text of any field is longer than its cap, and no list has more than its cap."""
-    for name, value in summary.as_dict().items():
+    for name, value in (*summary.as_dict().items(), *summary.request.as_dict().items()):
         most = caps.MAX_MESSAGE if name == "message" else semconv.MAX_NAME
         lengths = [len(text) for text in texts(value)]
         assert max(lengths, default=0) <= most, name
