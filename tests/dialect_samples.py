@@ -1153,6 +1153,63 @@ WIRES |= {
 }
 
 
+FLOWISE = b"""\
+message:
+data:{"event":"agentFlowEvent","data":"INPROGRESS"}
+
+message:
+data:{"event":"thinking","data":"Hm"}
+
+message:
+data:{"event":"token","data":"Hel"}
+
+message:
+data:{"event":"token","data":"na\xc3\xafve"}
+
+message:
+data:{"event":"usageMetadata","data":{"input_tokens":3,"output_tokens":2,"total_tokens":5}}
+
+message:
+data:{"event":"token","data":"!"}
+
+message:
+data:{"event":"end","data":"[DONE]"}
+
+"""
+
+SGLANG = b"""\
+data: {"text":"Hel","output_ids":[1],"meta_info":{"id":"q-1","finish_reason":null,"prompt_tokens":3,\
+"weight_version":"default","completion_tokens":1,"cached_tokens":2}}
+
+data: {"text":"Hello","output_ids":[1,2],"meta_info":{"id":"q-1","finish_reason":null,"prompt_tokens":3,\
+"weight_version":"default","completion_tokens":2,"cached_tokens":2}}
+
+data: {"text":"Hello","output_ids":[1,2],"meta_info":{"id":"q-1","finish_reason":{"type":"length","length":2},\
+"prompt_tokens":3,"weight_version":"default","completion_tokens":2,"cached_tokens":2,"e2e_latency":0.2}}
+
+data: [DONE]
+
+"""
+
+WIRES |= {
+    "flowise": Wire(
+        "/api/v1/prediction/f",
+        FLOWISE,
+        b'message:\ndata:{"event":"end"',
+        platform("flowise", "flowise", 4, 7, **AGENT),
+        {"question": "?", "streaming": True},
+    ),
+    "sglang": Wire(
+        "/generate",
+        SGLANG,
+        b'data: {"text":"Hello","output_ids":[1,2],"meta_info":{"id":"q-1","finish_reason":{',
+        platform("sglang.generate", "sglang", 2, 4, finish_reasons=("length",), finish_reason="length")
+        | {"response_id": "q-1", "cache_read_tokens": 2, "request_operation": "text_completion"},
+        {"text": "?", "sampling_params": {"max_new_tokens": 2}, "stream": True},
+    ),
+}
+
+
 # --- streams without a mark of their end ------------------------------------------------------------------------------
 
 ADK = b"""\
@@ -1194,7 +1251,34 @@ aui-reasoning-delta:{"reasoningDelta":"Hm"}
 0:"lo: \\"1\\""
 """
 
+CHATKIT = b"""\
+data: {"type":"thread.created","thread":{"id":"t1","created_at":"2026-01-01T00:00:00","status":{"type":"active"}}}
+
+data: {"type":"thread.item.done","item":{"id":"u1","thread_id":"t1","type":"user_message","content":[]}}
+
+data: {"type":"stream_options","stream_options":{"allow_cancel":true}}
+
+data: {"type":"thread.item.added","item":{"id":"m1","thread_id":"t1","type":"assistant_message","content":[]}}
+
+data: {"type":"thread.item.updated","item_id":"m1","update":{"type":"assistant_message.content_part.text_delta",\
+"content_index":0,"delta":"Hel"}}
+
+data: {"type":"thread.item.updated","item_id":"m1","update":{"type":"assistant_message.content_part.text_delta",\
+"content_index":0,"delta":"na\xc3\xafve"}}
+
+data: {"type":"thread.item.done","item":{"id":"m1","thread_id":"t1","type":"assistant_message","content":\
+[{"annotations":[],"text":"Helna\xc3\xafve","type":"output_text"}]}}
+
+"""
+
 UNMARKED = {
+    "chatkit": Wire(
+        "/chat",
+        CHATKIT,
+        b'data: {"type":"thread.item.done","item":{"id":"m1"',
+        platform("openai.chatkit", "openai", 2, 7, **AGENT | UNCOUNTED),
+        {"type": "threads.create", "params": {"input": {"content": []}}},
+    ),
     "adk": Wire(
         "/run_sse",
         ADK,
@@ -1241,3 +1325,93 @@ UNMARKED = {
     ),
 }
 """A clean end of the body proves nothing in these. A soft sign of it is the `terminal` event, where there is one."""
+
+# --- streams that only their frames tell ------------------------------------------------------------------------------
+
+GRADIO = b"""\
+data: {"msg":"estimation","event_id":"e1","rank":0,"queue_size":1,"rank_eta":0.1}
+
+data: {"msg":"process_starts","event_id":"e1","eta":0.1}
+
+data: {"msg":"heartbeat"}
+
+data: {"msg":"process_generating","event_id":"e1","output":{"data":["Hel"],"is_generating":true},"success":true}
+
+data: {"msg":"process_generating","event_id":"e1","output":{"data":[[["append",[],"na\xc3\xafve"]]],\
+"is_generating":true},"success":true}
+
+data: {"msg":"process_completed","event_id":"e1","output":{"data":["Helna\xc3\xafve"],"is_generating":false},\
+"success":true,"title":null}
+
+data: {"msg":"close_stream","event_id":null}
+
+"""
+
+GRADIO_CALL = b"""\
+event: generating
+data: ["Hel"]
+
+event: heartbeat
+data: null
+
+event: generating
+data: ["Helna\xc3\xafve"]
+
+event: complete
+data: ["Helna\xc3\xafve"]
+
+"""
+
+LLAMA_INDEX = b"""\
+id: 1
+data: {"value":{"delta":"Hel","response":"Hel","current_agent_name":"a"},"qualified_name":"w.AgentStream","type":\
+"AgentStream","types":null}
+
+id: 2
+data: {"value":{"delta":"na\xc3\xafve","response":"","current_agent_name":"a"},"qualified_name":"w.AgentStream",\
+"type":"AgentStream","types":null}
+
+id: 4
+data: {"value":{"result":"Helna\xc3\xafve"},"qualified_name":"workflows.events.StopEvent","type":"StopEvent",\
+"types":null}
+
+"""
+
+N8N = b"".join(
+    json.dumps({"type": kind, **content, "metadata": {"nodeId": node, "nodeName": "Agent", "itemIndex": 0}}).encode()
+    + b"\n"
+    for kind, node, content in (
+        ("begin", "n1", {}),
+        ("item", "n1", {"content": "Hel"}),
+        ("begin", "n2", {}),
+        ("item", "n2", {"content": "lo"}),
+        ("end", "n2", {}),
+        ("end", "n1", {}),
+    )
+)
+
+_TOLD = platform("gradio", "gradio", 2, 7, **UNCOUNTED, request_operation="generate_content")
+_NOTHING: dict[str, Any] = {}
+
+SNIFFED = {
+    "gradio": Wire("/queue/data", GRADIO, b'data: {"msg":"process_completed"', _TOLD, _NOTHING),
+    "gradio, one call": Wire("/call/f/e1", GRADIO_CALL, b"event: complete", _TOLD | {"frames": 4}, _NOTHING),
+    "llama_index": Wire(
+        "/events/h",
+        LLAMA_INDEX,
+        b"id: 4",
+        platform("llama_index.workflow", "llama_index", 2, 3, **AGENT | UNCOUNTED)
+        | {"finish_reasons": ("completed",), "finish_reason": "stop"},
+        _NOTHING,
+    ),
+    "n8n": Wire(
+        "/webhook/w",
+        N8N,
+        N8N[N8N.rindex(b'{"type') :],
+        platform("n8n", "n8n", 2, 6, **AGENT | UNCOUNTED),
+        _NOTHING,
+        "application/json",
+        line=b"\n",
+    ),
+}
+"""Streams whose requests say nothing, such as a GET at a path of the application's own."""

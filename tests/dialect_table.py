@@ -12,7 +12,7 @@ from typing import Any, Final
 sys.path.insert(0, str(Path(__file__).parent / "bench"))
 
 from aws_samples import ASKED
-from dialect_samples import UNMARKED, WIRES
+from dialect_samples import SNIFFED, UNMARKED, WIRES
 from rule_streams import PARTS
 from samples import SAMPLES
 from test_corpus import COUNTS
@@ -57,6 +57,8 @@ ENDS: Final = {
     "a2a": "a task's last state, or a message",
     "ag_ui": "`RUN_FINISHED`",
     "coze.workflow": "event `Done`",
+    "gradio": "`process_completed`, or event `complete`",
+    "llama_index.workflow": "a `StopEvent`",
     "openai.assistants": "`[DONE]` or the run's status",
     "replicate": "event `done`",
     "xai.chat": "finish reason",
@@ -147,7 +149,7 @@ def _evidence(name: str) -> Iterator[str]:
         yield "driven: its SDK"
     if name in COUNTS:
         yield f"recordings: {COUNTS[name]}"
-    samples = {str(wire.says["request_dialect"]) for wire in (*WIRES.values(), *UNMARKED.values())}
+    samples = {str(wire.says["request_dialect"]) for wire in (*WIRES.values(), *UNMARKED.values(), *SNIFFED.values())}
     if name in (samples | set(HEALTHY) | set(PARTS) | {it.partition(",")[0] for it in SAMPLES}):
         yield "sample"
 

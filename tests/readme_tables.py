@@ -19,6 +19,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
+import test_layers
+
 import otel_llmstream
 from otel_llmstream import _settings, semconv, wire
 from otel_llmstream.cli import _doctor_client
@@ -221,7 +223,7 @@ CAPS: Final = (
     ("bytes of a request that are parsed", _request, "MAX_BODY", "searched for the model and `stream`"),
     ("bytes of the reason of a WebSocket's close frame", websocket, "MAX_REASON", "cut"),
     ("bytes of a WebSocket message of the application that is looked at", _lanes, "MAX_ASKING", "not looked at"),
-    ("lanes of one WebSocket that are known", _openai_lanes, "MAX_LANES", "not known"),
+    ("responses of one WebSocket that are told apart (lanes)", _openai_lanes, "MAX_LANES", "not known"),
     ("fields of one gRPC message that are read", protobuf, "MAX_FIELDS", "not read"),
     ("bytes of a gRPC message that are kept to recognise messages of the same shape", _template, "MAX_KEPT",
      "read field by field"),
@@ -345,7 +347,44 @@ def _dialects() -> str:
     return table(dialect_table.HEADS, dialect_table.rows(code))
 
 
+FOLDERS: Final = {
+    "core": "events, state tables, the stream, `Summary`, error types, rate limits, sampling, redaction, clocks",
+    "wire": "content codings and framers: from bytes to frames",
+    "dialects": "one file per dialect: from frames to events. Also the registry, and how requests are recognised",
+    "engine": "what observes one exchange: the engine, calls and their attempts, the observer, the reader",
+    "telemetry": "what leaves the process: spans, metrics, logs, `health()`, coexistence with other instrumentations",
+    "instrumentation": "the hooks of the clients, the tap, the sessions of WebSockets, why a stream was closed, the "
+    "boundaries of SDK calls, the middlewares for served streams",
+    "monitoring": "dashboards, alert rules and runbooks; the table that names the hop that broke a stream",
+    "debugging": "what helps a person with one stream: the time lines of `debug()`; the file formats, the verdict and "
+    "the report of `inspect`; the checks of `doctor`",
+    "status": "the live page: what it shows as JSON, who may read it, the server in a thread; the page itself in "
+    "`status/page/`, plain HTML, CSS and JavaScript without a build step",
+    "testing": "`capture`, `replay`, the fake clock, the pytest plugin, and the chaos servers in `testing/chaos/`",
+    "cli": "the command `otel-llmstream`",
+}
+"""What each folder of the package contains. What it may import is in `test_layers.py`."""
+
+
+def _folders() -> str:
+    rows = ((f"`{name}/`", what, _may_import(name), codes(_packages(name)) or "none") for name, what in FOLDERS.items())
+    return table(("folder", "what it contains", "imports from the package", "imports of others"), rows)
+
+
+def _may_import(folder: str) -> str:
+    if folder not in test_layers.FOLDERS:
+        return "everything"
+    allowed = test_layers.FOLDERS[folder] - test_layers.VOCABULARY - {folder}
+    return codes(name for name in FOLDERS if name in allowed) or "nothing else"
+
+
+def _packages(folder: str) -> list[str]:
+    named = (it for part, it in test_layers.THIRD_PARTY.items() if part.partition(".")[0] == folder)
+    return sorted(set().union(*named))
+
+
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
+    "folders": _folders,
     "error-types": _error_types,
     "attributes": lambda: _attributes(ours=True),
     "standard-attributes": lambda: _attributes(ours=False),

@@ -419,6 +419,27 @@ PARTS: dict[str, Parts] = {
         frame=coze,
         has_done=True,
     ),
+    "flowise": Parts(
+        "/api/v1/prediction/f",
+        {"event": "token", "data": "x"},
+        end=({"event": "end", "data": "[DONE]"},),
+        request={"question": "?", "streaming": True},
+    ),
+    "sglang.generate": Parts(
+        "/generate",
+        {"text": "x", "meta_info": {"id": "q", "completion_tokens": 1}},
+        lambda word: {"text": "x", "meta_info": {"finish_reason": {"type": word}, "completion_tokens": 1}},
+        "stop",
+        request={"text": "?", "sampling_params": {}, "stream": True},
+        has_done=True,
+    ),
+    "openai.chatkit": Parts(
+        "/chat",
+        {"type": "thread.item.updated", "update": {"delta": "x"}},
+        head=({"type": "thread.created", "thread": {"id": "t"}},),
+        request={"type": "threads.create", "params": {"input": {}}},
+        endless=True,
+    ),
     "langflow": Parts(
         "/api/v1/run/f",
         {"event": "token", "data": {"chunk": "x"}},

@@ -93,6 +93,12 @@ def test_a_table_that_is_out_of_date_is_noticed():
         assert readme_tables.filled(stale) == page
 
 
+def test_every_folder_has_its_row():
+    """The table of the architecture has each folder of the package."""
+    package = ROOT / "otel_llmstream"
+    assert set(readme_tables.FOLDERS) == {path.parent.name for path in package.glob("*/__init__.py")}
+
+
 @pytest.mark.parametrize(
     "name", [*Outcome, semconv.EVENT_FIRST_CHUNK, semconv.EVENT_STALL, semconv.EVENT_ATTEMPT_FAILED]
 )

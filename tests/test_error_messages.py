@@ -13,7 +13,7 @@ from test_hostile import BODY, CUT, EVENTS, URL
 from test_secrets import MARK, broken, emitted, raising, texts
 
 import otel_llmstream
-from otel_llmstream import ServedStreams, Settings, Summary
+from otel_llmstream import ServedStreams, ServedSummary, Settings, Summary
 from otel_llmstream.testing import Captured, capture
 
 SAID = f"cannot answer the question {MARK}"
@@ -81,7 +81,7 @@ def test_what_is_left_still_says_what_happened() -> None:
 
 
 def test_served_streams() -> None:
-    """The line of a served stream has no message of the service's either."""
+    """The line of a served stream has no message either, and the callback is told none."""
 
     async def service(_scope: Any, _receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
@@ -92,9 +92,13 @@ def test_served_streams() -> None:
         async with httpx2.AsyncClient(transport=transport, base_url="http://here.test") as client:
             await client.post("/v1/chat/completions", json=BODY)
 
+    told: list[ServedSummary] = []
+    remove = otel_llmstream.on_served_end(told.append)
     for messages in (True, False):
         with about(messages), capture(settings=Settings(error_messages=messages)) as captured:
             asyncio.run(ask())
             (line,) = captured.log("llm_served.failed")
+            assert bool(told[-1].message) is messages
             assert ("llmstream.detail" in line) is messages
             assert any(MARK in text for text in emitted(captured)) is messages
+    remove()

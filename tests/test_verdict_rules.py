@@ -24,6 +24,9 @@ ELSEWHERE = {
     "langserve": "members of events are the application's own: test_protocols.py",
     "vercel.data_stream": "lines of a code and any JSON: test_protocols.py",
     "assistant_stream": "lines of a code and any JSON: test_unmarked_dialects.py",
+    "gradio": "lists, and requests that say nothing: test_told_by_frames.py",
+    "llama_index.workflow": "requests that say nothing: test_told_by_frames.py",
+    "n8n": "requests that say nothing: test_told_by_frames.py",
     "agentcore.runtime": "anything: test_aws_agents.py",
     "sagemaker.endpoint": "anything, in pieces: test_aws_agents.py",
 }

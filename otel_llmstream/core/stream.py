@@ -1,8 +1,9 @@
 """What is known of one stream while it lasts, and its `Summary` at the end.
 
+Read `states.py` first: its tables say what events do to the state, and what an end makes of it.
+
 Comes in: the events of a dialect, with the times at which their bytes arrived. Goes out: one `Summary`. There are no
-bytes, no clock and no telemetry here; times are parameters, so a test can be its own clock. What events do to the
-state, and what an end makes of it, is in the tables of `states`.
+bytes, no clock and no telemetry here; times are parameters, so a test can be its own clock.
 """
 
 from __future__ import annotations

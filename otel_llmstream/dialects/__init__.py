@@ -24,6 +24,7 @@ from .anthropic_messages import AnthropicMessages, AnthropicVertex
 from .bedrock_agent import BedrockAgent, BedrockFlow, BedrockKnowledgeBase
 from .bedrock_converse import BedrockConverse
 from .bedrock_invoke import BedrockInvoke
+from .chatkit import ChatKit
 from .cloudflare import CloudflareAI
 from .cohere_chat import CohereChat
 from .cohere_chat_v1 import CohereChatV1
@@ -31,12 +32,14 @@ from .coze import CozeChat, CozeWorkflow
 from .dashscope import DashScope
 from .databricks import DatabricksAgent
 from .dify import Dify
+from .flowise import Flowise
 from .generic import Generic
 from .google_adk import GoogleADK
 from .google_generate import GoogleGenerate
 from .google_generate_grpc import GoogleGenerateGRPC
 from .google_interactions import GoogleInteractions
 from .google_live import GoogleLive
+from .gradio import Gradio
 from .hunyuan import Hunyuan
 from .koboldcpp import KoboldCpp
 from .langflow import Langflow
@@ -44,10 +47,12 @@ from .langgraph import LangGraph
 from .langgraph_events import LangGraphEvents
 from .langserve import LangServe
 from .llama_cpp import LlamaCpp
+from .llama_index import LlamaIndex
 from .lm_studio import LMStudio
 from .minimax import MiniMaxChat
 from .mistral_chat import MistralChat, MistralVertex
 from .mistral_conversations import MistralConversations
+from .n8n import N8N
 from .oci import OCI
 from .ollama import OllamaChat, OllamaGenerate
 from .openai_assistants import OpenAIAssistants
@@ -59,6 +64,7 @@ from .openai_responses import OpenAIResponses
 from .qianfan import Qianfan
 from .replicate import Replicate
 from .sagemaker import SageMaker
+from .sglang import SGLang
 from .snowflake_agent import SnowflakeAgent
 from .snowflake_cortex import SnowflakeCortex
 from .tgi import TGI
@@ -124,6 +130,8 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     LMStudio,
     KoboldCpp,
     Agno,
+    Flowise,
+    SGLang,
     LangGraphEvents,
     VercelUI,
     VercelData,
@@ -132,6 +140,10 @@ DIALECTS: Final[tuple[type[Dialect], ...]] = (
     A2A,
     LangGraph,
     LangServe,
+    ChatKit,
+    LlamaIndex,
+    Gradio,
+    N8N,
 )
 """The order in which they are asked, for requests and for first frames."""
 

@@ -3,6 +3,9 @@
 Comes in: reads, each with the times at which it was asked for and came. What must be told at once goes to a listener.
 Nothing here knows a clock, a span or a lock. The observer catches what goes wrong here.
 
+Nearly all chunks take the short way: `Framer.peek_batch` gives the payloads of many, and `Dialect.is_output_only` says
+that each is a chunk and nothing else. All other frames are read one by one.
+
 A reader has two modes. First it sniffs: the framing and the dialect are provisional until a frame is understood, and
 the reads are held, with what they hold. Then it reads.
 """
@@ -37,7 +40,7 @@ many is broken or hostile. Each repair costs a few times what the event costs.""
 
 
 class Listener(Protocol):
-    """Who is told while the stream lasts."""
+    """Who is told while the stream lasts. Implemented by `Observer`, and by `Serving` for served streams."""
 
     def recognized(self, dialect: type[Dialect]) -> Stream:
         """The answer is in this dialect: gives the stream that learns from it."""

@@ -40,7 +40,7 @@ NEVER_ENDED: Final = "the application never ended the body"
 
 
 class ServedRecorder(Protocol):
-    """Where served streams are recorded."""
+    """Where served streams are recorded. Implemented by `ServedRecorder` in `telemetry/served.py`."""
 
     def context(self) -> Any:
         """What is current now, for `server_span`. It costs next to nothing."""

@@ -151,6 +151,7 @@ class Sniffer:
             frames = self._open(complete=True)
         elif self.framer is None and self._head:
             frames = self._frame(self._head, complete=True)
+        self._examine(frames)
         if self.verdict is Verdict.UNDECIDED:
             self._frames += unread
             self._give_up()

@@ -22,7 +22,10 @@ from .reader import Listener, Reader
 
 
 class Trace(Protocol):
-    """Who is told the steps of one attempt. Times are seconds of the engine's clock."""
+    """Who is told the steps of one attempt. Times are seconds of the engine's clock.
+
+    Implemented by `Timeline` in `debugging/timeline.py`.
+    """
 
     def began(self, request: LLMRequest, call: Call, number: int, started: float, unix_ns: int) -> None:
         """It is an LLM's. Reads may have been told before."""

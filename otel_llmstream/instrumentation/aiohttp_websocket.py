@@ -122,11 +122,11 @@ def _receive(original: Callable[..., Any]) -> Callable[..., Any]:
         token = _receiving.set(True)
         try:
             message = await original(connection, *args, **kwargs)
+            guarded(_received, session, connection, message)
+            return message
         finally:
             _receiving.reset(token)
-        guarded(_received, session, connection, message)
-        session.paused()
-        return message
+            session.paused()
 
     return receive
 

@@ -124,9 +124,11 @@ def _recv_frame(original: Callable[..., Any]) -> Callable[..., Any]:
             session.resumed()
         try:
             frame = original(connection)
-        except Exception as exc:
-            if not _is_time_out(exc):  # the application may go on after a time-out
-                session.ended(None, None, sent_first=False, error=exc)
+        except BaseException as exc:
+            if pulls:
+                session.paused()
+            if isinstance(exc, Exception):
+                _not_received(session, exc)
             raise
         if frame.opcode in DATA:
             session.arrived(_bytes(frame.data), frame.opcode != CONT, bool(frame.fin))
@@ -137,6 +139,18 @@ def _recv_frame(original: Callable[..., Any]) -> Callable[..., Any]:
         return frame
 
     return recv_frame
+
+
+def _not_received(session: Session, error: Exception) -> None:
+    """There is no frame. After a time-out the application may go on."""
+    if type(error).__name__ in _VIOLATIONS:
+        session.failed(error, Closing(semconv.INVALID_FRAMING, str(error)))
+    elif not _is_time_out(error):
+        session.ended(None, None, sent_first=False, error=error)
+
+
+_VIOLATIONS: Final = ("WebSocketProtocolException", "WebSocketPayloadException")
+"""What the client raises over a frame that breaks the rules."""
 
 
 def _callback(original: Callable[..., Any]) -> Callable[..., Any]:

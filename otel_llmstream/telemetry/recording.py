@@ -24,6 +24,7 @@ from .metrics import Base, Live, MetricsRecorder
 from .recent import RecentRecorder
 from .served import Active, ServedRecorder
 from .spans import CallSpan, SpanRecorder, attempt_facts
+from .wordless import wordless
 
 
 class Telemetry:
@@ -174,8 +175,8 @@ class CallRecording:
         If a signal handler interrupted it, it is called again, and does what is left.
         """
         telemetry, span = self._telemetry, self._span
-        if summary.message and not telemetry.error_messages:
-            summary = summary.replace(message="")
+        if not telemetry.error_messages:
+            summary = wordless(summary)
         if self._told < _LINE:
             telemetry.logs.ended(summary, span)
             self._told = _LINE

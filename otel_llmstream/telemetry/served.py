@@ -25,6 +25,7 @@ from .fast_path import Attributes, Series
 from .instruments import OVERFLOW
 from .logs import LogRecorder
 from .metrics import MetricsRecorder
+from .wordless import served_wordless
 
 Key = tuple[str | None, str | None]
 """The route and the model of a served stream."""
@@ -104,11 +105,13 @@ class ServedRecorder:
 
     def ended(self, summary: ServedSummary, span: trace.Span | None) -> None:
         """A served stream is over."""
+        if not self._error_messages:
+            summary = served_wordless(summary)
         facts = _span.read(summary)
         if span is not None:
             span.set_attributes(facts)
         self._measure(summary)
-        self._logs.served(_LINES[summary.outcome], self._line(summary), span)
+        self._logs.served(_LINES[summary.outcome], _line(summary), span)
         with self._lock:
             self._totals[summary.outcome] += 1
         self._listeners(summary)
@@ -116,15 +119,9 @@ class ServedRecorder:
     def orphaned(self, summary: ServedSummary, span: trace.Span | None) -> None:
         """The client left, and an upstream stream is still read."""
         self._count(self._orphans, self._labels((summary.route, summary.model)))
-        self._logs.served(semconv.LOG_SERVED_ORPHANED, self._line(summary), span)
-
-    def _line(self, summary: ServedSummary) -> dict[str, Any]:
-        facts = {
-            name: round(value, 6) if isinstance(value, float) else value for name, value in _log.read(summary).items()
-        }
-        if summary.message and self._error_messages:
-            facts[semconv.DETAIL] = summary.message
-        return facts
+        if not self._error_messages:
+            summary = served_wordless(summary)
+        self._logs.served(semconv.LOG_SERVED_ORPHANED, _line(summary), span)
 
     def _measure(self, summary: ServedSummary) -> None:
         labels = self._labels((summary.route, summary.model))
@@ -199,3 +196,10 @@ _HISTOGRAMS: Final = (
 
 _span: Final = AttributeTable((it.name, it.field, it.default) for it in semconv.SERVED_ATTRIBUTES if On.SPAN in it.on)
 _log: Final = AttributeTable((it.name, it.field, it.default) for it in semconv.SERVED_ATTRIBUTES if On.LOG in it.on)
+
+
+def _line(summary: ServedSummary) -> dict[str, Any]:
+    facts = {name: round(value, 6) if isinstance(value, float) else value for name, value in _log.read(summary).items()}
+    if summary.message:
+        facts[semconv.DETAIL] = summary.message
+    return facts

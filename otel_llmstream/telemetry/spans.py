@@ -112,7 +112,7 @@ class SpanRecorder:
 
 
 class CallSpan(Protocol):
-    """The span that a call is recorded on.
+    """The span that a call is recorded on. Implemented by `OwnSpan` and `BorrowedSpan`.
 
     Attributes:
         is_borrowed: whether it is another instrumentation's, which may end it right after the terminal event.

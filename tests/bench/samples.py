@@ -255,6 +255,49 @@ SAMPLES: Final[dict[str, Sample]] = {
         named("RunContent", '{"event":"RunContent","content":"{text}","run_id":"r-1","agent_id":"a"}'),
         start=b'event: RunStarted\ndata: {"event":"RunStarted","run_id":"r-1"}\n\n',
     ),
+    "flowise": Sample(
+        "/api/v1/prediction/f",
+        'message:\ndata:{"event":"token","data":"{text}"}\n\n',
+        asked=(("question", "?"), ("streaming", True)),
+    ),
+    "sglang.generate": Sample(
+        "/generate",
+        data(
+            '{"text":"{text}","output_ids":[1],"meta_info":{"id":"q-1","finish_reason":null,"prompt_tokens":3,'
+            '"weight_version":"default","completion_tokens":2,"cached_tokens":0}}'
+        ),
+        asked=(("sampling_params", {}),),
+    ),
+    "openai.chatkit": Sample(
+        "/chat",
+        data(
+            '{"type":"thread.item.updated","item_id":"m1","update":{"type":'
+            '"assistant_message.content_part.text_delta","content_index":0,"delta":"{text}"}}'
+        ),
+        start=b'data: {"type":"thread.created","thread":{"id":"t"}}\n\n',
+    ),
+    "gradio": Sample(
+        "/queue/data",
+        data(
+            '{"msg":"process_generating","event_id":"e1","output":{"data":[[["append",[],"{text}"]]],'
+            '"is_generating":true,"duration":0.05},"success":true,"time_limit":null}'
+        ),
+        method="GET",
+        start=b'data: {"msg":"estimation","event_id":"e1"}\n\n',
+    ),
+    "gradio, one call": Sample("/call/f/e1", named("generating", '["{text}"]'), method="GET"),
+    "llama_index.workflow": Sample(
+        "/events/h",
+        'id: 7\ndata: {"value":{"delta":"{text}","current_agent_name":"a"},"qualified_name":"w.AgentStream",'
+        '"type":"AgentStream","types":null}\n\n',
+        method="GET",
+    ),
+    "n8n": Sample(
+        "/webhook/w",
+        '{"type":"item","content":"{text}","metadata":{"nodeId":"n1","nodeName":"Agent","itemIndex":0}}\n',
+        LINES,
+        start=b'{"type":"begin","metadata":{"nodeId":"n1"}}\n',
+    ),
     "snowflake.agent": Sample(
         "/api/v2/cortex/agent:run",
         named("response.text.delta", '{"content_index":0,"text":"{text}"}'),
