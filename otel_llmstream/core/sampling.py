@@ -94,16 +94,16 @@ class LogSketch:
         """Take values, in seconds."""
         if not values:
             return
-        lowest, highest = min(values), max(values)
-        self.count += len(values)
-        self._lowest = min(self._lowest, lowest)
-        self.highest = max(self.highest, highest)
+        ordered = sorted(values)  # this costs less than to search for the lowest and the highest
+        self.count += len(ordered)
+        self._lowest = min(self._lowest, ordered[0])
+        self.highest = max(self.highest, ordered[-1])
         if self._few is not None:
-            self._few.extend(values)
+            self._few.extend(ordered)
             if self.count <= FEW_VALUES:
                 return
-            values, self._few = self._few, None
-        self._count(sorted(values))
+            ordered, self._few = sorted(self._few), None
+        self._count(ordered)
 
     def _count(self, ordered: list[float]) -> None:
         lowest, highest = bisect_left(_BOUNDS, ordered[0]), bisect_left(_BOUNDS, ordered[-1])
