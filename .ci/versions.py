@@ -1,5 +1,7 @@
 # ruff: noqa: INP001, T201 - a script
-"""The core of the suite under every other CPython from 3.11 on that is on the PATH, each in an environment of its own.
+"""What depends on the interpreter, tested under every other CPython from 3.11 on that is on the PATH.
+
+Each one has an environment of its own.
 
 Run as `python .ci/versions.py FOLDER` by a Python that has uv; the environments are made in FOLDER. The exit status is
 1 if an environment cannot be made or a test fails. If there is no other version, it says so, and that is no failure.
@@ -19,16 +21,20 @@ ROOT: Final = Path(__file__).parent.parent
 OLDEST, NEWEST_TRIED = 11, 30
 
 CORE: Final = (
-    "sse", "ndjson", "json_array", "aws_eventstream", "content_encoding", "sniffing",  # the wire
-    "dialect_samples", "dialects", "hosted_dialects", "request_matching", "verdict_rules", "google", "bedrock",
-    "stream", "sampling", "rate_limits", "settings", "observer", "calls",
-    "close_reason",  # hooks below sync and async SDKs, and the garbage collector, which differs between versions
+    "content_encoding", "sse", "json_array", "sniffing",  # codecs, bytes and decoding, which are the interpreter's
+    "dialect_samples",  # one stream of each dialect, through msgspec's C code
+    "stream", "observer", "settings",  # the state tables, generated classes, annotations
+    "calls",  # context variables
+    "close_reason",  # tracebacks, generators and the garbage collector, below sync and async SDKs
+    "interruptions",  # the frames of signal handlers
+    "deferred",  # finalisers, threads and forks
 )  # fmt: skip
-"""What reads streams without a network, and one module that goes through real clients."""
+"""What depends on the interpreter: what the versions of Python differ in. Rules in plain Python are left out, such as
+what each dialect's payloads mean or which path belongs to which dialect: they are the same under every version."""
 
 NEEDED: Final = (
     "pytest", "pytest-timeout", "pytest-xdist", "hypothesis",
-    "httpx", "boto3", "brotli", "zstandard", "backports.zstd", "trio",
+    "httpx", "aiohttp", "boto3", "brotli", "zstandard", "backports.zstd", "trio",
 )  # fmt: skip
 """Of the extra `dev`, beside `testing` and the demo's SDKs."""
 

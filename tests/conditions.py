@@ -43,6 +43,18 @@ async def until_async(look: Callable[[], Any], hint: Any = "", *, patience: floa
     return seen
 
 
+def until_still(look: Callable[[], Any], *, pause: float = 0.2) -> None:
+    """Wait until two looks, a pause apart, see the same. None is not yet anything to see."""
+    seen = [look()]
+
+    def is_still() -> bool:
+        time.sleep(pause)
+        seen.append(look())
+        return seen[-1] == seen[-2] is not None
+
+    until(is_still)
+
+
 def _look(look: Callable[[], Any]) -> Any:
     try:
         return look()

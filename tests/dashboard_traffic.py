@@ -27,6 +27,9 @@ from otel_llmstream.testing.chaos.grpc import GRPCChaosServer
 
 MESSAGES = [{"role": "user", "content": "?"}]
 
+PAUSE = 1.2
+"""Seconds between two calls of one kind."""
+
 MODELS = (
     "ok?chunks=6",
     "length?chunks=6",
@@ -149,7 +152,7 @@ class Application:
                 response.read()
 
     def repeat(self, call) -> None:
-        while not self.stopping.wait(0.7):
+        while not self.stopping.wait(PAUSE):
             with suppress(Exception):
                 call()
 
@@ -167,6 +170,7 @@ def main() -> None:
         with gateway(server.openai_url) as clients, GRPCChaosServer() as grpc_server:
             application = Application(server, grpc_server)
             calls = [*application.calls(), *clients]
+            gc.freeze()  # the collector, which `abandon` runs, need not look at the SDKs each time
             threads = [threading.Thread(target=application.repeat, args=(it,), daemon=True) for it in calls]
             for thread in threads:
                 thread.start()

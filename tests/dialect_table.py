@@ -28,7 +28,7 @@ TESTS: Final = Path(__file__).parent
 
 DRIVEN: Final[Mapping[str, tuple[str, ...]]] = {
     "openai.chat": ("openai", "litellm", "groq", "together", "cerebras-cloud-sdk", "fireworks-ai", "huggingface_hub",
-                    "azure-ai-inference", "langchain-openai", "pydantic-ai-slim"),
+                    "azure-ai-inference", "langchain-openai", "pydantic-ai-slim", "mlflow-skinny"),
     "openai.responses": ("openai", "openai-agents"),
     "openai.completions": ("openai",),
     "anthropic.messages": ("anthropic", "langchain-anthropic", "pydantic-ai-slim"),
@@ -43,6 +43,18 @@ DRIVEN: Final[Mapping[str, tuple[str, ...]]] = {
     "dashscope.generation": ("dashscope",),
 }  # fmt: skip
 """Dialect -> the SDKs that `tests/sdks` drives in it. `tests/test_dialect_table.py` checks that it does."""
+
+SERVICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "gradio": ("gradio", "gradio-client"),
+    "langserve": ("langserve",),
+    "llama_index.workflow": ("llama-agents-server", "llama-agents-client"),
+    "openai.chatkit": ("openai-chatkit",),
+    "vercel.ui_message_stream": ("pydantic-ai-slim",),
+    "ag_ui": ("pydantic-ai-slim",),
+    "a2a": ("a2a-sdk",),
+    "google.adk": ("google-adk",),
+}
+"""Dialect -> the services and clients that `tests/test_services_live.py` drives in it."""
 
 FORMATS: Final = {
     "text/event-stream": "events",
@@ -145,6 +157,8 @@ def _evidence(name: str) -> Iterator[str]:
         yield f"driven: {', '.join(DRIVEN[name])}"
     elif name in {str(it.says["llmstream.dialect"]) for it in ASKED.values()}:
         yield "driven: boto3" if _is_of_aws(name) else "driven: boto3, through AWS"
+    elif name in SERVICES:
+        yield f"driven: {', '.join(SERVICES[name])}"
     elif name in ("openai.realtime", "google.live"):
         yield "driven: its SDK"
     if name in COUNTS:

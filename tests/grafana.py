@@ -39,8 +39,12 @@ class Target:
         return f"{self.panel['title']} {self.query['refId']}"
 
 
+_files = cache(dashboard_files)
+"""Generating them takes longer than reading them, and many modules ask for the same ones."""
+
+
 def load(flavour: Flavour) -> dict[str, Json]:
-    return {name.removesuffix(".json"): json.loads(text) for name, text in dashboard_files(flavour).items()}
+    return {name.removesuffix(".json"): json.loads(text) for name, text in _files(flavour).items()}
 
 
 def panels(dashboard: Json) -> Iterator[Json]:

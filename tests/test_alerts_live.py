@@ -47,18 +47,18 @@ def options(speed: float) -> Options:
 
 # What the traffic is to set off: alert, model (or route, or job).
 EXPECTED = {
-    ("LLMStreamErrorBudgetBurn", "no-finish"),
-    ("LLMStreamErrorBudgetBurn", "reset"),
-    ("LLMStreamFailureRate", "no-finish"),
-    ("LLMStreamFailureRate", "reset"),
-    ("LLMStreamTruncated", "no-finish"),
+    ("LLMStreamErrorBudgetBurn", "no-finish?chunks=4"),
+    ("LLMStreamErrorBudgetBurn", "reset?chunks=4"),
+    ("LLMStreamFailureRate", "no-finish?chunks=4"),
+    ("LLMStreamFailureRate", "reset?chunks=4"),
+    ("LLMStreamTruncated", "no-finish?chunks=4"),
     ("LLMStreamFirstTokenSlow", "ok?ttft=2.5&chunks=2"),
     ("LLMStreamStalls", "pause?hold=0.5&chunks=4"),
-    ("LLMStreamsHanging", "silence?hold=300"),
-    ("LLMStreamRetryStorm", "429-429-ok?retry_after=0.01"),
-    ("LLMStreamRateLimited", "429-429-ok?retry_after=0.01"),
+    ("LLMStreamsHanging", "silence?chunks=4&hold=300"),
+    ("LLMStreamRetryStorm", "429-429-ok?chunks=4&retry_after=0.01"),
+    ("LLMStreamRateLimited", "429-429-ok?chunks=4&retry_after=0.01"),
     ("LLMStreamBufferedDelivery", "buffered-early?hold=0.7"),
-    ("LLMStreamProviderErrors", "error"),
+    ("LLMStreamProviderErrors", "error?chunks=4"),
     ("LLMStreamAbandoned", "ok?chunks=5&delay=0.05"),
     ("LLMStreamTelemetryAbsent", "ghost"),
     ("LLMStreamServedFailureRate", "/raises"),
@@ -253,7 +253,7 @@ def check_silence(found: set[tuple[str, str]]) -> None:
 
     A route that passes on what the provider cut does not fail by itself.
     """
-    assert {alert for alert, about in found if about in ("ok", "/passes")} <= SLOWNESS
+    assert {alert for alert, about in found if about in ("ok?chunks=4", "/passes")} <= SLOWNESS
     assert ("LLMStreamServedFailureRate", "/cuts") not in found
     assert "LLMStreamInternalErrors" not in {alert for alert, _ in found}
 

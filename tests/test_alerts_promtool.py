@@ -4,6 +4,7 @@ import re
 import subprocess
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 from urllib.parse import quote_plus
 
 import pytest
@@ -26,6 +27,14 @@ FLAVOURS = (PROMETHEUS, MIMIR)
 """The flavours that Prometheus 2 can read. Dots in names need Prometheus 3."""
 
 ALL = Options(jobs=("shop",), runbooks=RUNBOOKS)
+
+
+def alone(name: str, **changes: Any) -> Options:
+    """The options with one alert: promtool evaluates every rule of a file in every minute, which is most of its time.
+
+    What the alerts do together is tried with `ALL`.
+    """
+    return replace(ALL, only=frozenset({name}), **changes)
 
 
 def steady(it: Grows) -> str:
@@ -128,7 +137,7 @@ def test_it_fires_at_the_minute_and_says_this(name, flavour, tmp_path):
 
     It does not fire without traffic. Unless the case says otherwise, it does not fire for one bad stream of two.
     """
-    assert verdict(tmp_path, replace(ALL, flavour=flavour), promises(name, CASES[name], flavour)) == ""
+    assert verdict(tmp_path, alone(name, flavour=flavour), promises(name, CASES[name], flavour)) == ""
 
 
 def uncovered(alerts: Iterable[Alert], cases: dict[str, Load]) -> set[str]:
@@ -176,10 +185,11 @@ def test_most_alerts_are_tried_with_few_streams():
 )
 def test_promtool_notices_what_is_wrong(wrong, tmp_path):
     """A case with a wrong minute, label or figure fails."""
-    load = CASES["LLMStreamTruncated"]
+    name = "LLMStreamTruncated"
+    load = CASES[name]
     broken = replace(load, cases={"": wrong(load.cases[""])})
 
-    assert "FAILED" in verdict(tmp_path, ALL, promises("LLMStreamTruncated", broken, PROMETHEUS))
+    assert "FAILED" in verdict(tmp_path, alone(name), promises(name, broken, PROMETHEUS))
 
 
 def test_promtool_notices_a_missing_guard(tmp_path):
@@ -187,8 +197,9 @@ def test_promtool_notices_a_missing_guard(tmp_path):
     load = CASES["LLMStreamTruncated"]
     given = [silent("one of two", "LLMStreamTruncated", load, few(load), PROMETHEUS)]
 
-    assert verdict(tmp_path, ALL, given) == ""
-    assert "FAILED" in verdict(tmp_path, replace(ALL, thresholds=Thresholds(min_traffic=1, min_failures=1)), given)
+    unguarded = alone("LLMStreamTruncated", thresholds=Thresholds(min_traffic=1, min_failures=1))
+    assert verdict(tmp_path, alone("LLMStreamTruncated"), given) == ""
+    assert "FAILED" in verdict(tmp_path, unguarded, given)
 
 
 # --- several processes, models and jobs ---
@@ -204,9 +215,9 @@ def test_the_first_token_is_read_under_both_names(halves, tmp_path):
         for it in slow(newest=newest)
     ]
 
-    assert (
-        verdict(tmp_path, ALL, [firing("LLMStreamFirstTokenSlow", replace(load, bad=tuple(given)), PROMETHEUS)]) == ""
-    )
+    name = "LLMStreamFirstTokenSlow"
+
+    assert verdict(tmp_path, alone(name), [firing(name, replace(load, bad=tuple(given)), PROMETHEUS)]) == ""
 
 
 def test_a_model_that_never_failed_has_a_ratio_of_0(tmp_path):
@@ -250,7 +261,7 @@ def test_models_are_judged_by_themselves(tmp_path):
     )  # fmt: skip
     both = replace(load, bad=(*load.bad, well, *other), cases={"": case, "azure": azure})
 
-    assert verdict(tmp_path, ALL, [firing("LLMStreamTruncated", both, PROMETHEUS)]) == ""
+    assert verdict(tmp_path, alone("LLMStreamTruncated"), [firing("LLMStreamTruncated", both, PROMETHEUS)]) == ""
 
 
 def test_a_stream_without_a_model_is_named_so(tmp_path):
@@ -263,35 +274,32 @@ def test_a_stream_without_a_model_is_named_so(tmp_path):
     )  # fmt: skip
     bad = tuple(replace(it, labels={**it.labels, semconv.REQUEST_MODEL: ""}) for it in load.bad)
 
-    assert (
-        verdict(tmp_path, ALL, [firing("LLMStreamTruncated", replace(load, bad=bad, cases={"": unnamed}), PROMETHEUS)])
-        == ""
-    )
+    named = replace(load, bad=bad, cases={"": unnamed})
+
+    assert verdict(tmp_path, alone("LLMStreamTruncated"), [firing("LLMStreamTruncated", named, PROMETHEUS)]) == ""
 
 
 def test_other_jobs_are_left_alone(tmp_path):
     """With `--job` the rules read only this job, and with several options all of these jobs."""
-    load = CASES["LLMStreamTruncated"]
-    given = [silent("other job", "LLMStreamTruncated", load, load.bad, PROMETHEUS)]
+    name = "LLMStreamTruncated"
+    load = CASES[name]
+    quiet = [silent("other job", name, load, load.bad, PROMETHEUS)]
+    loud = [firing(name, load, PROMETHEUS)]
 
-    assert verdict(tmp_path, replace(ALL, jobs=("kiosk",)), given) == ""
-    assert verdict(tmp_path, replace(ALL, jobs=("kiosk", "a.b|shop")), given) == ""
-    assert (
-        verdict(tmp_path, replace(ALL, jobs=("kiosk", "shop")), [firing("LLMStreamTruncated", load, PROMETHEUS)]) == ""
-    )
-    assert verdict(tmp_path, replace(ALL, jobs=()), [firing("LLMStreamTruncated", load, PROMETHEUS)]) == ""
+    assert verdict(tmp_path, alone(name, jobs=("kiosk",)), quiet) == ""
+    assert verdict(tmp_path, alone(name, jobs=("kiosk", "a.b|shop")), quiet) == ""
+    assert verdict(tmp_path, alone(name, jobs=("kiosk", "shop")), loud) == ""
+    assert verdict(tmp_path, alone(name, jobs=()), loud) == ""
 
 
 def test_each_expected_job_is_missed_by_itself(tmp_path):
     """If one of two jobs sends no telemetry, the alert names this job."""
-    load = CASES["LLMStreamTelemetryAbsent"]
+    name = "LLMStreamTelemetryAbsent"
+    load = CASES[name]
     kiosk = Grows(semconv.STREAMS, 30, {"job": "kiosk", semconv.OUTCOME: "completed"})
     given = replace(load, bad=(*load.bad, kiosk))
 
-    assert (
-        verdict(tmp_path, replace(ALL, jobs=("kiosk", "shop")), [firing("LLMStreamTelemetryAbsent", given, PROMETHEUS)])
-        == ""
-    )
+    assert verdict(tmp_path, alone(name, jobs=("kiosk", "shop")), [firing(name, given, PROMETHEUS)]) == ""
 
 
 @pytest.mark.parametrize("options", [Options(), ALL, replace(ALL, jobs=("a", "b")), Options(flavour=MIMIR)])
@@ -394,4 +402,4 @@ def test_a_hang_is_told_from_what_is_none(firing_minutes, given, tmp_path):
         "promql_expr_test": [{"expr": query, "eval_time": "19m", "exp_samples": expected}],
     }
 
-    assert verdict(tmp_path, replace(ALL, only=frozenset({name})), [test]) == ""
+    assert verdict(tmp_path, alone(name), [test]) == ""

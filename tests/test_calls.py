@@ -6,11 +6,13 @@ import gc
 from typing import Any
 
 import httpx
+import openai
 import pytest
 
 import otel_llmstream
 from otel_llmstream import Outcome
 from otel_llmstream.testing import Captured, capture
+from otel_llmstream.testing.chaos import ChaosServer
 
 URL = "http://llm.test/v1/chat/completions"
 WORD = b'data: {"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"w"}}]}\n\n'
@@ -163,3 +165,30 @@ def test_the_latest_result_is_known_inside_the_block(llm):
     assert seen[1].error is None
     assert call.latest is call.summary
     assert otel_llmstream.call().latest is None
+
+
+def test_a_call_inside_a_call_tells_of_its_own_block(chaos_server: ChaosServer, llm_streams: Captured) -> None:
+    """The sends of an inner block are attempts of the outer call. The inner block tells how its own went."""
+
+    def ask(client: openai.OpenAI, model: str) -> None:
+        with client.chat.completions.create(model=model, messages=[], stream=True) as stream:
+            list(stream)
+
+    client = openai.OpenAI(base_url=chaos_server.openai_url, api_key="any", max_retries=0)
+    with client, otel_llmstream.call() as outer:
+        ask(client, "ok?chunks=3&delay=0")
+        with otel_llmstream.call() as inner:
+            assert (inner.latest, inner.summary) == (None, None)
+            ask(client, "no-finish?at=3&delay=0")
+            assert inner.latest is not None
+            assert inner.latest.outcome is Outcome.TRUNCATED
+        with otel_llmstream.call() as empty:
+            pass
+        ask(client, "ok?chunks=3&delay=0")
+    assert inner.summary is not None
+    assert inner.summary.outcome is Outcome.TRUNCATED
+    assert inner.latest == inner.summary
+    assert empty.summary is None
+    assert outer.summary is not None
+    assert (outer.summary.outcome, outer.summary.attempts) == (Outcome.COMPLETED, 3)
+    assert llm_streams.span.attributes is not None

@@ -22,7 +22,7 @@ from readme_tables import CAPS
 sys.path.insert(0, str(Path(__file__).parent / "fuzz"))
 sys.path.insert(0, str(Path(__file__).parent / "bench"))
 
-from fuzz_seeds import CHAT, CLAUDE, RESPONSES, SEEDS, Seed
+from fuzz_seeds import CHAT, CLAUDE, SEEDS, Seed
 from samples import SAMPLES, Sample
 
 from otel_llmstream import Summary, semconv
@@ -37,6 +37,8 @@ from otel_llmstream.testing import FakeClock, capture
 from otel_llmstream.testing._replay import NullRecorder
 
 BIG = "Z" * 60_000
+LONG = "Z" * (4 * semconv.MAX_NAME)
+"""Longer than any cap of a name. For lists: hundreds of `BIG` are 30 MB, which take seconds to write and to read."""
 _WORD = re.compile(rb'(:\s*|\[)"(?:[^"\\]|\\.)*"')
 
 
@@ -150,18 +152,18 @@ def test_hostile_names_of_events():
     check(summary_of(observed(seed), body))
 
 
-@pytest.mark.parametrize("body", [CHAT, CLAUDE, RESPONSES])
-def test_a_hostile_request(body):
+def test_a_hostile_request():
     """No word of a request is longer than its cap, and no list longer than its own."""
     asked = {
-        "model": BIG, "stream": True, "stop": [BIG] * 500, "reasoning_effort": BIG, "reasoning": {"effort": BIG},
-        "previous_response_id": BIG, "service_tier": BIG, "response_format": {"type": BIG}, "stop_sequences": [BIG],
+        "model": BIG, "stream": True, "stop": [BIG, *[LONG] * 500], "stop_sequences": [BIG], "service_tier": BIG,
+        "reasoning_effort": BIG, "reasoning": {"effort": BIG}, "previous_response_id": BIG,
+        "response_format": {"type": BIG},
     }  # fmt: skip
     for seed in SEEDS:
         with about(seed.name):
             request = json.dumps({**json.loads(seed.request), **asked}).encode()
             told = Seed(seed.name, seed.path, request, b"", seed.content_type, marks=seed.marks)
-            summary = summary_of(observed(told), seed.body or body)
+            summary = summary_of(observed(told), seed.body)
             check(summary)
 
 

@@ -244,6 +244,7 @@ def test_ollama_streams_unless_told_not_to(chaos_server: ChaosServer, endpoint: 
         ("/v1/messages?beta=true", Endpoint.MESSAGES),
         ("/v1/models/m:generateContent", Endpoint.GEMINI),
         ("/v1/publishers/anthropic/models/m:streamRawPredict", Endpoint.MESSAGES),
+        ("/serving-endpoints/chat/invocations", Endpoint.CHAT),
         ("/v1/chat", None),
         ("/api/tags", None),
         ("/", None),

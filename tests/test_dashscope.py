@@ -94,8 +94,9 @@ def test_what_accepts_events() -> None:
 
 
 def test_the_names_of_what_sends_again() -> None:
-    """The SDK itself is not installed here: these are its names in 2.0.2, which tests/sdks runs."""
+    """The SDKs are not installed here: these are their names in the versions that tests/sdks runs."""
     assert dict(RETRIES)["dashscope.api_entities.http_request"] == ("_send_with_retry", "send_with_retry_async")
+    assert dict(RETRIES)["mlflow.utils.rest_utils"] == ("_retry_databricks_sdk_call_with_exponential_backoff",)
 
 
 def test_two_sends_of_the_sdk_are_one_call(chaos_server: ChaosServer, captured: Captured) -> None:

@@ -153,9 +153,9 @@ def test_same_verdicts(chaos_server: ChaosServer) -> None:
             assert captured.engine.internal_errors == 0
         return [(it.outcome, it.error_type, it.chunks, it.frames, it.finish_reasons, it.usage) for it in ends]
 
-    slow = {"silence": "silence?hold=4", "open-after-end": "open-after-end?hold=0.1", "pause": "pause?hold=0.1"}
+    holds = {"silence": 4, "open-after-end": 0.1, "pause": 0.1}
     for name in SCENARIOS.keys() - {"buffered-held", "buffered-early"}:
-        model = slow.get(name, name)
+        model = f"{name}?delay=0&ttft=0&hold={holds.get(name, 0)}"
         outside = ask(model)
         with debug() as session:
             inside = ask(model)

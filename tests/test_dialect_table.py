@@ -1,6 +1,6 @@
 """The table of dialects says what the registry and the tests say."""
 
-from dialect_table import DRIVEN, FORMATS, rows, seen_sdks
+from dialect_table import DRIVEN, FORMATS, SERVICES, TESTS, rows, seen_sdks
 from samples import SAMPLES
 
 from otel_llmstream.dialects import DIALECTS, SOCKET_DIALECTS
@@ -17,7 +17,10 @@ def test_every_dialect_has_a_row():
 def test_evidence_is_there():
     """An SDK that is named has been driven."""
     assert {sdk for found in DRIVEN.values() for sdk in found} <= seen_sdks()
-    assert set(DRIVEN) <= set(ROWS)
+    assert set(DRIVEN) | set(SERVICES) <= set(ROWS)
+    pinned = "".join(path.read_text() for path in (TESTS / "peers").glob("requirements-*.txt"))
+    for packages in SERVICES.values():
+        assert all(f"\n{package}" in pinned for package in packages)
 
 
 def test_some_rows():

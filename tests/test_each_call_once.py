@@ -181,7 +181,7 @@ def test_gateway_in_the_process(module: Any, url: str, captured: Captured) -> No
 # --- aiohttp: a response that is kept -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", [OK, "ok?chunks=4&delay=20&ttft=0"], ids=["at once", "slow"])
+@pytest.mark.parametrize("model", [OK, "ok?chunks=4&delay=0.02&ttft=0"], ids=["at once", "slow"])
 def test_aiohttp_response_that_is_kept(model: str, url: str, captured: Captured) -> None:
     """A reader of lines stops at the terminator and keeps the response: the call ends when the body ends."""
 

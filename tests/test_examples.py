@@ -10,7 +10,6 @@ import re
 import runpy
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from conditions import PATIENCE, until
+from conditions import PATIENCE, until, until_still
 from openai import AsyncOpenAI
 from programs import missing
 from starlette.requests import ClientDisconnect
@@ -287,14 +286,7 @@ def leave(url: str, model: str, server: ChaosServer) -> None:
     """Take a piece, wait until nothing moves any more, and go."""
     with httpx2.stream("GET", f"{url}/answer", params={"model": model}, trust_env=False, timeout=PATIENCE) as answer:
         assert next(answer.iter_raw())
-        seen = [-1]
-
-        def stands_still() -> bool:
-            time.sleep(0.2)
-            seen.append(next(entry.chunks for entry in server.log if entry.model == model))
-            return seen[-1] == seen[-2]
-
-        until(stands_still)
+        until_still(lambda: next(entry.chunks for entry in server.log if entry.model == model))
 
 
 @pytest.mark.parametrize(

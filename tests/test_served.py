@@ -4,7 +4,6 @@ import asyncio
 import re
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import islice
@@ -17,7 +16,7 @@ import flask
 import httpx2
 import openai
 import pytest
-from conditions import until
+from conditions import until, until_still
 from fastapi.responses import StreamingResponse
 from opentelemetry import trace
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
@@ -154,12 +153,7 @@ def test_a_client_that_reads_slowly(kind: str, port: int, captured: Captured) ->
     with gate() as (name, held):
 
         def slowly(client: socket.socket, reply: Reply) -> None:
-            def stuck() -> bool:
-                before = held.sent
-                time.sleep(0.2)
-                return held.sent == before > 0
-
-            until(stuck)
+            until_still(lambda: held.sent or None)
             held.leave.set()
             read_all(client, reply)
 

@@ -227,14 +227,18 @@ VERDICTS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_it_gives_the_same(way: str, chaos_server: ChaosServer) -> None:
     """Whatever the server does, bytes and exceptions are the same, and the verdict does not depend on the reading."""
-    for name, (outcome, error_type) in VERDICTS.items():
-        with about(name):
-            without = read(chaos_server.base_url, way, f"{name}?{QUICK}")
-            with capture() as captured:
-                with_us = read(chaos_server.base_url, way, f"{name}?{QUICK}")
-                assert only(captured, outcome).get("error.type") == error_type
-            assert with_us[1] == without[1]
-            assert sum(map(len, with_us[0])) == sum(map(len, without[0]))
+    without = {name: read(chaos_server.base_url, way, f"{name}?{QUICK}") for name in VERDICTS}
+    with capture() as captured:
+        for number, (name, (outcome, error_type)) in enumerate(VERDICTS.items()):
+            with about(name):
+                items, error = read(chaos_server.base_url, way, f"{name}?{QUICK}")
+                over(captured)
+                assert len(captured.spans) == number + 1
+                attributes = dict(captured.spans[-1].attributes or {})
+                assert (attributes["llmstream.outcome"], attributes.get("error.type")) == (outcome, error_type)
+                assert error == without[name][1]
+                assert sum(map(len, items)) == sum(map(len, without[name][0]))
+        assert captured.total("llmstream.streams") == len(VERDICTS)
 
 
 def test_a_body_that_is_too_short(captured: Captured) -> None:

@@ -143,6 +143,18 @@ def test_an_error_in_an_event_of_any_name(parts, name):
 
 
 @EVERY
+def test_an_error_that_is_no_json(parts):
+    """A server may write an error by hand, and forget to escape its text."""
+    if parts.content_type.startswith("application/vnd"):
+        pytest.skip("the inner JSON is made by a real library")
+    outcome, code, message = broken(parts, b'{"error": "model "m" not found"}')
+    assert (outcome, code) == (Outcome.FAILED, "_OTHER")
+    assert message.startswith('model "m" not found')
+    assert broken(parts, b'{"error": {"code": "busy", "message": "a "quote""}}')[0] is Outcome.FAILED
+    assert broken(parts, b'{"errors": oops}')[0] is Outcome.COMPLETED
+
+
+@EVERY
 def test_an_error_among_members_of_wrong_types(parts):
     """A surprise in another member does not hide the error."""
     strange = {"choices": 7, "delta": "x", "candidates": "x", "message": 7, "results": 7, "error": {"code": "busy"}}

@@ -190,6 +190,31 @@ def test_redirections_that_never_end(client: str) -> None:
         assert captured.engine.internal_errors == 0
 
 
+PROXIED: dict[str, Callable[[str, int], Any]] = {
+    "websockets-sync": lambda url, port: websockets.sync.client.connect(url, proxy=f"http://127.0.0.1:{port}"),
+    "websockets-asyncio": lambda url, port: asyncio.run(_through_proxy(url, port)),
+    "websocket-client": lambda url, port: websocket.create_connection(
+        url, http_proxy_host="127.0.0.1", http_proxy_port=port, proxy_type="http"
+    ),
+}
+
+
+async def _through_proxy(url: str, port: int) -> None:
+    await websockets.asyncio.client.connect(url, proxy=f"http://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("client", PROXIED)
+def test_a_proxy_that_refuses(captured: Captured, client: str) -> None:
+    """The status of a proxy is not that of the server."""
+    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+    with answering(refusal) as root, pytest.raises(Exception, match="407"):
+        PROXIED[client]("ws://api.test" + PATH, int(root.rpartition(":")[2]))
+    attributes = captured.span.attributes or {}
+    assert (attributes["llmstream.outcome"], attributes["error.type"]) == ("failed", "proxy_error")
+    assert "http.response.status_code" not in attributes
+    assert attributes["server.address"] == "api.test"
+
+
 def test_a_function_that_was_imported_before(captured: Captured) -> None:
     """`connect` of the sync client may have been imported before it was replaced. A refused handshake is seen still."""
     imported = getattr(websockets.sync.client.connect, "__wrapped__", websockets.sync.client.connect)

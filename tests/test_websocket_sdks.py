@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import warnings
 from collections.abc import Callable
@@ -152,3 +153,18 @@ def test_a_reconnection_loses_the_response(chaos_server: ChaosServer, captured: 
     assert (lost["error.type"], lost["llmstream.close_code"]) == ("websocket_close_1011", 1011)
     assert "closed the WebSocket with 1011" in str(captured.log("llm_stream.failed"))
     assert other["llmstream.outcome"] == "completed"
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_server_that_is_not_there(driver: str) -> None:
+    """If the SDK cannot connect, there is one failed stream, and the application gets what it gets without us."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        nowhere = ChaosServer(port=closed.getsockname()[1])  # it is never started
+        bare = play(driver, nowhere, "m")
+        with capture() as captured:
+            assert play(driver, nowhere, "m") == bare
+            attributes = captured.span.attributes or {}
+            assert (attributes["llmstream.outcome"], attributes["error.type"]) == ("failed", "connect_error")
+            assert attributes["server.port"] == nowhere.port
+            assert captured.engine.internal_errors == 0

@@ -33,6 +33,7 @@ from ..core.events import (
 )
 from ..wire import Frame
 from ._errors import (
+    broken_error,
     business_error,
     decode_first,
     describe_error,
@@ -276,7 +277,8 @@ class JSONDialect(Dialect):
             return self.oversized(frame)
         error = self.whole_error(frame) if frame.event == ERROR_EVENT else exception_of(frame)
         if error is None and not is_json(frame.data):
-            return (MALFORMED,)
+            broken = broken_error(frame.data)
+            return (MALFORMED,) if broken is None else (MALFORMED, broken)
         error = error or hidden_error(frame.data)
         return (error,) if error is not None else NOTHING
 

@@ -43,6 +43,8 @@ _MARK: Final = b'"error'
 _MEMBER: Final = re.compile(rb'"errors?"\s*:\s*[^\sn]')
 """A member `error` that is not null."""
 
+_BY_HAND: Final = re.compile(rb'\s*\{\s*"error"\s*:\s*"?(?=\S)([^\0]*)')
+
 _SPACE: Final = 8
 """Bytes before a value in which its colon must stand."""
 
@@ -108,6 +110,15 @@ def exception_of(frame: Frame) -> InBandError | None:
     payload = decode_first(frame.data)
     said_there = text(entry(payload, "message")) or text(entry(payload, "Message"))
     return InBandError(event.removeprefix(EXCEPTION).decode(errors="replace"), said_there)
+
+
+def broken_error(data: bytes) -> InBandError | None:
+    """The error in a payload that is no JSON, because the server wrote it by hand.
+
+    The text has a quote or a line end in it. Older versions of Google's ADK send such errors.
+    """
+    found = _BY_HAND.match(data)
+    return None if found is None else InBandError("", found[1].decode(errors="replace"))
 
 
 def hidden_error(data: bytes) -> InBandError | None:

@@ -214,6 +214,10 @@ class Call:
         latest = self.summary or self._latest
         return latest if latest is None or latest.error is None else latest.replace(error=None)
 
+    def latest_after(self, number: int) -> Summary | None:
+        """`latest`, if it is that of an attempt after this one; else None."""
+        return self.latest if self._latest_number > number else None
+
     def unix_ns(self, now: float) -> int:
         """A monotonic time as unix nanoseconds, anchored at the call's start: steps of the wall clock do not show."""
         return self._unix_ns + int((now - self.started) * 1e9)

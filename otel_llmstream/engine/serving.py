@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .. import semconv
-from ..core.events import Opened
+from ..core.events import CHUNK, UNKNOWN_DIALECT, Opened
 from ..core.response import ResponseInfo
 from ..core.served import OUTCOMES, ServedOutcome, ServedSummary
 from ..core.states import End
@@ -74,9 +74,9 @@ class Serving:
         is_watching: whether the response is a stream that has not ended.
     """
 
-    __slots__ = ("_asked", "_calls", "_first_byte", "_info", "_is_eager", "_is_own", "_left", "_longest_write",
-                 "_orphans", "_reader", "_reads", "_response", "_route", "_span", "_started", "_summary", "_writing",
-                 "engine", "is_watching", "recorder", "request", "stream")  # fmt: skip
+    __slots__ = ("_asked", "_calls", "_first_byte", "_info", "_is_eager", "_is_own", "_is_unframed", "_left",
+                 "_longest_write", "_orphans", "_reader", "_reads", "_response", "_route", "_span", "_started",
+                 "_summary", "_writing", "engine", "is_watching", "recorder", "request", "stream")  # fmt: skip
 
     def __init__(self, engine: Engine, recorder: ServedRecorder, request: object, started: float) -> None:
         self.engine = engine
@@ -97,7 +97,7 @@ class Serving:
         self._longest_write = 0.0
         self._left: float | None = None
         self._summary: ServedSummary | None = None
-        self._is_own = False
+        self._is_own = self._is_unframed = False
         self.is_watching = False
         self.stream: Stream | None = None
 
@@ -141,6 +141,18 @@ class Serving:
             self.recognized(candidate)
         engine.serving.add(self)
 
+    def sends_pieces(self, request: RequestInfo, response: ResponseInfo, route: str | None, span: Any) -> None:
+        """The response begins, and its body has no framing, as plain text has none.
+
+        It is an LLM's if an LLM call is made for it. Then each piece is a chunk, and any clean end is legal. The
+        arguments are those of `responded`.
+        """
+        if self._is_own:
+            return
+        self._info, self._response, self._route = request, response, route
+        self._span = self.recorder.server_span() or span
+        self._is_unframed = self.is_watching = True
+
     def leave_alone(self) -> None:
         """The response is that of our own live page: it is no stream of the application's."""
         self._is_own = True
@@ -157,9 +169,12 @@ class Serving:
             if data:
                 self._first_byte = self._first_byte or now
                 asked, reads = self._asked, self._reads
-                reads.append((bytes(data), asked, now))
-                if len(reads) >= BACKLOG or now - asked > PATIENCE or len(data) > LARGE or self._is_eager:
-                    self._read_backlog()
+                if self._is_unframed:
+                    self._take_piece(len(data), asked, now)
+                else:
+                    reads.append((bytes(data), asked, now))
+                    if len(reads) >= BACKLOG or now - asked > PATIENCE or len(data) > LARGE or self._is_eager:
+                        self._read_backlog()
             if last:
                 self.end(End.EOF)
         self._writing = now
@@ -273,6 +288,19 @@ class Serving:
         """Times between chunks."""
 
     # --- behind the seams ---------------------------------------------------------------------------------------
+
+    def _take_piece(self, size: int, asked: float, now: float) -> None:
+        stream = self.stream
+        if stream is None:
+            if not self._calls:
+                return
+            stream = self.recognized(Generic)
+            stream.receive(UNKNOWN_DIALECT, now)
+            self.engine.serving.add(self)
+        stream.arrived(size, now - asked)
+        stream.frames += 1
+        stream.receive(CHUNK, now)
+        stream.drain()
 
     def _read_backlog(self, *, last: bool = False) -> None:
         reads, self._reads = self._reads, []

@@ -21,7 +21,9 @@ AttributeValue = str | bool | int | float
 
 
 class Boundary:
-    """A call around several sends. Inside another one, and while nothing is observed, it does nothing.
+    """A call around several sends. While nothing is observed, it does nothing.
+
+    Inside another one, its sends are attempts of the outer call. It only tells how those of its own block went.
 
     Args:
         name: a span name of the application's own.
@@ -31,7 +33,7 @@ class Boundary:
             around it.
     """
 
-    __slots__ = ("_attributes", "_call", "_explicit", "_name", "_token")
+    __slots__ = ("_around", "_attributes", "_before", "_call", "_explicit", "_inner", "_name", "_token")
 
     _is_client = False
 
@@ -43,11 +45,17 @@ class Boundary:
         self._attributes = attributes
         self._call: Call | None = None
         self._token: Token[Call | None] | None = None
+        self._around: Call | None = None  # the outer call, while this block lasts
+        self._before = 0  # its attempts before this block
+        self._inner: Summary | None = None  # the result of the block inside an outer call
 
     @property
     def summary(self) -> Summary | None:
-        """The result of the call, when it is over and this boundary was its own; else None."""
-        return self._call.summary if self._call is not None else None
+        """The result of the call, when it is over; else None.
+
+        Inside another call, it is the result of the last attempt that ended in this block.
+        """
+        return self._call.summary if self._call is not None else self._inner
 
     @property
     def latest(self) -> Summary | None:
@@ -55,11 +63,18 @@ class Boundary:
 
         Inside the block it tells whether the answer was cut, though the SDK raised nothing. Afterwards it is `summary`.
         """
-        return self._call.latest if self._call is not None else None
+        if self._around is not None:
+            return self._around.latest_after(self._before)
+        return self._call.latest if self._call is not None else self._inner
 
     def __enter__(self) -> Self:
         engine = SWITCH.engine
-        if engine is not None and self._token is None and self._is_outermost(open_call()):
+        if engine is None or self._token is not None:
+            return self
+        around = open_call()
+        if around is not None and self._explicit:
+            self._around, self._before = around, around.attempts
+        if self._is_outermost(around):
             self._call = engine.open_call(
                 name=self._name,
                 attributes=self._attributes,
@@ -77,6 +92,8 @@ class Boundary:
 
     def __exit__(self, *raised: object) -> None:
         call, token = self._call, self._token
+        if self._around is not None:
+            self._inner, self._around = self.latest, None
         if call is None or token is None:
             return
         try:
@@ -173,8 +190,9 @@ class call(Boundary):  # noqa: N801 - reads as the verb it is: `with otel_llmstr
     """One logical call. Put it around a retry loop, a fallback, or a resumption.
 
     Every send inside becomes an attempt of one span. The call's outcome is that of its last attempt; of attempts that
-    ran side by side, one that completed decides. It works with `with` and with `async with`. Inside another call, or
-    while nothing is observed, it does nothing.
+    ran side by side, one that completed decides. It works with `with` and with `async with`. While nothing is
+    observed, it does nothing. Inside another call, the sends are attempts of the outer one, and `latest` and `summary`
+    tell of those of the inner block.
 
     Args:
         name: the span's name; `{operation} {model}` by default.

@@ -2,7 +2,7 @@
 
 The SDKs that one generator writes have a `_base_client` with one method, `request`. Every call goes through it with all
 its attempts. Azure's SDKs have a pipeline, whose `run` does the same. DashScope's SDK sends once more if a connection
-of its pool is gone. If a method is absent or has another shape,
+of its pool is gone. MLflow's client sends again after some statuses. If a method is absent or has another shape,
 nothing is patched, and each send is a call of its own.
 """
 
@@ -30,6 +30,7 @@ MODULES: Final = (
 RETRIES: Final = (
     ("dashscope.api_entities.http_request", ("_send_with_retry", "send_with_retry_async")),
     ("dashscope.api_entities.aiohttp_request", ("send_with_retry_async",)),
+    ("mlflow.utils.rest_utils", ("_retry_databricks_sdk_call_with_exponential_backoff",)),
 )
 """Module -> its functions that take a function that sends, and call it more than once."""
 

@@ -14,6 +14,8 @@ MAX_BODY: Final = 1024 * 1024
 """Bytes of a request's body that are kept until the response begins. The model and `stream` are in it. A body that is
 longer has images; then its first MiB is searched."""
 
+SUCCESS: Final = 200
+
 
 def begin(request: object) -> Serving | None:
     """A request came.
@@ -40,7 +42,7 @@ def respond(
     route: Callable[[], str | None],
     span: Callable[[], Any],
 ) -> None:
-    """The response begins: watch it if it may be a stream.
+    """The response begins: watch it if it may be a stream, or if its length is not known.
 
     Args:
         serving: the response.
@@ -53,16 +55,21 @@ def respond(
     """
     found = {bytes(name).lower(): bytes(value) for name, value in headers}
     content_type = found.get(b"content-type", b"").decode("latin-1")
-    # A JSON body whose length is known was made whole: most responses of a service are of this kind.
-    if not may_be_stream(status, content_type, lambda: b"content-length" not in found):
+    # A body whose length is known was made whole, unless it is an event stream: most responses are of this kind.
+    is_open = b"content-length" not in found
+    if not (is_open and status == SUCCESS) and not may_be_stream(status, content_type, lambda: is_open):
         return
     asked, response = request(), response_info(status, found, protocol=protocol, tls=None)
+    if not SWITCH.admits(asked):
+        return
 
     def wants_stream() -> bool:
         return bool(response.marks) or asks_for_stream(asked)
 
-    if SWITCH.admits(asked) and may_be_stream(status, content_type, wants_stream):
+    if may_be_stream(status, content_type, wants_stream):
         serving.responded(asked, response, route(), span())
+    elif is_open:
+        serving.sends_pieces(asked, response, route(), span())
 
 
 def request_info(

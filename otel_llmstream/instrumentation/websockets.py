@@ -288,7 +288,8 @@ class _Opening:
     def failed(self, error: BaseException, tries: int = 0) -> None:
         """There is no connection."""
         url = self._url if self._client is None else self._client.uri  # that of the last redirection
-        response = getattr(error, "response", None)
+        # A proxy that refuses has a response, too, and it is not the server's.
+        response = getattr(error, "response", None) if type(error).__name__ == "InvalidStatus" else None
         not_opened(
             self._started,
             error,

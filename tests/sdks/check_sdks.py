@@ -82,6 +82,17 @@ CASES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def frozen() -> Iterator[None]:
+    """Exempt what a test has left from the garbage collector, above all the SDK that it imported.
+
+    Each test runs the collector, which would look at all SDKs.
+    """
+    yield
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def seen() -> Iterator[list[dict[str, Any]]]:
     """The results for README's table. They are written to the file that OTEL_LLMSTREAM_SEEN names."""

@@ -764,6 +764,20 @@ async def azure_chat_async(ask: Ask) -> AsyncIterator[Any]:
             await stream.aclose()
 
 
+@driver("mlflow-skinny", "predict_stream", "sync", closes=False)
+def mlflow_databricks(ask: Ask) -> Iterator[Any]:
+    """Databricks' serving endpoints through MLflow's client."""
+    import os
+
+    from mlflow.deployments import get_deploy_client
+
+    os.environ.update(DATABRICKS_HOST=ask.url, DATABRICKS_TOKEN=KEY)
+    client = get_deploy_client("databricks")
+    inputs = {"model": ask.model, "messages": QUESTION}
+    with closing(client.predict_stream(endpoint="chat", inputs=inputs)) as items:
+        yield from items
+
+
 # --- DashScope, on requests and aiohttp -------------------------------------------------------------------------------
 
 

@@ -99,6 +99,11 @@ ENVIRONMENTS: Final[Mapping[str, Environment]] = {
         ("dashscope==2.0.2", "requests==2.34.2", "aiohttp==3.14.5", "websocket-client==1.9.2"),
         ("dashscope",),
     ),
+    "MLflow": Environment(
+        "MLflow's client for Databricks uses requests",
+        ("mlflow-skinny==3.17.2", "requests==2.34.2"),
+        ("mlflow-skinny",),
+    ),
     "older": Environment(
         "frameworks whose oldest versions need newer SDKs than the oldest, or conflict with today's OpenTelemetry",
         (

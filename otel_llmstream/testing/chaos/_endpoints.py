@@ -41,6 +41,7 @@ _PATH_SUFFIXES = {
     "/agents/completions": Endpoint.MISTRAL,
     "/chat/completions": Endpoint.CHAT,
     "/completions": Endpoint.COMPLETIONS,
+    "/invocations": Endpoint.CHAT,  # Databricks
     "/responses": Endpoint.RESPONSES,
     "/messages": Endpoint.MESSAGES,
     "/v2/chat": Endpoint.COHERE,

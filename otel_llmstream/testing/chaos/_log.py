@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from ._endpoints import Endpoint
@@ -105,7 +105,11 @@ class Record:
 
     def entry(self) -> LogEntry:
         """A frozen copy of the record."""
-        return LogEntry(**asdict(self))
+        return LogEntry(*(getattr(self, name) for name in _FIELDS))
+
+
+# Both classes have the same fields. `asdict` would copy each value, and it takes ten times as long.
+_FIELDS = tuple(it.name for it in fields(LogEntry))
 
 
 class Log:
