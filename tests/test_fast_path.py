@@ -271,15 +271,20 @@ def test_nothing_is_lost_or_counted_twice_while_readers_collect(batch: list[floa
     histogram = provider.get_meter("t").create_histogram("h", explicit_bucket_boundaries_advisory=list(BOUNDS))
     series, meter = Series(histogram, ATTRIBUTES), DirectMeter((histogram,))
     collected: list[dict[str, Any]] = []
+    came_between = threading.Event()
 
     def write() -> None:
         for turn in range(turns):
             series.record(batch, RecordContext(SAMPLED), meter.readers())
             if turn % 3 == 0:
                 histogram.record(batch[0], ATTRIBUTES, SAMPLED)
+            if turn == turns // 2:
+                came_between.wait()
 
     def collect() -> None:
         collected.extend(metric_pairs.points(readers[0].get_metrics_data()))
+        if collected:
+            came_between.set()
         readers[1].get_metrics_data()
         time.sleep(0.0001)
 

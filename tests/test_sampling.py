@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_llmstream.core.sampling import GROWTH, MAX_BUCKETS, SMALLEST, Decimator, LogSketch, percentile
+from otel_llmstream.core.sampling import FEW_VALUES, GROWTH, MAX_BUCKETS, SMALLEST, Decimator, LogSketch, percentile
 
 
 def taken(most: int, batches: list[list[float]]) -> list[float]:
@@ -126,6 +126,12 @@ def test_batches_make_no_difference_to_a_sketch(values, cuts, share):
     for sketch in (sketch_of(*batches), sketch_of(*reversed(batches)), sketch_of(*([value] for value in values))):
         assert sketch.percentile(share) == expected.percentile(share)
         assert sketch.count == len(values)
+
+
+@given(values=st.lists(SECONDS, min_size=1, max_size=FEW_VALUES), share=st.sampled_from(SHARES))
+def test_a_sketch_of_few_values_is_exact(values, share):
+    """They are not counted in buckets. They are kept in single precision."""
+    assert sketch_of(values).percentile(share) == pytest.approx(percentile(values, share), rel=1e-6)
 
 
 def test_a_sketch_of_nothing():

@@ -34,6 +34,8 @@ def maybe_name(text: str | None) -> str | None:
 
 def message(text: str) -> str:
     """A message in words, without what may be a secret, cut to `MAX_MESSAGE` characters."""
+    if not text:  # as nearly all streams end: the rules of redaction are many
+        return ""
     return redact(encodable(text[: 2 * MAX_MESSAGE]))[:MAX_MESSAGE]  # a secret that a cut shortens may not be found
 
 

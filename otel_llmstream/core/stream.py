@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import pairwise, repeat
+from operator import mul, sub
 from struct import pack
 from typing import Final
 
@@ -88,7 +89,7 @@ class Stream:
 
     __slots__ = (
         "_buffered_after", "_chunk_times", "_drained", "_end_mark", "_error_type", "_finish_disproved",
-        "_finishes", "_first", "_first_answer", "_first_wait", "_foreign_end", "_gap_max", "_gap_sketch", "_gap_sum",
+        "_finishes", "_first", "_first_answer", "_first_wait", "_foreign_end", "_gap_sketch", "_gap_sum",
         "_headers_at", "_is_socket", "_message", "_no_other_end", "_normalize", "_origin", "_reasoned", "_response",
         "_soft_end", "_stall_after", "_started", "_tools", "_usage", "batch", "bytes", "choices", "chunks", "extra",
         "frames", "gap_wait", "malformed", "model", "not_framed", "pending", "reads", "request", "response_id",
@@ -138,7 +139,7 @@ class Stream:
         self._first_answer: float | None = None
         self._reasoned = False  # whether reasoning was streamed
         self._tools: ToolCalls | None = None
-        self._gap_sum = self._gap_max = 0.0
+        self._gap_sum = 0.0
         self._gap_sketch: LogSketch | None = None  # made with the first gap, as the next one
         self._chunk_times: int | Decimator = chunk_times
         self._drained = False
@@ -340,7 +341,7 @@ class Stream:
         times = self.batch
         if not times:
             return []
-        gaps = [later - earlier for earlier, later in pairwise(times)]
+        gaps = list(map(sub, times[1:], times))
         # The first time of every batch but the first was the last one of the batch before.
         self._keep_times(times[1:] if self._drained else times)
         self._drained = True
@@ -359,7 +360,6 @@ class Stream:
             self._gap_sketch = LogSketch()
         self._gap_sketch.extend(gaps)
         self._gap_sum += sum(gaps)
-        self._gap_max = max(self._gap_max, *gaps)
 
     def last_gaps(self, most: int) -> list[float]:
         """The last gaps between chunks in seconds, the oldest one first. It changes nothing: any thread may ask."""
@@ -454,7 +454,7 @@ class Stream:
             unproven=outcome is Outcome.COMPLETED and self.state in UNMARKED and self._soft_end != self.chunks,
             gap_mean=self._gap_sum / sketch.count if sketch else None,
             gap_p95=sketch.percentile(0.95) if sketch else None,
-            gap_max=self._gap_max if sketch else None,
+            gap_max=sketch.highest if sketch else None,
             wait=self.wait,
             hold=max(0.0, now - self._started - self.wait),  # all time is either the network's or the application's
             stalls=self.stalls,
@@ -497,7 +497,7 @@ class Stream:
 
     def _offsets(self) -> tuple[int, ...]:
         kept = self._chunk_times
-        return () if isinstance(kept, int) else tuple([round(offset * 1000) for offset in kept.values])
+        return () if isinstance(kept, int) else tuple(map(round, map(mul, kept.values, repeat(1000))))
 
     def _stage(self, why: str) -> str:
         if self.state is State.HTTP_ERROR:

@@ -250,7 +250,7 @@ class JSONDialect(Dialect):
 
     def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is output and says nothing else."""
-        found = decode_each(self.decoder.decode_lines, payloads) if self._begun else None
+        found = decode_each(self.decoder.decode, payloads) if self._begun else None
         return found is not None and self.are_output(found)
 
     def are_output(self, payloads: Sequence[Any]) -> bool:

@@ -137,7 +137,10 @@ def hidden_error(data: bytes) -> InBandError | None:
 
 def business_error(data: bytes) -> InBandError | None:
     """The error that a payload reports by a code of its provider's own, or None. The code 0 means success."""
-    if not any(mark in data for mark in _BUSINESS_MARKS):
+    for mark in _BUSINESS_MARKS:
+        if mark in data:
+            break
+    else:
         return None
     payload = decode_first(data)
     for member, code, message in _BUSINESS:

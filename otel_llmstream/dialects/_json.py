@@ -15,10 +15,6 @@ T = TypeVar("T")
 BROKEN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for a payload that is no JSON, or that is nested deeper than the stack."""
 
-OBJECT: Final = (0x7B, 0x7D)
-ARRAY: Final = (0x5B, 0x5D)
-"""The bytes that an object, and an array, begins and ends with."""
-
 _skim: Final = msgspec.json.Decoder(msgspec.Raw).decode
 
 
@@ -92,33 +88,20 @@ def _replace(pattern: re.Pattern[bytes], data: bytes, by: bytes) -> bytes:
     return b"".join((*parts, data[end:])) if parts else data
 
 
-def decode_each(
-    decoder: Callable[[bytes], list[T]], payloads: Sequence[bytes], kind: tuple[int, int] = OBJECT
-) -> list[T] | None:
-    """Decode many payloads at once. Each one is a JSON object on one line, or each one is an array.
+def decode_each(decoder: Callable[[bytes], T], payloads: Sequence[bytes]) -> list[T] | None:
+    """Decode many payloads.
 
     Args:
-        decoder: decodes lines.
-        payloads: the lines.
-        kind: what each of them begins and ends with.
+        decoder: decodes one.
+        payloads: the payloads.
 
     Returns:
-        One value for each payload. None if one of the payloads may not be exactly one object, or array.
+        One value for each payload. None if the decoder refuses one of them.
     """
-    begin, end = kind
-    # The decoder reads one value after another, and a value may go over two lines. If each payload begins and ends as
-    # an object does, no value can: JSON never has `}` and `{` with nothing between them. So each payload holds one
-    # value or more, and their number shows which.
     try:
-        if len([0 for payload in payloads if payload[0] == begin and payload[-1] == end]) != len(payloads):
-            return None
-    except IndexError:
-        return None  # an empty payload
-    try:
-        found = decoder(b"\n".join(payloads))
+        return list(map(decoder, payloads))
     except BROKEN:
         return None
-    return found if len(found) == len(payloads) else None
 
 
 def text(value: Any) -> str:

@@ -72,7 +72,8 @@ class RequestBody(msgspec.Struct):
             (semconv.REQUEST_PREVIOUS_RESPONSE, self.previous_response_id, str),
             (semconv.OUTPUT_TYPE, output_type, str),
         )
-        return tuple((name, value) for name, raw, kind in wanted if (value := _as(kind, raw)) is not None)
+        given = [(name, _as(kind, raw)) for name, raw, kind in wanted if raw is not None]
+        return tuple([(name, value) for name, value in given if value is not None])
 
 
 class BodyLayout:
@@ -143,7 +144,10 @@ COMMON: Final = BodyLayout()
 
 def first_given(*values: Any) -> Any:
     """The first value that is not None."""
-    return next((value for value in values if value is not None), None)
+    for value in values:
+        if value is not None:
+            return value
+    return None
 
 
 def _fill(target: Any, source: Any, names: Iterable[str]) -> None:

@@ -52,6 +52,8 @@ class UsageFields:
         values = {} if earlier is None else earlier
         for name, outer, inner in self._paths:
             found = counts.get(outer)
+            if found is None:  # as nearly all names of other vendors
+                continue
             number = count(entry(found, inner) if inner else found)
             if number or (number == 0 and name not in values):
                 values[name] = number
@@ -91,4 +93,7 @@ def _total(values: dict[str, int], names: tuple[str, ...]) -> int | None:
 
 
 def _first(values: dict[str, int], names: tuple[str, ...]) -> int | None:
-    return next((values[name] for name in names if name in values), None)
+    for name in names:
+        if name in values:
+            return values[name]
+    return None

@@ -111,7 +111,7 @@ class BedrockInvoke(Dialect):
         """Whether each payload wraps one chunk and nothing else."""
         if self._reader is None or self._event != _CHUNK:
             return False
-        found = decode_each(_outer.decode_lines, payloads)
+        found = decode_each(_outer.decode, payloads)
         if found is None:
             return False
         inner = [it.inner for it in found if it.inner and not it.error and _LAST not in it.inner]

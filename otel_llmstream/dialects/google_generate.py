@@ -174,7 +174,7 @@ class GoogleGenerate(GoogleDialect):
 
     def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is output, and the last one counts again all that the others count."""
-        found = decode_each(self.decoder.decode_lines, payloads) if self.named else None
+        found = decode_each(self.decoder.decode, payloads) if self.named else None
         return found is not None and self.are_output(found) and _last_counts_all(found)
 
     def interpret(self, payload: GooglePayload, frame: Frame) -> Events:  # noqa: ARG002

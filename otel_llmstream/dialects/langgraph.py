@@ -20,7 +20,7 @@ from ..core.events import MALFORMED, NO_TERMINATOR, NOTHING, ONE_CHUNK, SOFT_END
 from ..wire import Frame
 from ._base import Events, JSONDialect, Payload, chunk_if, started
 from ._errors import said
-from ._json import ARRAY, BROKEN, decode, decode_each, is_json
+from ._json import BROKEN, decode, decode_each, is_json
 from ._langchain import PROVIDERS_WORDS, Message, MessageUsage
 from ._request import RequestInfo
 from ._request_body import BodyLayout
@@ -93,7 +93,7 @@ class LangGraph(JSONDialect):
         """Whether each payload is a piece of a message, with what is known of it in one array."""
         if not self._has_messages or self._event.partition(b"|")[0] != b"messages":
             return False
-        found = decode_each(_messages.decode_lines, payloads, ARRAY)
+        found = decode_each(_messages.decode, payloads)
         return found is not None and self.are_output(found)
 
     def is_output(self, payload: Sequence[Message]) -> object:

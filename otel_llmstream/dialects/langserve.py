@@ -85,7 +85,7 @@ class LangServe(JSONDialect):
 
     def is_output_only(self, payloads: Sequence[bytes]) -> bool:
         """Whether each payload is a piece of a message's text."""
-        found = decode_each(_data.decode_lines, payloads) if self._event == b"data" else None
+        found = decode_each(_data.decode, payloads) if self._event == b"data" else None
         return found is not None and self.are_output(found)
 
     def is_output(self, payload: _Data) -> object:

@@ -76,7 +76,7 @@ class Observer:
         reader_class: what reads the body.
     """
 
-    __slots__ = ("_dialect", "_inert", "_info", "_is_eager", "_number", "_path", "_reader", "_reads",
+    __slots__ = ("_dialect", "_inert", "_info", "_limit", "_number", "_path", "_reader", "_reads",
                  "_responded", "_stalls", "_started", "_where", "asked_at", "call", "clock", "engine",
                  "recording", "stream")  # fmt: skip
 
@@ -109,7 +109,7 @@ class Observer:
         self._inert = False
         # Each read is read through at once until the first chunk: whose stream it is may be unknown, and the gauges
         # must know whether the first chunk has come.
-        self._is_eager = True
+        self._limit = 1
         engine.live.add(self)
 
     # --- the seams ----------------------------------------------------------------------------------------------
@@ -160,11 +160,14 @@ class Observer:
         Returns:
             When they came, in seconds.
         """
-        asked, now = times or (self.asked_at, self.clock())
+        if times is None:
+            asked, now = self.asked_at, self.clock()
+        else:
+            asked, now = times
+        self.asked_at = HELD
         reads = self._reads
         reads.append((data, asked, now))
-        self.asked_at = HELD
-        if len(reads) >= BACKLOG or now - asked > PATIENCE or len(data) > LARGE or self._is_eager:
+        if len(reads) >= self._limit or now - asked > PATIENCE or len(data) > LARGE:
             with suppress(RecursionError):  # there is no room for any call; the reads wait for the next one
                 self._read_backlog()
         return now
@@ -334,7 +337,7 @@ class Observer:
         call, recording, stream = self.call, self.recording, self.stream
         # Another's span may be ended by its owner as soon as the terminal event has passed. Everything must be written
         # on it by then.
-        self._is_eager = recording is None or recording.is_borrowed
+        self._limit = 1 if recording is None or recording.is_borrowed else BACKLOG
         if call is not None and recording is not None and stream is not None:
             call.first_chunk = now, now - self._started - stream.wait
             recording.first_chunk(now - call.started, call.unix_ns(now))

@@ -129,7 +129,7 @@ class TracedObserver(Observer):
     def first_chunk(self, now: float) -> None:
         """See `Observer`. Reads are read through at once after it, too."""
         super().first_chunk(now)
-        self._is_eager = True
+        self._limit = 1
 
     def _respond(self, response: ResponseInfo, now: float) -> None:
         self._tell("responded", response, now)

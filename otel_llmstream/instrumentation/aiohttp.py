@@ -25,6 +25,7 @@ from .exchange import (
     attach,
     guarded,
     header_of,
+    is_surely,
     may_be_llm,
     may_be_stream,
     read_already,
@@ -66,10 +67,11 @@ def _request(tap: type[Any], original: Callable[..., Any]) -> Callable[..., Any]
         if engine is None:
             return await original(session, *args, **kwargs)
         started = engine.clock.now()
-        exchange = guarded(_begin, session, args, kwargs)
+        exchange = None if is_surely(_is_other, session, args, kwargs) else guarded(_begin, session, args, kwargs)
         if exchange is None:
             response = await original(session, *args, **kwargs)
-            guarded(_sniff, session, args, kwargs, response, tap, started)
+            if not is_surely(_is_no_stream, response, kwargs):
+                guarded(_sniff, session, args, kwargs, response, tap, started)
             return response
         try:
             with exchange.activate():
@@ -99,12 +101,21 @@ def _close(original: Callable[..., Any]) -> Callable[..., Any]:
 # --- the neutral records ------------------------------------------------------------------------------------------
 
 
+def _is_other(session: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether nothing of a request is an LLM's. Nearly all requests of an application end here."""
+    url = session._build_url(args[1] if len(args) > 1 else kwargs["str_or_url"])  # noqa: SLF001 - as below
+    return not may_be_llm(url.path, url.host or "")
+
+
+def _is_no_stream(response: Any, kwargs: Mapping[str, Any]) -> bool:
+    """Whether the response to a request that no dialect knows is no stream of ours."""
+    content_type = response.headers.get("content-type", "")
+    return not may_be_stream(response.status, content_type, lambda: _asks_for_stream(kwargs))
+
+
 def _begin(session: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Exchange | None:
-    """Look at a request; None if nothing of it is an LLM's. All but a few end here."""
+    """Look at a request that may be an LLM's."""
     try:
-        url = session._build_url(args[1] if len(args) > 1 else kwargs["str_or_url"])  # noqa: SLF001 - as below
-        if not may_be_llm(url.path, url.host or ""):
-            return None
         request = _request_info(session, *args, **kwargs)
     except (LookupError, TypeError, ValueError, AssertionError):  # it cannot be sent either, and aiohttp says so
         return None
@@ -115,8 +126,7 @@ def _sniff(
     session: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any, tap: type[Any], started: float
 ) -> None:
     """The response to a request that no dialect knows may be a stream of ours."""
-    content_type = response.headers.get("content-type", "")
-    if not may_be_stream(response.status, content_type, partial(_asks_for_stream, kwargs)):
+    if _is_no_stream(response, kwargs):
         return
     if isinstance(response.content, _Tapping):  # a middleware sent the request once more by another session
         return

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import urljoin, urlsplit
 
+from .._interruption import let_through
 from ..core.rate_limits import read_rate_limits
 from ..core.response import REQUEST_ID_HEADERS, Closing, ResponseInfo, media_type_of
 from ..core.states import End
@@ -44,7 +45,7 @@ def may_be_llm(path: str, host: str) -> bool:
 
 
 LONGEST_KNOWN: Final = 256
-"""Characters of a path whose answer is kept. With 512 paths it bounds the memory to some 200 KB."""
+"""Characters of a path whose answer is kept, and of a header. With 512 paths it bounds the memory to some 200 KB."""
 
 
 @lru_cache(maxsize=512)
@@ -234,8 +235,25 @@ def may_be_stream(status: int, content_type: str, wants_stream: Callable[[], boo
     """
     if status != 200:  # noqa: PLR2004 - only a plain success has events
         return False
-    kind = media_type_of(content_type)
+    kind = _media_type(content_type) if len(content_type) <= LONGEST_KNOWN else media_type_of(content_type)
     return kind in FRAMERS or (kind in UNCLEAR and wants_stream())
+
+
+_media_type: Final = lru_cache(maxsize=64)(media_type_of)
+
+
+def is_surely(check: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> bool:
+    """What a check says. The guard costs more than a check, so this does without it. False if the check raises.
+
+    Then the caller takes the full way, which is behind the guard.
+    """
+    try:
+        return check(*args, **kwargs)
+    except RecursionError:  # there is no room to look at the exception
+        return False
+    except Exception as exc:
+        let_through(exc)
+        return False
 
 
 def has_mark(headers: Any) -> bool:

@@ -32,6 +32,7 @@ from .exchange import (
     guarded,
     has_mark,
     header_of,
+    is_surely,
     may_be_llm,
     may_be_stream,
     read_already,
@@ -64,7 +65,7 @@ def patch() -> None:
 def _patch(module: ModuleType) -> None:
     pool = getattr(module, "HTTPConnectionPool", None)
     if _has_shape(pool):
-        replace_method(pool, "urlopen", _urlopen, _is_off)
+        replace_method(pool, "urlopen", _urlopen, _is_other)
         replace_method(pool, "_make_request", _make_request, _is_no_try)
     elif pool is not None:
         log(logging.WARNING, OTHER_SHAPE)
@@ -89,8 +90,16 @@ def _patch_session(module: ModuleType) -> None:
         replace_method(owner, "send", _session_send, _is_other_request)
 
 
-def _is_off(_args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> bool:
-    return SWITCH.engine is None
+def _is_other(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether nothing of a request is an LLM's. Nearly all requests of an application end here.
+
+    If the application reads the response itself, the response may still show that it is an LLM's.
+    """
+    if SWITCH.engine is None:
+        return True
+    if not kwargs.get("preload_content", True) or _TRIES.get() is not None:
+        return False
+    return is_surely(_is_not_llm, args[0], args[1:], kwargs)
 
 
 # --- the requests of a pool -------------------------------------------------------------------------------------------
@@ -102,14 +111,14 @@ def _urlopen(original: Callable[..., Any]) -> Callable[..., Any]:
         if tries is not None and tries.goes_on(pool, args, kwargs):
             guarded(tries.try_again, args, kwargs)
             return original(pool, *args, **kwargs)
-        if not _may_be_llm(pool, args, kwargs):
+        if is_surely(_is_not_llm, pool, args, kwargs):
             if kwargs.get("preload_content", True):
                 return original(pool, *args, **kwargs)
             engine = SWITCH.engine
             started = engine.clock.now() if engine is not None else 0.0
             response = original(pool, *args, **kwargs)
             # The application reads the response itself: it may be a stream of ours all the same.
-            if response.status == OK:
+            if response.status == OK and not is_surely(_is_no_stream, response, args, kwargs):
                 guarded(_sniff, pool, args, kwargs, response, started)
             return response
         with ClientBoundary(_argument("body", args, kwargs)):
@@ -136,35 +145,38 @@ def _send(original: Callable[..., Any], pool: Any, args: tuple[Any, ...], kwargs
     return response
 
 
-def _may_be_llm(pool: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    """Whether a dialect may answer the request. Nearly all requests of an application end here."""
+def _is_not_llm(pool: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether no dialect answers the request."""
     url = args[1] if len(args) > 1 else kwargs.get("url")
-    if type(url) is not str:
-        return False
+    if url.__class__ is not str:
+        return True
     if url[:1] == "/":
-        return may_be_llm(url.partition("?")[0], pool.host)
-    return _url_may_be_llm(url)
+        return not may_be_llm(url.partition("?")[0], pool.host)
+    return not _url_may_be_llm(url)
 
 
 def _url_may_be_llm(url: Any) -> bool:
     try:
         parts = urlsplit(url)
-        return may_be_llm(parts.path, parts.hostname or "")
+        # The property `hostname` costs four times as much. A port and an address in brackets do not matter here.
+        return may_be_llm(parts.path, parts.netloc.rpartition("@")[2].partition(":")[0].lower())
     except (TypeError, ValueError, AttributeError):  # it cannot be sent either
         return False
 
 
 def _sniff(pool: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any, started: float) -> None:
     """Look at the response to a request that no dialect knows."""
-    if not may_be_stream(
-        response.status,
-        response.headers.get("content-type", ""),
-        lambda: _asks_for_stream(_argument("body", args, kwargs)),
-    ) or is_tapped(response):
+    if _is_no_stream(response, args, kwargs) or is_tapped(response):
         return
     exchange = Exchange.begin_late(_request_info(pool, args, kwargs), started)
     if exchange is not None:
         attach(exchange, _tap, response, kwargs)
+
+
+def _is_no_stream(response: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether the response to a request that no dialect knows is no stream of ours."""
+    content_type = response.headers.get("content-type", "")
+    return not may_be_stream(response.status, content_type, lambda: _asks_for_stream(_argument("body", args, kwargs)))
 
 
 def _asks_for_stream(body: Any) -> bool:

@@ -33,7 +33,7 @@ class AttributeTable:
         return {
             name: value
             for name, default, value in zip(self._names, self._defaults, self._read(record), strict=True)
-            if value is not None and value != default
+            if value is not None and (default is None or value != default)
         }
 
 

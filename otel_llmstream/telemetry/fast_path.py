@@ -19,13 +19,13 @@ Values may come late, if they come before anything reads the metrics: see `measu
 from __future__ import annotations
 
 import logging
-from bisect import bisect_left
-from collections import Counter as Counts
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import compress
+from operator import add, sub
 from time import time_ns
 from typing import Any, Final, NamedTuple
 
@@ -426,23 +426,28 @@ class SeriesStorage:
 
 
 def _merge_histogram(series: Any, values: Sequence[float], sampled: Sequence[bool]) -> Iterable[int]:
+    # In sorted values each bucket is one range, so that only the bounds are searched for, and not each value.
+    ordered = sorted(values)
     # A bound belongs to the bucket below it.
-    buckets = list(map(partial(bisect_left, series._boundaries), values))
-    counts = Counts(buckets)
+    ends = [*map(partial(bisect_right, ordered), series._boundaries), len(ordered)]
+    starts = (0, *ends[:-1])
     with series._lock:
         if series._value is None:  # a collection has just emptied it
             series._value = series._get_empty_bucket_counts()
-        series._value = [count + counts[number] for number, count in enumerate(series._value)]
+        series._value = list(map(add, series._value, map(sub, ends, starts)))
         series._sum = sum(values, series._sum)
         if series._record_min_max:
-            series._min = min(series._min, *values)
-            series._max = max(series._max, *values)
+            series._min = min(series._min, ordered[0])
+            series._max = max(series._max, ordered[-1])
     if True not in sampled:
         return ()
-    numbers = list(compress(range(len(values)), sampled))
     if type(series._reservoir) is not _internals().keeps_last:
-        return numbers  # another reservoir may keep any value
-    return dict(zip(compress(buckets, sampled), numbers, strict=True)).values()  # the last one of each bucket
+        return compress(range(len(values)), sampled)  # another reservoir may keep any value
+    order = sorted(range(len(values)), key=values.__getitem__)
+    if False in sampled:
+        order = [number if sampled[number] else -1 for number in order]
+    last = [max(order[start:end]) for start, end in zip(starts, ends, strict=True) if start < end]  # of each bucket
+    return [number for number in last if number >= 0]
 
 
 def _merge_sum(series: Any, values: Sequence[float], sampled: Sequence[bool]) -> Iterable[int]:

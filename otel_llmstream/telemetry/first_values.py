@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import compress
 from threading import RLock
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -179,7 +180,7 @@ class _Held:
 
     def _keep(self, values: Sequence[float], moments: Sequence[RecordContext], sampled: Sequence[bool]) -> None:
         self._total = sum(values, self._total)
-        last = max((number for number, may in enumerate(sampled) if may), default=None)
+        last = max(compress(range(len(sampled)), sampled), default=None)
         if last is not None or self._moment is None:
             self._moment = moments[-1 if last is None else last].without_context()
             self._sampled = last is not None

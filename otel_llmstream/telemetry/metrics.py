@@ -46,6 +46,9 @@ Extra = tuple[str, str]
 
 Instrument = Counter | Histogram
 
+Columns = tuple[Series | None, ...]
+Facts = tuple[float | None, ...]
+
 
 class Base:
     """A base attribute set with its series.
@@ -58,9 +61,11 @@ class Base:
     Attributes:
         attributes: as given.
         phases: the phases that the gauges have a value for.
+        columns: labels of a call's end -> the series that its values go to. Few labels differ, and most calls share
+            theirs.
     """
 
-    __slots__ = ("_first_values", "_series", "attributes", "phases")
+    __slots__ = ("_first_values", "_series", "attributes", "columns", "phases")
 
     def __init__(
         self, attributes: Attributes, phases: Iterable[str] = (), first_values: FirstValues | None = None
@@ -69,6 +74,7 @@ class Base:
         self._first_values = first_values
         self.phases = set(phases)
         self._series: dict[tuple[Instrument, tuple[Extra, ...]], Series] = {}
+        self.columns: dict[tuple[Any, ...], Columns] = {}
 
     def series(self, instrument: Instrument, extra: tuple[Extra, ...] = ()) -> Series:
         """The series of an instrument that has these attributes beside the base ones."""
@@ -236,46 +242,44 @@ class MetricsRecorder:
     def _ended_values(self, payload: tuple[Base, tuple[Any, ...], frozenset[str]]) -> Values:
         base, facts, measured = payload
         call = _Ended._make(facts)
+        labels = call.outcome, call.finish_reason, call.error_type, call.fallback, measured
+        columns = base.columns.get(labels)
+        if columns is None:
+            columns = base.columns[labels] = self._columns(base, call, measured)
+        values = (*_ending_values(call), *_output_values(call), *self._tokens.values(call))
+        return [
+            (series, (value,))
+            for series, value in zip(columns, values, strict=True)
+            if value is not None and series is not None
+        ]
+
+    def _columns(self, base: Base, call: _Ended, measured: frozenset[str]) -> Columns:
+        """The series that the values of a call go to, in the order of the values. They follow from the call's labels.
+
+        A series is None if the call does not count there.
+        """
         error = ((semconv.ERROR_TYPE, call.error_type),) if call.error_type else ()
-        ending = (*_ending(call.outcome, call.finish_reason), *error)
-        found: list[tuple[Series, Sequence[float]]] = [(base.series(self._streams, ending), (1,))]
-        if semconv.DURATION.name not in measured:
-            found.append((base.series(self._duration, error), (call.duration,)))
-        found.extend(self._count_values(base, call))
-        if call.time_to_first_chunk is not None:
-            if semconv.TTFC.name not in measured:
-                found.append((base.series(self._ttfc), (call.time_to_first_chunk,)))
-            found.extend(self._output_values(base, call))
-        if semconv.TOKEN_USAGE.name not in measured:
-            found.extend(self._tokens.values(base, error, call))
-        return found
-
-    def _count_values(self, base: Base, call: _Ended) -> Values:
-        if call.fallback is not None:
-            yield base.series(self._fallbacks, ((semconv.FALLBACK, call.fallback),)), (1,)
-        counts = (
-            (self._received, call.total_bytes),
-            (self._stalls, call.stalls),
-            (self._buffered, bool(call.buffered)),
-            (self._incomplete_tool_calls, call.incomplete_tool_calls),
-            (self._usage_absent, call.usage == semconv.USAGE_ABSENT and call.outcome is Outcome.COMPLETED),
+        fallback = ((semconv.FALLBACK, call.fallback),) if call.fallback else ()
+        tokens = self._tokens.columns(base, error)
+        return (
+            base.series(self._streams, (*_ending(call.outcome, call.finish_reason), *error)),
+            None if semconv.DURATION.name in measured else base.series(self._duration, error),
+            base.series(self._fallbacks, fallback) if fallback else None,
+            base.series(self._received),
+            base.series(self._stalls),
+            base.series(self._buffered),
+            base.series(self._incomplete_tool_calls),
+            base.series(self._usage_absent) if call.outcome is Outcome.COMPLETED else None,
+            None if semconv.TTFC.name in measured else base.series(self._ttfc),
+            base.series(self._chunks),
+            base.series(self._headers_time),
+            base.series(self._ttlc),
+            base.series(self._hold),
+            base.series(self._ttfa),
+            base.series(self._output_rate),
+            base.series(self._max_gap),
+            *((None,) * len(tokens) if semconv.TOKEN_USAGE.name in measured else tokens),
         )
-        for counter, count in counts:
-            if count:
-                yield base.series(counter), (int(count),)
-
-    def _output_values(self, base: Base, call: _Ended) -> Values:
-        yield base.series(self._chunks), (call.total_chunks,)
-        if call.time_to_headers is not None:  # a WebSocket's headers came before the request
-            yield base.series(self._headers_time), (call.time_to_headers,)
-        yield base.series(self._ttlc), (call.time_to_last_chunk or 0.0,)
-        yield base.series(self._hold), (call.hold,)
-        if call.time_to_first_answer is not None:
-            yield base.series(self._ttfa), (call.time_to_first_answer,)
-        if call.output_tokens_per_second is not None:
-            yield base.series(self._output_rate), (call.output_tokens_per_second,)
-        if call.gap_max is not None:
-            yield base.series(self._max_gap), (call.gap_max,)
 
     # --- instruments ------------------------------------------------------------------------------------------------
 
@@ -334,6 +338,39 @@ class MetricsRecorder:
         return base, it.phase
 
 
+def _ending_values(call: _Ended) -> Facts:
+    """What a call records however it ends. None is not recorded."""
+    return (
+        1,
+        call.duration,
+        1,
+        call.total_bytes or None,
+        call.stalls or None,
+        1 if call.buffered else None,
+        call.incomplete_tool_calls or None,
+        1 if call.usage == semconv.USAGE_ABSENT else None,
+    )
+
+
+def _output_values(call: _Ended) -> Facts:
+    """What a call records if it had a chunk."""
+    if call.time_to_first_chunk is None:
+        return _NO_OUTPUT
+    return (
+        call.time_to_first_chunk,
+        call.total_chunks,
+        call.time_to_headers,  # None for a WebSocket, whose headers came before the request
+        call.time_to_last_chunk or 0.0,
+        call.hold,
+        call.time_to_first_answer,
+        call.output_tokens_per_second,
+        call.gap_max,
+    )
+
+
+_NO_OUTPUT: Final[Facts] = (None,) * 8
+
+
 class _ReleasedTokens:
     """One histogram by token type. Nothing is recorded if the provider did not say."""
 
@@ -341,11 +378,11 @@ class _ReleasedTokens:
         self._usage = instruments.histogram(meter, semconv.TOKEN_USAGE)
         self.instruments: Sequence[Instrument] = (self._usage,)
 
-    def values(self, base: Base, _error: tuple[Extra, ...], call: _Ended) -> Values:
-        if call.input_tokens is not None:
-            yield base.series(self._usage, _INPUT), (call.input_tokens,)
-        if call.output_tokens is not None:
-            yield base.series(self._usage, _OUTPUT), (call.output_tokens,)
+    def columns(self, base: Base, _error: tuple[Extra, ...]) -> Columns:
+        return base.series(self._usage, _INPUT), base.series(self._usage, _OUTPUT)
+
+    def values(self, call: _Ended) -> Facts:
+        return call.input_tokens, call.output_tokens
 
 
 class _NewestTokens:
@@ -357,19 +394,20 @@ class _NewestTokens:
         self._counters = [instruments.counter(meter, metric) for metric in semconv.USAGE_COUNTERS]
         self.instruments: Sequence[Instrument] = (self._input, self._output, *self._counters)
 
-    def values(self, base: Base, error: tuple[Extra, ...], call: _Ended) -> Values:
-        yield base.series(self._input, error), (call.input_tokens or 0,)
-        yield base.series(self._output, error), (call.output_tokens or 0,)
-        counts = (
-            call.input_tokens,
-            call.output_tokens,
-            call.cache_read_tokens,
-            call.cache_write_tokens,
-            call.reasoning_tokens,
+    def columns(self, base: Base, error: tuple[Extra, ...]) -> Columns:
+        counters = [base.series(counter, _MODALITY) for counter in self._counters]
+        return base.series(self._input, error), base.series(self._output, error), *counters
+
+    def values(self, call: _Ended) -> Facts:
+        return (
+            call.input_tokens or 0,
+            call.output_tokens or 0,
+            call.input_tokens or None,
+            call.output_tokens or None,
+            call.cache_read_tokens or None,
+            call.cache_write_tokens or None,
+            call.reasoning_tokens or None,
         )
-        for counter, count in zip(self._counters, counts, strict=True):
-            if count:
-                yield base.series(counter, _MODALITY), (count,)
 
 
 _INPUT: Final = ((semconv.TOKEN_TYPE, "input"),)

@@ -4,10 +4,10 @@ All requests of an application pass through our hooks, and nearly none of them i
 
 Two processes, one bare and one with us, send the same requests in turn, so that what the machine does meanwhile falls
 on both. What is printed is the median of the differences, with its quartiles. valgrind then counts the instructions
-that we add to a request. They hardly depend on the machine. There is no network: a transport (for aiohttp, a
-middleware) answers at once.
+that we add to a request. They hardly depend on the machine. There is no network: a transport answers at once. For
+aiohttp it is a middleware, and for urllib3 a connection.
 
-    --client NAME    httpx, httpx2 or aiohttp (default: all; may be given more than once)
+    --client NAME    httpx, httpx2, aiohttp, urllib3 or requests (default: all; may be given more than once)
     --size NAME      1KB or 1MB of JSON (default: both; may be given more than once)
     --path PATH      where the requests go (default: /api/orders)
     --rounds N       pairs of measurements (default: 30)
@@ -115,10 +115,63 @@ def aiohttp_requests(url: str, payload: Any) -> Send:
     return lambda count: loop.run_until_complete(send(count))
 
 
+def _answering_pool() -> Any:
+    """A pool of urllib3 whose connections answer at once."""
+    from io import BytesIO
+
+    from urllib3 import HTTPConnectionPool, HTTPResponse
+    from urllib3.connection import HTTPConnection
+
+    class Connection(HTTPConnection):
+        def connect(self) -> None: ...
+
+        def request(self, *_args: Any, **_kwargs: Any) -> None: ...
+
+        def getresponse(self) -> Any:
+            headers = {"Content-Type": "application/json"}
+            return HTTPResponse(BytesIO(b"{}"), headers, status=200, preload_content=False, version=11)
+
+    class Pool(HTTPConnectionPool):
+        ConnectionCls = Connection
+
+    return {"http": Pool}
+
+
+def urllib3_requests(url: str, payload: Any) -> Send:
+    """Requests of urllib3."""
+    import urllib3
+
+    manager = urllib3.PoolManager()
+    manager.pool_classes_by_scheme = _answering_pool()
+
+    def send(count: int) -> None:
+        for _ in range(count):
+            manager.request("POST", url, json=payload)
+
+    return send
+
+
+def requests_requests(url: str, payload: Any) -> Send:
+    """Requests of requests, which sends through urllib3 and reads the response itself."""
+    import requests
+
+    session = requests.Session()
+    session.trust_env = False
+    session.get_adapter(url).poolmanager.pool_classes_by_scheme = _answering_pool()  # type: ignore[attr-defined]
+
+    def send(count: int) -> None:
+        for _ in range(count):
+            session.post(url, json=payload)
+
+    return send
+
+
 CLIENTS: dict[str, Callable[[str, Any], Send]] = {
     "httpx": httpx_requests("httpx"),
     "httpx2": httpx_requests("httpx2"),
     "aiohttp": aiohttp_requests,
+    "urllib3": urllib3_requests,
+    "requests": requests_requests,
 }
 
 
