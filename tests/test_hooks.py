@@ -775,11 +775,12 @@ def test_call_while_nothing_is_observed(clients: Clients) -> None:
 
 
 def test_calls_inside_a_call(clients: Clients, captured: Captured) -> None:
-    """A boundary inside a boundary is part of the outer one."""
-    with otel_llmstream.call(), otel_llmstream.call() as inner:
+    """A boundary inside a boundary is part of the outer one. It tells of its own block."""
+    with otel_llmstream.call() as outer, otel_llmstream.call() as inner:
         DRIVERS["httpx2"].run(clients, Ask(OK))
 
-    assert inner.summary is None
+    assert inner.summary is not None
+    assert inner.summary == outer.summary
     assert only(captured)["llmstream.attempts"] == 1
 
 

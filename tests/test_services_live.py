@@ -45,9 +45,9 @@ TAKES_IT = ("langserve", "llama_index", "a2a")
 
 
 @pytest.mark.parametrize("name", CODES)
-def test_a_service(name: str) -> None:
+def test_a_service(name: str, tmp_path: Path) -> None:
     """Both ends agree. A whole answer is completed, a failure has its code, and a cut is a cut."""
-    told = drive(name)
+    told = drive(name, tmp_path)  # LangGraph writes files where it runs
     dialect = DIALECTS.get(name, name)
     for how, outcome, code in (
         ("whole", "completed", None),
@@ -65,14 +65,14 @@ def test_a_service(name: str) -> None:
         assert told["cut"]["got"].startswith("got ")
 
 
-def drive(name: str) -> dict[str, Any]:
+def drive(name: str, folder: Path) -> dict[str, Any]:
     variable = "OTEL_LLMSTREAM_FRAMEWORKS" if name == "adk" else "OTEL_LLMSTREAM_SERVICES"
     python = os.environ.get(variable)
     if not python:
         missing(f"{variable} names no Python that has the packages of tests/peers")
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "COV"))}
     done = subprocess.run(
-        [python, PROGRAM, name], env=clean, capture_output=True, text=True, timeout=PATIENCE, check=False
+        [python, PROGRAM, name], env=clean, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -74,6 +74,7 @@ class Boundary:
         around = open_call()
         if around is not None and self._explicit:
             self._around, self._before = around, around.attempts
+            self._call = self._inner = None  # it may have been used before
         if self._is_outermost(around):
             self._call = engine.open_call(
                 name=self._name,
