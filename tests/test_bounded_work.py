@@ -190,7 +190,7 @@ def test_without_a_thread(monkeypatch):
     """If no thread can be had, or if it waits for something else, the caller does not wait."""
     monkeypatch.setattr(stack_room, "has_room", lambda: False)
     assert stack_room.with_room(lambda value: value + 1, 1) == 2
-    monkeypatch.setattr(stack_room, "PATIENCE", 0.01)
+    monkeypatch.setattr(stack_room, "THREAD_TIMEOUT", 0.01)
     waiting = stack_room.allocate_lock()
     waiting.acquire()
     done: list[bool] = []

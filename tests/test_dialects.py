@@ -680,7 +680,7 @@ BROKEN = [
     (
         b'{"type":"\xff","id":"\xff","model":"\xff","event_type":"\xff","responseId":"\xff","object":"\xff","token":"\xff",'
         b'"content":"\xff","value":"\xff","model_id":"\xff",'
-        b'"request_id":"\xff","event":"\xff","Id":"\xff","result":"\xff","author":"\xff","text":"\xff","method":"\xff"}'
+        b'"request_id":"\xff","event":"\xff","Id":"\xff","result":"\xff","author":"\xff","text":"\xff","method":"\xff","msg":"\xff"}'
     ),
     b'{"delta":"\\ud800"}',
     b"{}{}",

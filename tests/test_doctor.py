@@ -603,7 +603,8 @@ def test_newest_tested_sdks() -> None:
         seen.setdefault(record["sdk"], set()).add(record["version"])
     newest = {name: max(versions, key=Version) for name, versions in seen.items()}
     assert newest | NEWEST_TESTED == newest
-    assert newest.keys() - NEWEST_TESTED.keys() == {"requests", "urllib3", "sseclient-py"}
+    for_no_api_of_doctor = {"dashscope", "mlflow-skinny", "openai-agents"}
+    assert newest.keys() - NEWEST_TESTED.keys() == {"requests", "urllib3", "sseclient-py"} | for_no_api_of_doctor
 
 
 def test_a_newer_name_of_the_limit(doctor: Any) -> None:

@@ -12,8 +12,15 @@ from fuzz_seeds import SEEDS
 from otel_llmstream.core.response import ResponseInfo
 from otel_llmstream.core.states import End
 from otel_llmstream.dialects import DIALECTS, RequestInfo, match_request, match_response
+from otel_llmstream.dialects.chatkit import ChatKit
+from otel_llmstream.dialects.gradio import Gradio
+from otel_llmstream.dialects.llama_index import LlamaIndex
+from otel_llmstream.dialects.n8n import N8N
 from otel_llmstream.dialects.vercel_data import AssistantStream
 from otel_llmstream.testing import replay
+
+TOLD_BY_FRAMES = (AssistantStream, ChatKit, Gradio, LlamaIndex, N8N)
+"""Dialects that only their first frame tells."""
 
 INPUTS = 1_500
 """Enough that each kind of change meets most dialects. `python tests/fuzz` takes more."""
@@ -36,8 +43,9 @@ def test_the_seeds():
         told = match_response(request, ResponseInfo(200, it.content_type, marks=it.marks))
         found.add(matched.dialect if matched is not None else told)
     assert {it.name for it in found if it is not None} == {
-        dialect.name for dialect in DIALECTS if "http" in dialect.transports and dialect is not AssistantStream
-    }  # which only its first line tells
+        dialect.name for dialect in DIALECTS if "http" in dialect.transports and dialect not in TOLD_BY_FRAMES
+    }
+    assert {dialect.name for dialect in TOLD_BY_FRAMES} <= {it.name for it in SEEDS}
     assert {Case.make(number).coding for number in range(400)} == {"", *CODINGS}
 
 

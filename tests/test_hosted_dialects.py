@@ -427,7 +427,7 @@ STREAM = {"stream": True}
         (asked("/v1/threads/runs", STREAM), "openai.assistants"),
         (asked("/v1/threads/t/runs/r/submit_tool_outputs", STREAM), "openai.assistants"),
         # What looks like one of these, and is not.
-        (asked("/generate", STREAM), None),
+        (asked("/generate", STREAM), "sglang.generate"),  # until the first frame tells
         (asked("/generate_stream", STREAM, "GET"), None),
         (asked("/completion", {}), None),
         (asked("/text/generation_stream", {}), None),
