@@ -3,11 +3,10 @@
 The reason is the word `"null"` as long as the answer goes on.
 """
 
-from itertools import count
 from typing import Any
 
 from ._endpoints import Endpoint
-from ._reply import INPUT_TOKENS, Finish, Reply, ReplySpec
+from ._reply import INPUT_TOKENS, CountingReply, Finish
 from ._sse import compact
 
 _REASONS = {Finish.STOP: "stop", Finish.LENGTH: "length"}
@@ -19,23 +18,12 @@ def _frame(number: bytes, data: bytes, event: bytes = b"result", status: int = 2
     return b"id:%b\nevent:%b\n:HTTP_STATUS/%d\ndata:%b\n\n" % (number, event, status, data)
 
 
-class DashScope(Reply):
+class DashScope(CountingReply):
     """Increments of the text in ``output.choices[].message.content``."""
 
     endpoint = Endpoint.DASHSCOPE
     content_type = "text/event-stream;charset=UTF-8"
     malformed = _frame(b"0", b'{"output":{"choices":[')
-
-    def __init__(self, spec: ReplySpec) -> None:
-        super().__init__(spec)
-        self._numbers = count(1)
-
-    def number(self) -> int:
-        """The number of the event, which is that of the tokens so far: one per chunk."""
-        return next(self._numbers)
-
-    def opening(self) -> list[bytes]:
-        return []
 
     def template(self) -> bytes:
         bare = compact(self._payload("%(text)b", "%(number)d", _NOT_YET))

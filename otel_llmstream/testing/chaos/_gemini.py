@@ -1,10 +1,9 @@
 """Google's streamGenerateContent: each event is a partial response with the tokens so far. There is no terminator."""
 
-from itertools import count
 from typing import Any
 
 from ._endpoints import Endpoint
-from ._reply import INPUT_TOKENS, TOOL, Finish, Reply, ReplySpec
+from ._reply import INPUT_TOKENS, TOOL, CountingReply, Finish
 from ._sse import compact
 
 _REASONS = {Finish.STOP: "STOP", Finish.LENGTH: "MAX_TOKENS", Finish.FILTER: "SAFETY", Finish.TOOLS: "STOP"}
@@ -16,23 +15,12 @@ def _frame(data: bytes) -> bytes:
     return b"data: %b\r\n\r\n" % data
 
 
-class Gemini(Reply):
+class Gemini(CountingReply):
     """Text in ``content.parts[].text``."""
 
     endpoint = Endpoint.GEMINI
     content_type = "text/event-stream"
     malformed = _frame(b'{"candidates": [')
-
-    def __init__(self, spec: ReplySpec) -> None:
-        super().__init__(spec)
-        self._numbers = count(1)
-
-    def number(self) -> int:
-        """The number of tokens so far: one per chunk."""
-        return next(self._numbers)
-
-    def opening(self) -> list[bytes]:
-        return []
 
     def template(self) -> bytes:
         usage = {"promptTokenCount": INPUT_TOKENS, "candidatesTokenCount": "%(number)d"}

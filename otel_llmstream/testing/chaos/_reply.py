@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property
+from itertools import count
 from typing import Any, ClassVar
 
 from ._endpoints import Endpoint
@@ -160,6 +161,21 @@ class Reply(ABC):
             return _WORDS[len(self._words_sent) % len(_WORDS)]
         room = self.spec.size - len(self._template % {b"text": around, b"number": number})
         return (_FILLER * (room // len(_FILLER) + 1))[:room]
+
+
+class CountingReply(Reply):
+    """A `Reply` whose frames have the number of tokens so far, one for each chunk. Nothing precedes the first chunk."""
+
+    def __init__(self, spec: ReplySpec) -> None:
+        super().__init__(spec)
+        self._numbers = count(1)
+
+    def number(self) -> int:
+        """The number of tokens so far."""
+        return next(self._numbers)
+
+    def opening(self) -> list[bytes]:
+        return []
 
 
 class ToolCall:
