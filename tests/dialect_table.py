@@ -49,6 +49,7 @@ SERVICES: Final[Mapping[str, tuple[str, ...]]] = {
     "langserve": ("langserve",),
     "llama_index.workflow": ("llama-agents-server", "llama-agents-client"),
     "openai.chatkit": ("openai-chatkit",),
+    "snowflake.cortex": ("snowflake-core",),
     "vercel.ui_message_stream": ("pydantic-ai-slim",),
     "ag_ui": ("pydantic-ai-slim",),
     "a2a": ("a2a-sdk",),

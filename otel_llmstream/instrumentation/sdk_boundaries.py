@@ -2,8 +2,8 @@
 
 The SDKs that one generator writes have a `_base_client` with one method, `request`. Every call goes through it with all
 its attempts. Azure's SDKs have a pipeline, whose `run` does the same. DashScope's SDK sends once more if a connection
-of its pool is gone. MLflow's client sends again after some statuses. If a method is absent or has another shape,
-nothing is patched, and each send is a call of its own.
+of its pool is gone. MLflow's and Snowflake's clients send again after some statuses. If a method is absent or has
+another shape, nothing is patched, and each send is a call of its own.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ RETRIES: Final = (
     ("dashscope.api_entities.http_request", ("_send_with_retry", "send_with_retry_async")),
     ("dashscope.api_entities.aiohttp_request", ("send_with_retry_async",)),
     ("mlflow.utils.rest_utils", ("_retry_databricks_sdk_call_with_exponential_backoff",)),
+    ("snowflake.core._generated.api_client", ("ApiClient.request_with_retry",)),
 )
-"""Module -> its functions that take a function that sends, and call it more than once."""
+"""Module -> its functions and methods that send more than once."""
 
 PIPELINES: Final = (("azure.core.pipeline._base", "Pipeline"), ("azure.core.pipeline._base_async", "AsyncPipeline"))
 
@@ -63,10 +64,12 @@ def _patch_pipeline(name: str, module: ModuleType) -> None:
 
 
 def _patch_functions(names: Iterable[str], module: ModuleType) -> None:
-    for name in names:
-        function = getattr(module, name, None)
+    for path in names:
+        owner_name, _, name = path.rpartition(".")
+        owner = getattr(module, owner_name, None) if owner_name else module
+        function = getattr(owner, name, None)
         if inspect.isfunction(function):
-            replace_method(module, name, _around_async if inspect.iscoroutinefunction(function) else _around_sync)
+            replace_method(owner, name, _around_async if inspect.iscoroutinefunction(function) else _around_sync)
 
 
 def _has_shape(client: Any, *, is_async: bool) -> bool:
