@@ -210,7 +210,10 @@ def test_receive_follows_the_table(state, event):
     """Received by a stream, an event leads to the same state; a first chunk counts once, whatever it came after."""
     play = in_state(state)
     play.read(EVENTS[event], wait=0.1)
-    named = {"finish": "last finish", "chunk": "reopened" if state == "FINISHED" else "chunk"}.get(event, event)
+    after_end = "reopened" if state == "FINISHED" else None
+    named = {"finish": "last finish", "chunk": after_end or "chunk", "later chunk": after_end or "later chunk"}.get(
+        event, event
+    )
     expected = SPECIFIED[state].get(named, state)
     assert play.stream.state.name == expected
 
@@ -450,9 +453,11 @@ def test_choices_that_nobody_announced(shows):
 
 
 def test_a_choice_that_comes_late():
-    """Once every known choice has ended the stream is complete; a choice that shows up later does not undo that."""
+    """A choice that shows up once all others have ended must end too. Their reasons still count."""
     play = in_state("FINISHED")
     play.read(Chunk(1))
+    assert play.stream.state is State.STREAMING
+    play.read(Finish(1, "stop", "stop"))
     assert play.end().outcome is Outcome.COMPLETED
 
 

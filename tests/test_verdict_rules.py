@@ -11,6 +11,7 @@ from otel_llmstream import Outcome
 from otel_llmstream.core.states import End
 from otel_llmstream.dialects import DIALECTS
 from otel_llmstream.dialects._base import GIVEN_UP
+from otel_llmstream.testing import replay
 
 EVERY = pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
 JSON = [parts for parts in PARTS.values() if parts.frame is not converse]
@@ -698,3 +699,22 @@ def test_the_placeholder_of_message_start():
     last = {"type": "message_delta", "delta": {"stop_reason": "compaction"}, "usage": usage}
     summary = message.replay(message.wire(start, message.output, last))
     assert (summary.input_tokens, summary.output_tokens, summary.finish_reason) == (103, 22, "pause")
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
+def test_one_more_choice_after_the_last_reason(path):
+    """Each of several prompts has a choice. One that begins after all others have ended must end, too."""
+
+    def frame(index: int, word: str, reason: str | None = None) -> bytes:
+        said = {"text": word} if path == "/v1/completions" else {"delta": {"content": word}}
+        choice = {"index": index, **said, "finish_reason": reason}
+        return b"data: " + json.dumps({"id": "x", "model": "m", "choices": [choice]}).encode() + b"\n\n"
+
+    first, second = frame(0, "a") + frame(0, "", "stop"), frame(1, "b")
+    for size in (None, 7):
+        cut = replay(first + second, path=path, chunks=size)
+        assert (cut.outcome, cut.error_type) == (Outcome.TRUNCATED, "stream_truncated")
+        assert cut.finish_reasons == ("stop", "error")
+        whole = replay(first + second + frame(1, "", "stop"), path=path, chunks=size)
+        assert (whole.outcome, whole.finish_reasons) == (Outcome.COMPLETED, ("stop", "stop"))
+        assert replay(first + second + b"data: [DONE]\n\n", path=path, chunks=size).outcome is Outcome.COMPLETED

@@ -179,8 +179,8 @@ class Stream:
             size: bytes of all of them.
             waited: seconds of waiting for all of them.
         """
-        if self._finishes and 0 in self._finishes:
-            self._reopen(0)
+        if self._finishes:
+            self._look_at_choice(0)
         if self._first_answer is None:
             self._first_answer = times[0]
         self.wait += waited
@@ -221,10 +221,10 @@ class Stream:
         self._tools.add(event.index, event.key, event.arguments)
 
     def _chunk(self, index: int, now: float) -> float:
+        if self._finishes:
+            self._look_at_choice(index)
         if index >= self.choices:
             self.choices = index + 1
-        if self._finishes and index in self._finishes:
-            self._reopen(index)
         self.chunks += 1
         self._batch().append(now)
         waited = self.gap_wait
@@ -259,7 +259,7 @@ class Stream:
         elif isinstance(event, ForeignTerminator):
             self._foreign_end = self.frames
         elif isinstance(event, Unexamined):
-            self.unexamined = Unexamined in TRANSITIONS[self.state]  # nothing counts after a terminator
+            self.unexamined |= Unexamined in TRANSITIONS[self.state]  # nothing counts after a terminator
         elif isinstance(event, (NoTerminator, UnknownDialect, NoOtherEnd, SoftEnd, NextRun)):
             self._note_end(event)
         elif type(event) in TRANSITIONS[self.state]:  # an error after the end says nothing about the end
@@ -299,11 +299,18 @@ class Stream:
         elif self._no_other_end:
             self._move(NoTerminator)
 
-    def _reopen(self, index: int) -> None:
-        """Output came after a finish reason: the reason was wrong, and a later one may be wrong too."""
-        assert self._finishes is not None, "only a choice that has a reason can be reopened"
-        del self._finishes[index]
-        self._finish_disproved = True
+    def _look_at_choice(self, index: int) -> None:
+        """Output came after a finish reason.
+
+        If it came in the same choice, the reason was wrong, and a later one may be wrong too. If it is that of one more
+        choice (each of several prompts has one), all reasons count, but this choice has none yet.
+        """
+        assert self._finishes is not None, "there is a finish reason"
+        if index in self._finishes:
+            del self._finishes[index]
+            self._finish_disproved = True
+        elif index < self.choices:
+            return
         self._move(Reopened)
         if self._end_mark is not None:
             self._move(self._end_mark)
