@@ -25,7 +25,7 @@ MIN_TOKEN: Final = 16
 
 _VISIBLE: Final = re.compile(r"[!-~]+")
 
-OF_TESTS: Final = frozenset(f"{PREFIX}{name}" for name in ("CORPUS", "FRAMEWORKS", "PEERS", "SDKS", "SEEN"))
+OF_TESTS: Final = frozenset(f"{PREFIX}{name}" for name in ("CORPUS", "FRAMEWORKS", "PEERS", "SDKS", "SEEN", "SERVICES"))
 """Variables of this package's own tests."""
 
 
