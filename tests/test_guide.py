@@ -243,7 +243,8 @@ def test_the_other_numbers_of_sizing():
     """The example's product, the caps, and what a view saves."""
     text = " ".join(section("How many series?").split())
 
-    assert f"Each model that a process calls has {series()} series" in README.read_text(encoding="utf-8")
+    readme = " ".join(README.read_text(encoding="utf-8").split())
+    assert f"Each model that a process calls has {series()} series" in readme
     assert f"20 * 4 * 3 * {series()} = {20 * 4 * 3 * series():,} series" in text
     assert (
         f"at most {metrics.MAX_BASES:,} sets, and initialises the series of the first {metrics.MAX_PREINITIALIZED} to 0"
