@@ -31,8 +31,10 @@ if sys.version_info >= (3, 12):  # pragma: no cover - the limit counts Python's 
         try:
             sys._getframe(max(0, sys.getrecursionlimit() - ROOM))  # noqa: SLF001 - what else tells
         except ValueError:
-            return True
-        return False
+            found = True  # no `return`: CPython leaks the frame if a tracer raises there
+        else:
+            found = False
+        return found
 
 else:  # the limit counts calls inside C code too, so that only a recursion tells
 
