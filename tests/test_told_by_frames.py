@@ -143,3 +143,12 @@ def test_the_ends_of_a_workflow() -> None:
     lines = b"".join(part + b"\n" for part in wire.body.replace(b"data: ", b"\n").split(b"\n") if part[:1] == b"{")
     for media_type in ("application/x-ndjson", "text/plain"):
         assert sniffed(lines, media_type).outcome is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize("ident", [["e1"], {"id": "e1"}, 7, None, True])
+def test_an_event_whose_name_is_no_text(ident: Any) -> None:
+    """An id of another type raises nothing. It is that of one more event, which does not end."""
+    begun = msg("estimation", "e1") + msg("process_generating", "e1", output={"data": ["a"]})
+    strange = msg("process_generating", ident, output={"data": ["b"]})
+    summary = sniffed(begun + strange + msg("process_completed", "e1", output={"data": ["b"]}, success=True))
+    assert (summary.outcome, summary.chunks) == (Outcome.TRUNCATED, 2)

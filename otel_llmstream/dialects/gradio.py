@@ -71,7 +71,7 @@ class Gradio(TypedJSONDialect):
 
     def is_output(self, payload: _Payload) -> object:
         """What an event that runs gives out, after the first piece."""
-        return self._has_output and payload.event_id in self._running and super().is_output(payload)
+        return self._has_output and text(payload.event_id) in self._running and super().is_output(payload)
 
     def has_output(self, payload: _Payload) -> object:
         """A piece of output."""
