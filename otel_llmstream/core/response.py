@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from . import caps
 from .rate_limits import RateLimits
 
+OK: Final = 200
 SWITCHING_PROTOCOLS: Final = 101
 """HTTP status of a handshake that opens a WebSocket (RFC 6455, section 4.2.2)."""
 

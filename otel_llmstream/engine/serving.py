@@ -74,7 +74,7 @@ class Serving:
         is_watching: whether the response is a stream that has not ended.
     """
 
-    __slots__ = ("_asked", "_calls", "_first_byte", "_info", "_is_eager", "_is_own", "_is_unframed", "_left",
+    __slots__ = ("_asked", "_calls", "_first_byte", "_info", "_is_own", "_is_unframed", "_left", "_limit",
                  "_longest_write", "_orphans", "_reader", "_reads", "_response", "_route", "_span", "_started",
                  "_summary", "_writing", "engine", "is_watching", "recorder", "request", "stream")  # fmt: skip
 
@@ -89,7 +89,7 @@ class Serving:
         self._response = ResponseInfo(0)
         self._reader: Reader | None = None
         self._reads: list[Read] = []
-        self._is_eager = True
+        self._limit = 1
         self._span: Any = None
         self._route: str | None = None
         self._first_byte: float | None = None
@@ -122,7 +122,7 @@ class Serving:
             route: the template of the path.
             span: the server span that was current when the request came, if there was one.
         """
-        if self._is_own:
+        if not self._watch(request, response, route, span):
             return
         engine = self.engine
         found, told = match_request(request), match_response(request, response)
@@ -133,10 +133,7 @@ class Serving:
         framer = framer_of(candidate or Generic, response.media_type)
         # A service may have a format of its own. It is read as `generic`, so that its times and its end are known.
         sniffer = Sniffer(response, framer, candidate, confirmed=confirmed, asked=True)
-        self._info, self._response, self._route = request, response, route
-        self._span = self.recorder.server_span() or span
         self._reader = Reader(sniffer, engine.settings.stall_after, self)
-        self.is_watching = True
         if confirmed and candidate is not None:
             self.recognized(candidate)
         engine.serving.add(self)
@@ -147,11 +144,16 @@ class Serving:
         It is an LLM's if an LLM call is made for it. Then each piece is a chunk, and any clean end is legal. The
         arguments are those of `responded`.
         """
+        self._is_unframed = self._watch(request, response, route, span)
+
+    def _watch(self, request: RequestInfo, response: ResponseInfo, route: str | None, span: Any) -> bool:
+        """Watch the response from now on, unless it is our own."""
         if self._is_own:
-            return
+            return False
         self._info, self._response, self._route = request, response, route
         self._span = self.recorder.server_span() or span
-        self._is_unframed = self.is_watching = True
+        self.is_watching = True
+        return True
 
     def leave_alone(self) -> None:
         """The response is that of our own live page: it is no stream of the application's."""
@@ -173,7 +175,7 @@ class Serving:
                     self._take_piece(len(data), asked, now)
                 else:
                     reads.append((bytes(data), asked, now))
-                    if len(reads) >= BACKLOG or now - asked > PATIENCE or len(data) > LARGE or self._is_eager:
+                    if len(reads) >= self._limit or now - asked > PATIENCE or len(data) > LARGE:
                         self._read_backlog()
             if last:
                 self.end(End.EOF)
@@ -279,7 +281,7 @@ class Serving:
 
     def first_chunk(self, now: float) -> None:  # noqa: ARG002 - the reader tells both ends
         """The first chunk is about to be sent. From now on, pieces may wait to be read together."""
-        self._is_eager = False
+        self._limit = BACKLOG
 
     def stalled(self, silence: float, now: float) -> None:
         """The application was silent for too long between two chunks."""

@@ -16,7 +16,7 @@ from urllib.parse import urljoin, urlsplit
 
 from .._interruption import let_through
 from ..core.rate_limits import read_rate_limits
-from ..core.response import REQUEST_ID_HEADERS, Closing, ResponseInfo, media_type_of
+from ..core.response import OK, REQUEST_ID_HEADERS, Closing, ResponseInfo, media_type_of
 from ..core.states import End
 from ..dialects import RESPONSE_HEADERS, RequestInfo, asks_for_stream, serves_path
 from ..engine.engine import Engine
@@ -233,7 +233,7 @@ def may_be_stream(status: int, content_type: str, wants_stream: Callable[[], boo
         content_type: value of the header `Content-Type`.
         wants_stream: whether the request asked for a stream. It is asked only if the media type says nothing.
     """
-    if status != 200:  # noqa: PLR2004 - only a plain success has events
+    if status != OK:  # only a plain success has events
         return False
     kind = _media_type(content_type) if len(content_type) <= LONGEST_KNOWN else media_type_of(content_type)
     return kind in FRAMERS or (kind in UNCLEAR and wants_stream())

@@ -15,11 +15,21 @@ from functools import partial
 from types import ModuleType
 from typing import Any, Final
 
-from .._interruption import let_through, suppressed
+from .._interruption import suppressed
 from ..core.response import ResponseInfo
 from ..dialects import RequestInfo
 from .close_reason import watch_garbage_collector
-from .exchange import Exchange, attach, guarded, has_mark, may_be_llm, read_already, response_info, tls_version
+from .exchange import (
+    Exchange,
+    attach,
+    guarded,
+    has_mark,
+    is_surely,
+    may_be_llm,
+    read_already,
+    response_info,
+    tls_version,
+)
 from .patching import replace_method, when_imported
 from .switch import SWITCH
 from .tap import async_tap, sync_tap
@@ -102,12 +112,13 @@ def _is_other(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         return True
     if kwargs.get("stream"):
         return False
-    try:
-        parsed = args[1].url._uri_reference  # noqa: SLF001 - its own properties cost three times as much
-        return not may_be_llm(parsed.path, parsed.host)
-    except Exception as exc:  # the request is a keyword, or no request, or of another version
-        let_through(exc)
-        return False
+    return is_surely(_is_not_llm, args)
+
+
+def _is_not_llm(args: tuple[Any, ...]) -> bool:
+    """Whether no dialect answers the request. It raises if it is a keyword, or no request, or of another version."""
+    parsed = args[1].url._uri_reference  # noqa: SLF001 - its own properties cost three times as much
+    return not may_be_llm(parsed.path, parsed.host)
 
 
 # --- what they share --------------------------------------------------------------------------------------------

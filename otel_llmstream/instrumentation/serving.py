@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from ..core.response import OK
 from ..dialects import RequestInfo, asks_for_stream
 from ..engine.serving import Serving
 from .exchange import may_be_stream, response_info
@@ -13,8 +14,6 @@ from .switch import SWITCH
 MAX_BODY: Final = 1024 * 1024
 """Bytes of a request's body that are kept until the response begins. The model and `stream` are in it. A body that is
 longer has images; then its first MiB is searched."""
-
-SUCCESS: Final = 200
 
 
 def begin(request: object) -> Serving | None:
@@ -57,7 +56,7 @@ def respond(
     content_type = found.get(b"content-type", b"").decode("latin-1")
     # A body whose length is known was made whole, unless it is an event stream: most responses are of this kind.
     is_open = b"content-length" not in found
-    if not (is_open and status == SUCCESS) and not may_be_stream(status, content_type, lambda: is_open):
+    if not (is_open and status == OK) and not may_be_stream(status, content_type, lambda: is_open):
         return
     asked, response = request(), response_info(status, found, protocol=protocol, tls=None)
     if not SWITCH.admits(asked):

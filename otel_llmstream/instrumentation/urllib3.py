@@ -22,7 +22,7 @@ from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 from .._log import log
-from ..core.response import ResponseInfo
+from ..core.response import OK, ResponseInfo
 from ..dialects import RequestInfo
 from .call_boundary import ClientBoundary
 from .close_reason import watch_garbage_collector
@@ -47,8 +47,6 @@ SESSIONS: Final = ("requests.sessions", "oci._vendor.requests.sessions")
 """Modules with a `Session` that follows redirects."""
 
 OTHER_SHAPE: Final = "urllib3 is not observed: it has not the shape of a version that we know"
-
-OK: Final = 200
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
