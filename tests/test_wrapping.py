@@ -162,7 +162,7 @@ def test_what_is_skipped() -> None:
     class Mine(Owner):
         method = Owner.method
 
-    patching.replace_method(Mine, "method", lambda _original: lambda _self, _value: -1, lambda args, _kw: args[1] > 5)
+    patching.replace_method(Mine, "method", lambda _original: lambda _self, _value: -1, lambda value: value > 5)
     assert (Mine().method(1), Mine().method(6)) == (-1, 7)
 
 
