@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from types import FunctionType, ModuleType
 from typing import Any, Final, NamedTuple
@@ -70,7 +70,12 @@ class Slot:
 
 
 def replace_method(
-    owner: Any, name: str, make: Callable[[Method], Method], skips: Check = _never, response: Response | None = None
+    owner: Any,
+    name: str,
+    make: Callable[[Method], Method],
+    skips: Check = _never,
+    response: Response | None = None,
+    usual: Sequence[str] = (),
 ) -> None:
     """Replace a method of a class.
 
@@ -80,6 +85,7 @@ def replace_method(
         make: makes the new method out of the original one.
         skips: the check. A method has the same at each time.
         response: looks at the response, if the check says `LATER`.
+        usual: keywords that are nearly always in the method's `**kwargs`.
     """
     current = inspect.getattr_static(owner, name)
     slot, is_new = _slot_of(current), False
@@ -88,11 +94,11 @@ def replace_method(
     slot.call, slot.skips = make(slot.original), skips if shows(slot.original, skips) else _never
     slot.response, slot.now = response, SWITCH.now
     if is_new:
-        setattr(owner, name, _function(slot))
+        setattr(owner, name, _function(slot, usual))
 
 
-def _function(slot: Slot) -> Method:
-    function = plain_function(slot)
+def _function(slot: Slot, usual: Sequence[str]) -> Method:
+    function = plain_function(slot, usual)
     setattr(function, SLOT, slot)
     return function
 

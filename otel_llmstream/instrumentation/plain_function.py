@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import linecache
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from inspect import Parameter
 from typing import Any, Final
@@ -24,7 +24,7 @@ LATER: Final = "later"
 """A check says this if the request is no LLM's, but the response may show that it is. Then the response is checked."""
 
 _FUNCTION: Final = """\
-def make(_llmstream_slot, _llmstream_raised, _llmstream_later):
+def make(_llmstream_slot, _llmstream_raised, _llmstream_later, _llmstream_missing, _llmstream_given):
     {define} {name}{parameters}:
         try:
             _llmstream_skips = _llmstream_slot.skips({looks_at})
@@ -53,13 +53,14 @@ _RESPONSE: Final = """if _llmstream_skips is _llmstream_later:
         """
 
 
-def plain_function(slot: Any) -> Function:
+def plain_function(slot: Any, usual: Sequence[str] = ()) -> Function:
     """A function that is as like `slot.original` as can be, and that does what the slot says.
 
     Args:
         slot: a `patching.Slot`.
+        usual: what is nearly always in the `**kwargs` of the original, if it has them. It is passed on without them.
     """
-    original, shape = slot.original, _Shape(slot.original)
+    original, shape = slot.original, _Shape(slot.original, usual)
     awaits = "await " if inspect.iscoroutinefunction(original) else ""
     parts = {
         "define": "async def" if awaits else "def",
@@ -73,7 +74,7 @@ def plain_function(slot: Any) -> Function:
     if slot.response is not None:
         response = _RESPONSE.format(**parts, looks_at=shape.values(_names_of(slot.response.ignores)[1:]))
     source = _FUNCTION.format(**parts, response=response, looks_at=shape.values(_names_of(slot.skips)))
-    made = _compiled(source, original.__qualname__)(slot, _raised, LATER)
+    made = _compiled(source, original.__qualname__)(slot, _raised, LATER, _MISSING, _given)
     made.__defaults__, made.__kwdefaults__ = original.__defaults__, shape.keyword_defaults()
     return wraps(original)(made)
 
@@ -124,32 +125,45 @@ def _collected(found: Mapping[str, Parameter]) -> dict[str, Parameter]:
 _PLACED: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
+_MISSING: Final = object()
+"""The default of a usual keyword."""
+
+
+def _given(more: Mapping[str, Any], **usual: Any) -> dict[str, Any]:
+    return {**{name: value for name, value in usual.items() if value is not _MISSING}, **more}
+
+
 class _Shape:
     """The parameters of a function, as source.
 
     Args:
         function: the function.
+        usual: see `plain_function`.
     """
 
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: Function, usual: Sequence[str] = ()) -> None:
         self._own = _collected(inspect.signature(function, follow_wrapped=False).parameters)
         self._inner = inspect.signature(function).parameters  # if it is a wrapper, those of what it wraps
         kinds = {one.kind: name for name, one in self._own.items()}
         self._rest = kinds.get(Parameter.VAR_POSITIONAL)
         self._more = kinds.get(Parameter.VAR_KEYWORD)
+        self._usual = tuple(name for name in usual if name not in self._own) if self._more is not None else ()
 
     def parameters(self) -> str:
         """What stands after `def`. The values of the defaults are set later."""
         empty = Parameter.empty
-        plain = (
+        plain = [
             one.replace(annotation=empty, default=empty if one.default is empty else None) for one in self._own.values()
-        )
-        return str(inspect.Signature(tuple(plain)))
+        ]
+        usual = [Parameter(name, Parameter.KEYWORD_ONLY, default=None) for name in self._usual]
+        at = len(plain) - 1 if usual else len(plain)  # before `**kwargs`
+        return str(inspect.Signature([*plain[:at], *usual, *plain[at:]]))
 
     def keyword_defaults(self) -> dict[str, Any] | None:
         """The defaults of parameters that are only keywords."""
         found = {name: one.default for name, one in self._own.items() if one.kind is Parameter.KEYWORD_ONLY}
-        return {name: value for name, value in found.items() if value is not Parameter.empty} or None
+        plain = {name: value for name, value in found.items() if value is not Parameter.empty}
+        return {**plain, **dict.fromkeys(self._usual, _MISSING)} or None
 
     def arguments(self, *, by_position: bool = False) -> Iterator[str]:
         """What was given, to pass it on: what has a default as a keyword, if not by position."""
@@ -158,19 +172,23 @@ class _Shape:
             if one.kind is Parameter.VAR_POSITIONAL:
                 yield f"*{name}"
             elif one.kind is Parameter.VAR_KEYWORD:
-                yield f"**{name}"
+                yield f"**_llmstream_given({name}, {', '.join(self._named())})" if self._usual else f"**{name}"
             elif one.kind is Parameter.POSITIONAL_ONLY or (one.kind is Parameter.POSITIONAL_OR_KEYWORD and has_place):
                 yield name
             else:
                 yield f"{name}={name}"
+
+    def _named(self) -> list[str]:
+        return [f"{name}={name}" for name in self._usual]
 
     def call(self, function: str) -> str:
         """A call that passes on what was given. By position and without a dictionary is the cheapest way."""
         given = list(self.arguments(by_position=True))
         if self._more is None:
             return f"{function}({', '.join(given)})"
-        plain = given[:-1]
-        return f"({function}({', '.join(given)}) if {self._more} else {function}({', '.join(plain)}))"
+        no_more = " or ".join([self._more, *(f"{name} is _llmstream_missing" for name in self._usual)])
+        plain = [*given[:-1], *self._named()]
+        return f"({function}({', '.join(given)}) if {no_more} else {function}({', '.join(plain)}))"
 
     def values(self, wanted: Iterable[Parameter]) -> str:
         """The arguments of a check.
@@ -187,6 +205,8 @@ class _Shape:
         if name == "self":
             return self._first()
         own = self._own.get(name)
+        if name in self._usual:
+            raise LookupError(name)  # it may be missing
         if own is not None and own.kind not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD):
             return name
         found = self._by_keyword(wanted)

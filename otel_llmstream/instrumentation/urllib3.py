@@ -47,6 +47,9 @@ from .urllib3_tap import NEEDED, is_closed, is_tapped, tap
 SESSIONS: Final = ("requests.sessions", "oci._vendor.requests.sessions")
 """Modules with a `Session` that follows redirects."""
 
+SEND_KEYWORDS: Final = ("timeout", "allow_redirects", "proxies", "stream", "verify", "cert")
+"""What `Session.request` gives to `Session.send`, in its order."""
+
 OTHER_SHAPE: Final = "urllib3 is not observed: it has not the shape of a version that we know"
 
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -85,13 +88,13 @@ def _patch_retry(module: ModuleType) -> None:
 def _patch_manager(module: ModuleType) -> None:
     owner = getattr(module, "PoolManager", None)
     if callable(getattr(owner, "urlopen", None)):
-        replace_method(owner, "urlopen", _manager_urlopen, _is_other_url)
+        replace_method(owner, "urlopen", _manager_urlopen, _is_other_url, usual=("headers", "body"))
 
 
 def _patch_session(module: ModuleType) -> None:
     owner = getattr(module, "Session", None)
     if callable(getattr(owner, "send", None)):
-        replace_method(owner, "send", _session_send, _is_other_request)
+        replace_method(owner, "send", _session_send, _is_other_request, usual=SEND_KEYWORDS)
 
 
 def _is_other(self: Any, url: Any, preload_content: Any = True) -> object:  # noqa: FBT002 - it has these names
