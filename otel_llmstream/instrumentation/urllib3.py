@@ -145,13 +145,12 @@ def _send(original: Callable[..., Any], pool: Any, args: tuple[Any, ...], kwargs
 def _ignores(response: Any, body: Any) -> bool:
     """Whether the response to a request that no dialect knows is no stream of ours.
 
-    It raises if urllib3's headers have another shape, or if the header is doubled. Then `_sniff` asks them as an
-    application does, which costs more.
+    It raises if urllib3's headers have another shape. Then `_sniff` asks them as an application does, which costs more.
     """
     if response.status != OK:
         return True
-    _, content_type = response.headers._container.get("content-type", NO_HEADER)  # noqa: SLF001
-    shows = shows_stream(content_type)
+    found = response.headers._container.get("content-type", NO_HEADER)  # noqa: SLF001 - a name and its values
+    shows = shows_stream(found[1])
     return not (_asks_for_stream(body) if shows is None else shows)
 
 
@@ -246,7 +245,7 @@ class _Tries:
         history = _history(args, kwargs)
         self._failures = len(history)
         if exchange is not None:
-            _failed(exchange, response, history[-1].error)
+            _failed(exchange, response, history[-1].error, history[-1])
         self.exchange = _begin(self._pool, args, kwargs)
         self._enter_send()
 
@@ -283,21 +282,31 @@ def _increment(original: Callable[..., Any]) -> Callable[..., Any]:
     return increment
 
 
-def _failed(exchange: Exchange, response: Any, error: BaseException | None) -> None:
-    """A try has failed: with a response that urllib3 does not give to the application, or with an exception."""
+def _failed(exchange: Exchange, response: Any, error: BaseException | None, noted: Any = None) -> None:
+    """A try has failed: with a response that urllib3 does not give to the application, or with an exception.
+
+    Args:
+        exchange: the try.
+        response: the response.
+        error: the exception.
+        noted: what urllib3 notes of the try. A `Retry` of the application's own may show no more than this.
+    """
+    status = getattr(noted, "status", None)
     if response is not None:
-        _follow(exchange, response)
+        _follow(exchange, response.status, response.headers.get("location"))
         exchange.answered(_response_info(response))
     elif error is not None:
         exchange.raised(error)
+    elif status:
+        _follow(exchange, status, noted.redirect_location)
+        exchange.answered(ResponseInfo(status))
     else:
         exchange.lost()
 
 
-def _follow(exchange: Exchange, response: Any) -> None:
+def _follow(exchange: Exchange, status: int, location: str | None) -> None:
     """If the response is a redirect, the next attempt goes to another path."""
-    location = response.headers.get("location") if response.status in REDIRECTS else None
-    if location:
+    if status in REDIRECTS and location:
         exchange.redirected(location)
 
 
@@ -405,7 +414,7 @@ def _tap(exchange: Exchange, response: Any, kwargs: Mapping[str, Any]) -> None:
     headers = response.headers
     if not exchange.wants(response.status, headers.get("content-type", ""), partial(has_mark, headers)):
         return
-    _follow(exchange, response)
+    _follow(exchange, response.status, headers.get("location"))
     was_read = is_closed(response._fp)  # noqa: SLF001 - the tap's
     is_decoded = was_read and bool(kwargs.get("decode_content", True))
     observer = exchange.responded(_response_info(response, is_decoded=is_decoded))
