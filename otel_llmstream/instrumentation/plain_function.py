@@ -226,7 +226,10 @@ class _Shape:
         """All that was given, for a check that wants it in the form that the hooks get it in."""
         given = list(self.arguments())
         by_position = [one for one in given if "=" not in one and not one.startswith("**")]
-        return f"({', '.join(by_position)},)" if name == "args" else f"dict({', '.join(given[len(by_position) :])})"
+        if name == "args":
+            return f"({', '.join(by_position)},)"
+        pairs = (one if one.startswith("**") else one.partition("=")[0] for one in given[len(by_position) :])
+        return f"{{{', '.join(one if one.startswith('**') else f'{one!r}: {one}' for one in pairs)}}}"
 
     def _by_keyword(self, wanted: Parameter) -> str:
         has_default = wanted.default is not Parameter.empty
