@@ -106,12 +106,13 @@ def _is_other(self: Any, str_or_url: Any) -> object:
     """
     if SWITCH.engine is None:
         return True
-    is_whole = self._base_url is None
-    if not (is_whole and str_or_url in OTHERS):
+    # aiohttp decodes a path, and other clients do not.
+    can_be_known = str_or_url.__class__ is str and self._base_url is None and "%" not in str_or_url
+    if not (can_be_known and str_or_url in OTHERS):
         url = self._build_url(str_or_url)
         if may_be_llm(url.path, url.host or ""):
             return False
-        if is_whole:
+        if can_be_known:
             learn(str_or_url)
     return LATER
 
