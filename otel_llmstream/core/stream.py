@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from operator import sub
-from struct import Struct, calcsize, pack
+from struct import Struct, calcsize, pack, unpack
 from typing import Final
 
 from .. import semconv
@@ -359,25 +359,22 @@ class Stream:
         """
         if not self._batch:
             return []
-        times = array("d", self._batch)
+        times = unpack(f"{len(self._batch) // _TIME}d", self._batch)
         gaps = sorted(map(sub, times[1:], times))  # sorted once for all that count them in buckets
         # The first time of every batch but the first was the last one of the batch before.
         self._keep_times(times if isinstance(self._chunk_times, int) else times[1:])
         if gaps:
-            self._count_gaps(gaps)
+            if self._gap_sketch is None:
+                self._gap_sketch = LogSketch()
+            self._gap_sketch.extend(gaps)
+            self._gap_sum += times[-1] - times[0]
             self._batch = self._batch[-_TIME:]
         return gaps
 
-    def _keep_times(self, times: array[float]) -> None:
+    def _keep_times(self, times: Sequence[float]) -> None:
         if isinstance(self._chunk_times, int):
             self._chunk_times = Decimator(self._chunk_times, self._origin)
         self._chunk_times.extend(times)
-
-    def _count_gaps(self, gaps: list[float]) -> None:
-        if self._gap_sketch is None:
-            self._gap_sketch = LogSketch()
-        self._gap_sketch.extend(gaps)
-        self._gap_sum += sum(gaps)
 
     def last_gaps(self, most: int) -> list[float]:
         """The last gaps between chunks in seconds, the oldest one first. It changes nothing: any thread may ask."""
