@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from .._interruption import let_through
 from ..core.rate_limits import read_rate_limits
 from ..core.response import OK, REQUEST_ID_HEADERS, Closing, ResponseInfo, media_type_of
 from ..core.states import End
@@ -259,20 +258,6 @@ MAX_SHOWN: Final = 64
 """Values of the header that are kept. A service has a few."""
 
 _SHOWN: Final[dict[str, bool | None]] = {}
-
-
-def is_surely(check: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> bool:
-    """What a check says. The guard costs more than a check, so this does without it. False if the check raises.
-
-    Then the caller takes the full way, which is behind the guard.
-    """
-    try:
-        return check(*args, **kwargs)
-    except RecursionError:  # there is no room to look at the exception
-        return False
-    except Exception as exc:
-        let_through(exc)
-        return False
 
 
 def has_mark(headers: Any) -> bool:

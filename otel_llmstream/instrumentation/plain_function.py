@@ -200,8 +200,6 @@ class _Shape:
 
     def _value(self, wanted: Parameter) -> str:
         name = wanted.name
-        if name in ("args", "kwargs"):
-            return self._packed(name)
         if name == "self":
             return self._first()
         own = self._own.get(name)
@@ -221,15 +219,6 @@ class _Shape:
         if first is None or first.kind not in (*_PLACED, Parameter.VAR_POSITIONAL):
             raise LookupError
         return f"{first.name}[0]" if first.kind is Parameter.VAR_POSITIONAL else first.name
-
-    def _packed(self, name: str) -> str:
-        """All that was given, for a check that wants it in the form that the hooks get it in."""
-        given = list(self.arguments())
-        by_position = [one for one in given if "=" not in one and not one.startswith("**")]
-        if name == "args":
-            return f"({', '.join(by_position)},)"
-        pairs = (one if one.startswith("**") else one.partition("=")[0] for one in given[len(by_position) :])
-        return f"{{{', '.join(one if one.startswith('**') else f'{one!r}: {one}' for one in pairs)}}}"
 
     def _by_keyword(self, wanted: Parameter) -> str:
         has_default = wanted.default is not Parameter.empty
