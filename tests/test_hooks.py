@@ -32,7 +32,6 @@ from opentelemetry.trace import format_span_id, format_trace_id
 import otel_llmstream
 from otel_llmstream import Outcome, Settings
 from otel_llmstream.instrumentation import httpx as httpx_hook
-from otel_llmstream.instrumentation import urllib3 as urllib3_hook
 from otel_llmstream.testing import Captured, capture
 from otel_llmstream.testing.chaos import ChaosServer
 
@@ -870,23 +869,3 @@ def test_a_call_shared_by_threads(captured: Captured) -> None:
     assert len({span.context.span_id for span in captured.spans if span.context}) == len(
         captured.log("llm_stream.started")
     )
-
-
-# --- the look at requests that are not an LLM's -----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("http://127.0.0.1:9/v1/chat/completions?a=b#c", True),
-        ("https://user:word@Hunyuan.TencentCloudAPI.com:443", True),
-        ("http://[::1]:9/v1/messages", True),
-        ("http://[::1]:9/api/orders", False),
-        ("http://api.openai.com/api/orders?path=/chat/completions", False),
-        ("http://[", False),
-        (None, False),
-    ],
-)
-def test_urllib3_knows_a_url_by_its_path_or_host(url: Any, expected: bool) -> None:  # noqa: FBT001
-    """The host counts without its port, its user and its case."""
-    assert urllib3_hook._url_may_be_llm(url) is expected

@@ -13,9 +13,16 @@ from otel_llmstream.instrumentation.exchange import LONGEST_KNOWN
 from otel_llmstream.instrumentation.known_urls import MAX_OTHERS, OTHERS, is_other_target, is_other_url
 
 CHAT = "/v1/chat/completions"
-LLM = (f"http://a.test{CHAT}", f"http://a.test:81{CHAT}/?q=1", f"https://u:p@a.test{CHAT}#f", f"http://[::1]:8{CHAT}")
+LLM = (
+    f"http://a.test{CHAT}",
+    f"http://a.test:81{CHAT}/?q=1",
+    f"https://u:p@a.test{CHAT}#f",
+    f"http://[::1]:8{CHAT}",
+    "https://user:word@Hunyuan.TencentCloudAPI.com:443",
+)
 OTHER = (
     "http://a.test/api/orders",
+    "http://[::1]:9/api/orders",
     "http://a.test",
     f"http://a.test/?to={CHAT}",
     "http://[::1",
