@@ -168,9 +168,9 @@ def test_there_is_no_circle():
         ("telemetry.spans", "import wrapt", ["wrapt"]),
         ("instrumentation.switch", "from opentelemetry.instrumentation.utils import is_enabled", []),
         ("instrumentation.httpx", "from opentelemetry import trace", ["opentelemetry.trace"]),
-        ("instrumentation.tap", "from ..telemetry import spans", ["otel_llmstream.telemetry.spans"]),
+        ("instrumentation.httpx", "from ..telemetry import spans", ["otel_llmstream.telemetry.spans"]),
         (
-            "instrumentation.tap",
+            "instrumentation.httpx",
             "from opentelemetry.instrumentation.utils import x",
             ["opentelemetry.instrumentation.utils.x"],
         ),

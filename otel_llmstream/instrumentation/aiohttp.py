@@ -19,7 +19,7 @@ from weakref import ReferenceType, ref
 from ..core.response import OK, ResponseInfo
 from ..core.states import End
 from ..dialects import RequestInfo
-from .close_reason import watch_garbage_collector
+from .close_reason import closed, watch_garbage_collector
 from .exchange import (
     Exchange,
     attach,
@@ -35,7 +35,6 @@ from .known_urls import OTHERS, learn
 from .patching import Response, replace_method, when_imported
 from .plain_function import LATER
 from .switch import SWITCH
-from .tap import closed
 
 MODULE: Final = "aiohttp"
 

@@ -21,11 +21,10 @@ from ..core.states import End
 from ..dialects import RequestInfo
 from ..engine.call import open_call
 from .call_boundary import Boundary
-from .close_reason import watch_garbage_collector
+from .close_reason import closed, watch_garbage_collector
 from .exchange import Exchange, attach, guarded, read_already, response_info, tls_version
 from .patching import replace_method, when_imported
 from .switch import SWITCH
-from .tap import closed
 from .urllib3_tap import can_tap, tap
 
 OPERATIONS: Final = frozenset((

@@ -29,6 +29,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any, Final
 
 from ..core.states import End
+from ..engine.observer import Observer
 
 _NO_THREAD: Final = 0
 _collector = _NO_THREAD  # the thread in which the garbage collector is at work
@@ -67,6 +68,12 @@ _GENERATES: Final = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 MAX_FRAMES: Final = 100
 """Frames that are looked at, of a stack or of a traceback. It bounds what a close costs in a deep recursion."""
+
+
+def closed(observer: Observer) -> None:
+    """A stream is being closed: tell the observer who closes it."""
+    how, error = infer_close_reason(observer)
+    observer.end(how, error, unsafe=is_collecting_garbage())
 
 
 def infer_close_reason(observer: object = None) -> tuple[End, BaseException | None]:

@@ -18,8 +18,7 @@ from typing import Any, Final
 
 from ..core.states import End
 from ..engine.observer import HELD, Observer
-from .close_reason import infer_drop_reason, is_collecting_garbage, reading_code
-from .tap import closed
+from .close_reason import closed, infer_drop_reason, is_collecting_garbage, reading_code
 
 NEEDED: Final = ("_fp_read", "_update_chunk_length", "_handle_chunk", "_error_catcher", "close", "release_conn")
 """Methods that a response must have to be tapped."""
