@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +21,12 @@ from otel_llmstream.testing import Captured
 from otel_llmstream.testing.chaos import ChaosServer
 
 pytest_plugins = ["otel_llmstream.testing.pytest_plugin"]
+
+gc.disable()  # what is imported and collected stays: the collector would look at it again and again
+
+# Hundreds of processes import the package and the SDKs. Without bytecode, each of them would compile all of it.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 ChaosServer.wait_ended.__defaults__ = (PATIENCE,)  # users get an answer after 5 s, but a busy machine may need longer
 
@@ -100,6 +107,7 @@ def pytest_xdist_auto_num_workers() -> int | None:
 def pytest_collection_finish() -> None:
     """What is loaded by now stays."""
     freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
