@@ -95,13 +95,13 @@ def loopback_only() -> Iterator[None]:
 
 @pytest.hookimpl(optionalhook=True)  # the environments of the SDKs have no pytest-xdist
 def pytest_xdist_auto_num_workers() -> int | None:
-    """One worker more than there are cores, because many tests wait for servers, pauses and time-outs.
+    """Two workers more than there are cores, because many tests wait for servers, pauses and time-outs.
 
     The variable of pytest-xdist for this number is respected.
     """
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
-    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else None
+    return len(os.sched_getaffinity(0)) + 2 if hasattr(os, "sched_getaffinity") else None
 
 
 def pytest_collection_finish() -> None:
