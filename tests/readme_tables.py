@@ -30,6 +30,7 @@ from otel_llmstream.debugging import session, timeline
 from otel_llmstream.debugging.doctor import apis as doctor_apis
 from otel_llmstream.debugging.doctor import http1
 from otel_llmstream.dialects import (
+    _chunk_template,
     _json,
     _lanes,
     _langchain,
@@ -218,6 +219,8 @@ CAPS: Final = (
     ("decoded bytes that are examined for each byte that came", expansion, "RATIO", "`llmstream.unexamined`"),
     ("decoded bytes that are examined beyond that", expansion, "FREE", "`llmstream.unexamined`"),
     ("malformed events of one stream that are repaired", reader, "MAX_MALFORMED", "counted only"),
+    ("templates in a row that the chunks of a stream do not fit", reader, "MAX_MISFITS", "each chunk is decoded"),
+    ("bytes around the text of a chunk that are kept as a template", _chunk_template, "MAX_KEPT", "chunks are decoded"),
     ("repairs of one event", _json, "MAX_REPAIRS", "malformed"),
     ("levels of an unknown member that are searched for output", _output, "MAX_DEPTH", "no output"),
     ("bytes of a request that are parsed", _request, "MAX_BODY", "searched for the model and `stream`"),

@@ -6,24 +6,21 @@ constants, because a stream of 5,000 chunks should not make 5,000 objects that a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from .. import semconv
 from .rate_limits import RateLimits
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Struct, frozen=True, gc=False):
     """Something that happened on a stream."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened(Event):
+class Opened(Event, frozen=True, gc=False):
     """The response's headers came, with a status of success. The body is, or may be, a stream."""
 
 
-@dataclass(frozen=True, slots=True)
-class HTTPError(Event):
+class HTTPError(Event, frozen=True, gc=False):
     """The response's headers came, and the status is not one of success.
 
     Attributes:
@@ -33,13 +30,11 @@ class HTTPError(Event):
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class NonStreaming(Event):
+class NonStreaming(Event, frozen=True, gc=False):
     """A successful response to a request that asked for the answer in one piece. Its body is not read."""
 
 
-@dataclass(frozen=True, slots=True)
-class NotAStream(Event):
+class NotAStream(Event, frozen=True, gc=False):
     """A successful response whose body is not an event stream: an HTML page or a JSON document, for example.
 
     Attributes:
@@ -49,8 +44,7 @@ class NotAStream(Event):
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Started(Event):
+class Started(Event, frozen=True, gc=False):
     """The provider named the response.
 
     Attributes:
@@ -64,8 +58,7 @@ class Started(Event):
     extra: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk(Event):
+class Chunk(Event, frozen=True, gc=False):
     """A frame that carries output: text, reasoning, a refusal, a tool call, or inline data.
 
     Attributes:
@@ -77,8 +70,7 @@ class Chunk(Event):
     is_answer: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCall(Chunk):
+class ToolCall(Chunk, frozen=True, gc=False):
     """A frame that carries a tool call, or a piece of one.
 
     Attributes:
@@ -92,8 +84,7 @@ class ToolCall(Chunk):
     counted: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Finish(Event):
+class Finish(Event, frozen=True, gc=False):
     """A choice has ended.
 
     Attributes:
@@ -107,8 +98,7 @@ class Finish(Event):
     normal: str
 
 
-@dataclass(frozen=True, slots=True)
-class Usage(Event):
+class Usage(Event, frozen=True, gc=False):
     """Token counts. They are cumulative: a later count replaces an earlier one, field by field.
 
     A later 0 does not: gateways repeat fields as 0 that the provider had counted.
@@ -128,21 +118,18 @@ class Usage(Event):
     reasoning_tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Terminator(Event):
+class Terminator(Event, frozen=True, gc=False):
     """The dialect's own mark that the stream is over (`[DONE]`, `message_stop`, `response.completed`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ForeignTerminator(Event):
+class ForeignTerminator(Event, frozen=True, gc=False):
     """A mark of the end that this dialect does not have (`[DONE]` on the Responses API). A gateway added it.
 
     It completes nothing. But most SDKs stop reading there, so nothing more will come.
     """
 
 
-@dataclass(frozen=True, slots=True)
-class InBandError(Event):
+class InBandError(Event, frozen=True, gc=False):
     """The provider reported an error inside the stream, after a status of success.
 
     Attributes:
@@ -158,18 +145,15 @@ class InBandError(Event):
     limits: RateLimits = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Interrupted(Event):
+class Interrupted(Event, frozen=True, gc=False):
     """The response was cancelled on the client's side: by a message of the application, or because its user spoke."""
 
 
-@dataclass(frozen=True, slots=True)
-class Malformed(Event):
+class Malformed(Event, frozen=True, gc=False):
     """A complete frame whose payload is not what the dialect promises: JSON that does not parse, for example."""
 
 
-@dataclass(frozen=True, slots=True)
-class Undecodable(Event):
+class Undecodable(Event, frozen=True, gc=False):
     """The body's content coding (gzip, br, ...) or its framing is broken. Nothing after this point can be read.
 
     Attributes:
@@ -181,33 +165,27 @@ class Undecodable(Event):
     error_type: str = semconv.CONTENT_DECODING
 
 
-@dataclass(frozen=True, slots=True)
-class Unexamined(Event):
+class Unexamined(Event, frozen=True, gc=False):
     """What follows is not examined, because it would cost far more than the bytes that came. See `wire.expansion`."""
 
 
-@dataclass(frozen=True, slots=True)
-class NextRun(Event):
+class NextRun(Event, frozen=True, gc=False):
     """Another answer begins in the same stream. All that was said of the end was about the one before."""
 
 
-@dataclass(frozen=True, slots=True)
-class NoTerminator(Event):
+class NoTerminator(Event, frozen=True, gc=False):
     """The dialect marks no end: a body that ends after a whole frame has ended legally."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownDialect(Event):
+class UnknownDialect(Event, frozen=True, gc=False):
     """The dialect is unknown: a clean end of the body is legal at any point."""
 
 
-@dataclass(frozen=True, slots=True)
-class NoOtherEnd(Event):
+class NoOtherEnd(Event, frozen=True, gc=False):
     """A finish reason is the dialect's only mark of the end. Once it was wrong, nothing proves the end any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class SoftEnd(Event):
+class SoftEnd(Event, frozen=True, gc=False):
     """A sign that the answer is whole, in a dialect that marks no end. It holds until more output comes."""
 
 

@@ -37,6 +37,7 @@ _TOKENS_LEFT: Final = (
     b"x-ratelimitbysize-remaining-minute",  # Mistral
     b"ratelimitbysize-remaining",
 )
+_LEFT: Final = frozenset((*_REQUESTS_LEFT, *_TOKENS_LEFT))
 _REQUESTS_RESET: Final = (
     b"x-ratelimit-reset-requests",
     b"anthropic-ratelimit-requests-reset",
@@ -67,6 +68,8 @@ def read_rate_limits(headers: Mapping[bytes, bytes], *, failed: bool) -> RateLim
     Returns:
         Counts, and times in seconds; nothing where there is nothing to say.
     """
+    if not failed and _LEFT.isdisjoint(headers):
+        return ()
     requests, tokens = _count(headers, _REQUESTS_LEFT), _count(headers, _TOKENS_LEFT)
     if not failed and requests != 0 and tokens != 0:
         return ()

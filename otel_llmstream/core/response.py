@@ -65,6 +65,10 @@ class ResponseInfo(NamedTuple):
 
     def capped(self) -> ResponseInfo:
         """The same with every text cut; see `caps`. The stream keeps this until its end."""
+        texts = (self.content_type, self.content_encoding, self.request_id, self.protocol, self.tls)
+        whole = "".join([text for text in texts if text])
+        if caps.name(whole) is whole and "" not in texts[2:]:  # as nearly always, and then one look is enough
+            return self
         return self._replace(
             content_type=caps.name(self.content_type),
             content_encoding=caps.name(self.content_encoding),

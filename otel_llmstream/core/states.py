@@ -94,19 +94,19 @@ class End(Enum):
     """The SDK raised an exception over the provider's bytes, and the stream was closed because of it."""
 
 
-class LastFinish(Finish):
+class LastFinish(Finish, frozen=True, gc=False):
     """A pseudo event: a `Finish` after which no choice is open any more."""
 
 
-class Reopened(Chunk):
+class Reopened(Chunk, frozen=True, gc=False):
     """A pseudo event: a `Chunk` for a choice that already had its finish reason."""
 
 
-class Cut(Event):
+class Cut(Event, frozen=True, gc=False):
     """A pseudo event: the body ended inside a frame, or before the mark of its end."""
 
 
-class Torn(Event):
+class Torn(Event, frozen=True, gc=False):
     """A pseudo event: the body ended inside a frame, and what came of this frame shows that more was to come."""
 
 

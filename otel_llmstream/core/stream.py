@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
-from itertools import pairwise, repeat
-from operator import mul, sub
+from itertools import pairwise
+from operator import sub
 from struct import pack
 from typing import Final
 
@@ -343,12 +343,13 @@ class Stream:
         """Count the held chunk times, and let go of them. Due when `batch` has `BATCH` of them.
 
         Returns:
-            The gaps between them, in seconds. The last time stays, as the beginning of the next gap.
+            The gaps between them, in seconds, the shortest one first. The last time stays, as the beginning of the next
+            gap.
         """
         times = self.batch
         if not times:
             return []
-        gaps = list(map(sub, times[1:], times))
+        gaps = sorted(map(sub, times[1:], times))  # sorted once for all that count them in buckets
         # The first time of every batch but the first was the last one of the batch before.
         self._keep_times(times[1:] if self._drained else times)
         self._drained = True
@@ -504,7 +505,7 @@ class Stream:
 
     def _offsets(self) -> tuple[int, ...]:
         kept = self._chunk_times
-        return () if isinstance(kept, int) else tuple(map(round, map(mul, kept.values, repeat(1000))))
+        return () if isinstance(kept, int) else tuple([int(value * 1000 + 0.5) for value in kept.values])
 
     def _stage(self, why: str) -> str:
         if self.state is State.HTTP_ERROR:

@@ -42,7 +42,7 @@ class Outcome(StrEnum):
     @property
     def is_failure(self) -> bool:
         """True for `TRUNCATED` and `FAILED`: these count against a success objective."""
-        return self in (Outcome.TRUNCATED, Outcome.FAILED)
+        return self is Outcome.TRUNCATED or self is Outcome.FAILED
 
 
 class Record(Struct, frozen=True):

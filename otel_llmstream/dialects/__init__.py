@@ -10,6 +10,7 @@ from ..core.response import ResponseInfo
 from ..core.summary import LLMRequest
 from ..wire import Frame, Framer, framer_for
 from ._base import Dialect, Events
+from ._chunk_template import ChunkTemplate
 from ._errors import coded_error, hidden_error
 from ._json import repaired
 from ._lanes import Ask, Heard, Kind, Lanes
@@ -262,6 +263,7 @@ __all__ = [
     "RESPONSE_HEADERS",
     "SOCKET_DIALECTS",
     "Ask",
+    "ChunkTemplate",
     "Dialect",
     "Generic",
     "Heard",

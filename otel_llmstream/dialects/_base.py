@@ -32,6 +32,7 @@ from ..core.events import (
     UnknownDialect,
 )
 from ..wire import Frame
+from ._chunk_template import ChunkTemplate, Open, open_members
 from ._errors import (
     broken_error,
     business_error,
@@ -115,6 +116,17 @@ class Dialect(RequestMatcher):
         """
         raise NotImplementedError
 
+    def chunk_template(self, read: bytes, payload: bytes) -> ChunkTemplate | None:  # noqa: ARG002 - for JSON
+        """What further chunks may have in common with one chunk, if they can be told by that.
+
+        It holds until `read` is called again.
+
+        Args:
+            read: the bytes that it came in.
+            payload: the chunk's payload; `is_output_only` holds for it.
+        """
+        return None
+
 
 _MEANS_LITTLE: Final = (Started, Malformed, NoTerminator, NoOtherEnd, UnknownDialect, ForeignTerminator)
 
@@ -144,6 +156,8 @@ class JSONDialect(Dialect):
         preface: events that come before those of the first frame.
         delta: the names of the members that lead to what is output; see `unlisted_output`. Empty if all is listed.
         listed: names of the delta's members that the dialect reads itself.
+        texts: names of the members that have the text of a chunk. `is_output` may ask whether such a text is empty,
+            and nothing else of it.
         named: whether `start` has named the response.
     """
 
@@ -158,14 +172,18 @@ class JSONDialect(Dialect):
     preface: ClassVar[Events] = NOTHING
     delta: ClassVar[tuple[str, ...]] = ()
     listed: ClassVar[frozenset[str]] = frozenset()
+    texts: ClassVar[tuple[str, ...]] = ()
 
     decoder: ClassVar[msgspec.json.Decoder[Any]]
+    _varying: ClassVar[tuple[Open, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         """Make the decoder."""
         super().__init_subclass__()
         if "payload" in cls.__dict__:
             cls.decoder = msgspec.json.Decoder(cls.payload)
+        if "texts" in cls.__dict__:
+            cls._varying = open_members(cls.texts)
 
     def __init__(self) -> None:
         self._begun = not self.preface
@@ -239,6 +257,9 @@ class JSONDialect(Dialect):
 
     def read(self, frame: Frame) -> Events:
         """What a frame says."""
+        if frame.data == DONE:  # it is no JSON: an exception costs more
+            events = self._unreadable(frame)
+            return events if self._begun else self._begin(events)
         try:
             payload = self.decoder.decode(frame.data)
             if self._short and self.is_output(payload):
@@ -259,6 +280,13 @@ class JSONDialect(Dialect):
             if not self.is_output(payload):
                 return False
         return True
+
+    def chunk_template(self, read: bytes, payload: bytes) -> ChunkTemplate | None:
+        """See `Dialect`."""
+        if not self._varying or self.counts_in_every_frame:
+            return None
+        found = ChunkTemplate(read, payload, self._varying)
+        return found if found.is_useful else None
 
     def _begin(self, events: Events) -> Events:
         if MALFORMED in events:

@@ -104,7 +104,11 @@ class RequestInfo:
     @property
     def wants_stream(self) -> bool:
         """Whether this is a POST whose body says `"stream": true`."""
-        return self.method == "POST" and self.parsed.stream is True
+        if self.method != "POST":
+            return False
+        # This field has the same name in all layouts.
+        body = next(iter(self._bodies.values())) if self._bodies else self.parsed
+        return bool(body.stream is True)
 
     def parsed_as(self, layout: BodyLayout) -> Any:
         """The fields of the body in the layout of one dialect. All are empty if the body is no JSON object."""

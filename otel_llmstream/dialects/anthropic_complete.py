@@ -34,6 +34,7 @@ class AnthropicComplete(JSONDialect):
     body = BodyLayout({"max_tokens_to_sample": "max_tokens"})
     payload = _Payload
     finish_words = {"stop_sequence": semconv.STOP, "max_tokens": semconv.LENGTH}
+    texts = ("completion",)
 
     @classmethod
     def matches_frame(cls, frame: Frame) -> bool:

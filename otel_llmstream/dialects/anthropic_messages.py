@@ -55,6 +55,7 @@ class AnthropicMessages(TypedJSONDialect):
     output_types = ("content_block_delta",)
     delta = ("delta",)
     listed = frozenset(("text", "thinking", "partial_json", "content"))
+    texts = ("text",)
     finish_words = {
         "end_turn": semconv.STOP,
         "stop_sequence": semconv.STOP,

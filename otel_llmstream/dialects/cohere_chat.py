@@ -83,6 +83,7 @@ class CohereChat(TypedJSONDialect):
     terminator = DONE
     delta = ("delta", "message")
     listed = frozenset(("tool_plan", "tool_calls"))
+    texts = ("text",)
 
     def has_output(self, payload: _Payload) -> object:
         """Text."""

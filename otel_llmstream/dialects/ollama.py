@@ -59,6 +59,7 @@ class OllamaChat(JSONDialect):
     finish_words = {"stop": semconv.STOP, "length": semconv.LENGTH}
     delta = ("message",)
     listed = frozenset(_Message.__struct_fields__)
+    texts = ("content", "response")
 
     answer: ClassVar[re.Pattern[bytes]] = re.compile(rb'"message"\s*:\s*\{')
     content: ClassVar[str] = "messages"

@@ -108,6 +108,7 @@ class ChatDialect(JSONDialect):
     terminator: ClassVar[bytes | None] = DONE
     delta = ("choices", "delta")
     listed = frozenset(_Delta.__struct_fields__)
+    texts = ("content", "text", "refusal")
 
     def is_output(self, payload: ChatPayload) -> object:
         """Text of the one choice, in an answer that goes on."""

@@ -9,8 +9,9 @@ of rate limits.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any, ClassVar, Final
+
+from msgspec.structs import replace
 
 from .. import semconv
 from ..core.events import NOTHING, ONE_CHUNK, ONE_REASONING, TERMINATOR, InBandError
@@ -60,6 +61,7 @@ class ResponseEvents(OpenAIRequests, TypedJSONDialect):
         "content_filter": semconv.CONTENT_FILTER,
     }
     failure_words = frozenset({"failed"})  # a status, if a gateway sends it in another event
+    texts = ("delta",)
 
     def __init__(self) -> None:
         super().__init__()

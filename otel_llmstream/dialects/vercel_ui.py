@@ -65,6 +65,7 @@ class VercelUI(TypedJSONDialect):
     )
     payload = _Payload
     output_types = ("text-delta",)
+    texts = ("delta",)
     finish_words = {**AI_SDK_WORDS, _WAITS: semconv.PAUSE}
     terminator = DONE
 

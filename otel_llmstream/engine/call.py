@@ -51,7 +51,7 @@ class Recording(Protocol):
         ...
 
     def gaps(self, seconds: Sequence[float]) -> None:
-        """Times between chunks, in order. Each is given once."""
+        """Times between chunks, the shortest one first. Each is given once."""
         ...
 
     def ended(self, summary: Summary, unix_ns: int) -> None:

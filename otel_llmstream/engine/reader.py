@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Protocol
 
 from ..core.events import MALFORMED, ONE_CHUNK, UNEXAMINED, Event, InBandError, NotAStream, Undecodable
 from ..core.stream import BATCH, Stream
-from ..dialects import Dialect, reread
+from ..dialects import ChunkTemplate, Dialect, reread
 from ..wire import BareEvent, BodyDecoder, DecodingError, ExpansionError, Frame, Framer
 from .sniffer import Sniffer, Verdict
 
@@ -33,6 +33,10 @@ LAST: Final = 3
 BEGINNING: Final = 2
 """Reads before the first chunk are never plain. A chat stream has one of them, which only names the role."""
 
+
+MAX_MISFITS: Final = 4
+"""Templates in a row that did not fit, after which no chunk is taken for one any more: something else differs in each
+chunk, a count or an id."""
 
 MAX_MALFORMED: Final = 16
 """Malformed events after which no event is repaired any more. An SDK stops at the first one, and a server that sends so
@@ -59,7 +63,7 @@ class Listener(Protocol):
         ...
 
     def gaps(self, seconds: Sequence[float]) -> None:
-        """Times between chunks, in order. Each is told once."""
+        """Times between chunks, the shortest one first. Each is told once."""
         ...
 
 
@@ -82,6 +86,7 @@ class _Unframed:
     unknown = 0
     empty_blocks = 0
     pending = False
+    only_delimits = False
 
     def feed(self, _data: bytes) -> list[Frame]:
         return []
@@ -103,7 +108,7 @@ class Reader:
     """
 
     __slots__ = ("_decoder", "_dialect", "_empty", "_framer", "_held", "_is_alone", "_last", "_listener", "_malformed",
-                 "_saw_chunk", "_sniffer", "_stall_after", "_stream")  # fmt: skip
+                 "_misfits", "_saw_chunk", "_sniffer", "_stall_after", "_stream", "_template")  # fmt: skip
 
     _decoder: BodyDecoder | None
     _dialect: Dialect
@@ -120,6 +125,8 @@ class Reader:
         self._malformed = -1.0  # when the last read with a malformed event came
         self._empty = -1.0  # when the last read with a block without data came
         self._is_alone = False  # whether that read completed nothing else
+        self._template: ChunkTemplate | None = None  # of the chunks since the last read that was read by itself
+        self._misfits = 0  # templates in a row that did not fit
 
     @property
     def in_doubt(self) -> bool:
@@ -143,13 +150,15 @@ class Reader:
             reads: pieces of the body, in order.
             last: no more will come.
         """
-        start = self._sniff(reads)
-        if self._sniffer is not None or start == len(reads):
-            return
-        start = self._read_beginning(reads, start)
-        end = max(start, len(reads) - LAST) if last else len(reads)
-        self._read(reads[start:end])
-        self._read_each(reads[end:])
+        if not self._saw_chunk:
+            reads = self._read_beginning(reads)
+            if not reads:
+                return
+        if last:
+            self._read(reads[:-LAST])
+            self._read_each(reads[-LAST:])
+        else:
+            self._read(reads)
         self._last = reads[-1][2]
         batch = self._stream.batch
         if batch is not None and len(batch) >= BATCH:
@@ -243,12 +252,14 @@ class Reader:
 
     # --- the reading mode ---------------------------------------------------------------------------------------
 
-    def _read_beginning(self, reads: Sequence[Read], start: int) -> int:
-        """Read until a chunk was seen; gives the number of the first read after that."""
-        while not self._saw_chunk and start < len(reads):
-            self._read_each(reads[start : start + BEGINNING])
-            start += BEGINNING
-        return min(start, len(reads))
+    def _read_beginning(self, reads: Sequence[Read]) -> Sequence[Read]:
+        """Sniff, and read until a chunk was seen; gives the reads after that."""
+        reads = reads[self._sniff(reads) :]
+        while not self._saw_chunk and reads:
+            self._read_each(reads[:BEGINNING])
+            self._last = reads[:BEGINNING][-1][2]
+            reads = reads[BEGINNING:]
+        return reads
 
     def _read(self, reads: Sequence[Read]) -> None:
         """Read all at once if each is plain. If one is not, try it with the halves: most reads are still plain."""
@@ -262,23 +273,43 @@ class Reader:
     def _read_plain(self, reads: Sequence[Read]) -> bool:
         """Count the reads at once, if each is one plain chunk, as nearly all are, and there can be no stall."""
         pieces, asked, times = zip(*reads, strict=True)
+        whole = b"".join(pieces)
         waited = sum(times) - sum(asked)
-        if self._stream.gap_wait + waited > self._stall_after or not self._is_plain(pieces):
+        if self._stream.gap_wait + waited > self._stall_after or not self._is_plain(pieces, whole):
             return False
         if self._dialect.counts_in_every_frame:
             waited -= times[-1] - asked[-1]
-            self._stream.add_chunks(times[:-1], sum(map(len, pieces[:-1])), waited)
+            self._stream.add_chunks(times[:-1], len(whole) - len(pieces[-1]), waited)
             self._read_each(reads[-1:])
         else:
-            self._stream.add_chunks(times, sum(map(len, pieces)), waited)
+            self._stream.add_chunks(times, len(whole), waited)
         return True
 
-    def _is_plain(self, pieces: Sequence[bytes]) -> bool:
-        """Whether each read is one chunk and says nothing else."""
-        payloads = self._framer.peek_batch(pieces) if self._decoder is None else None
+    def _is_plain(self, pieces: Sequence[bytes], whole: bytes) -> bool:
+        """Whether each read is one chunk and says nothing else. `whole` is all of them."""
+        if self._decoder is not None:
+            return False
+        template = self._template or self._learn(pieces)
+        if template is not None and template.fits(pieces, whole):
+            self._template, self._misfits = template, 0
+            return True
+        self._template = None
+        self._misfits += template is not None
+        payloads = self._framer.peek_batch(pieces)
         return payloads is not None and self._dialect.is_output_only(payloads)
 
+    def _learn(self, pieces: Sequence[bytes]) -> ChunkTemplate | None:
+        """The first read as a template, if it is one chunk and says nothing else."""
+        if self._misfits >= MAX_MISFITS or not self._framer.only_delimits:
+            return None
+        first = pieces[:1]
+        payloads = self._framer.peek_batch(first)
+        if payloads is None or not self._dialect.is_output_only(payloads):
+            return None
+        return self._dialect.chunk_template(first[0], payloads[0])
+
     def _read_each(self, reads: Sequence[Read]) -> None:
+        self._template = None  # what is read now may change what the framer and the dialect know
         stream, decoder, framer = self._stream, self._decoder, self._framer
         blocks, feed = framer.empty_blocks, framer.feed
         for data, asked, came in reads:

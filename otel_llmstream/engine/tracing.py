@@ -67,7 +67,7 @@ class TracedReader(Reader):
 
     __slots__ = ()
 
-    def _is_plain(self, _pieces: Any) -> bool:
+    def _is_plain(self, _pieces: Any, _whole: bytes) -> bool:
         """Every frame is read by itself."""
         return False
 

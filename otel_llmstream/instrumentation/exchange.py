@@ -131,6 +131,11 @@ class Exchange:
         assert self._observer is not None, "the request is not known to be an LLM's"
         return self._observer
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the request alone told that an LLM answers."""
+        return self._observer is not None
+
     def activate(self, body: object = None) -> AbstractContextManager[None]:
         """The context to send the request in.
 
@@ -327,7 +332,8 @@ def response_info(
         tls: TLS version.
         is_decoded: whether the bytes that we see have no content coding any more.
     """
-    request_id = next((headers[name] for name in _REQUEST_IDS if name in headers), None)
+    has_id = not _ANY_ID.isdisjoint(headers)
+    request_id = next((headers[name] for name in _REQUEST_IDS if name in headers), None) if has_id else None
     return ResponseInfo(
         status=status,
         content_type=headers.get(b"content-type", b"").decode("latin-1"),
@@ -336,7 +342,7 @@ def response_info(
         protocol=protocol,
         tls=tls,
         rate_limits=read_rate_limits(headers, failed=not 200 <= status < 300),  # noqa: PLR2004 - statuses of success
-        marks=tuple(name for name in RESPONSE_HEADERS if name.encode() in headers),
+        marks=() if _MARKS.keys().isdisjoint(headers) else tuple(_MARKS[name] for name in _MARKS if name in headers),
     )
 
 
@@ -347,3 +353,5 @@ def tls_version(ssl_object: Any) -> str | None:
 
 
 _REQUEST_IDS: Final = tuple(name.encode() for name in REQUEST_ID_HEADERS)
+_ANY_ID: Final = frozenset(_REQUEST_IDS)
+_MARKS: Final = {name.encode(): name for name in RESPONSE_HEADERS}

@@ -163,9 +163,13 @@ def _request_info(request: Any) -> RequestInfo:
 
 def _retry_count(request: Any) -> int:
     """How many times the SDK has tried this request before, as it says itself (the SDKs of one generator do)."""
-    count = request.headers.get("x-stainless-retry-count", "")
-    return int(count) if count.isascii() and count.isdigit() and len(count) <= MAX_RETRY_DIGITS else 0
+    for name, value in request.headers.raw:  # one pass costs less than a look-up in httpx's own mapping
+        if len(name) == len(_RETRY_COUNT) and name.lower() == _RETRY_COUNT:
+            return int(value) if value.isdigit() and len(value) <= MAX_RETRY_DIGITS else 0
+    return 0
 
+
+_RETRY_COUNT: Final = b"x-stainless-retry-count"
 
 MAX_RETRY_DIGITS: Final = 3
 """No SDK tries a thousand times; a longer number is no count."""
@@ -174,9 +178,10 @@ DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 def _put_tap(exchange: Exchange, response: Any, tap_class: type[Any]) -> None:
-    headers = response.headers
-    if not exchange.wants(response.status_code, headers.get("content-type", ""), partial(has_mark, headers)):
-        return
+    if not exchange.is_known:
+        headers = response.headers
+        if not exchange.wants(response.status_code, headers.get("content-type", ""), partial(has_mark, headers)):
+            return
     observer = exchange.responded(_response_info(response))
     if observer is None:
         return

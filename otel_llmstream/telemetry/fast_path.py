@@ -19,7 +19,7 @@ Values may come late, if they come before anything reads the metrics: see `measu
 from __future__ import annotations
 
 import logging
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -427,14 +427,16 @@ class SeriesStorage:
 
 def _merge_histogram(series: Any, values: Sequence[float], sampled: Sequence[bool]) -> Iterable[int]:
     # In sorted values each bucket is one range, so that only the bounds are searched for, and not each value.
-    ordered = sorted(values)
-    # A bound belongs to the bucket below it.
-    ends = [*map(partial(bisect_right, ordered), series._boundaries), len(ordered)]
+    ordered, bounds = sorted(values), series._boundaries
+    # A bound belongs to the bucket below it. The bounds that are searched for are those between the values.
+    lowest, highest = bisect_left(bounds, ordered[0]), bisect_left(bounds, ordered[-1])
+    ends = [*map(partial(bisect_right, ordered), bounds[lowest:highest]), len(ordered)]
     starts = (0, *ends[:-1])
     with series._lock:
-        if series._value is None:  # a collection has just emptied it
-            series._value = series._get_empty_bucket_counts()
-        series._value = list(map(add, series._value, map(sub, ends, starts)))
+        counts = series._value
+        if counts is None:  # a collection has just emptied it
+            counts = series._value = series._get_empty_bucket_counts()
+        counts[lowest : highest + 1] = map(add, counts[lowest : highest + 1], map(sub, ends, starts))
         series._sum = sum(values, series._sum)
         if series._record_min_max:
             series._min = min(series._min, ordered[0])
@@ -443,7 +445,9 @@ def _merge_histogram(series: Any, values: Sequence[float], sampled: Sequence[boo
         return ()
     if type(series._reservoir) is not _internals().keeps_last:
         return compress(range(len(values)), sampled)  # another reservoir may keep any value
-    order = sorted(range(len(values)), key=values.__getitem__)
+    order: Sequence[int] = range(len(values))
+    if ordered != values:
+        order = sorted(order, key=values.__getitem__)
     if False in sampled:
         order = [number if sampled[number] else -1 for number in order]
     last = [max(order[start:end]) for start, end in zip(starts, ends, strict=True) if start < end]  # of each bucket

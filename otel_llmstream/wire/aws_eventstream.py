@@ -72,6 +72,7 @@ class EventStreamFramer:
     )
 
     empty_blocks = 0
+    only_delimits = False  # the prelude has lengths and a checksum
 
     def __init__(self) -> None:
         self._kept = bytearray()  # the beginning of an unfinished message

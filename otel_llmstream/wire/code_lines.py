@@ -33,6 +33,7 @@ class CodeLineFramer:
 
     comments = 0
     empty_blocks = 0
+    only_delimits = True
 
     def __init__(self) -> None:
         self._lines = NDJSONFramer()

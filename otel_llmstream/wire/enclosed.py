@@ -26,6 +26,7 @@ class PieceFramer:
     unknown = 0
     empty_blocks = 0
     pending = False
+    only_delimits = False  # a piece may hold anything
 
     def feed(self, data: bytes) -> list[Frame]:
         """A piece is complete as it is."""
@@ -44,6 +45,8 @@ class EnclosedFramer:
     """Frames the inner body, as its first bytes tell. They are held until then."""
 
     __slots__ = ("_framer", "_head")
+
+    only_delimits = False
 
     def __init__(self) -> None:
         self._framer: Framer | None = None

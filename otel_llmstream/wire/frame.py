@@ -53,11 +53,13 @@ class Framer(Protocol):
         comments: number of comment lines.
         unknown: number of lines that are not part of the format. A body that has only such lines has another format.
         empty_blocks: number of server-sent events without data. They are no frames, but some SDKs try to parse them.
+        only_delimits: whether the bytes around a payload do not depend on it: no length and no checksum is there.
     """
 
     comments: int
     unknown: int
     empty_blocks: int
+    only_delimits: bool
 
     def feed(self, data: bytes) -> list[Frame]:
         """Add the next bytes of the body, in any split. Returns the frames that they complete."""

@@ -57,6 +57,7 @@ class JSONArrayFramer:
     __slots__ = ("_depth", "_escaped", "_kept", "_oversized", "_quoted", "comments", "unknown")
 
     empty_blocks = 0
+    only_delimits = True
 
     def __init__(self) -> None:
         self._kept = bytearray()  # the unfinished object

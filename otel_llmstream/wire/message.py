@@ -18,6 +18,7 @@ class MessageFramer:
     comments = 0
     unknown = 0
     empty_blocks = 0
+    only_delimits = True
     pending = False
 
     def feed(self, data: bytes) -> list[Frame]:

@@ -21,6 +21,7 @@ class NDJSONFramer:
     __slots__ = ("_lines", "comments", "unknown")
 
     empty_blocks = 0
+    only_delimits = True
 
     def __init__(self) -> None:
         self._lines = LineBuffer()

@@ -66,6 +66,8 @@ class SSEFramer:
         "unknown",
     )
 
+    only_delimits = True
+
     def __init__(self) -> None:
         self._lines = LineBuffer()
         self._data: bytes | bytearray | None = None  # a bytearray only from the second data line on
