@@ -231,6 +231,7 @@ CAPS: Final = (
     ("bytes of a gRPC message that are kept to recognise messages of the same shape", _template, "MAX_KEPT",
      "read field by field"),
     ("gRPC messages from which such a shape is learned", _template, "MAX_TRIES", "read field by field"),
+    ("distinct requests that streams share", engine, "MAX_REQUESTS", "all are forgotten"),
     ("causes of internal errors that are logged", engine, "MAX_CAUSES", "at DEBUG"),
     ("output tokens that `doctor` asks for in a call", doctor_apis, "MAX_TOKENS", "the provider stops"),
     ("bytes of a body that `doctor` reads", _doctor_client, "MAX_BODY", "the stream counts as endless"),

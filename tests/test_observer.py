@@ -18,7 +18,7 @@ from otel_llmstream.core.states import End
 from otel_llmstream.core.stream import BATCH
 from otel_llmstream.dialects import RequestInfo
 from otel_llmstream.engine.call import CURRENT
-from otel_llmstream.engine.engine import Engine
+from otel_llmstream.engine.engine import MAX_REQUESTS, Engine
 from otel_llmstream.engine.observer import BACKLOG, Observer
 from otel_llmstream.engine.sniffer import MAX_FRAMES
 from otel_llmstream.testing import FakeClock
@@ -200,6 +200,33 @@ def test_arbitrary_bytes_never_break_it(body: bytes, coding: str, size: int) -> 
     headers = ResponseInfo(200, "text/event-stream", coding)
     rig.play([body[start : start + size] for start in range(0, len(body), size)], headers=headers)
     assert rig.recorder.errors == 0
+
+
+def test_the_first_chunk_is_told_before_what_comes_after_it() -> None:
+    """An event takes memory, so it is told late: before a stall, or at the end. It is told once."""
+    rig = Rig(Settings(stall_after=1.0))
+    told: list[str] = []
+    rig.recorder.first_chunk = lambda *_: told.append("first chunk")  # type: ignore[method-assign]
+    rig.recorder.stalled = lambda *_: told.append("stall")  # type: ignore[method-assign]
+    rig.recorder.ended = lambda *_: told.append("end")  # type: ignore[method-assign]
+    for waits in ((0.1, 0.1), (0.1, 2.0, 2.0)):
+        observer = rig.observer()
+        for wait in waits:
+            rig.feed(observer, chunk(), wait)
+        observer.end(End.CLOSED)
+    assert told == ["first chunk", "end", "first chunk", "stall", "stall", "end"]
+
+
+def test_streams_that_ask_for_the_same_share_one_request() -> None:
+    """Most streams that are open at once have equal requests, and one record of them is enough."""
+    rig = Rig()
+    first, second = (rig.observer().stream for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert first.request is second.request
+    for number in range(2 * MAX_REQUESTS):
+        rig.engine._shared(first.request.replace(model=f"m{number}"))
+    assert len(rig.engine._requests) <= MAX_REQUESTS
 
 
 def test_gaps_are_told_once_however_long_the_stream_is() -> None:

@@ -554,7 +554,7 @@ def test_drains_and_runs_make_no_difference(waits, every, data):
             parts.read(CHUNK, wait=wait)
         if number % every == 0:
             gaps += parts.stream.drain()
-            assert len(parts.stream.batch) == 1
+            assert len(parts.stream._batch) == 8, "one time is held"
     gaps += parts.stream.drain()
     one, other = whole.end(wait=0.5), parts.end(wait=0.5)
     assert sorted(gaps) == pytest.approx(sorted(waits[1:]))

@@ -8,6 +8,7 @@ headers, or with the end of the stream. A text within its cap comes back as it i
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Final
 
 from .. import semconv
@@ -30,6 +31,16 @@ def name(text: str) -> str:
 def maybe_name(text: str | None) -> str | None:
     """The same for a word that may be absent. An empty word is absent."""
     return name(text) if text else None
+
+
+def shared_name(text: str | None) -> str | None:
+    """The same for a word that many streams have in common, such as a version or a model: they share one object."""
+    return _same(name(text)) if text else None
+
+
+@lru_cache(maxsize=128)  # not `sys.intern`: CPython 3.12 keeps interned words for ever
+def _same(text: str) -> str:
+    return text
 
 
 def message(text: str) -> str:

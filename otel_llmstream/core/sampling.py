@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise, repeat
 from operator import sub
-from typing import Final
+from typing import Any, Final
 
 
 class Decimator:
@@ -35,7 +35,8 @@ class Decimator:
         """Take the next values of the series."""
         if not self._capacity:
             return
-        self._values.extend(map(sub, values[-self._seen % self._step :: self._step], repeat(self._origin)))
+        taken = map(sub, values[-self._seen % self._step :: self._step], repeat(self._origin))
+        self._values = self._values + array("f", taken)  # not `+=`, which makes room for further values
         self._seen += len(values)
         while len(self._values) > self._capacity:
             self._values = self._values[::2]
@@ -59,11 +60,15 @@ GROWTH: Final = 1.1
 off."""
 
 MAX_BUCKETS: Final = 200
-"""Buckets of a sketch, 800 bytes at most. They reach from 10 µs to half an hour; longer gaps share the highest one."""
+"""Buckets of a sketch: 400 bytes at most, or 800 after `TWO_BYTES` values. They reach from 10 µs to half an hour.
+Longer gaps share the highest one."""
 
 _BOUNDS: Final = tuple(SMALLEST * GROWTH**number for number in range(1, MAX_BUCKETS))
 """The upper bounds of all buckets but the highest one."""
 
+
+TWO_BYTES: Final = 0xFFFF
+"""So many values are counted in two bytes for each bucket."""
 
 FEW_VALUES: Final = 64
 """So few values are kept as they are, in 256 bytes. Most streams have no more gaps, and buckets cost more."""
@@ -80,12 +85,13 @@ class LogSketch:
         highest: the highest value; 0 before the first one.
     """
 
-    __slots__ = ("_counts", "_few", "_lowest", "_offset", "count", "highest")
+    __slots__ = ("_kept", "_lowest", "_offset", "count", "highest")
 
     def __init__(self) -> None:
-        self._few: array[float] | None = array("f")  # None if the values are counted
-        self._counts: array[int] | None = None
-        self._offset = 0  # the number of the bucket that `_counts` begins with
+        # The values, or the counts of the buckets: what is in them, `count` tells. Bytes take less memory than an
+        # array, and an array is made of them in no time.
+        self._kept = b""
+        self._offset = 0  # the number of the first bucket
         self._lowest = math.inf
         self.highest = 0.0
         self.count = 0
@@ -95,37 +101,41 @@ class LogSketch:
         if not values:
             return
         ordered = sorted(values)  # this costs less than to search for the lowest and the highest
+        kept: array[Any] = array(_typecode(self.count), self._kept)
         self.count += len(ordered)
         self._lowest = min(self._lowest, ordered[0])
         self.highest = max(self.highest, ordered[-1])
-        if self._few is not None:
-            self._few.extend(ordered)
-            if self.count <= FEW_VALUES:
-                return
-            ordered, self._few = sorted(self._few), None
-        self._count(ordered)
+        typecode = _typecode(self.count)
+        if kept.typecode == _VALUES:
+            kept.extend(ordered)
+        if typecode != _VALUES:
+            if kept.typecode == _VALUES:
+                ordered, kept = sorted(kept), array(typecode)
+            elif kept.typecode != typecode:
+                kept = array(typecode, kept)
+            kept = self._counted(kept, ordered)
+        self._kept = kept.tobytes()
 
-    def _count(self, ordered: list[float]) -> None:
+    def _counted(self, counts: array[int], ordered: list[float]) -> array[int]:
+        """The buckets, with further values in them."""
         lowest, highest = bisect_left(_BOUNDS, ordered[0]), bisect_left(_BOUNDS, ordered[-1])
-        counts, offset, start = self._reach(lowest, highest), self._offset, 0
+        counts = self._reach(counts, lowest, highest)
+        offset, start = self._offset, 0
         # Sorted values of one bucket stand together, so that each bucket is searched once. Sorting costs far less.
         while lowest < highest:
             end = bisect_right(ordered, _BOUNDS[lowest], start)
             counts[lowest - offset] += end - start
             start, lowest = end, bisect_left(_BOUNDS, ordered[end], lowest + 1, highest)
         counts[highest - offset] += len(ordered) - start
+        return counts
 
-    def _reach(self, low: int, high: int) -> array[int]:
+    def _reach(self, counts: array[int], low: int, high: int) -> array[int]:
         """Make room for the buckets from `low` to `high`."""
-        if self._counts is None:
-            self._counts, self._offset = array("I", bytes(4 * (high - low + 1))), low
-            return self._counts
-        if low < self._offset:
-            self._counts, self._offset = array("I", bytes(4 * (self._offset - low))) + self._counts, low
-        missing = high + 1 - self._offset - len(self._counts)
-        if missing > 0:
-            self._counts.extend(array("I", bytes(4 * missing)))
-        return self._counts
+        if not counts:
+            self._offset = low
+        before, after = max(self._offset - low, 0), max(high + 1 - self._offset - len(counts), 0)
+        self._offset -= before
+        return _zeros(counts, before) + counts + _zeros(counts, after) if before or after else counts
 
     def percentile(self, share: float) -> float | None:
         """A percentile by nearest rank, at most 5 % off, and never outside the values' own range.
@@ -136,7 +146,8 @@ class LogSketch:
         Returns:
             Seconds; None if there are no values.
         """
-        found = percentile(self._few or (), share) if self._counts is None else self._middle(self._counts, share)
+        kept = array(_typecode(self.count), self._kept)
+        found = percentile(kept, share) if kept.typecode == _VALUES else self._middle(kept, share)
         return None if found is None else min(max(found, self._lowest, 0.0), self.highest)
 
     def _middle(self, counts: array[int], share: float) -> float:
@@ -145,6 +156,19 @@ class LogSketch:
         number = self._offset + bisect_left(list(accumulate(counts)), rank)
         middle: float = SMALLEST * GROWTH ** (number + 0.5)
         return middle
+
+
+_VALUES: Final = "f"
+"""The type of array of a sketch that keeps values, in single precision."""
+
+
+def _typecode(count: int) -> str:
+    """What a sketch of so many values holds: the values, or counts of two or four bytes."""
+    return _VALUES if count <= FEW_VALUES else "H" if count <= TWO_BYTES else "I"
+
+
+def _zeros(like: array[int], number: int) -> array[int]:
+    return array(like.typecode, bytes(like.itemsize * number))
 
 
 def percentile(values: Iterable[float], share: float) -> float | None:

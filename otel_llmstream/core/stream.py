@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from operator import sub
-from struct import pack
+from struct import Struct, calcsize, pack, unpack
 from typing import Final
 
 from .. import semconv
@@ -40,14 +40,15 @@ from .events import (
     UnknownDialect,
     Usage,
 )
+from .rate_limits import RateLimits
 from .response import SWITCHING_PROTOCOLS, ResponseInfo
 from .sampling import Decimator, LogSketch
 from .states import ENDINGS, TRANSITIONS, UNMARKED, Cut, End, LastFinish, Reopened, State, Torn
 from .summary import LLMRequest, Outcome, Summary
 from .tool_arguments import ToolCalls
 
-BATCH: Final = 64
-"""Chunk times that are held before they are counted: 512 bytes a stream, and one merge into a histogram for them."""
+BATCH: Final = 48
+"""Chunk times that are held before they are counted: 384 bytes a stream, and one merge into a histogram for them."""
 
 MIN_BURST: Final = 5
 """A burst has at least so many chunks. Fewer come together by chance."""
@@ -64,7 +65,8 @@ BURST_HOLD: Final = 0.1
 pile up in the socket, and no proxy causes that."""
 
 _NO_USAGE: Final = Usage()
-_NO_RESPONSE: Final = ResponseInfo(0)
+_TIME: Final = calcsize("d")
+_packed: Final = Struct("d").pack
 
 
 class Stream:
@@ -82,18 +84,19 @@ class Stream:
     Attributes:
         state: where the stream is.
         gap_wait: seconds of waiting for the network since the last chunk, or since the start.
+        first: when the first chunk came, in seconds; None before that.
         pending: whether the body ended inside an event.
         not_framed: whether the body has lines and none of them is of its format.
         unexamined: whether the rest of the body is not examined. Nothing is said of what it may have.
     """
 
     __slots__ = (
-        "_buffered_after", "_chunk_times", "_drained", "_end_mark", "_error_type", "_finish_disproved",
-        "_finishes", "_first", "_first_answer", "_first_wait", "_foreign_end", "_gap_sketch", "_gap_sum",
-        "_headers_at", "_is_socket", "_message", "_no_other_end", "_normalize", "_origin", "_reasoned", "_response",
-        "_soft_end", "_stall_after", "_started", "_tools", "_usage", "batch", "bytes", "choices", "chunks", "extra",
-        "frames", "gap_wait", "malformed", "model", "not_framed", "pending", "reads", "request", "response_id",
-        "stalls", "state", "terminator", "unexamined", "wait",
+        "_batch", "_buffered_after", "_chunk_times", "_end_mark", "_error_type", "_finish_disproved", "_finishes",
+        "_first_answer", "_first_wait", "_foreign_end", "_gap_sketch", "_gap_sum", "_headers_at", "_is_socket",
+        "_limits", "_message", "_no_other_end", "_normalize", "_origin", "_protocol", "_reasoned", "_request_id",
+        "_soft_end", "_stall_after", "_started", "_status", "_tls", "_tools", "_usage", "bytes", "choices",
+        "chunks", "extra", "first", "frames", "gap_wait", "malformed", "model", "not_framed", "pending", "reads",
+        "request", "response_id", "stalls", "state", "terminator", "unexamined", "wait",
     )  # fmt: skip
 
     def __init__(
@@ -116,8 +119,12 @@ class Stream:
         self.response_id: str | None = None
         self.model: str | None = None
         self.extra: tuple[tuple[str, str], ...] = ()
-        self.batch: array[float] | None = None  # times of the chunks since the last `drain`
-        self._response = _NO_RESPONSE
+        self._batch = b""  # times of the chunks since the last `drain`: bytes take less memory than an array
+        self._status = 0
+        self._request_id: str | None = None
+        self._protocol: str | None = None
+        self._tls: str | None = None
+        self._limits: RateLimits = ()
         self._headers_at: float | None = None
         self._is_socket = False
         self._started = now
@@ -134,7 +141,7 @@ class Stream:
         self._end_mark: type[Event] | None = None  # `NoTerminator` or `UnknownDialect`, if it came
         self._soft_end: int | None = None  # the number of chunks when a soft sign of the end came
         self._usage = _NO_USAGE
-        self._first: float | None = None
+        self.first: float | None = None
         self._first_wait = 0.0
         self._first_answer: float | None = None
         self._reasoned = False  # whether reasoning was streamed
@@ -142,7 +149,6 @@ class Stream:
         self._gap_sum = 0.0
         self._gap_sketch: LogSketch | None = None  # made with the first gap, as the next one
         self._chunk_times: int | Decimator = chunk_times
-        self._drained = False
 
     # --- what arrives -------------------------------------------------------------------------------------------
 
@@ -155,7 +161,12 @@ class Stream:
             now: when they came, in seconds.
         """
         self.wait = self.gap_wait = now - self._started
-        self._response = response.capped()
+        # Only what the summary needs: a stream lives longer than its headers are of use.
+        self._status = response.status
+        self._request_id = caps.maybe_name(response.request_id)
+        self._protocol = caps.shared_name(response.protocol)
+        self._tls = caps.shared_name(response.tls)
+        self._limits = response.rate_limits
         self._headers_at = now
         self._is_socket = response.status == SWITCHING_PROTOCOLS
         if isinstance(event, HTTPError):
@@ -189,7 +200,7 @@ class Stream:
         self.bytes += size
         self.frames += len(times)
         self.chunks += len(times)
-        self._batch().frombytes(pack(f"{len(times)}d", *times))  # half the cost of `extend`
+        self._batch += pack(f"{len(times)}d", *times)
 
     def receive(self, event: Event, now: float) -> float:
         """Take one event.
@@ -226,11 +237,11 @@ class Stream:
         if index >= self.choices:
             self.choices = index + 1
         self.chunks += 1
-        self._batch().append(now)
+        self._batch += _packed(now)
         waited = self.gap_wait
         self.gap_wait = 0.0
-        if self._first is None:
-            self._first = now
+        if self.first is None:
+            self.first = now
             self._first_wait = waited
             self._move(Chunk)
             return 0.0
@@ -238,11 +249,6 @@ class Stream:
             return 0.0
         self.stalls += 1
         return waited
-
-    def _batch(self) -> array[float]:
-        if self.batch is None:
-            self.batch = array("d")
-        return self.batch
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Finish):
@@ -317,14 +323,14 @@ class Stream:
 
     def _name(self, event: Started) -> None:
         self.response_id = caps.maybe_name(event.response_id) or self.response_id
-        self.model = caps.maybe_name(event.model) or self.model
+        self.model = caps.shared_name(event.model) or self.model
         self.extra = caps.pairs(event.extra) or self.extra
 
     def _note_error(self, event: Event) -> None:
         if isinstance(event, InBandError):
             self._note(self._normalize(caps.name(event.code)), event.message)
             if event.status is not None and self._is_socket:
-                self._response = self._response._replace(status=event.status, rate_limits=event.limits)
+                self._status, self._limits = event.status, event.limits
         elif isinstance(event, Undecodable):
             self._note(event.error_type, event.message)
         elif isinstance(event, NotAStream):
@@ -339,41 +345,42 @@ class Stream:
 
     # --- what can be asked while it lasts -----------------------------------------------------------------------
 
+    @property
+    def is_drain_due(self) -> bool:
+        """Whether `BATCH` chunk times are held."""
+        return len(self._batch) >= BATCH * _TIME
+
     def drain(self) -> list[float]:
-        """Count the held chunk times, and let go of them. Due when `batch` has `BATCH` of them.
+        """Count the held chunk times, and let go of them.
 
         Returns:
             The gaps between them, in seconds, the shortest one first. The last time stays, as the beginning of the next
             gap.
         """
-        times = self.batch
-        if not times:
+        if not self._batch:
             return []
+        times = unpack(f"{len(self._batch) // _TIME}d", self._batch)
         gaps = sorted(map(sub, times[1:], times))  # sorted once for all that count them in buckets
         # The first time of every batch but the first was the last one of the batch before.
-        self._keep_times(times[1:] if self._drained else times)
-        self._drained = True
+        self._keep_times(times if isinstance(self._chunk_times, int) else times[1:])
         if gaps:
-            self._count_gaps(gaps)
-            self.batch = array("d", (times[-1],))
+            if self._gap_sketch is None:
+                self._gap_sketch = LogSketch()
+            self._gap_sketch.extend(gaps)
+            self._gap_sum += times[-1] - times[0]
+            self._batch = self._batch[-_TIME:]
         return gaps
 
-    def _keep_times(self, times: array[float]) -> None:
+    def _keep_times(self, times: Sequence[float]) -> None:
         if isinstance(self._chunk_times, int):
             self._chunk_times = Decimator(self._chunk_times, self._origin)
         self._chunk_times.extend(times)
 
-    def _count_gaps(self, gaps: list[float]) -> None:
-        if self._gap_sketch is None:
-            self._gap_sketch = LogSketch()
-        self._gap_sketch.extend(gaps)
-        self._gap_sum += sum(gaps)
-
     def last_gaps(self, most: int) -> list[float]:
         """The last gaps between chunks in seconds, the oldest one first. It changes nothing: any thread may ask."""
-        kept, batch = self._chunk_times, self.batch
+        kept, batch = self._chunk_times, array("d", self._batch)
         counted = [] if isinstance(kept, int) else kept.steps(most)
-        held = [later - earlier for earlier, later in pairwise(batch[:])] if batch else []
+        held = [later - earlier for earlier, later in pairwise(batch)]
         return [*counted, *held][-most:]
 
     # --- how it ends --------------------------------------------------------------------------------------------
@@ -418,7 +425,7 @@ class Stream:
     def _count_last_silence(self) -> None:
         """A silence that no chunk ended is a stall too: the one before a read time-out, above all."""
         open_still = self.state in (State.STREAMING, State.NO_TERMINATOR, State.UNKNOWN_DIALECT)
-        if open_still and self._first is not None and self.gap_wait > self._stall_after:
+        if open_still and self.first is not None and self.gap_wait > self._stall_after:
             self.stalls += 1
 
     def _truncation(self) -> str:
@@ -437,7 +444,7 @@ class Stream:
         message: str,
         close_code: int | None,
     ) -> Summary:
-        response, first, last = self._response, self._first, self._last()
+        first, last = self.first, self._last()
         sketch = self._gap_sketch if self._gap_sketch is not None and self._gap_sketch.count else None
         usage, origin, tools = self._usage, self._origin, self._tools
         buffered = self._is_buffered()
@@ -480,17 +487,17 @@ class Stream:
             reasoning_tokens=caps.count(usage.reasoning_tokens),
             response_id=self.response_id,
             response_model=self.model,
-            request_id=response.request_id,
-            status=response.status or None,
-            protocol=response.protocol,
-            tls=response.tls,
+            request_id=self._request_id,
+            status=self._status or None,
+            protocol=self._protocol,
+            tls=self._tls,
             chunk_offsets=self._offsets(),
             extra=self.extra,
             error=error,
             message=message,
             total_chunks=self.chunks,
             total_bytes=self.bytes,
-            limits=response.rate_limits,
+            limits=self._limits,
             close_code=close_code,
         )
 
@@ -501,7 +508,8 @@ class Stream:
 
     def _last(self) -> float | None:
         """When the last chunk came."""
-        return self.batch[-1] if self.batch else None
+        last: float | None = array("d", self._batch[-_TIME:])[0] if self._batch else None
+        return last
 
     def _offsets(self) -> tuple[int, ...]:
         kept = self._chunk_times
@@ -510,7 +518,7 @@ class Stream:
     def _stage(self, why: str) -> str:
         if self.state is State.HTTP_ERROR:
             return semconv.STAGE_HEADERS
-        return stage_of(why, headers_seen=self._headers_at is not None, chunk_seen=self._first is not None)
+        return stage_of(why, headers_seen=self._headers_at is not None, chunk_seen=self.first is not None)
 
     def _finish_reasons(self, outcome: Outcome) -> tuple[str, ...]:
         """The provider's words in the order of the choices; `error` for each choice that lacks its word."""
@@ -541,13 +549,13 @@ class Stream:
         if usage.input_tokens is None and usage.output_tokens is None:
             if self.unexamined:
                 return None
-            has_output = self._first is not None or outcome is Outcome.COMPLETED
+            has_output = self.first is not None or outcome is Outcome.COMPLETED
             return semconv.USAGE_ABSENT if has_output else None
         return semconv.USAGE_REPORTED if outcome is Outcome.COMPLETED and not self.unexamined else semconv.USAGE_PARTIAL
 
     def _rate(self, outcome: Outcome) -> float | None:
         """Output tokens per second: those after the first chunk, by the time from the first to the last chunk."""
-        tokens, first, last = self._usage.output_tokens, self._first, self._last()
+        tokens, first, last = self._usage.output_tokens, self.first, self._last()
         if self.unexamined:
             return None
         if tokens is None or first is None or last is None or last <= first or outcome is not Outcome.COMPLETED:

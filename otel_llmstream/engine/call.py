@@ -9,10 +9,11 @@ that ran side by side, one that completed decides.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from threading import RLock
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, Final, Protocol
 
 from .. import semconv
 from ..core.encodable import encodable_value
@@ -43,7 +44,7 @@ class Recording(Protocol):
         ...
 
     def first_chunk(self, seconds: float, unix_ns: int) -> None:
-        """The first chunk came, `seconds` after the call's start."""
+        """The first chunk came, `seconds` after the call's start. It is told before the next event, or at the end."""
         ...
 
     def stalled(self, seconds: float, unix_ns: int) -> None:
@@ -85,6 +86,12 @@ class Recorder(Protocol):
         ...
 
 
+_NO_ATTRIBUTES: Final[Mapping[str, Any]] = MappingProxyType({})
+
+_NO_LOCK: Final[AbstractContextManager[Any]] = nullcontext()
+"""For a call without a boundary. It has one attempt, and one thread ends an attempt: nothing is shared."""
+
+
 class Call:
     """One call, from its opening to its one ending.
 
@@ -109,7 +116,7 @@ class Call:
         path: the path of its attempts, if they all go to the same one.
         sent_inside: the send that it was opened inside of, if any.
         first_chunk: when the first chunk came, and for how long the application had held the stream until then, both in
-            seconds; None before that.
+            seconds; None before that, and if the call is made for no client of this process.
         serving: the response to a client of this process that it is made for, while it is open.
         summary: the result, when it has ended; without the exception.
     """
@@ -168,7 +175,11 @@ class Call:
         self._recorder = recorder
         self._unix_ns = unix_ns
         self._name = encodable_value(name)
-        self._attributes = {encodable_value(key): encodable_value(value) for key, value in (attributes or {}).items()}
+        self._attributes = (
+            {encodable_value(key): encodable_value(value) for key, value in attributes.items()}
+            if attributes
+            else _NO_ATTRIBUTES
+        )
         self._where = where
         self.bounded = bounded
         self.is_sdk = is_sdk
@@ -178,11 +189,12 @@ class Call:
         self.first_chunk: tuple[float, float] | None = None
         self.serving: Serving | None = None
         # Threads may share a call. Reentrant, since letting go of an exception may end another stream on the spot.
-        self._lock = RLock()
+        self._lock: AbstractContextManager[Any] = RLock() if bounded else _NO_LOCK
         self._open = 0
         self._chunks = self._bytes = 0
-        self._failed: list[Attempt] = []  # not told yet: none is told as long as the call may come to it
-        self._told: list[Attempt] = []  # for `Summary.failed_attempts`
+        # Tuples: nearly all calls have no failed attempt, and an empty tuple takes no memory.
+        self._failed: tuple[Attempt, ...] = ()  # not told yet: none is told as long as the call may come to it
+        self._told: tuple[Attempt, ...] = ()  # for `Summary.failed_attempts`
         self._last_end = now
         self._first: LLMRequest | None = None
         self._latest: Summary | None = None  # of the ended attempts the one that counts
@@ -263,20 +275,19 @@ class Call:
         """Count an attempt. A signal handler may interrupt it, so what would count twice comes last, in one line."""
         backoff = max(0.0, started - self._last_end) if number > 1 else 0.0
         if summary.error_type is not None and not (self._failed and self._failed[-1].number == number):
-            self._failed.append(
-                Attempt(
-                    number=number,
-                    request=summary.request,
-                    outcome=summary.outcome,
-                    error_type=summary.error_type,
-                    status=summary.status,
-                    duration=now - started,
-                    backoff=backoff,
-                    error=summary.error,
-                    message=summary.message,
-                    limits=summary.limits,
-                )
+            attempt = Attempt(
+                number=number,
+                request=summary.request,
+                outcome=summary.outcome,
+                error_type=summary.error_type,
+                status=summary.status,
+                duration=now - started,
+                backoff=backoff,
+                error=summary.error,
+                message=summary.message,
+                limits=summary.limits,
             )
+            self._failed = (*self._failed, attempt)
         if self._counts(number, summary, started):
             self._latest, self._latest_number, self._latest_end = summary, number, now
         chunks, size = self._chunks + summary.chunks, self._bytes + summary.bytes
@@ -294,10 +305,10 @@ class Call:
 
     def _tell_failed(self, recording: Recording, now: float, *, but: int = 0) -> None:
         while self._failed:
-            attempt = self._failed.pop(0)
+            attempt, self._failed = self._failed[0], self._failed[1:]
             if attempt.number != but:
                 if len(self._told) < MAX_FAILED_ATTEMPTS:
-                    self._told.append(_without_exception(attempt))
+                    self._told = (*self._told, _without_exception(attempt))
                 recording.attempt_failed(attempt, self.unix_ns(now))
 
     def redirected(self, path: str) -> None:

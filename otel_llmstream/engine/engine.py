@@ -33,6 +33,10 @@ LOST_STREAM: Final = "this stream is not observed any further"
 LOST_LINE: Final = "a log line was lost"
 LOST_CALLBACK: Final = "a callback of on_end or on_served_end raised an exception"
 
+MAX_REQUESTS: Final = 128
+"""Distinct requests that are kept, so that streams can share them. An application asks a few models, with parameters
+that hardly differ."""
+
 MAX_CAUSES: Final = 100
 """Distinct causes of internal errors that are logged. Each is a place in the code, so there are few."""
 
@@ -48,6 +52,7 @@ class Engine:
         served: where the streams that this process serves to its own clients are recorded; None if they are not.
 
     Attributes:
+        now: monotonic seconds. All observers share this one method object.
         live: the observers whose streams are open.
         serving: the streams to clients of this process that are open.
         internal_errors: how many errors of ours were caught.
@@ -65,10 +70,12 @@ class Engine:
         self.recorder = recorder
         self.settings = settings or Settings()
         self.clock = clock or SystemClock()
+        self.now = self.clock.now
         self.error_codes = ErrorCodes()
         self.live: set[Observer] = set()
         self.serving: set[Serving] = set()
         self._resting: set[ref[Call]] = set()  # calls whose last attempt failed: weak, for a boundary may never be left
+        self._requests: dict[LLMRequest, LLMRequest] = {}
         self.internal_errors = 0
         self._causes: set[tuple[Any, ...]] = set()
         self._on_first = on_first
@@ -169,6 +176,7 @@ class Engine:
         if self._on_first is not None:
             self._on_first()
             self._on_first = None
+        request = self._shared(request)
         call = current_call(path)
         number = call.attempt(request, path, started) if call is not None else None
         if call is None or number is None:
@@ -176,6 +184,12 @@ class Engine:
             number = call.attempt(request, path, started, earlier)
         assert number is not None, "a call that has just been opened has not ended"
         return call, number, request
+
+    def _shared(self, request: LLMRequest) -> LLMRequest:
+        """An earlier request that is equal, if there is one. Most streams that are open at once ask for the same."""
+        if len(self._requests) >= MAX_REQUESTS:
+            self._requests.clear()
+        return self._requests.setdefault(request, request)
 
     # --- what is open -------------------------------------------------------------------------------------------
 

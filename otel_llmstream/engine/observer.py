@@ -77,7 +77,7 @@ class Observer:
     """
 
     __slots__ = ("_dialect", "_inert", "_info", "_limit", "_number", "_path", "_reader", "_reads",
-                 "_responded", "_stalls", "_started", "_where", "asked_at", "call", "clock", "engine",
+                 "_responded", "_stalls", "_started", "_told_first", "_where", "asked_at", "call", "clock", "engine",
                  "recording", "stream")  # fmt: skip
 
     reader_class: ClassVar[type[Reader]] = Reader
@@ -91,7 +91,7 @@ class Observer:
         candidate: type[Dialect] | None = None,
     ) -> None:
         self.engine = engine
-        self.clock = engine.clock.now
+        self.clock = engine.now
         self.asked_at = started
         self.stream: Stream | None = None
         self.recording: Recording | None = None
@@ -106,6 +106,7 @@ class Observer:
         self._reader: Reader | None = None  # there is none before the headers, nor for a body that is no stream
         self._reads: list[Read] = []
         self._stalls = 0  # those that the recording knows
+        self._told_first = False
         self._inert = False
         # Each read is read through at once until the first chunk: whose stream it is may be unknown, and the gauges
         # must know whether the first chunk has come.
@@ -338,16 +339,27 @@ class Observer:
         # Another's span may be ended by its owner as soon as the terminal event has passed. Everything must be written
         # on it by then.
         self._limit = 1 if recording is None or recording.is_borrowed else BACKLOG
-        if call is not None and recording is not None and stream is not None:
+        if call is not None and call.serving is not None and stream is not None:
             call.first_chunk = now, now - self._started - stream.wait
-            recording.first_chunk(now - call.started, call.unix_ns(now))
 
     def stalled(self, silence: float, now: float) -> None:
         """The network was silent for too long."""
         call, recording = self.call, self.recording
+        self._tell_first_chunk()
         self._stalls += 1
         if call is not None and recording is not None:
             recording.stalled(silence, call.unix_ns(now))
+
+    def _tell_first_chunk(self) -> None:
+        """Tell the recording when the first chunk came: before all that came later, and not sooner.
+
+        Nearly always it is told at the end. Until then, the SDK would hold 500 bytes for an event.
+        """
+        call, recording, stream = self.call, self.recording, self.stream
+        if self._told_first or call is None or recording is None or stream is None or stream.first is None:
+            return
+        self._told_first = True
+        recording.first_chunk(stream.first - call.started, call.unix_ns(stream.first))
 
     def gaps(self, seconds: Sequence[float]) -> None:
         """Times between chunks."""
@@ -438,6 +450,7 @@ class Observer:
         summary = self._guard(self._summarize, stream, how, now, error, closing) or self._guard(self._lose, stream, now)
         if summary is None:
             return
+        self._guard(self._tell_first_chunk)
         if summary.stalls > self._stalls:
             self._guard(self.stalled, stream.gap_wait, now)
         self._guard(self.engine.attempt_ended, call, self._number, summary, self._started, now)

@@ -13,13 +13,13 @@ the reads are held, with what they hold. Then it reads.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from ..core.events import MALFORMED, ONE_CHUNK, UNEXAMINED, Event, InBandError, NotAStream, Undecodable
-from ..core.stream import BATCH, Stream
+from ..core.stream import Stream
 from ..dialects import ChunkTemplate, Dialect, reread
 from ..wire import BareEvent, BodyDecoder, DecodingError, ExpansionError, Frame, Framer
-from .sniffer import Sniffer, Verdict
+from .sniffer import Held, Sniffer, Verdict
 
 Read = tuple[bytes, float, float]
 """One read: its bytes, when the application asked for them, and when they came, in seconds."""
@@ -67,15 +67,6 @@ class Listener(Protocol):
         ...
 
 
-class _Held(NamedTuple):
-    """One read of the sniffing mode, with what it completed."""
-
-    size: int
-    waited: float
-    came: float
-    frames: list[Frame]
-
-
 class _Unframed:
     """Takes the place of a framer if the body is in no framing, or if its rest is not examined.
 
@@ -107,7 +98,7 @@ class Reader:
         listener: who is told.
     """
 
-    __slots__ = ("_decoder", "_dialect", "_empty", "_framer", "_held", "_is_alone", "_last", "_listener", "_malformed",
+    __slots__ = ("_decoder", "_dialect", "_empty", "_framer", "_is_alone", "_last", "_listener", "_malformed",
                  "_misfits", "_saw_chunk", "_sniffer", "_stall_after", "_stream", "_template")  # fmt: skip
 
     _decoder: BodyDecoder | None
@@ -117,7 +108,6 @@ class Reader:
 
     def __init__(self, sniffer: Sniffer, stall_after: float, listener: Listener) -> None:
         self._sniffer: Sniffer | None = sniffer
-        self._held: list[_Held] = []
         self._stall_after = stall_after
         self._listener = listener
         self._saw_chunk = False
@@ -160,8 +150,7 @@ class Reader:
         else:
             self._read(reads)
         self._last = reads[-1][2]
-        batch = self._stream.batch
-        if batch is not None and len(batch) >= BATCH:
+        if self._stream.is_drain_due:
             self.drain()
 
     def close(self, now: float) -> None:
@@ -213,7 +202,7 @@ class Reader:
         frames = sniffer.feed(data)
         if _empty_blocks(sniffer.framer) != blocks:
             self._empty, self._is_alone = came, all(isinstance(frame, BareEvent) for frame in frames)
-        self._held.append(_Held(len(data), waited, came, frames))
+        sniffer.held.append(Held(len(data), waited, came, frames))
         self._last = came
 
     def _settle(self, *, unread: bool = False) -> bool:
@@ -223,13 +212,12 @@ class Reader:
             return True
         frames = sniffer.close(unread=unread)
         if frames:
-            self._held[-1].frames.extend(frames)
+            sniffer.held[-1].frames.extend(frames)
         self._conclude(sniffer)
         return self._sniffer is None
 
     def _conclude(self, sniffer: Sniffer) -> None:
         """Act on the verdict: take what is held as if it came now, at the times at which it came."""
-        held, self._held = self._held, []
         if sniffer.verdict is Verdict.NOT_OURS:
             self._listener.not_ours()
             return
@@ -239,7 +227,7 @@ class Reader:
         self._framer = sniffer.framer or _Unframed()
         self._decoder = sniffer.decoder if sniffer.framer is not None else None
         self._sniffer = None
-        for each in held:
+        for each in sniffer.held:
             self._stream.arrived(each.size, each.waited)
             for frame in self._known(each.frames):
                 self._take(self._events(frame), each.came)

@@ -8,7 +8,7 @@ confirms a dialect. An answer that comes in messages needs no look: the request 
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from ..core.events import Chunk, InBandError
 from ..core.response import ResponseInfo
@@ -53,6 +53,15 @@ class Verdict(Enum):
     """Nothing shows that this is an LLM's answer."""
 
 
+class Held(NamedTuple):
+    """One read of the sniffing mode, with what it completed."""
+
+    size: int
+    waited: float
+    came: float
+    frames: list[Frame]
+
+
 def _giving_bare(framer: F) -> F:
     """The framer, which from now on also gives the names of events without data. The dialect may know one of them."""
     if isinstance(framer, SSEFramer):
@@ -75,6 +84,7 @@ class Sniffer:
         framer: the framer, once it is known.
         dialect: the dialect, once the verdict is made; None if the answer is not ours.
         verdict: what is known so far.
+        held: the reads so far. The reader takes them when the verdict is made, and lets go of them with the sniffer.
         error: the error that the body is, if it is no stream but a JSON document that reports one.
         broken: what the codec said, if the content coding is broken.
         exceeded: whether the body decodes to so much that the rest is not examined.
@@ -82,7 +92,7 @@ class Sniffer:
 
     __slots__ = ("_asked", "_candidate", "_confirmed", "_document", "_frames", "_head", "_in_doubt", "_is_array",
                  "_scratch", "_size", "_strange", "_typed_otherwise", "broken", "decoder", "dialect", "error",
-                 "exceeded", "framer", "verdict")  # fmt: skip
+                 "exceeded", "framer", "held", "verdict")  # fmt: skip
 
     def __init__(
         self,
@@ -97,6 +107,7 @@ class Sniffer:
         self.framer = _giving_bare(framer)
         self.dialect: type[Dialect] | None = None
         self.verdict = Verdict.UNDECIDED
+        self.held: list[Held] = []
         self.error: InBandError | None = None
         self.broken: str | None = None
         self.exceeded = False

@@ -58,11 +58,11 @@ def sync_tap(module: ModuleType) -> type[Any]:
     class SyncTap(_Forwarding, module.SyncByteStream):  # type: ignore[name-defined,misc]
         def __iter__(self) -> Iterator[bytes]:
             observer = self._observer
-            clock, feed = observer.clock, observer.feed
+            clock = observer.clock
             observer.asked_at = clock()
             try:
                 for data in self._stream:
-                    feed(data)
+                    observer.feed(data)
                     yield data
                     observer.asked_at = clock()
             except GeneratorExit:
@@ -91,12 +91,12 @@ def async_tap(module: ModuleType) -> type[Any]:
     class AsyncTap(_Forwarding, module.AsyncByteStream):  # type: ignore[name-defined,misc]
         async def __aiter__(self) -> AsyncIterator[bytes]:
             observer = self._observer
-            clock, feed = observer.clock, observer.feed
+            clock = observer.clock
             observer.asked_at = clock()
             stream = self._stream.__aiter__()
             try:
                 async for data in stream:
-                    feed(data)
+                    observer.feed(data)
                     yield data
                     observer.asked_at = clock()
             except GeneratorExit:

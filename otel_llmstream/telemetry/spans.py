@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any, Final, Literal, Protocol
 
 from opentelemetry import trace
@@ -336,12 +337,17 @@ class Current:
 
 def span_name(request: LLMRequest) -> str:
     """`{operation} {model}`; the operation alone if the request names no model (GenAI conventions)."""
-    return f"{request.operation} {request.model}" if request.model else request.operation
+    return _named(request.operation, request.model)
 
 
 def plain_name(request: LLMRequest) -> str:
     """The name of a span that no back end takes for a GenAI span."""
-    return f"llmstream {request.model}" if request.model else "llmstream"
+    return _named("llmstream", request.model)
+
+
+@lru_cache(maxsize=128)  # open spans of one name share it
+def _named(kind: str, model: str | None) -> str:
+    return f"{kind} {model}" if model else kind
 
 
 def attempt_facts(attempt: Attempt) -> dict[str, Any]:

@@ -93,7 +93,7 @@ class LineBuffer:
     __slots__ = ("_partial",)
 
     def __init__(self) -> None:
-        self._partial = bytearray()
+        self._partial: bytes | bytearray = b""  # no buffer as long as reads end where lines do
 
     @property
     def partial(self) -> bytes:
@@ -112,12 +112,14 @@ class LineBuffer:
         if lines and self._partial:
             self._keep(lines[0])
             lines[0] = bytes(self._partial)
-            self._partial.clear()
+            self._partial = b""
         if tail:
             self._keep(tail)
         return lines
 
     def _keep(self, tail: bytes) -> None:
+        if not self._partial:
+            self._partial = bytearray()
         room = LONGEST_LINE - len(self._partial)
         self._partial += tail if len(tail) <= room else tail[:room]
 

@@ -1,7 +1,7 @@
 """What a live stream holds in memory: `python tests/bench/memory.py`.
 
-Each variant runs in a process of its own. It opens some streams, reads all of them to the same number of chunks, and
-asks tracemalloc what they hold. The streams stay open. What is printed is bytes per stream:
+Each variant and length runs in a process of its own. It opens some streams, reads one after the other to the same
+number of chunks, and asks tracemalloc what they hold. The streams stay open. What is printed is bytes per stream:
 
     bare       the client's own objects, without us
     span       what one span of three attributes adds to that (OpenTelemetry alone, without us)
@@ -15,7 +15,7 @@ gaps between chunks come from a clock that only this program moves, so that a ru
                     objects make tracemalloc slow. Give it fewer streams
     --gaps NAME     slow: 1 ms to 2 s between chunks. fast: 1 ms to 40 ms, so that reads wait in batches (default: slow)
     --streams N     streams that are open at once (default: 50)
-    --chunks N      a length to measure at (default: 10, 1000 and 6000; may be given more than once, in rising order)
+    --chunks N      a length to measure at (default: 10, 1000 and 6000; may be given more than once)
     --shared        all reads are the same bytes object: this leaves out the bytes of reads that wait in a batch
     --by N          also print the N source lines that hold the most, with bytes and blocks per stream
     --frames N      callers that `--by` prints for each source line (default: 1, the line itself)
@@ -37,11 +37,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from instructions import MESSAGES, URL, _meter_provider, _tracer_provider, body
+from instructions import MESSAGES, URL, _tracer_provider, body
 
 BUDGET = 4_000  # bytes beyond the span
 LENGTHS = [10, 1_000, 6_000]
-WARM = 5  # streams that are read to their end first: what a process makes once is no part of a stream
+WARM, WARM_CHUNKS = 5, 500  # streams that are read to their end first: what a process makes once is no part of a stream
 GAPS = {"slow": (0.001, 2.0), "fast": (0.001, 0.04)}  # seconds; gaps are spread evenly on a logarithmic scale
 VARIANTS = ("bare", "span", "with us")
 
@@ -65,6 +65,19 @@ class Held:
 
     size: float
     sites: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What a variant does beside the streams.
+
+    Attributes:
+        open: makes what lives as long as one stream.
+        settle: reads the metrics. Their values wait in a buffer of the process, and the SDK makes series of them then.
+    """
+
+    open: Callable[[], Any] = lambda: None
+    settle: Callable[[], Any] = lambda: None
 
 
 # --- the child: some live streams -------------------------------------------------------------------------------
@@ -100,7 +113,7 @@ def http_client(options: Options, gaps: Gaps) -> Any:
     """An httpx2 client whose transport answers at once. The answers to the first `WARM` requests end."""
     import httpx2
 
-    short_ones = iter([body(LENGTHS[0])] * WARM)
+    short_ones = iter([body(WARM_CHUNKS)] * WARM)
 
     class Stream(httpx2.SyncByteStream):
         def __init__(self, reads: Iterable[bytes]) -> None:
@@ -143,52 +156,56 @@ CLIENTS: dict[str, Callable[[Any], Callable[[], Iterator[Any]]]] = {
 }
 
 
-def nothing(_gaps: Gaps) -> Callable[[], Any]:
+def nothing(_gaps: Gaps) -> Beside:
     """Without us, and with no span."""
-    return lambda: None
+    return Beside()
 
 
-def span_each(_gaps: Gaps) -> Callable[[], Any]:
+def span_each(_gaps: Gaps) -> Beside:
     """Without us: a span of three attributes is open for each stream."""
     from opentelemetry.trace import SpanKind
 
     tracer = _tracer_provider().get_tracer("floor")
     attributes = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai", "gen_ai.request.model": "m"}
-    return lambda: tracer.start_span("chat m", kind=SpanKind.CLIENT, attributes=attributes)
+    return Beside(lambda: tracer.start_span("chat m", kind=SpanKind.CLIENT, attributes=attributes))
 
 
-def with_us(gaps: Gaps) -> Callable[[], Any]:
+def with_us(gaps: Gaps) -> Beside:
     """Spans, metrics with a reader, and logs that have no handler. HTTP spans are off."""
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
     import otel_llmstream
 
+    reader = InMemoryMetricReader()
+
     otel_llmstream.LLMStreamInstrumentor().instrument(
-        tracer_provider=_tracer_provider(), meter_provider=_meter_provider(), http_spans=False, clock=gaps.clock
+        tracer_provider=_tracer_provider(), meter_provider=MeterProvider([reader]), http_spans=False, clock=gaps.clock
     )
-    return lambda: None
+    return Beside(settle=reader.get_metrics_data)
 
 
-START: dict[str, Callable[[Gaps], Callable[[], Any]]] = {"bare": nothing, "span": span_each, "with us": with_us}
+START: dict[str, Callable[[Gaps], Beside]] = {"bare": nothing, "span": span_each, "with us": with_us}
 
 
-def child(variant: str, options: Options) -> None:
-    """Print one line of JSON per length: `Held`."""
+def child(variant: str, length: int, options: Options) -> None:
+    """Print one line of JSON: `Held`."""
     gaps = Gaps(*GAPS[options.gaps])
     beside = START[variant](gaps)
     open_one = CLIENTS[options.client](http_client(options, gaps))
     for _ in range(WARM):
         list(open_one())
+    beside.settle()
     held: list[Any] = [None] * options.streams
     gc.collect()
     tracemalloc.start(options.frames)
     for number in range(options.streams):
-        held[number] = (beside(), open_one())
-    read = 0
-    for length in options.chunks:
-        for _, items in held:
-            for _ in range(length - read):
-                next(items)
-        read = length
-        print(json.dumps(asdict(measure(options))), flush=True)
+        items = open_one()
+        held[number] = (beside.open(), items)
+        for _ in range(length):
+            next(items)
+    beside.settle()
+    print(json.dumps(asdict(measure(options))), flush=True)
     os._exit(0)  # the streams are open, and the providers have nothing to send
 
 
@@ -218,22 +235,21 @@ def short(filename: str) -> str:
 # --- the parent: the table --------------------------------------------------------------------------------------
 
 
-def run(variant: str, options: Options) -> list[Held]:
-    """Measure one variant in a process of its own: one result per length."""
-    command = [sys.executable, str(Path(__file__)), "--child", variant, json.dumps(asdict(options))]
+def run(variant: str, length: int, options: Options) -> Held:
+    """Measure one variant at one length, in a process of its own."""
+    command = [sys.executable, str(Path(__file__)), "--child", variant, str(length), json.dumps(asdict(options))]
     done = subprocess.run(
         command, env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise SystemExit(f"{variant!r} failed:\n{done.stderr}")
-    return [Held(**json.loads(line)) for line in done.stdout.splitlines()]
+    return Held(**json.loads(done.stdout))
 
 
 def table(options: Options) -> None:
     """Measure all variants with one client, and print the rows."""
-    results = {variant: run(variant, options) for variant in VARIANTS}
-    for number, length in enumerate(options.chunks):
-        bare, span, ours = (results[variant][number] for variant in VARIANTS)
+    for length in options.chunks:
+        bare, span, ours = (run(variant, length, options) for variant in VARIANTS)
         beyond = ours.size - span.size
         over = f"   more than {BUDGET:,}" if beyond > BUDGET else ""
         print(
@@ -257,7 +273,7 @@ def print_sites(options: Options, bare: Held, ours: Held) -> None:
 def main() -> None:
     """Read the options, then measure and print."""
     if sys.argv[1:2] == ["--child"]:
-        child(sys.argv[2], Options(**json.loads(sys.argv[3])))
+        child(sys.argv[2], int(sys.argv[3]), Options(**json.loads(sys.argv[4])))
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--client", choices=CLIENTS, action="append")
     parser.add_argument("--gaps", choices=GAPS, default="slow")
