@@ -42,6 +42,7 @@ from otel_llmstream.dialects import (
     ag_ui,
 )
 from otel_llmstream.engine import engine, reader, serving, sniffer
+from otel_llmstream.instrumentation import exchange, known_urls
 from otel_llmstream.status import app, picture, server
 from otel_llmstream.telemetry import measurement_buffer, metrics, served
 from otel_llmstream.testing import SCENARIOS
@@ -200,6 +201,8 @@ CAPS: Final = (
     ("distinct provider codes in `error.type`", error_types, "MAX_CODES", f"`{error_types.OTHER}`"),
     ("failed attempts of one call in its `Summary`", core_summary, "MAX_FAILED_ATTEMPTS", "left out"),
     ("events of one span", semconv, "MAX_SPAN_EVENTS", "in metrics only"),
+    ("URLs that are known to be no LLM's", known_urls, "MAX_OTHERS", "learned anew"),
+    ("values of a response's `Content-Type` that are kept", exchange, "MAX_SHOWN", "looked up each time"),
     ("LLM calls that are joined to one served stream", serving, "MAX_UPSTREAMS", "not joined"),
     ("pairs of route and model told apart by served metrics", served, "MAX_SERIES", "one set, `otel.metric.overflow`"),
     ("series of served counters that are found without the SDK", served, "MAX_KEPT", "looked up by the SDK each time"),

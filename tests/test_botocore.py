@@ -427,7 +427,7 @@ def test_patched_once() -> None:
     assert [Endpoint.__dict__["_send"], BaseClient.__dict__["_make_api_call"]] == before
     other = ModuleType("botocore.endpoint")
     names = dict(vars(other))
-    botocore_hook._patch("Endpoint", "_send", botocore_hook._send, other)
+    botocore_hook._patch("Endpoint", "_send", botocore_hook._send, botocore_hook._is_other, other)
     assert vars(other) == names
 
 

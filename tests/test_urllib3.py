@@ -30,7 +30,7 @@ from opentelemetry.instrumentation.requests import RequestsInstrumentor
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from requests.adapters import HTTPAdapter
 from requests.auth import HTTPDigestAuth
-from urllib3.util import Retry
+from urllib3.util.retry import RequestHistory, Retry
 
 import otel_llmstream
 from otel_llmstream import Settings
@@ -352,6 +352,24 @@ def test_retries_that_do_not_help(url: str, captured: Captured) -> None:
         attributes = span.attributes or {}
         assert (attributes["error.type"], attributes["llmstream.attempts"]) == ("503", 2)
     assert len(captured.spans) == 2
+
+
+class OwnRetry(Retry):
+    """A whole `increment` of the application's own."""
+
+    def increment(self, method: Any = None, url: Any = None, response: Any = None, *_: Any, **options: Any) -> Any:
+        noted = RequestHistory(method, url, options.get("error"), response and response.status, None)
+        return self.new(total=self.total, history=(*self.history, noted))
+
+
+def test_a_retry_that_shows_no_response(url: str, captured: Captured) -> None:
+    """The status of a failed attempt is known all the same."""
+    with requests.Session() as session:
+        retry = OwnRetry(total=3, allowed_methods=None, status_forcelist=(429,), backoff_factor=0)
+        session.mount("http://", HTTPAdapter(max_retries=retry))
+        assert session.post(url, json=body(again("own")), stream=True).content
+    assert only(captured, "completed")["llmstream.attempts"] == 3
+    assert captured.total("llmstream.retries", error_type="429") == 2
 
 
 def test_connections_that_are_tried_again(captured: Captured) -> None:

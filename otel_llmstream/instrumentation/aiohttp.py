@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any, Final
 from weakref import ReferenceType, ref
 
-from ..core.response import ResponseInfo
+from ..core.response import OK, ResponseInfo
 from ..core.states import End
 from ..dialects import RequestInfo
 from .close_reason import watch_garbage_collector
@@ -25,14 +25,15 @@ from .exchange import (
     attach,
     guarded,
     header_of,
-    is_surely,
     may_be_llm,
-    may_be_stream,
     read_already,
     response_info,
+    shows_stream,
     tls_version,
 )
-from .patching import replace_method, when_imported
+from .known_urls import OTHERS, learn
+from .patching import Response, replace_method, when_imported
+from .plain_function import LATER
 from .switch import SWITCH
 from .tap import closed
 
@@ -50,9 +51,11 @@ def patch() -> None:
 
 def _patch(module: ModuleType) -> None:
     if _has_shape(module):
-        replace_method(module.ClientSession, "_request", partial(_request, content_tap(module)))
+        tap = content_tap(module)
+        response = Response(_ignores, partial(_see, tap))
+        replace_method(module.ClientSession, "_request", partial(_request, tap), _is_other, response)
         for name in ("close", "release"):
-            replace_method(module.ClientResponse, name, _close)
+            replace_method(module.ClientResponse, name, _close, _is_untapped)
 
 
 def _has_shape(module: ModuleType) -> bool:
@@ -63,16 +66,9 @@ def _has_shape(module: ModuleType) -> bool:
 
 def _request(tap: type[Any], original: Callable[..., Any]) -> Callable[..., Any]:
     async def _request(session: Any, *args: Any, **kwargs: Any) -> Any:
-        engine = SWITCH.engine
-        if engine is None:
-            return await original(session, *args, **kwargs)
-        started = engine.clock.now()
-        exchange = None if is_surely(_is_other, session, args, kwargs) else guarded(_begin, session, args, kwargs)
+        exchange = guarded(_begin, session, args, kwargs)
         if exchange is None:
-            response = await original(session, *args, **kwargs)
-            if not is_surely(_is_no_stream, response, kwargs):
-                guarded(_sniff, session, args, kwargs, response, tap, started)
-            return response
+            return await original(session, *args, **kwargs)
         try:
             with exchange.activate():
                 response = await original(session, *args, **kwargs)
@@ -87,10 +83,8 @@ def _request(tap: type[Any], original: Callable[..., Any]) -> Callable[..., Any]
 
 def _close(original: Callable[..., Any]) -> Callable[..., Any]:
     def close(response: Any, *args: Any, **kwargs: Any) -> Any:
-        observer = getattr(response.content, "_llmstream_observer", None)
         try:
-            if observer is not None:
-                closed(observer)
+            closed(response.content._llmstream_observer)  # noqa: SLF001 - the tap's own
         finally:  # also if a signal handler raises here
             result = original(response, *args, **kwargs)
         return result
@@ -98,19 +92,37 @@ def _close(original: Callable[..., Any]) -> Callable[..., Any]:
     return close
 
 
+def _is_untapped(self: Any) -> bool:
+    return not isinstance(self.content, _Tapping)
+
+
 # --- the neutral records ------------------------------------------------------------------------------------------
 
 
-def _is_other(session: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    """Whether nothing of a request is an LLM's. Nearly all requests of an application end here."""
-    url = session._build_url(args[1] if len(args) > 1 else kwargs["str_or_url"])  # noqa: SLF001 - as below
-    return not may_be_llm(url.path, url.host or "")
+def _is_other(self: Any, str_or_url: Any) -> object:
+    """Whether nothing of a request is an LLM's. Nearly all requests of an application end here.
+
+    The response may still show that it is an LLM's.
+    """
+    if SWITCH.engine is None:
+        return True
+    # aiohttp decodes a path, and other clients do not.
+    can_be_known = str_or_url.__class__ is str and self._base_url is None and "%" not in str_or_url
+    if not (can_be_known and str_or_url in OTHERS):
+        url = self._build_url(str_or_url)
+        if may_be_llm(url.path, url.host or ""):
+            return False
+        if can_be_known:
+            learn(str_or_url)
+    return LATER
 
 
-def _is_no_stream(response: Any, kwargs: Mapping[str, Any]) -> bool:
+def _ignores(response: Any, data: Any = None, json: Any = None) -> bool:
     """Whether the response to a request that no dialect knows is no stream of ours."""
-    content_type = response.headers.get("content-type", "")
-    return not may_be_stream(response.status, content_type, lambda: _asks_for_stream(kwargs))
+    if response.status != OK:
+        return True
+    shows = shows_stream(response.headers.get("content-type", ""))
+    return not (_asks_for_stream(data, json) if shows is None else shows)
 
 
 def _begin(session: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Exchange | None:
@@ -122,11 +134,15 @@ def _begin(session: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Ex
     return Exchange.begin(request, streams=True)
 
 
+def _see(tap: type[Any], response: Any, started: float, session: Any, *args: Any, **kwargs: Any) -> None:
+    guarded(_sniff, session, args, kwargs, response, tap, started)
+
+
 def _sniff(
     session: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any, tap: type[Any], started: float
 ) -> None:
     """The response to a request that no dialect knows may be a stream of ours."""
-    if _is_no_stream(response, kwargs):
+    if _ignores(response, kwargs.get("data"), kwargs.get("json")):
         return
     if isinstance(response.content, _Tapping):  # a middleware sent the request once more by another session
         return
@@ -135,13 +151,12 @@ def _sniff(
         attach(exchange, _tap, response, tap, _decodes(session, kwargs))
 
 
-def _asks_for_stream(kwargs: Mapping[str, Any]) -> bool:
+def _asks_for_stream(data: Any, value: Any) -> bool:
     """Whether the request may ask for a stream. The body is not gone through."""
-    value = kwargs.get("json")
     if value is not None:
-        return isinstance(value, Mapping) and value.get("stream") is True
-    body = _body(kwargs.get("data"), None)
-    return body is not None and b'"stream"' in body
+        return (value.__class__ is dict or isinstance(value, Mapping)) and value.get("stream") is True
+    body = _body(data, None)
+    return body is not None and body.find(b'"stream"') >= 0
 
 
 def _request_info(session: Any, method: str, str_or_url: Any, **options: Any) -> RequestInfo:

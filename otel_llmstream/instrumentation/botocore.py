@@ -24,10 +24,11 @@ from .call_boundary import Boundary
 from .close_reason import watch_garbage_collector
 from .exchange import Exchange, attach, guarded, read_already, response_info, tls_version
 from .patching import replace_method, when_imported
+from .switch import SWITCH
 from .tap import closed
 from .urllib3_tap import can_tap, tap
 
-OPERATIONS: Final = (
+OPERATIONS: Final = frozenset((
     "ConverseStream",
     "InvokeModelWithResponseStream",
     "InvokeAgent",
@@ -38,28 +39,42 @@ OPERATIONS: Final = (
     "InvokeAgentRuntime",
     "InvokeHarness",
     "InvokeEndpointWithResponseStream",
-)
+))  # fmt: skip
 """Operations that are one call each, with all the retries of botocore."""
 
 
 def patch() -> None:
     """Patch botocore, now or when it is imported."""
     watch_garbage_collector()
-    when_imported("botocore.endpoint", partial(_patch, "Endpoint", "_send", _send))
-    when_imported("botocore.client", partial(_patch, "BaseClient", "_make_api_call", _make_api_call))
+    when_imported("botocore.endpoint", partial(_patch, "Endpoint", "_send", _send, _is_other))
+    when_imported("botocore.client", partial(_patch, "BaseClient", "_make_api_call", _make_api_call, _is_one_try))
 
 
 def _patch(
-    name: str, method: str, make: Callable[[Callable[..., Any]], Callable[..., Any]], module: ModuleType
+    name: str,
+    method: str,
+    make: Callable[[Callable[..., Any]], Callable[..., Any]],
+    skips: Callable[..., bool],
+    module: ModuleType,
 ) -> None:
     owner = getattr(module, name, None)
     if hasattr(owner, method):
-        replace_method(owner, method, make)
+        replace_method(owner, method, make, skips)
+
+
+def _is_one_try(operation_name: Any) -> bool:
+    """Whether an API call needs no boundary. Asked twice: another package's wrapper may hide the name."""
+    return operation_name not in OPERATIONS
+
+
+def _is_other(request: Any) -> bool:
+    """Whether a request can be no LLM stream. In a call, an operation that does not stream may be a fallback."""
+    return SWITCH.engine is None or (not getattr(request, "stream_output", False) and open_call() is None)
 
 
 def _make_api_call(original: Callable[..., Any]) -> Callable[..., Any]:
     def _make_api_call(client: Any, *args: Any, **kwargs: Any) -> Any:
-        if (args[0] if args else kwargs.get("operation_name")) not in OPERATIONS:
+        if _is_one_try(args[0] if args else kwargs.get("operation_name")):
             return original(client, *args, **kwargs)
         with Boundary():
             return original(client, *args, **kwargs)
@@ -89,10 +104,9 @@ def _send(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _begin(request: Any) -> Exchange | None:
     """Look at a request; None if it can be no LLM stream."""
-    streams = bool(getattr(request, "stream_output", False))
-    if not streams and open_call() is None:  # in a call, an operation that does not stream may be a fallback
+    if _is_other(request):
         return None
-    return Exchange.begin(_request_info(request), streams=streams)
+    return Exchange.begin(_request_info(request), streams=bool(getattr(request, "stream_output", False)))
 
 
 def _request_info(request: Any) -> RequestInfo:

@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import Any, Final, ParamSpec, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from .._interruption import let_through
 from ..core.rate_limits import read_rate_limits
 from ..core.response import OK, REQUEST_ID_HEADERS, Closing, ResponseInfo, media_type_of
 from ..core.states import End
@@ -240,25 +239,25 @@ def may_be_stream(status: int, content_type: str, wants_stream: Callable[[], boo
     """
     if status != OK:  # only a plain success has events
         return False
-    kind = _media_type(content_type) if len(content_type) <= LONGEST_KNOWN else media_type_of(content_type)
-    return kind in FRAMERS or (kind in UNCLEAR and wants_stream())
+    shows = shows_stream(content_type)
+    return wants_stream() if shows is None else shows
 
 
-_media_type: Final = lru_cache(maxsize=64)(media_type_of)
+def shows_stream(content_type: str) -> bool | None:
+    """Whether a header `Content-Type` is that of a stream. None if it says nothing about the body."""
+    if content_type in _SHOWN:
+        return _SHOWN[content_type]
+    kind = media_type_of(content_type)
+    shows = True if kind in FRAMERS else None if kind in UNCLEAR else False
+    if len(content_type) <= LONGEST_KNOWN and len(_SHOWN) < MAX_SHOWN:
+        _SHOWN[content_type] = shows
+    return shows
 
 
-def is_surely(check: Callable[P, bool], *args: P.args, **kwargs: P.kwargs) -> bool:
-    """What a check says. The guard costs more than a check, so this does without it. False if the check raises.
+MAX_SHOWN: Final = 64
+"""Values of the header that are kept. A service has a few."""
 
-    Then the caller takes the full way, which is behind the guard.
-    """
-    try:
-        return check(*args, **kwargs)
-    except RecursionError:  # there is no room to look at the exception
-        return False
-    except Exception as exc:
-        let_through(exc)
-        return False
+_SHOWN: Final[dict[str, bool | None]] = {}
 
 
 def has_mark(headers: Any) -> bool:

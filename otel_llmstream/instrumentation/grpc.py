@@ -59,7 +59,7 @@ def _patch_async(module: ModuleType) -> None:
         log(logging.WARNING, OTHER_SHAPE, ASYNC)
         return
     names = tuple(inspect.signature(module.UnaryStreamCall.__init__).parameters)
-    replace_method(module.UnaryStreamCall, "__init__", partial(_init, names), partial(_is_other_init, names))
+    replace_method(module.UnaryStreamCall, "__init__", partial(_init, names), _is_other_init)
     replace_method(module.UnaryStreamCall, "_read", _read, _is_untapped)
 
 
@@ -102,13 +102,13 @@ def _is_llm(method: Any) -> bool:
     return isinstance(method, bytes) and may_be_llm(method.decode(errors="replace"), "")
 
 
-def _is_other_call(args: Arguments, _kwargs: Mapping[str, Any]) -> bool:
+def _is_other_call(self: Any) -> bool:
     """Whether a call is not an LLM's. Nearly all calls end here."""
-    return not (args and _is_llm(getattr(args[0], "_method", b"")))
+    return not _is_llm(self._method)
 
 
-def _is_other_init(names: tuple[str, ...], args: Arguments, kwargs: Mapping[str, Any]) -> bool:
-    return not _is_llm(_argument(names, "method", args, kwargs))
+def _is_other_init(method: Any) -> bool:
+    return not _is_llm(method)
 
 
 def _argument(names: tuple[str, ...], name: str, args: Arguments, kwargs: Mapping[str, Any]) -> Any:
@@ -117,8 +117,8 @@ def _argument(names: tuple[str, ...], name: str, args: Arguments, kwargs: Mappin
     return args[place] if place < len(args) else kwargs.get(name)
 
 
-def _is_untapped(args: Arguments, _kwargs: Mapping[str, Any]) -> bool:
-    return type(getattr(args[0], "_response_deserializer", None)) is not MessageTap if args else True
+def _is_untapped(self: Any) -> bool:
+    return type(getattr(self, "_response_deserializer", None)) is not MessageTap
 
 
 # --- the neutral records ----------------------------------------------------------------------------------------------

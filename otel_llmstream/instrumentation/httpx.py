@@ -24,7 +24,6 @@ from .exchange import (
     attach,
     guarded,
     has_mark,
-    is_surely,
     may_be_llm,
     read_already,
     response_info,
@@ -102,22 +101,16 @@ def _async_send(tap_class: type[Any], original: Callable[..., Any]) -> Callable[
     return send
 
 
-def _is_other(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+def _is_other(request: Any, stream: Any = False) -> bool:  # noqa: FBT002 - it has these names
     """Whether nothing of a request is an LLM's. Nearly all requests of an application end here.
 
-    If the caller streams the response, the response may still show that it is an LLM's. Here, `args` still begin with
-    the client. The wrapper of `send` gets it apart.
+    If the caller streams the response, the response may still show that it is an LLM's.
     """
     if SWITCH.engine is None:
         return True
-    if kwargs.get("stream"):
+    if stream:
         return False
-    return is_surely(_is_not_llm, args)
-
-
-def _is_not_llm(args: tuple[Any, ...]) -> bool:
-    """Whether no dialect answers the request. It raises if it is a keyword, or no request, or of another version."""
-    parsed = args[1].url._uri_reference  # noqa: SLF001 - its own properties cost three times as much
+    parsed = request.url._uri_reference  # noqa: SLF001 - its own properties cost three times as much
     return not may_be_llm(parsed.path, parsed.host)
 
 

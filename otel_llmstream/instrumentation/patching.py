@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from types import FunctionType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import wrapt
+
+from .plain_function import plain_function, shows
+from .switch import SWITCH
 
 Method = Callable[..., Any]
 
@@ -24,46 +27,80 @@ SLOT: Final = "__otel_llmstream__"
 MAX_WRAPPERS: Final = 32
 """Wrappers of other packages that are looked through for our own."""
 
+Check = Callable[..., object]
+"""Tells by some of the arguments whether the original method is called all the same. Its parameters are named as those
+of the method that it looks at. An exception in it means no."""
+
+
+def _never() -> bool:
+    return False
+
+
+class Response(NamedTuple):
+    """How the response is looked at if the request is no LLM's as far as is known.
+
+    Attributes:
+        ignores: whether the response is no LLM's either: a check that gets the response before all else.
+        sees: called with the response, the time at which the request was sent, and all arguments. Never raises.
+    """
+
+    ignores: Check
+    sees: Callable[..., None]
+
 
 class Slot:
     """What a replaced method does.
 
     Attributes:
         original: the method as it was.
-        call: what is called instead, with the same arguments.
-        skips: tells by the arguments whether the original is called all the same. Never raises.
+        call: what is called instead, with the same arguments. What has a default is a keyword.
+        skips: whether the original is called all the same. `LATER` if the response is looked at then.
+        response: how; None if it never is.
+        now: tells when a request is sent.
     """
 
-    __slots__ = ("call", "original", "skips")
+    __slots__ = ("call", "now", "original", "response", "skips")
 
     def __init__(self, original: Method) -> None:
         self.original = original
-        self.call = original
-        self.skips: Skips = _skips_nothing
+        self.call: Method = original
+        self.skips: Check = _never
+        self.response: Response | None = None
+        self.now = SWITCH.now
 
 
-Skips = Callable[[tuple[Any, ...], dict[str, Any]], bool]
-
-
-def _skips_nothing(_args: tuple[Any, ...], _kwargs: dict[str, Any]) -> bool:
-    return False
-
-
-def replace_method(owner: Any, name: str, make: Callable[[Method], Method], skips: Skips = _skips_nothing) -> None:
+def replace_method(
+    owner: Any,
+    name: str,
+    make: Callable[[Method], Method],
+    skips: Check = _never,
+    response: Response | None = None,
+    usual: Sequence[str] = (),
+) -> None:
     """Replace a method of a class.
 
     Args:
         owner: the class.
         name: the method's name.
         make: makes the new method out of the original one.
-        skips: tells by the arguments whether the original method is called all the same. It must not raise.
+        skips: the check. A method has the same at each time.
+        response: looks at the response, if the check says `LATER`.
+        usual: keywords that are nearly always in the method's `**kwargs`.
     """
     current = inspect.getattr_static(owner, name)
-    slot = _slot_of(current)
+    slot, is_new = _slot_of(current), False
     if slot is None:
-        slot = Slot(current if type(current) is FunctionType else _bound_when_called(current))
-        setattr(owner, name, _function(slot))
-    slot.call, slot.skips = make(slot.original), skips
+        slot, is_new = Slot(current if type(current) is FunctionType else _bound_when_called(current)), True
+    slot.call, slot.skips = make(slot.original), skips if shows(slot.original, skips) else _never
+    slot.response, slot.now = response, SWITCH.now
+    if is_new:
+        setattr(owner, name, _function(slot, usual))
+
+
+def _function(slot: Slot, usual: Sequence[str]) -> Method:
+    function = plain_function(slot, usual)
+    setattr(function, SLOT, slot)
+    return function
 
 
 def _bound_when_called(method: Any) -> Method:
@@ -93,29 +130,6 @@ def _slot_of(method: Any) -> Any:
             return slot
         method = getattr(method, "__wrapped__", None)
     return None
-
-
-def _function(slot: Slot) -> Method:
-    """A function that is as like the original as can be, and that does what the slot says."""
-    if inspect.iscoroutinefunction(slot.original):
-
-        @wraps(slot.original)
-        async def coroutine(*args: Any, **kwargs: Any) -> Any:
-            if not args and "self" in kwargs:  # as a keyword, of a method taken out of its class
-                args = (kwargs.pop("self"),)
-            return await (slot.original if slot.skips(args, kwargs) else slot.call)(*args, **kwargs)
-
-        setattr(coroutine, SLOT, slot)
-        return coroutine
-
-    @wraps(slot.original)
-    def function(*args: Any, **kwargs: Any) -> Any:
-        if not args and "self" in kwargs:
-            args = (kwargs.pop("self"),)
-        return (slot.original if slot.skips(args, kwargs) else slot.call)(*args, **kwargs)
-
-    setattr(function, SLOT, slot)
-    return function
 
 
 def when_imported(name: str, patch: Callable[[ModuleType], None]) -> None:

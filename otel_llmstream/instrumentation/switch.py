@@ -37,6 +37,11 @@ class Switch:
         self._excluded = re.compile("|".join(f"(?:{pattern})" for pattern in patterns)) if patterns else None
         self.engine = engine
 
+    def now(self) -> float:
+        """Monotonic seconds, by the engine's clock."""
+        engine = self.engine
+        return engine.clock.now() if engine is not None else 0.0
+
     def off(self) -> None:
         """Observe no new stream. The open ones are observed to their end."""
         self.engine = None

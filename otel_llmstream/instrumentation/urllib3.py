@@ -2,7 +2,7 @@
 
 `urlopen` calls itself to try once more, and `Retry.history` says why: each call is an attempt. Redirects are followed
 there, by `PoolManager.urlopen`, or by `Session.send` of requests. A boundary around these makes them one call.
-`_make_request` shows the responses that only urllib3 sees, because it tries again after them.
+`Retry.increment` shows the responses that only urllib3 sees, because it tries again after them.
 
 The tap is in `urllib3_tap`. If urllib3 has another shape, nothing is patched, and a log line says so. botocore sends
 through urllib3 as well. Its own hook is further up, and has seen the request by then.
@@ -32,19 +32,23 @@ from .exchange import (
     guarded,
     has_mark,
     header_of,
-    is_surely,
-    may_be_llm,
     may_be_stream,
     read_already,
     response_info,
+    shows_stream,
     tls_version,
 )
-from .patching import replace_method, when_imported
+from .known_urls import OTHERS, is_other_target, is_other_url
+from .patching import Response, replace_method, when_imported
+from .plain_function import LATER
 from .switch import SWITCH
 from .urllib3_tap import NEEDED, is_closed, is_tapped, tap
 
 SESSIONS: Final = ("requests.sessions", "oci._vendor.requests.sessions")
 """Modules with a `Session` that follows redirects."""
+
+SEND_KEYWORDS: Final = ("timeout", "allow_redirects", "proxies", "stream", "verify", "cert")
+"""What `Session.request` gives to `Session.send`, in its order."""
 
 OTHER_SHAPE: Final = "urllib3 is not observed: it has not the shape of a version that we know"
 
@@ -55,6 +59,7 @@ def patch() -> None:
     """Patch urllib3 and requests, now or when they are imported."""
     watch_garbage_collector()
     when_imported("urllib3.connectionpool", _patch)
+    when_imported("urllib3.util.retry", _patch_retry)
     when_imported("urllib3.poolmanager", _patch_manager)
     for name in SESSIONS:
         when_imported(name, _patch_session)
@@ -63,41 +68,45 @@ def patch() -> None:
 def _patch(module: ModuleType) -> None:
     pool = getattr(module, "HTTPConnectionPool", None)
     if _has_shape(pool):
-        replace_method(pool, "urlopen", _urlopen, _is_other)
-        replace_method(pool, "_make_request", _make_request, _is_no_try)
+        replace_method(pool, "urlopen", _urlopen, _is_other, Response(_ignores, _see))
     elif pool is not None:
         log(logging.WARNING, OTHER_SHAPE)
 
 
 def _has_shape(pool: Any) -> bool:
     response = getattr(sys.modules.get("urllib3.response"), "HTTPResponse", None)
-    methods = [getattr(pool, name, None) for name in ("urlopen", "_make_request")]
-    methods += [getattr(response, name, None) for name in NEEDED]
+    methods = [getattr(pool, "urlopen", None), *(getattr(response, name, None) for name in NEEDED)]
     return all(map(callable, methods))
+
+
+def _patch_retry(module: ModuleType) -> None:
+    owner = getattr(module, "Retry", None)
+    if callable(getattr(owner, "increment", None)):
+        replace_method(owner, "increment", _increment, _is_no_try)
 
 
 def _patch_manager(module: ModuleType) -> None:
     owner = getattr(module, "PoolManager", None)
     if callable(getattr(owner, "urlopen", None)):
-        replace_method(owner, "urlopen", _manager_urlopen, _is_other_url)
+        replace_method(owner, "urlopen", _manager_urlopen, _is_other_url, usual=("headers", "body"))
 
 
 def _patch_session(module: ModuleType) -> None:
     owner = getattr(module, "Session", None)
     if callable(getattr(owner, "send", None)):
-        replace_method(owner, "send", _session_send, _is_other_request)
+        replace_method(owner, "send", _session_send, _is_other_request, usual=SEND_KEYWORDS)
 
 
-def _is_other(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+def _is_other(self: Any, url: Any, preload_content: Any = True) -> object:  # noqa: FBT002 - it has these names
     """Whether nothing of a request is an LLM's. Nearly all requests of an application end here.
 
     If the application reads the response itself, the response may still show that it is an LLM's.
     """
     if SWITCH.engine is None:
         return True
-    if not kwargs.get("preload_content", True) or _TRIES.get() is not None:
+    if _TRIES.get() is not None or not ((url, self.host) in OTHERS or is_other_target(url, self.host)):
         return False
-    return is_surely(_is_not_llm, args[0], args[1:], kwargs)
+    return preload_content or LATER
 
 
 # --- the requests of a pool -------------------------------------------------------------------------------------------
@@ -109,16 +118,6 @@ def _urlopen(original: Callable[..., Any]) -> Callable[..., Any]:
         if tries is not None and tries.goes_on(pool, args, kwargs):
             guarded(tries.try_again, args, kwargs)
             return original(pool, *args, **kwargs)
-        if is_surely(_is_not_llm, pool, args, kwargs):
-            if kwargs.get("preload_content", True):
-                return original(pool, *args, **kwargs)
-            engine = SWITCH.engine
-            started = engine.clock.now() if engine is not None else 0.0
-            response = original(pool, *args, **kwargs)
-            # The application reads the response itself: it may be a stream of ours all the same.
-            if response.status == OK and not is_surely(_is_no_stream, response, args, kwargs):
-                guarded(_sniff, pool, args, kwargs, response, started)
-            return response
         with ClientBoundary(_argument("body", args, kwargs)):
             return _send(original, pool, args, kwargs)
 
@@ -143,44 +142,39 @@ def _send(original: Callable[..., Any], pool: Any, args: tuple[Any, ...], kwargs
     return response
 
 
-def _is_not_llm(pool: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    """Whether no dialect answers the request."""
-    url = args[1] if len(args) > 1 else kwargs.get("url")
-    if url.__class__ is not str:
+def _ignores(response: Any, body: Any) -> bool:
+    """Whether the response to a request that no dialect knows is no stream of ours.
+
+    It raises if urllib3's headers have another shape. Then `_sniff` asks them as an application does, which costs more.
+    """
+    if response.status != OK:
         return True
-    if url[:1] == "/":
-        return not may_be_llm(url.partition("?")[0], pool.host)
-    return not _url_may_be_llm(url)
+    found = response.headers._container.get("content-type", NO_HEADER)  # noqa: SLF001 - a name and its values
+    shows = shows_stream(found[1])
+    return not (_asks_for_stream(body) if shows is None else shows)
 
 
-def _url_may_be_llm(url: Any) -> bool:
-    try:
-        parts = urlsplit(url)
-        # The property `hostname` costs four times as much. A port and an address in brackets do not matter here.
-        return may_be_llm(parts.path, parts.netloc.rpartition("@")[2].partition(":")[0].lower())
-    except (TypeError, ValueError, AttributeError):  # it cannot be sent either
-        return False
+NO_HEADER: Final = ("", "")
+
+
+def _see(response: Any, started: float, pool: Any, *args: Any, **kwargs: Any) -> None:
+    guarded(_sniff, pool, args, kwargs, response, started)
 
 
 def _sniff(pool: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], response: Any, started: float) -> None:
     """Look at the response to a request that no dialect knows."""
-    if _is_no_stream(response, args, kwargs) or is_tapped(response):
+    content_type, body = response.headers.get("content-type", ""), _argument("body", args, kwargs)
+    if is_tapped(response) or not may_be_stream(response.status, content_type, lambda: _asks_for_stream(body)):
         return
     exchange = Exchange.begin_late(_request_info(pool, args, kwargs), started)
     if exchange is not None:
         attach(exchange, _tap, response, kwargs)
 
 
-def _is_no_stream(response: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    """Whether the response to a request that no dialect knows is no stream of ours."""
-    content_type = response.headers.get("content-type", "")
-    return not may_be_stream(response.status, content_type, lambda: _asks_for_stream(_argument("body", args, kwargs)))
-
-
 def _asks_for_stream(body: Any) -> bool:
     """Whether a request may ask for a stream. The body is not parsed."""
     if type(body) is bytes:  # not copied
-        return b'"stream"' in body
+        return body.find(b'"stream"') >= 0  # `in` first asks whether it is a number
     content = _content(body)
     return content is not None and b'"stream"' in content
 
@@ -251,7 +245,7 @@ class _Tries:
         history = _history(args, kwargs)
         self._failures = len(history)
         if exchange is not None:
-            _failed(exchange, response, history[-1].error)
+            _failed(exchange, response, history[-1].error, history[-1])
         self.exchange = _begin(self._pool, args, kwargs)
         self._enter_send()
 
@@ -274,36 +268,45 @@ class _Tries:
 _TRIES: ContextVar[_Tries | None] = ContextVar("otel_llmstream_urllib3_tries", default=None)
 
 
-def _is_no_try(_args: tuple[Any, ...], _kwargs: Mapping[str, Any]) -> bool:
+def _is_no_try() -> bool:
     return _TRIES.get() is None
 
 
-def _make_request(original: Callable[..., Any]) -> Callable[..., Any]:
-    def _make_request(pool: Any, *args: Any, **kwargs: Any) -> Any:
-        response = original(pool, *args, **kwargs)
+def _increment(original: Callable[..., Any]) -> Callable[..., Any]:
+    def increment(retry: Any, *args: Any, **kwargs: Any) -> Any:
         tries = _TRIES.get()
         if tries is not None:
-            tries.answered(pool, response)
-        return response
+            tries.answered(kwargs.get("_pool"), kwargs.get("response"))
+        return original(retry, *args, **kwargs)
 
-    return _make_request
+    return increment
 
 
-def _failed(exchange: Exchange, response: Any, error: BaseException | None) -> None:
-    """A try has failed: with a response that urllib3 does not give to the application, or with an exception."""
+def _failed(exchange: Exchange, response: Any, error: BaseException | None, noted: Any = None) -> None:
+    """A try has failed: with a response that urllib3 does not give to the application, or with an exception.
+
+    Args:
+        exchange: the try.
+        response: the response.
+        error: the exception.
+        noted: what urllib3 notes of the try. A `Retry` of the application's own may show no more than this.
+    """
+    status = getattr(noted, "status", None)
     if response is not None:
-        _follow(exchange, response)
+        _follow(exchange, response.status, response.headers.get("location"))
         exchange.answered(_response_info(response))
     elif error is not None:
         exchange.raised(error)
+    elif status:
+        _follow(exchange, status, noted.redirect_location)
+        exchange.answered(ResponseInfo(status))
     else:
         exchange.lost()
 
 
-def _follow(exchange: Exchange, response: Any) -> None:
+def _follow(exchange: Exchange, status: int, location: str | None) -> None:
     """If the response is a redirect, the next attempt goes to another path."""
-    location = response.headers.get("location") if response.status in REDIRECTS else None
-    if location:
+    if status in REDIRECTS and location:
         exchange.redirected(location)
 
 
@@ -332,8 +335,8 @@ def _manager_urlopen(original: Callable[..., Any]) -> Callable[..., Any]:
     return urlopen
 
 
-def _is_other_url(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    return SWITCH.engine is None or not _url_may_be_llm(args[2] if len(args) > 2 else kwargs.get("url"))  # noqa: PLR2004
+def _is_other_url(url: Any) -> bool:
+    return SWITCH.engine is None or url in OTHERS or is_other_url(url)
 
 
 def _session_send(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -344,9 +347,9 @@ def _session_send(original: Callable[..., Any]) -> Callable[..., Any]:
     return send
 
 
-def _is_other_request(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-    request = args[1] if len(args) > 1 else kwargs.get("request")
-    return SWITCH.engine is None or not _url_may_be_llm(getattr(request, "url", None))
+def _is_other_request(request: Any) -> bool:
+    url = request.url
+    return SWITCH.engine is None or url in OTHERS or is_other_url(url)
 
 
 # --- the neutral records ------------------------------------------------------------------------------------------
@@ -411,7 +414,7 @@ def _tap(exchange: Exchange, response: Any, kwargs: Mapping[str, Any]) -> None:
     headers = response.headers
     if not exchange.wants(response.status, headers.get("content-type", ""), partial(has_mark, headers)):
         return
-    _follow(exchange, response)
+    _follow(exchange, response.status, headers.get("location"))
     was_read = is_closed(response._fp)  # noqa: SLF001 - the tap's
     is_decoded = was_read and bool(kwargs.get("decode_content", True))
     observer = exchange.responded(_response_info(response, is_decoded=is_decoded))

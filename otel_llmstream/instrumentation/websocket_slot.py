@@ -13,14 +13,14 @@ SLOT: Final = "_otel_llmstream_session"
 """Name of the attribute. It is None if no LLM answers on the connection."""
 
 
-def is_unknown(args: tuple[Any, ...], _kwargs: dict[str, Any]) -> bool:
+def is_unknown(self: Any) -> bool:
     """Whether nothing is observed, or no LLM answers on the connection."""
-    return not args or args[0].__dict__.get(SLOT, SWITCH.engine) is None
+    return self.__dict__.get(SLOT, SWITCH.engine) is None
 
 
-def has_no_session(args: tuple[Any, ...], _kwargs: dict[str, Any]) -> bool:
+def has_no_session(self: Any) -> bool:
     """Whether no message of the application was looked at yet, or no LLM answers on the connection."""
-    return not args or args[0].__dict__.get(SLOT) is None
+    return self.__dict__.get(SLOT) is None
 
 
 def session_of(connection: Any, make: Callable[[Any], Session | None]) -> Session | None:

@@ -7,7 +7,7 @@ on both. What is printed is the median of the differences, with its quartiles. v
 that we add to a request. They hardly depend on the machine. There is no network: a transport answers at once. For
 aiohttp it is a middleware, and for urllib3 a connection.
 
-    --client NAME    httpx, httpx2, aiohttp, urllib3 or requests (default: all; may be given more than once)
+    --client NAME    httpx, httpx2, aiohttp, urllib3, requests or botocore (default: all; may be given more than once)
     --size NAME      1KB or 1MB of JSON (default: both; may be given more than once)
     --path PATH      where the requests go (default: /api/orders)
     --rounds N       pairs of measurements (default: 30)
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import statistics
 import sys
@@ -166,12 +167,29 @@ def requests_requests(url: str, payload: Any) -> Send:
     return send
 
 
+def botocore_requests(url: str, payload: Any) -> Send:
+    """API calls of botocore, which sends through urllib3. The path is the API's."""
+    import botocore.session  # type: ignore[import-untyped]
+
+    names = {"aws_access_key_id": "any", "aws_secret_access_key": "any", "region_name": "eu-west-1"}
+    client = botocore.session.get_session().create_client("dynamodb", endpoint_url=url.partition("/api")[0], **names)
+    client._endpoint.http_session._manager.pool_classes_by_scheme = _answering_pool()
+    item = {"rows": {"S": json.dumps(payload)}}
+
+    def send(count: int) -> None:
+        for _ in range(count):
+            client.put_item(TableName="orders", Item=item)
+
+    return send
+
+
 CLIENTS: dict[str, Callable[[str, Any], Send]] = {
     "httpx": httpx_requests("httpx"),
     "httpx2": httpx_requests("httpx2"),
     "aiohttp": aiohttp_requests,
     "urllib3": urllib3_requests,
     "requests": requests_requests,
+    "botocore": botocore_requests,
 }
 
 
