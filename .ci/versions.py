@@ -85,7 +85,7 @@ def run(version: str, program: str, folder: Path) -> bool:
     for command in (
         (*uv, "venv", "--quiet", "--python", program, str(folder)),
         (*uv, "pip", "install", "--quiet", "--python", python, "-e", f"{ROOT}[demo]", *pins()),
-        (python, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "1", *tests),
+        (python, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-n", "0", *tests),
     ):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
         output = done.stdout + done.stderr

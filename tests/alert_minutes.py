@@ -24,10 +24,16 @@ RATE = 30
 """Streams per minute."""
 SMALL = 12
 """Models with six streams an hour each."""
-BEFORE, AFTER = 180, 210
-"""Minutes of health, and minutes of the fault."""
+BEFORE = 180
+"""Minutes of health."""
+DAY = 86_400.0
 
 Series = dict[str, str]
+
+
+def after(name: str) -> int:
+    """Minutes of the fault. promtool evaluates each of them, so there are few if no window of the alert has days."""
+    return 210 if any((alert.long or 0) >= DAY for alert in ALERTS if alert.name == name) else 75
 
 
 def minutes(name: str, interval: float, folder: Path) -> dict[str, int]:
@@ -35,13 +41,13 @@ def minutes(name: str, interval: float, folder: Path) -> dict[str, int]:
     alerts = [alert for alert in ALERTS if alert.name == name]
     options = Options(jobs=(JOB,), only=frozenset({name}), interval=interval)
     groups = rule_groups(options)
-    series = [single(it, interval) for it in fault(name)] + list(targets(name, interval))
+    series = [single(it, interval, after(name)) for it in fault(name)] + list(targets(name, interval))
     queries = {long_of(it): first_minute(it, options) for it in alerts}
     test = {
         "interval": f"{interval:g}s",
         "input_series": series,
         "promql_expr_test": [
-            {"expr": query, "eval_time": f"{BEFORE + AFTER}m", "exp_samples": []} for query in queries.values()
+            {"expr": query, "eval_time": f"{BEFORE + after(name)}m", "exp_samples": []} for query in queries.values()
         ],
     }
     document = {
@@ -63,7 +69,7 @@ def first_minute(alert: Alert, options: Options) -> str:
     labels = f'alertname="{alert.name}", alertstate="firing"'
     if alert.long:
         labels += f', long="{options.expressions.range_(alert.long)}"'
-    return f"min(min_over_time(timestamp(ALERTS{{{labels}}})[{AFTER}m:1m])) / 60"
+    return f"min(min_over_time(timestamp(ALERTS{{{labels}}})[{after(alert.name)}m:1m])) / 60"
 
 
 def fault(name: str) -> Iterator[tuple[Grows, float]]:
@@ -132,14 +138,14 @@ SERVED: dict[str, tuple[tuple[Grows, float], ...]] = {
 def targets(name: str, interval: float) -> Iterator[Series]:
     """A target that goes down, for the alert on instances. The others need none: their metrics could be pushed."""
     if name == "LLMStreamInstanceMissing":
-        good, bad = int(BEFORE * 60 // interval), int(AFTER * 60 // interval)
+        good, bad = int(BEFORE * 60 // interval), int(after(name) * 60 // interval)
         yield {"series": f'up{{job="{JOB}", instance="10.0.0.7:9464"}}', "values": f"1x{good} 0x{bad - 1}"}
 
 
-def single(given: tuple[Grows, float], interval: float) -> Series:
-    """One series in promtool's notation."""
+def single(given: tuple[Grows, float], interval: float, lasts: int) -> Series:
+    """One series in promtool's notation. The fault lasts that many minutes."""
     it, during = given
-    good, bad, size = int(BEFORE * 60 // interval), int(AFTER * 60 // interval), interval / 60
+    good, bad, size = int(BEFORE * 60 // interval), int(lasts * 60 // interval), interval / 60
     gauge = it.metric.kind == "gauge"
     if math.isnan(during):
         later = f"_x{bad}"

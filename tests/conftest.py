@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +21,12 @@ from otel_llmstream.testing import Captured
 from otel_llmstream.testing.chaos import ChaosServer
 
 pytest_plugins = ["otel_llmstream.testing.pytest_plugin"]
+
+gc.disable()  # what is imported and collected stays: the collector would look at it again and again
+
+# Hundreds of processes import the package and the SDKs. Without bytecode, each of them would compile all of it.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 ChaosServer.wait_ended.__defaults__ = (PATIENCE,)  # users get an answer after 5 s, but a busy machine may need longer
 
@@ -88,18 +95,19 @@ def loopback_only() -> Iterator[None]:
 
 @pytest.hookimpl(optionalhook=True)  # the environments of the SDKs have no pytest-xdist
 def pytest_xdist_auto_num_workers() -> int | None:
-    """One worker more than there are cores, because many tests wait for servers, pauses and time-outs.
+    """Two workers more than there are cores, because many tests wait for servers, pauses and time-outs.
 
     The variable of pytest-xdist for this number is respected.
     """
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
-    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else None
+    return len(os.sched_getaffinity(0)) + 2 if hasattr(os, "sched_getaffinity") else None
 
 
 def pytest_collection_finish() -> None:
     """What is loaded by now stays."""
     freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

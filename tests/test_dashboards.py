@@ -17,6 +17,7 @@ from grafana_conventions import CONVENTIONS, asked, links
 from grafana_foundation_sdk.cog import plugins
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_lint import EXCLUDED, LINTER, PINT
+from loops import about
 
 import otel_llmstream
 from otel_llmstream import Outcome, semconv
@@ -104,11 +105,13 @@ def test_a_misspelt_field_is_found(path, wrong):
 # --- the linter -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("flavour", "title"), EACH)
 @pytest.mark.parametrize("rule", [it for it in RULES if it not in EXCLUDED])
-def test_rules(rule, flavour, title):
+def test_rules(rule):
     """No dashboard violates a rule of Grafana's linter, an offline check of pint, or a convention of this project."""
-    assert list(RULES[rule](ALL[flavour][title])) == []
+    for flavour, boards in ALL.items():
+        for title, board in boards.items():
+            with about(flavour, title):
+                assert list(RULES[rule](board)) == []
 
 
 @pytest.mark.parametrize("rule", EXCLUDED)

@@ -207,11 +207,11 @@ def test_an_object_in_many_pieces_costs_no_more_for_each(piece):
             framer.feed(piece)
         return process_time() - started
 
-    small = min(cost(10_000) for _ in range(3))
-    assert min(cost(80_000) for _ in range(2)) < 30 * small
+    small = min(cost(3_000) for _ in range(3))
+    assert min(cost(24_000) for _ in range(2)) < 30 * small
 
 
-@pytest.mark.parametrize("body", [b"{" * 400_000, b'{"a":' * 100_000, b'[{"a":"' + b'\\"' * 300_000, b'"{' * 200_000])
+@pytest.mark.parametrize("body", [b"{" * 200_000, b'{"a":' * 50_000, b'[{"a":"' + b'\\"' * 150_000, b'"{' * 100_000])
 def test_one_large_read_costs_no_more_for_each_byte(body):
     """The cost of one large read is linear: the pattern of the fast path does not backtrack."""
 

@@ -5,6 +5,7 @@ from typing import get_args
 
 import promql_parser
 import pytest
+from loops import about
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -105,11 +106,12 @@ def received(metric, strategy):
 
 
 @pytest.mark.parametrize("flavour", STRATEGIES, ids=lambda it: it.name)
-@pytest.mark.parametrize("metric", EVERY, ids=lambda it: it.name)
-def test_names_are_those_of_an_otlp_payload_as_received(metric, flavour, payload):
+def test_names_are_those_of_an_otlp_payload_as_received(flavour, payload):
     """Each store's strategy turns the names of the payload into the names of the queries."""
-    names = {flavour.metric(metric, part) for part in parts(metric)}
-    assert names == received(payload[metric.name], STRATEGIES[flavour])
+    for metric in EVERY:
+        with about(metric.name):
+            names = {flavour.metric(metric, part) for part in parts(metric)}
+            assert names == received(payload[metric.name], STRATEGIES[flavour])
 
 
 # --- spelling ---------------------------------------------------------------------------------------------------

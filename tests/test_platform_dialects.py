@@ -10,8 +10,10 @@ from loops import about
 from otel_llmstream import Outcome, Summary
 from otel_llmstream.core.response import ResponseInfo
 from otel_llmstream.core.states import End
+from otel_llmstream.debugging.null_recorder import NullRecorder
 from otel_llmstream.dialects import DIALECTS, RequestInfo, match_request
-from otel_llmstream.testing import capture, replay
+from otel_llmstream.engine.engine import Engine
+from otel_llmstream.testing import FakeClock, capture, replay
 from otel_llmstream.wire import NDJSONFramer, SSEFramer
 
 PLATFORMS = {
@@ -35,15 +37,14 @@ def line(payload: Any) -> bytes:
 
 def sniffed(body: bytes, media_type: str = "text/event-stream", size: int = 0) -> Summary:
     """What is said of an answer to a request that no dialect claims."""
-    with capture() as captured:
-        engine = captured.engine
-        target = RequestInfo(method="POST", host="gateway.test", port=443, path="/ask", body=b'{"stream":true}')
-        watching = engine.sniff(target, ResponseInfo(200, media_type), engine.clock.now())
-        assert watching is not None
-        size = size or len(body)
-        for at in range(0, len(body), size):
-            watching.feed(body[at : at + size])
-        watching.end(End.EOF)
+    engine = Engine(NullRecorder(), None, FakeClock())
+    target = RequestInfo(method="POST", host="gateway.test", port=443, path="/ask", body=b'{"stream":true}')
+    watching = engine.sniff(target, ResponseInfo(200, media_type), engine.clock.now())
+    assert watching is not None
+    size = size or len(body)
+    for at in range(0, len(body), size):
+        watching.feed(body[at : at + size])
+    watching.end(End.EOF)
     assert watching.call is not None
     assert watching.call.summary is not None
     return watching.call.summary

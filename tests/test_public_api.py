@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from conditions import PATIENCE
+from loops import about
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
 
 import otel_llmstream
@@ -121,10 +122,10 @@ def test_docstrings(public):
         assert [name for name in fields if f"{name}:" not in described] == []
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_module_says_what_it_is(path):
+def test_every_module_says_what_it_is():
     """Each module begins with what it is for."""
-    assert ast.get_docstring(ast.parse(path.read_text()))
+    assert len(FILES) > 100
+    assert [path for path in FILES if not ast.get_docstring(ast.parse(path.read_text()))] == []
 
 
 def test_signatures():
@@ -267,13 +268,15 @@ OBSERVING.remove(ROOT / "debugging" / "doctor" / "apis.py")  # it writes the req
 OBSERVING.remove(ROOT / "_http_spans.py")  # it names the parameters of URLs whose values it removes from spans
 
 
-@pytest.mark.parametrize("path", OBSERVING, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_credentials(path):
+def test_no_credentials():
     """No module that sees the application's traffic names a header or a parameter that carries a credential."""
-    if path.name == "redaction.py":
-        return  # it names them to remove what they carry
-    redacts = path.name == "_http_spans.py"  # it knows the names of the parameters that it redacts
-    assert [text for text in strings(path) if SECRETS.search(text)] == [_SECRET.pattern] * redacts
+    assert len(OBSERVING) > 100
+    for path in OBSERVING:
+        if path.name == "redaction.py":
+            continue  # it names them to remove what they carry
+        redacts = path.name == "_http_spans.py"  # it knows the names of the parameters that it redacts
+        with about(path):
+            assert [text for text in strings(path) if SECRETS.search(text)] == [_SECRET.pattern] * redacts
 
 
 def test_the_check_for_credentials(tmp_path):

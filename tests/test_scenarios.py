@@ -132,8 +132,8 @@ QUERIES = {
     "silence": "chunks=6&delay=0&ttft=0&hold=3000",
     "pause": "chunks=6&delay=0&ttft=0&hold=0.7",
     "huge": "",
-    "buffered-held": "chunks=40&hold=0.15",
-    "buffered-early": "chunks=40&hold=0.15",
+    "buffered-held": "chunks=40&hold=0.6",
+    "buffered-early": "chunks=40&hold=0.6",
     "429-429-ok": "chunks=6&delay=0&ttft=0&retry_after=0.01",
     "open-after-end": "chunks=6&delay=0&ttft=0&hold=3000",
 }
@@ -143,7 +143,7 @@ SETTINGS = {
     **dict.fromkeys(SCENARIOS, Settings(stall_after=LATE, buffered_after=LATE)),
     **dict.fromkeys(("silence", "pause"), Settings(stall_after=0.5, buffered_after=LATE)),
     **dict.fromkeys(("ok", "drip"), Settings(stall_after=LATE, buffered_after=0.1)),
-    # A busy machine asks late, and then it waits for a part of the 0.15 s only.
+    # A busy machine asks late, and then it waits for a part of the 0.6 s only.
     **dict.fromkeys(("buffered-held", "buffered-early"), Settings(stall_after=LATE, buffered_after=0.02)),
 }
 ASKS = {

@@ -53,7 +53,8 @@ def test_cut_anywhere(name: str) -> None:
     """Before the end is whole, a cut is a cut. Where nothing marks the end, it is unproven between two events."""
     wire = SNIFFED[name]
     known = wire.body.index(wire.line) + len(wire.line)
-    for cut in range(known, wire.complete):
+    bounds = [at for at in range(known, wire.complete) if wire.line in wire.body[at - len(wire.line) - 1 : at + 3]]
+    for cut in sorted({*range(known, wire.complete, 3), *bounds, *range(wire.begins, wire.complete)}):
         summary = sniffed(wire.body[:cut], wire.content_type)
         between = wire.body[:cut].endswith(wire.line) or wire.body[cut : cut + len(wire.line)] == wire.line
         with about(wire.body[:cut]):
