@@ -1,17 +1,25 @@
 """Chunks that differ in their text alone are told by what they have in common: the same verdict as if decoded."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from loops import about
 
+sys.path.insert(0, str(Path(__file__).parent / "bench"))
+
+from dialects import feed, watcher
+from samples import SAMPLES, TEXT
+
 from otel_llmstream import Outcome
+from otel_llmstream.core.states import End
 from otel_llmstream.dialects import DIALECTS
 from otel_llmstream.dialects._chunk_template import MAX_KEPT, ChunkTemplate, open_members
-from otel_llmstream.testing import replay
+from otel_llmstream.testing import capture, replay
 
 
 @dataclass(frozen=True)
@@ -214,6 +222,26 @@ def test_a_large_chunk_is_no_template():
         with about(payload[:40]):
             assert ChunkTemplate(payload, payload, MEMBERS).is_useful is useful
     assert not ChunkTemplate(b"other", b'{"content":"a"}', MEMBERS).is_useful
+
+
+WORDS = ("x", "error", "stop", "null", "[DONE]", "data: ", "0", "response.completed", "message_stop", "thinking", "\\n")
+
+
+@pytest.mark.parametrize("name", [dialect.name for dialect in DIALECTS if dialect.texts])
+def test_no_dialect_looks_into_the_text(name):
+    """Whatever the model writes, a chunk is a chunk: a template rests on this."""
+    sample = SAMPLES[name]
+    assert isinstance(sample.chunk, str), "a dialect with texts has frames of text"
+    with capture() as captured:
+        for word in WORDS:
+            observer = watcher(captured.engine, sample)
+            chunk = sample.chunk.replace(TEXT, word).encode()
+            feed(observer, [sample.start] if sample.start else [])
+            feed(observer, [chunk] * 40)
+            with about(word):
+                assert observer.is_watching
+                assert observer.as_live(observer.clock()).chunks + len(observer._reads) == 40
+            observer.end(End.CLOSED)
 
 
 def test_no_dialect_reads_what_is_left_open():

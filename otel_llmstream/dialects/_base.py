@@ -80,11 +80,14 @@ class Dialect(RequestMatcher):
 
     Attributes:
         bare_events: name of an event without data -> what it says. Of such events, `read` gets no others.
+        texts: names of the members that have the text of a chunk, if it is JSON. Whether a payload is output may depend
+            on whether such a text is empty, and on nothing else of it.
     """
 
     __slots__ = ()
 
     bare_events: ClassVar[Mapping[bytes, Events]] = {}
+    texts: ClassVar[tuple[str, ...]] = ()
 
     def read(self, frame: Frame) -> Events:
         """What a frame says."""
@@ -156,8 +159,6 @@ class JSONDialect(Dialect):
         preface: events that come before those of the first frame.
         delta: the names of the members that lead to what is output; see `unlisted_output`. Empty if all is listed.
         listed: names of the delta's members that the dialect reads itself.
-        texts: names of the members that have the text of a chunk. `is_output` may ask whether such a text is empty,
-            and nothing else of it.
         named: whether `start` has named the response.
     """
 
@@ -172,7 +173,6 @@ class JSONDialect(Dialect):
     preface: ClassVar[Events] = NOTHING
     delta: ClassVar[tuple[str, ...]] = ()
     listed: ClassVar[frozenset[str]] = frozenset()
-    texts: ClassVar[tuple[str, ...]] = ()
 
     decoder: ClassVar[msgspec.json.Decoder[Any]]
     _varying: ClassVar[tuple[Open, ...]] = ()
@@ -283,7 +283,7 @@ class JSONDialect(Dialect):
 
     def chunk_template(self, read: bytes, payload: bytes) -> ChunkTemplate | None:
         """See `Dialect`."""
-        if not self._varying or self.counts_in_every_frame:
+        if self.counts_in_every_frame:
             return None
         found = ChunkTemplate(read, payload, self._varying)
         return found if found.is_useful else None

@@ -282,14 +282,14 @@ class Reader:
             self._template, self._misfits = template, 0
             return True
         self._template = None
-        self._misfits += template is not None
         payloads = self._framer.peek_batch(pieces)
         return payloads is not None and self._dialect.is_output_only(payloads)
 
     def _learn(self, pieces: Sequence[bytes]) -> ChunkTemplate | None:
         """The first read as a template, if it is one chunk and says nothing else."""
-        if self._misfits >= MAX_MISFITS or not self._framer.only_delimits:
+        if not self._dialect.texts or self._misfits >= MAX_MISFITS or not self._framer.only_delimits:
             return None
+        self._misfits += 1  # until it fits
         first = pieces[:1]
         payloads = self._framer.peek_batch(first)
         if payloads is None or not self._dialect.is_output_only(payloads):
