@@ -154,7 +154,9 @@ def first(captured: Captured) -> float:
 def test_nginx_collects(model, more, outcome, tmp_path, chaos_server):
     """Nginx holds back compressed bodies and bodies without length and chunks. The runbook's configuration fixes it."""
     with nginx(tmp_path, f"location / {{ proxy_pass {chaos_server.base_url}; }}", more) as url:
-        found = ask(url, model)
+        # What was held comes in one burst. A busy machine may break it into two, which are no proof.
+        found = next((it for _ in range(TRIES) if verdict(it := ask(url, model))[-1]), None)
+    assert found is not None, "a body that was held was not told"
     assert verdict(found) == (*outcome, True)
     assert first(found) > 1.0
 
