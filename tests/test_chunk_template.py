@@ -148,7 +148,11 @@ def test_the_same_verdict(name, texts, halves):
     if halves:  # a read that is no whole event, in the middle of those that are
         reads[4:5] = [reads[4][:20], reads[4][20:]]
     reads = [shape.start, *reads, shape.end]
-    assert verdict(shape, reads, gap=0.001) == verdict(shape, reads, gap=0.2)
+    one_by_one = verdict(shape, reads, gap=0.2)
+    assert verdict(shape, reads, gap=0.001) == one_by_one
+    for size in (9, len(reads)):
+        joined = [b"".join(reads[start : start + size]) for start in range(0, len(reads), size)]
+        assert verdict(shape, joined, gap=0.2) == one_by_one
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -168,6 +172,21 @@ def test_a_template_is_used(name, monkeypatch):
     assert verdict(shape, reads, gap=0.001)[0] is Outcome.COMPLETED
     assert sum(fitted) > 80, fitted
     assert 0 not in fitted
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_many_chunks_in_one_read(name, monkeypatch):
+    """A server that is faster than the network fills a read with many chunks. They are told in the same way."""
+    shape, fitted = SHAPES[name], []
+    fits = ChunkTemplate.fits
+    monkeypatch.setattr(
+        ChunkTemplate, "fits", lambda *args: fitted.append(len(args[1]) if fits(*args) else 0) or fitted[-1] > 0
+    )
+    body = b"".join([shape.start, *(shape.chunk(number, b"word") for number in range(100)), shape.end])
+    found = verdict(shape, [body[:1500], body[1500:]], gap=0.001)
+    assert found == verdict(shape, [body[at : at + 50] for at in range(0, len(body), 50)], gap=0.2)
+    assert found[:3] == (Outcome.COMPLETED, None, 100)
+    assert sum(fitted) > 60, fitted
 
 
 MEMBERS = open_members(("content",))

@@ -202,6 +202,20 @@ class Stream:
         self.chunks += len(times)
         self._batch += pack(f"{len(times)}d", *times)
 
+    def add_run(self, count: int, now: float) -> None:
+        """The read that has just arrived completed `count` chunks of the first choice's answer.
+
+        None is the stream's first chunk, and none ends a stall.
+        """
+        if self._finishes:
+            self._look_at_choice(0)
+        if self._first_answer is None:
+            self._first_answer = now
+        self.gap_wait = 0.0
+        self.frames += count
+        self.chunks += count
+        self._batch += _packed(now) * count
+
     def receive(self, event: Event, now: float) -> float:
         """Take one event.
 

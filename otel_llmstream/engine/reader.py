@@ -306,8 +306,7 @@ class Reader:
                 frames = feed(data)
                 if framer.empty_blocks != blocks:
                     frames = self._known(frames)
-                for frame in frames:
-                    self._take(self._events(frame), came)
+                self._take_frames(frames, came)
                 completed = len(frames)
             else:
                 completed = self._decode(decoder, data, came)
@@ -322,8 +321,7 @@ class Reader:
         try:
             for piece in decoder.feed(data):
                 frames = self._framer.feed(piece)
-                for frame in self._known(frames):
-                    self._take(self._events(frame), now)
+                self._take_frames(self._known(frames), now)
                 decoder.framed(len(frames))
         except DecodingError as exc:
             self._stream.receive(Undecodable(str(exc)), now)
@@ -347,6 +345,48 @@ class Reader:
         if events is ONE_CHUNK or MALFORMED not in events or self._stream.malformed >= MAX_MALFORMED:
             return events
         return reread(self._dialect, frame, events)
+
+    def _take_frames(self, frames: Sequence[Frame], now: float) -> None:
+        """Take the frames that one read completed. The first one is read by itself: it may end a stall."""
+        for frame in frames[:1]:
+            self._take(self._events(frame), now)
+        if len(frames) > 1:
+            self._take_run(frames[1:], frames[0].event, now)
+
+    def _take_run(self, frames: Sequence[Frame], event: bytes, now: float) -> None:
+        """Take frames at once if each is a chunk and says nothing else. If one is not, try it with the halves.
+
+        Args:
+            frames: what the same read completed.
+            event: the event type of the frame before them.
+            now: when they came, in seconds.
+        """
+        if len(frames) > FEW and self._is_run(frames, event):
+            last = len(frames) - self._dialect.counts_in_every_frame
+            self._stream.add_run(last, now)
+            frames = frames[last:]
+        elif len(frames) > FEW:
+            middle = len(frames) // 2
+            self._take_run(frames[:middle], event, now)
+            self._take_run(frames[middle:], frames[middle - 1].event, now)
+            return
+        for frame in frames:
+            self._take(self._events(frame), now)
+
+    def _is_run(self, frames: Sequence[Frame], event: bytes) -> bool:
+        """Whether each frame is a chunk, has this event type, and says nothing else. None may end a stall."""
+        if not self._saw_chunk or self._stream.gap_wait > self._stall_after:
+            return False
+        if any(frame.event != event or frame.oversized or not frame.data for frame in frames):
+            return False
+        dialect, payloads = self._dialect, [frame.data for frame in frames]
+        if dialect.texts and self._misfits < MAX_MISFITS and dialect.is_output_only(payloads[:1]):
+            self._misfits += 1  # until it fits
+            template = dialect.chunk_template(payloads[0], payloads[0])
+            if template is not None and template.fits(payloads, b"".join(payloads)):
+                self._misfits = 0
+                return True
+        return dialect.is_output_only(payloads)
 
     def _take(self, events: tuple[Event, ...], now: float) -> None:
         """Take what one frame said."""

@@ -71,6 +71,9 @@ class TracedReader(Reader):
         """Every frame is read by itself."""
         return False
 
+    def _is_run(self, _frames: Any, _event: bytes) -> bool:
+        return False
+
     def _take(self, events: tuple[Event, ...], now: float) -> None:
         cast("_Listener", self._listener).said(events, now)
         super()._take(events, now)
