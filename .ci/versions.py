@@ -28,14 +28,13 @@ CORE: Final = (
     "close_reason",  # tracebacks, generators and the garbage collector, below sync and async SDKs
     "interruptions",  # the frames of signal handlers
     "deferred",  # finalisers, threads and forks
-    "wrapping",  # functions that are written with the signature of the method that they replace
 )  # fmt: skip
 """What depends on the interpreter: what the versions of Python differ in. Rules in plain Python are left out, such as
 what each dialect's payloads mean or which path belongs to which dialect: they are the same under every version."""
 
 NEEDED: Final = (
     "pytest", "pytest-timeout", "pytest-xdist", "hypothesis",
-    "httpx", "aiohttp", "boto3", "brotli", "zstandard", "backports.zstd", "trio", "groq",
+    "httpx", "aiohttp", "boto3", "brotli", "zstandard", "backports.zstd", "trio",
 )  # fmt: skip
 """Of the extra `dev`, beside `testing` and the demo's SDKs."""
 
