@@ -244,9 +244,9 @@ class Reader:
         """Sniff, and read until a chunk was seen; gives the reads after that."""
         reads = reads[self._sniff(reads) :]
         while not self._saw_chunk and reads:
-            self._read_each(reads[:BEGINNING])
-            self._last = reads[:BEGINNING][-1][2]
-            reads = reads[BEGINNING:]
+            first, reads = reads[:BEGINNING], reads[BEGINNING:]
+            self._read_each(first)
+            self._last = first[-1][2]
         return reads
 
     def _read(self, reads: Sequence[Read]) -> None:
@@ -277,24 +277,32 @@ class Reader:
         """Whether each read is one chunk and says nothing else. `whole` is all of them."""
         if self._decoder is not None:
             return False
-        template = self._template or self._learn(pieces)
-        if template is not None and template.fits(pieces, whole):
-            self._template, self._misfits = template, 0
+        framer = self._framer
+        if self._template is None and framer.only_delimits and self._may_learn:
+            self._template = self._learn(pieces[0], framer.peek_batch(pieces[:1]))
+        if self._template is not None and self._template.fits(pieces, whole):
+            self._misfits = 0
             return True
         self._template = None
-        payloads = self._framer.peek_batch(pieces)
+        payloads = framer.peek_batch(pieces)
         return payloads is not None and self._dialect.is_output_only(payloads)
 
-    def _learn(self, pieces: Sequence[bytes]) -> ChunkTemplate | None:
-        """The first read as a template, if it is one chunk and says nothing else."""
-        if not self._dialect.texts or self._misfits >= MAX_MISFITS or not self._framer.only_delimits:
-            return None
+    @property
+    def _may_learn(self) -> bool:
+        """Whether chunks may be told by what they have in common."""
+        return bool(self._dialect.texts) and self._misfits < MAX_MISFITS
+
+    def _learn(self, read: bytes, payloads: Sequence[bytes] | None) -> ChunkTemplate | None:
+        """A read as a template for those after it, if it is one chunk and says nothing else.
+
+        Args:
+            read: the read.
+            payloads: its payload; None if it is no whole frame.
+        """
         self._misfits += 1  # until it fits
-        first = pieces[:1]
-        payloads = self._framer.peek_batch(first)
         if payloads is None or not self._dialect.is_output_only(payloads):
             return None
-        return self._dialect.chunk_template(first[0], payloads[0])
+        return self._dialect.chunk_template(read, payloads[0])
 
     def _read_each(self, reads: Sequence[Read]) -> None:
         self._template = None  # what is read now may change what the framer and the dialect know
@@ -379,14 +387,12 @@ class Reader:
             return False
         if any(frame.event != event or frame.oversized or not frame.data for frame in frames):
             return False
-        dialect, payloads = self._dialect, [frame.data for frame in frames]
-        if dialect.texts and self._misfits < MAX_MISFITS and dialect.is_output_only(payloads[:1]):
-            self._misfits += 1  # until it fits
-            template = dialect.chunk_template(payloads[0], payloads[0])
-            if template is not None and template.fits(payloads, b"".join(payloads)):
-                self._misfits = 0
-                return True
-        return dialect.is_output_only(payloads)
+        payloads = [frame.data for frame in frames]
+        template = self._learn(payloads[0], payloads[:1]) if self._may_learn else None
+        if template is not None and template.fits(payloads, b"".join(payloads)):
+            self._misfits = 0
+            return True
+        return self._dialect.is_output_only(payloads)
 
     def _take(self, events: tuple[Event, ...], now: float) -> None:
         """Take what one frame said."""
